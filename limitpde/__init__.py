@@ -1,0 +1,11 @@
+"""Many-particle systems and their limit PDEs: solve, simulate, and measure how far apart they are.
+
+Importing this package first loads MPI (the DOLFINx wheel finds libmpi only then) and h5py (which must bind its own HDF5
+before dolfinx.fem.petsc puts PETSc's into the global symbol scope); with a DOLFINx from conda, a cluster or a container
+the order is harmless. Every module of the package can therefore rely on it.
+"""
+
+from mpi4py import MPI  # noqa: F401  isort: skip
+import h5py  # noqa: F401  isort: skip
+
+__version__ = "0.1.0"

@@ -1,0 +1,149 @@
+"""Test functions phi(x, b) = g(x) or b g(x) that a case can name, with gradient and Laplacian, in any dimension d.
+
+One compiled function, `spatial`, evaluates all shapes; numpy callers use `evaluate`, compiled kernels call it themselves
+on a `Table`. A new shape is a record here, its number in `_KINDS` and a branch in `spatial`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numba
+import numpy as np
+from pydantic import Field
+
+from limitpde.checked import record
+from limitpde.errors import InputError
+
+Vector = Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+@record
+class GaussianBump:
+    """g(x) = exp(-|x - center|^2 / (2 width^2))."""
+
+    shape: Literal["gaussian"] = "gaussian"
+    center: Vector
+    """Where g = 1, (d,)."""
+    width: Annotated[float, Field(gt=0)]
+    """Distance at which g = exp(-1/2)."""
+    charge: bool = False
+    """phi(x, b) = b g(x) instead of g(x)."""
+
+    @property
+    def dimension(self) -> int:
+        """d."""
+        return len(self.center)
+
+    @property
+    def label(self) -> str:
+        """A short name for tables and pictures."""
+        return f"{'b ' if self.charge else ''}gaussian(center={list(self.center)}, width={self.width:g})"
+
+    def parameters(self) -> list[float]:
+        """What `spatial` needs: center, 1 / width^2."""
+        return [*self.center, self.width**-2]
+
+
+@record
+class Wave:
+    """g(x) = cos(k . x + phase)."""
+
+    shape: Literal["wave"] = "wave"
+    k: Vector
+    """Wave vector, (d,)."""
+    phase: float = 0.0
+    """Phase at the origin."""
+    charge: bool = False
+    """phi(x, b) = b g(x) instead of g(x)."""
+
+    @property
+    def dimension(self) -> int:
+        """d."""
+        return len(self.k)
+
+    @property
+    def label(self) -> str:
+        """A short name for tables and pictures."""
+        return f"{'b ' if self.charge else ''}wave(k={list(self.k)}, phase={self.phase:g})"
+
+    def parameters(self) -> list[float]:
+        """What `spatial` needs: k, phase."""
+        return [*self.k, self.phase]
+
+
+TestFunction = Annotated[GaussianBump | Wave, Field(discriminator="shape")]
+_KINDS = {"gaussian": 0, "wave": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Test functions as arrays, for compiled kernels."""
+
+    kinds: np.ndarray
+    """(P,) int64, the shapes."""
+    charged: np.ndarray
+    """(P,) bool: phi(x, b) = b g(x)."""
+    parameters: np.ndarray
+    """(P, d + 1), see `parameters` of each shape."""
+
+    @classmethod
+    def of(cls, functions: Sequence[GaussianBump | Wave], dimension: int) -> Table:
+        """The table of these functions.
+
+        Raises:
+            InputError: a function does not live in this dimension.
+        """
+        for index, function in enumerate(functions):
+            if function.dimension != dimension:
+                key = "center" if isinstance(function, GaussianBump) else "k"
+                raise InputError(f"test_functions[{index}].{key} must have {dimension} entries, not {function.dimension}")
+        return cls(
+            np.array([_KINDS[f.shape] for f in functions], dtype=np.int64),
+            np.array([f.charge for f in functions], dtype=bool),
+            np.array([f.parameters() for f in functions], dtype=float).reshape(len(functions), dimension + 1),
+        )
+
+
+@numba.njit(cache=True)
+def spatial(kind: int, parameters: np.ndarray, point: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+    """g and its Laplacian at a point (d,); its gradient is written to `gradient`, (d,)."""
+    d = len(point)
+    square = 0.0
+    if kind == 0:
+        inverse = parameters[d]
+        for c in range(d):
+            gradient[c] = point[c] - parameters[c]
+            square += gradient[c] * gradient[c]
+        value = math.exp(-0.5 * inverse * square)
+        for c in range(d):
+            gradient[c] *= -inverse * value
+        return value, inverse * (inverse * square - d) * value
+    phase = parameters[d]
+    for c in range(d):
+        phase += parameters[c] * point[c]
+        square += parameters[c] * parameters[c]
+    value, slope = math.cos(phase), -math.sin(phase)
+    for c in range(d):
+        gradient[c] = slope * parameters[c]
+    return value, -square * value
+
+
+@numba.njit(cache=True)
+def _evaluate(
+    kind: int, parameters: np.ndarray, points: np.ndarray, value: np.ndarray, gradient: np.ndarray, laplacian: np.ndarray
+) -> None:
+    for i in range(len(points)):
+        value[i], laplacian[i] = spatial(kind, parameters, points[i], gradient[i])
+
+
+def evaluate(function: GaussianBump | Wave, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """g, grad g and Lap g at points (n, d): arrays (n,), (n, d), (n,)."""
+    points = np.ascontiguousarray(points, dtype=float)
+    table = Table.of([function], points.shape[1])
+    value, laplacian, gradient = np.empty(len(points)), np.empty(len(points)), np.empty_like(points)
+    _evaluate(table.kinds[0], table.parameters[0], points, value, gradient, laplacian)
+    return value, gradient, laplacian

@@ -1,0 +1,242 @@
+"""Initial densities that a case can name: each has a mass, a value at points, and a way to draw from it.
+
+Written for any dimension d: points are arrays (n, d).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Discriminator, Field, Tag
+from scipy.special import gamma as gamma_function
+
+from limitpde.checked import record
+from limitpde.errors import InputError
+
+Positive = Annotated[float, Field(gt=0)]
+Center = Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+def _distance(x: np.ndarray, center: tuple[float, ...]) -> np.ndarray:
+    return np.asarray(np.linalg.norm(x - np.array(center), axis=1))
+
+
+def _directions(rng: np.random.Generator, n: int, dimension: int) -> np.ndarray:
+    normal = rng.standard_normal((n, dimension))
+    return np.asarray(normal / np.linalg.norm(normal, axis=1, keepdims=True))
+
+
+def _ball_volume(dimension: int, radius: float) -> float:
+    return float(math.pi ** (dimension / 2) / gamma_function(dimension / 2 + 1) * radius**dimension)
+
+
+@record
+class Gaussian:
+    """mass * N(center, width^2 I)."""
+
+    shape: Literal["gaussian"] = "gaussian"
+    mass: Positive
+    """Integral of the density."""
+    center: Center
+    """Mean, (d,)."""
+    width: Positive
+    """Standard deviation in each coordinate, a length."""
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """Values at x, (n, d) -> (n,)."""
+        scale = self.mass / (2 * np.pi * self.width**2) ** (x.shape[1] / 2)
+        return np.asarray(scale * np.exp(-(_distance(x, self.center) ** 2) / (2 * self.width**2)))
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw n points, (n, d)."""
+        return np.array(self.center) + self.width * rng.standard_normal((n, len(self.center)))
+
+
+@record
+class UniformDisk:
+    """mass spread evenly over the disk (ball) |x - center| < radius."""
+
+    shape: Literal["disk"] = "disk"
+    mass: Positive
+    """Integral of the density."""
+    center: Center
+    """Centre, (d,)."""
+    radius: Positive
+    """Radius, a length."""
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """Values at x, (n, d) -> (n,)."""
+        inside = _distance(x, self.center) < self.radius
+        return np.asarray(inside * (self.mass / _ball_volume(x.shape[1], self.radius)))
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw n points, (n, d)."""
+        d = len(self.center)
+        radius = self.radius * rng.random((n, 1)) ** (1 / d)
+        return np.array(self.center) + radius * _directions(rng, n, d)
+
+
+@record
+class Ring:
+    """mass around the circle |x - center| = radius: in the plane, density proportional to exp(-(r - radius)^2 / (2 width^2))."""
+
+    shape: Literal["ring"] = "ring"
+    mass: Positive
+    """Integral of the density."""
+    center: tuple[float, float]
+    """Centre, (2,)."""
+    radius: Positive
+    """Radius of the circle, a length."""
+    width: Positive
+    """Standard deviation across the circle, a length."""
+
+    @property
+    def _normalisation(self) -> float:
+        """2 pi int_0^inf exp(-(r - a)^2 / (2 w^2)) r dr."""
+        a, w = self.radius, self.width
+        tail = w**2 * math.exp(-(a**2) / (2 * w**2))
+        return 2 * math.pi * (tail + a * w * math.sqrt(math.pi / 2) * (1 + math.erf(a / (w * math.sqrt(2)))))
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """Values at x, (n, 2) -> (n,)."""
+        r = _distance(x, self.center)
+        return np.asarray(self.mass / self._normalisation * np.exp(-((r - self.radius) ** 2) / (2 * self.width**2)))
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw n points, (n, 2): normal radii accepted with a probability proportional to r."""
+        highest = self.radius + 8 * self.width
+        radii = np.empty(0)
+        while len(radii) < n:
+            r = self.radius + self.width * rng.standard_normal(2 * n + 16)
+            radii = np.append(radii, r[(r > 0) & (rng.random(len(r)) * highest < r)])
+        return np.array(self.center) + radii[:n, None] * _directions(rng, n, 2)
+
+
+@record
+class FromFile:
+    """A density given by a Python function f(x), x of shape (n, d), in a file: python = "file.py:function".
+
+    It is multiplied by a constant so that its integral over the ball of the given radius, outside of which it counts as
+    zero, is `mass`.
+    """
+
+    python: str
+    """"file.py:function"; the file is run."""
+    mass: Positive
+    """Integral of the density."""
+    center: Center = (0.0, 0.0)
+    """Centre of the ball that holds the density, (d,)."""
+    radius: Positive
+    """Radius of that ball, a length."""
+
+    def __post_init__(self) -> None:
+        values = self._raw(np.array([self.center]))
+        if values.shape != (1,):
+            raise ValueError(f"{self.python} must map points (n, d) to n values; it returned the shape {values.shape}")
+
+    def _raw(self, x: np.ndarray) -> np.ndarray:
+        values = np.asarray(load_function(self.python)(x), dtype=float)
+        if not np.all(values >= 0):  # also catches NaN
+            raise InputError(f"{self.python} must return values >= 0; its smallest is {values.min()}")
+        return values * (_distance(x, self.center) <= self.radius)
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """Values at x, (n, d) -> (n,)."""
+        return np.asarray(self.mass / _grid_of(self).integral * self._raw(x))
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw n points, (n, d): a cell of a fine grid by its mass, then a point in it, kept by its density."""
+        grid = _grid_of(self)
+        d = grid.midpoints.shape[1]
+        drawn = np.empty((0, d))
+        while len(drawn) < n:
+            at = np.searchsorted(grid.cumulative, rng.random(2 * n + 16), side="right")
+            x = grid.midpoints[at] + grid.width * (rng.random((len(at), d)) - 0.5)
+            keep = rng.random(len(at)) * 2 * grid.values[at] < self._raw(x)
+            drawn = np.concatenate([drawn, x[keep]])
+        return drawn[:n]
+
+
+class _Grid:
+    """A function at the midpoints of a grid over its ball: where to draw from, and its integral."""
+
+    CELLS_PER_SIDE: ClassVar[dict[int, int]] = {1: 100_000, 2: 1000, 3: 128}
+
+    def __init__(self, source: FromFile) -> None:
+        d = len(source.center)
+        n = self.CELLS_PER_SIDE.get(d, 16)
+        self.width = 2 * source.radius / n
+        line = (np.arange(n) + 0.5) * self.width - source.radius
+        axes = np.meshgrid(*(c + line for c in source.center), indexing="ij")
+        self.midpoints = np.stack([axis.ravel() for axis in axes], axis=1)
+        self.values = source._raw(self.midpoints)
+        self.integral = float(self.values.sum() * self.width**d)
+        if self.integral == 0:
+            raise InputError(f"{source.python} is zero in the ball of radius {source.radius} around {source.center}")
+        self.cumulative = np.cumsum(self.values) / self.values.sum()
+        self.cumulative[-1] = 1.0
+
+
+@functools.lru_cache(maxsize=4)
+def _grid_of(source: FromFile) -> _Grid:
+    return _Grid(source)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "python" if "python" in value else str(value.get("shape", "gaussian"))
+    return "python" if isinstance(value, FromFile) else str(getattr(value, "shape", "gaussian"))
+
+
+AnyDensity = Annotated[
+    Annotated[Gaussian, Tag("gaussian")]
+    | Annotated[UniformDisk, Tag("disk")]
+    | Annotated[Ring, Tag("ring")]
+    | Annotated[FromFile, Tag("python")],
+    Discriminator(
+        _kind,
+        custom_error_type="shape",
+        custom_error_message='shape must be "gaussian", "disk" or "ring"; or give python = "file.py:function"',
+    ),
+]
+
+
+def load_function(reference: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that "file.py:function" names; the file is run, with its own folder for its imports.
+
+    Raises:
+        InputError: the file or the function is not there, or the file fails.
+    """
+    name, _, function = reference.rpartition(":")
+    path = Path(name)
+    if not function or not path.is_file():
+        raise InputError(f'python = {reference!r}: must be "file.py:function" with a file that exists')
+    found = getattr(_run(path.resolve()), function, None)
+    if not callable(found):
+        raise InputError(f"python = {reference!r}: {path} has no function {function}")
+    return found  # type: ignore[no-any-return]
+
+
+_loaded: dict[Path, ModuleType] = {}
+
+
+def _run(path: Path) -> ModuleType:
+    """The module of a file, run once."""
+    if path not in _loaded:
+        specification = importlib.util.spec_from_file_location(path.stem, path)
+        if specification is None or specification.loader is None:
+            raise InputError(f"python = {str(path)!r}: not a Python file")
+        module = importlib.util.module_from_spec(specification)
+        try:
+            specification.loader.exec_module(module)
+        except Exception as error:  # whatever the user's file raises
+            raise InputError(f"python = {str(path)!r}: the file raised {type(error).__name__}: {error}") from error
+        _loaded[path] = module
+    return _loaded[path]

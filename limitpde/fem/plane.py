@@ -1,0 +1,100 @@
+"""Poisson's equation in the whole plane, solved on a disk.
+
+-Lap psi = 2 pi u in R^2, psi = -log|.| * u. Outside the disk of radius R around c that holds u, psi is its multipole
+series; on the circle, with z = (x - c) / R,
+
+    psi = -log R <1, u> + sum_{k >= 1} (1/k) Re( conj(z^k) <z^k, u> ),    <a, u> = int a u.
+
+The moments are taken against the discrete harmonic extensions e_k of the boundary values of Re z^k, Im z^k, and the
+same e_k lift the data. So psi = G (2 pi m u) + sum_k c_k e_k <e_k, u> with G the Green operator of the disk: the map
+u -> psi is symmetric, which the discrete energy law needs (methods: van Meurs-Peletier-Slangen (1.3), free energy).
+The error of stopping the series at k is (a / R)^(k + 1) / (k + 1) for charges within the distance a of the centre.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from limitpde.errors import InputError
+from limitpde.fem.edges import EdgeGraph, laplacian_matrix
+from limitpde.fem.linear import LinearSolver, symmetric_options
+
+
+class PlanePoisson:
+    """Solver of -Lap psi = 2 pi u in the plane for u on a disk. Collective.
+
+    Args:
+        graph: triangulation of a disk.
+
+    Keyword Args:
+        multipoles: highest moment k of the boundary data.
+
+    Attributes:
+        center: (2,) centre of the disk.
+        radius: its radius R.
+
+    Raises:
+        InputError: the boundary of the mesh is not a circle.
+    """
+
+    def __init__(self, graph: EdgeGraph, *, multipoles: int = 12) -> None:
+        self._graph = graph
+        self.center, self.radius = _circle(graph)
+        self._matrix = laplacian_matrix(graph, graph.boundary)
+        options = symmetric_options(self._matrix.mat, constant=True, relative_tolerance=1e-13)
+        self._solver = LinearSolver(self._matrix.mat, prefix="poisson", options=options)
+        self._modes, self._factors = self._harmonic_modes(multipoles)
+        self._moment = self._modes * graph.area[:, None]
+
+    def _harmonic_modes(self, multipoles: int) -> tuple[np.ndarray, np.ndarray]:
+        """Discrete harmonic extensions e_k (n_local, 2 k + 1) of the circle's modes, and their factors c_k."""
+        graph = self._graph
+        z = ((graph.points - self.center) / self.radius) @ np.array([1.0, 1.0j])
+        powers = [z**k for k in range(1, multipoles + 1)]
+        data = [np.ones(graph.local), *(part for power in powers for part in (power.real, power.imag))]
+        factors = [-np.log(self.radius), *(1.0 / k for k in range(1, multipoles + 1) for _ in range(2))]
+        modes = np.empty((graph.local, len(data)))
+        for column, values in enumerate(data):
+            lift = np.where(graph.boundary, values, 0.0)
+            modes[:, column] = lift + self._inside(-graph.laplacian(lift))
+        return modes, np.array(factors)
+
+    def _inside(self, right_side: np.ndarray) -> np.ndarray:
+        """Solution with zero on the circle, (n_local,)."""
+        owned = self._graph.owned
+        right_side = np.where(self._graph.boundary, 0.0, right_side)[:owned]
+        solution, _, _ = self._solver.solve(right_side)
+        return self._graph.share(solution)
+
+    def boundary_data(self, charge: np.ndarray) -> np.ndarray:
+        """The harmonic part of psi, which holds its values on the circle: (n_local,). Collective.
+
+        Args:
+            charge: u at the nodes, (n_local,).
+        """
+        owned = self._graph.owned
+        moments = self._graph.sums.add(self._moment[:owned].T @ charge[:owned])
+        return np.asarray(self._modes @ (self._factors * moments))
+
+    def solve(self, charge: np.ndarray) -> np.ndarray:
+        """psi at the nodes, (n_local,), ghosts up to date, of u at the nodes, (n_local,). Collective."""
+        return self.boundary_data(charge) + self._inside(2 * np.pi * self._graph.area * charge)
+
+
+def _circle(graph: EdgeGraph) -> tuple[np.ndarray, float]:
+    """Centre and radius of the boundary, by least squares over its nodes."""
+    owned = graph.boundary[: graph.owned]
+    points = np.concatenate(graph.comm.allgather(graph.points[: graph.owned][owned]))
+    middle = points.mean(axis=0)
+    shifted = points - middle
+    system = np.column_stack([2 * shifted, np.ones(len(points))])
+    solution = np.linalg.lstsq(system, (shifted**2).sum(axis=1), rcond=None)[0]
+    center = middle + solution[:2]
+    distance = np.hypot(*(points - center).T)
+    radius = float(distance.mean())
+    if np.ptp(distance) > 1e-6 * radius:
+        raise InputError(
+            "the boundary of the mesh must be a circle, because the potential of the whole plane is given there: "
+            f"its nodes lie between {distance.min():.6g} and {distance.max():.6g} from ({center[0]:.6g}, {center[1]:.6g})"
+        )
+    return center, radius

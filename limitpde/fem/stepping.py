@@ -1,0 +1,100 @@
+"""Time stepping that the PDE solvers share: variable BDF coefficients, the report of a step, the loop over steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from limitpde.errors import RunError
+
+LARGEST_RATIO = 2.0
+"""By how much a step may exceed the one before it; variable BDF2 is zero-stable up to 1 + sqrt(2)."""
+GROWTH = 1.2
+"""By how much each step may exceed the one before it, after a gate has cut the steps below the requested one."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one accepted step did; the same on every rank."""
+
+    t: float
+    """Time reached."""
+    dt: float
+    """Size of the step, after whatever the gate did to it."""
+    order: int
+    """Order of the formula that was accepted: 2 (BDF2) or 1 (backward Euler)."""
+    refused: tuple[str, ...] = ()
+    """Why each attempt before it was refused; empty where the first one was accepted."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Invariants, extrema and iterations: one column each of diagnostics.csv."""
+
+
+Observer = Callable[[StepReport], None]
+
+
+class Steppable(Protocol):
+    """What `march` needs of a solver."""
+
+    @property
+    def t(self) -> float:
+        """Time reached."""
+
+    @property
+    def suggested_step(self) -> float:
+        """Largest step to try next."""
+
+    def step(self, dt: float) -> StepReport:
+        """Advance by at most dt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bdf:
+    """Coefficients of d_t f(t + dt) ~ (implicit f_new - history . (f_now, f_before)) / dt for steps of ratio omega.
+
+    Order 2 with omega = dt / (step before); order 1 is backward Euler. `extrapolation` . (f_now, f_before) predicts
+    f_new to the same order.
+    """
+
+    implicit: float
+    history: tuple[float, float]
+    extrapolation: tuple[float, float]
+
+    @classmethod
+    def of(cls, order: int, ratio: float) -> Bdf:
+        """The coefficients of order 1 or 2 for the given ratio of steps."""
+        if order == 1:
+            return cls(1.0, (1.0, 0.0), (1.0, 0.0))
+        return cls(
+            (1 + 2 * ratio) / (1 + ratio), (1 + ratio, -(ratio**2) / (1 + ratio)), (1 + ratio, -ratio)
+        )
+
+
+def attempts(dt: float, *, second_order: bool, halvings: int) -> Iterator[tuple[float, int]]:
+    """Steps and orders to try in turn: BDF2, then backward Euler, then both with half the step, and so on."""
+    for _ in range(halvings + 1):
+        if second_order:
+            yield dt, 2
+        yield dt, 1
+        dt /= 2
+
+
+def march(
+    solver: Steppable, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()
+) -> None:
+    """Step a solver up to `end`, landing on every time in `stops` on the way, in equal steps between them.
+
+    Each observer is called with the report of each step. Collective if the solver is.
+
+    Raises:
+        RunError: the steps become so small that time no longer advances.
+    """
+    for stop in sorted({*(s for s in stops if solver.t < s < end), end}):
+        while not math.isclose(solver.t, stop, rel_tol=1e-12, abs_tol=1e-14):
+            left = stop - solver.t
+            report = solver.step(left / math.ceil(left / solver.suggested_step * (1 - 1e-9)))
+            if report.dt < 1e-13 * max(abs(stop), report.dt):
+                raise RunError(f"the step has shrunk to {report.dt:.3g} at t = {report.t:.6g}")
+            for observer in observers:
+                observer(report)

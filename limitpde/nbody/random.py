@@ -1,0 +1,165 @@
+"""Random numbers from counters: what is drawn depends only on (seed, stream, replica, particle, step).
+
+Philox4x32-10 maps a 128-bit counter to 128 random bits; for each 64-bit key it is a bijection, so distinct counters
+never give the same block. No state is carried, hence the order in which ranks and threads draw cannot matter. Packing:
+
+    key      word 0: seed, low 32 bits     word 1: seed, high 32 bits
+    counter  word 0: step, low 32 bits     word 1: particle
+             word 2: replica               word 3: step, bits 32-39 | stream << 8
+
+so (stream, replica, particle, step) -> counter is one-to-one for step < 2^40, particle < 2^32, replica < 2^32 and
+stream < 2^24. The compiled functions trust their caller about these ranges.
+
+Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11 (2011).
+"""
+
+import math
+from enum import IntEnum
+
+import numpy as np
+from numba import njit
+
+from limitpde.errors import InputError
+
+SEED_LIMIT = 1 << 64
+STEP_LIMIT = 1 << 40
+REPLICA_LIMIT = PARTICLE_LIMIT = 1 << 32
+
+_MASK = 0xFFFFFFFF
+_M0, _M1 = 0xD2511F53, 0xCD9E8D57  # multipliers of a round
+_W0, _W1 = 0x9E3779B9, 0xBB67AE85  # what a round adds to the key
+
+
+class Stream(IntEnum):
+    """What a draw is for; draws of different streams are independent. The values shape the results: never renumber."""
+
+    NOISE = 0  # Brownian increments
+    INITIAL = 1  # initial positions and velocities
+    CHARGE = 2  # signs or types of the particles
+    EVENT = 3  # coagulations, batches and other choices during a run
+    TEST = 4  # test functions, bootstrap and whatever else looks at a run without changing it
+
+
+@njit(inline="always")
+def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """Philox4x32-10: 128 random bits for one counter and key.
+
+    Args:
+        c0: Word 0 of the counter, uint64 below 2^32 (uint64 so that a product of two words is exact).
+        c1: Word 1, likewise.
+        c2: Word 2, likewise.
+        c3: Word 3, likewise.
+        k0: Word 0 of the key, uint64 below 2^32.
+        k1: Word 1, likewise.
+
+    Returns:
+        Four uint64 below 2^32: the words of the block.
+    """
+    mask, shift = np.uint64(_MASK), np.uint64(32)
+    for _ in range(10):
+        p0 = np.uint64(_M0) * c0
+        p1 = np.uint64(_M1) * c2
+        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ k0, p1 & mask, (p0 >> shift) ^ c3 ^ k1, p0 & mask
+        k0 = (k0 + np.uint64(_W0)) & mask
+        k1 = (k1 + np.uint64(_W1)) & mask
+    return c0, c1, c2, c3
+
+
+@njit(inline="always")
+def counter(stream, replica, particle, step):  # type: ignore[no-untyped-def]
+    """The four words of the counter, packed as the module docstring says.
+
+    Args:
+        stream: Member of Stream, below 2^24.
+        replica: Number of the replica in the whole experiment, below 2^32.
+        particle: Number of the particle in its replica, below 2^32.
+        step: Number of the step, or of the draw, below 2^40.
+
+    Returns:
+        Four uint64 below 2^32.
+    """
+    mask, shift = np.uint64(_MASK), np.uint64(32)
+    s = np.uint64(step)
+    return s & mask, np.uint64(particle), np.uint64(replica), (s >> shift) | (np.uint64(stream) << np.uint64(8))
+
+
+@njit(inline="always")
+def two_uniforms(seed, stream, replica, particle, step):  # type: ignore[no-untyped-def]
+    """Two independent uniforms on (0, 1], each a multiple of 2^-53.
+
+    Args:
+        seed: uint64 (pass np.uint64(seed): numba reads a plain int as signed).
+        stream: Member of Stream.
+        replica: Number of the replica in the whole experiment.
+        particle: Number of the particle in its replica.
+        step: Number of the step, or of the draw.
+
+    Returns:
+        Two float64.
+    """
+    c0, c1, c2, c3 = counter(stream, replica, particle, step)
+    k = np.uint64(seed)
+    shift, low = np.uint64(32), np.uint64(11)
+    r0, r1, r2, r3 = philox(c0, c1, c2, c3, k & np.uint64(_MASK), k >> shift)
+    u = (((r0 << shift) | r1) >> low) + np.uint64(1)
+    v = (((r2 << shift) | r3) >> low) + np.uint64(1)
+    return np.float64(u) * 2.0**-53, np.float64(v) * 2.0**-53
+
+
+@njit(inline="always")
+def two_normals(seed, stream, replica, particle, step):  # type: ignore[no-untyped-def]
+    """Two independent standard normals (Box-Muller; no larger than 8.6, as the smallest uniform is 2^-53).
+
+    Args:
+        seed: uint64 (pass np.uint64(seed): numba reads a plain int as signed).
+        stream: Member of Stream.
+        replica: Number of the replica in the whole experiment.
+        particle: Number of the particle in its replica.
+        step: Number of the step, or of the draw.
+
+    Returns:
+        Two float64.
+    """
+    u, v = two_uniforms(seed, stream, replica, particle, step)
+    radius = math.sqrt(-2.0 * math.log(u))
+    angle = 2.0 * math.pi * v
+    return radius * math.cos(angle), radius * math.sin(angle)
+
+
+def generator(seed: int, stream: Stream, replica: int = 0) -> np.random.Generator:
+    """A numpy generator of its own for each (seed, stream, replica), for vectorised draws before a run.
+
+    It is numpy's Philox4x64-10 with the 128-bit key (seed, stream << 32 | replica), which is one-to-one.
+
+    Args:
+        seed: 0 <= seed < 2^64.
+        stream: What the draws are for.
+        replica: Number of the replica in the whole experiment, 0 <= replica < 2^32.
+
+    Returns:
+        The generator, at its start.
+
+    Raises:
+        InputError: seed or replica out of range.
+    """
+    check_seed(seed)
+    if not 0 <= replica < REPLICA_LIMIT:
+        raise InputError(f"replica = {replica}: 0 <= replica < 2^32 is needed")
+    return np.random.Generator(np.random.Philox(key=seed | (int(stream) << 32 | replica) << 64))
+
+
+def check_seed(seed: int) -> np.uint64:
+    """The seed as the compiled functions take it.
+
+    Args:
+        seed: 0 <= seed < 2^64.
+
+    Returns:
+        np.uint64(seed).
+
+    Raises:
+        InputError: seed out of range.
+    """
+    if not 0 <= seed < SEED_LIMIT:
+        raise InputError(f"seed = {seed}: 0 <= seed < 2^64 is needed")
+    return np.uint64(seed)

@@ -1,0 +1,49 @@
+"""How many threads the compiled kernels of this process use."""
+
+import os
+
+import numba
+from mpi4py import MPI
+
+from limitpde.errors import InputError
+
+
+def use_threads(comm: MPI.Comm) -> int:
+    """Gives every rank its share of the cores of its node, and sets numba's thread count to it. Collective.
+
+    A number that the user put in NUMBA_NUM_THREADS, or else in OMP_NUM_THREADS, is taken as it is (but no more than
+    numba can start). Otherwise the cores on which the ranks of the node may run are divided evenly, whether a launcher
+    has pinned each rank to cores of its own or left all of them free to run on any.
+
+    Args:
+        comm: Communicator of the run.
+
+    Returns:
+        Threads set in this process, at least 1.
+
+    Raises:
+        InputError: The variable is no positive integer (on every rank of the node, if all see the same environment).
+    """
+    mine = os.sched_getaffinity(0)
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    try:
+        everyone = node.allgather(mine)
+    finally:
+        node.Free()
+    asked = _asked()
+    if asked is None:
+        asked = min(len(mine), len(set().union(*everyone)) // len(everyone))
+    threads = max(1, min(asked, int(numba.config.NUMBA_NUM_THREADS)))
+    numba.set_num_threads(threads)
+    return threads
+
+
+def _asked() -> int | None:
+    """The number of threads that the user's environment asks for, or None."""
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "").split(",")[0].strip()
+        if value:
+            if not value.isdecimal() or int(value) < 1:
+                raise InputError(f"{name} = {value!r} in the environment: a number of threads >= 1 is needed")
+            return int(value)
+    return None

@@ -1,0 +1,70 @@
+"""Doing things together on all ranks: work on rank 0, errors that every rank learns of, and requests to stop.
+
+A collective call must be reached by all ranks or by none. So what only one rank can know (a file that is not there, a
+full disk, Ctrl-C) is told to the others here, and they all go on or all raise the same error.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self, TypeVar
+
+from mpi4py import MPI
+
+from limitpde.errors import Interrupted
+
+T = TypeVar("T")
+
+
+def on_root(comm: MPI.Comm, work: Callable[[], T]) -> T:
+    """Call `work` on rank 0 and return its result, or raise its error, on every rank. Collective."""
+    outcome: tuple[T | None, Exception | None] = (None, None)
+    if comm.rank == 0:
+        try:
+            outcome = (work(), None)
+        except Exception as error:
+            outcome = (None, error)
+    result, error = comm.bcast(outcome, root=0)
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+class StopRequest:
+    """Turns Ctrl-C and SIGTERM into a request that all ranks honour at the same step.
+
+    A context manager. Inside it the signals only set a flag; `check` (collective) raises `Interrupted` on every rank
+    when any rank was asked to stop. A second signal gets the usual effect at once. In a thread that may not set
+    signal handlers it does nothing, and Ctrl-C keeps its meaning.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._restore()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def check(self, comm: MPI.Comm) -> None:
+        """Raise `Interrupted` on all ranks if any of them was asked to stop. Collective."""
+        if comm.allreduce(self.asked, op=MPI.LOR):
+            raise Interrupted("stopped on request (Ctrl-C or SIGTERM)")

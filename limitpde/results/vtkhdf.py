@@ -1,0 +1,310 @@
+"""Temporal VTKHDF files that a kill cannot break: ParaView 5.12 and newer open them with all their time steps.
+
+A run killed at any moment leaves a readable file with every step that was finished:
+
+- All that is long (arrays, offsets) lies in contiguous datasets with room to spare. New rows go behind the rows in use,
+  where no reader looks; when room runs out, a roomier copy replaces the file (`os.replace`), so that appending costs
+  O(new rows) on average. The spare room is a hole in the file and takes no space on disk.
+- What tells readers how many steps there are (the attribute `NSteps`, and the lengths of `Steps/Values` and of the
+  point counts, which VTK insists on) lies in the first 4096 bytes, and those are written last, in one piece.
+
+Between two steps the file is closed. HDF5 itself would write the same bytes piecemeal, in an order of its own;
+therefore it writes into a `HeldFile`, which sorts them. All here is serial: one process may write a file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+from limitpde.errors import InputError
+
+PAGE = 4096
+"""A kill does not tear a write inside one page of memory."""
+HEADER = 512
+"""Upper bound of the length of the object headers that a commit changes."""
+SPARE = 64
+"""Least spare room, in rows."""
+BLOCK = 1 << 22
+"""Rows copied at a time when a file is given more room."""
+VALUES = "Steps/Values"
+
+Mode = Literal["w", "a"]
+Rows = Mapping[str, tuple[int, np.ndarray]]
+"""Dataset -> (first row, rows): what a step adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the datasets of one kind of series are; names are paths inside the group VTKHDF."""
+
+    kind: Literal["UnstructuredGrid", "PolyData"]
+    counts: tuple[str, ...] = ()
+    """Integer tables of exactly one entry a step, besides the times."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Second names of datasets: name -> dataset."""
+    fixed: tuple[str, ...] = ()
+    """Datasets that never change."""
+
+
+class HeldFile(io.RawIOBase):
+    """The file that HDF5 writes to: keeps the writes back until `commit`, which puts the first page last.
+
+    Rows that are not in use may be overwritten at any time; rows in use, and HDF5's own records outside the first
+    page, must not change.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = os.open(path, os.O_RDWR)
+        self._writes: list[tuple[int, bytes]] = []
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte; from the start or from the end of the file."""
+        self._position = offset + (os.fstat(self._file).st_size if whence == io.SEEK_END else 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with what the file would hold if all were written."""
+        view = memoryview(buffer).cast("B")
+        data = bytearray(os.pread(self._file, len(view), self._position))
+        for offset, new in self._writes:
+            begin, end = max(offset, self._position), min(offset + len(new), self._position + len(data))
+            if begin < end:
+                data[begin - self._position : end - self._position] = new[begin - offset : end - offset]
+        view[: len(data)] = data
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        """Hold a write back."""
+        self._writes.append((self._position, bytes(data)))
+        return len(self._writes[-1][1])
+
+    def truncate(self, size: int | None = None) -> int:
+        """Nothing: the file keeps its size."""
+        return size or 0
+
+    def flush(self) -> None:
+        """Nothing: `commit` writes."""
+
+    def commit(self) -> None:
+        """Write what was held back: first what lies behind the first page, then the first page at once."""
+        page = bytearray(os.pread(self._file, PAGE, 0))
+        for offset, data in self._writes:
+            inside = data[: max(PAGE - offset, 0)]
+            page[offset : offset + len(inside)] = inside
+            self._put(data[len(inside) :], offset + len(inside))
+        self._put(bytes(page), 0)
+
+    def _put(self, data: bytes, offset: int) -> None:
+        while data:
+            written = os.pwrite(self._file, data, offset)
+            data, offset = data[written:], offset + written
+
+    def close(self) -> None:
+        """Close the file; what was not committed is forgotten."""
+        if not self.closed:
+            os.close(self._file)
+        super().close()
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM until the end of the block (in the main thread; elsewhere do nothing)."""
+    caught: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    held = [number for number in (signal.SIGINT, signal.SIGTERM) if main and signal.getsignal(number) is not None]
+    previous = {number: signal.signal(number, hold) for number in held}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for number in caught:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[Any]:
+    """The group VTKHDF of a file, opened for reading, also while a run writes the file.
+
+    Raises:
+        InputError: there is no such file, or it is no temporal VTKHDF file.
+    """
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a VTKHDF file ({error})") from None
+    with file:
+        if "VTKHDF" not in file or "Steps" not in file["VTKHDF"]:
+            raise InputError(f"{path}: is no temporal VTKHDF file (it has no group VTKHDF/Steps)")
+        yield file["VTKHDF"]
+
+
+def times(path: Path | str) -> np.ndarray:
+    """The times of the steps in a file, (steps,). Serial.
+
+    Raises:
+        InputError: there is no such file, or it is no temporal VTKHDF file.
+    """
+    with reading(path) as group:
+        return np.asarray(group[VALUES][:])
+
+
+def step_index(group: Any, step: int) -> int:
+    """The step counted from the start, of a step that may be counted from the end.
+
+    Raises:
+        InputError: there is no such step.
+    """
+    steps = len(group[VALUES])
+    if not -steps <= step < steps:
+        raise InputError(f"{group.file.filename}: step = {step}: the file has {steps} steps")
+    return step % steps
+
+
+def close_to(t: float) -> float:
+    """How far apart two times may be and still be the same."""
+    return 1e-12 * max(1.0, abs(t))
+
+
+def create(path: Path, layout: Layout, fixed: Mapping[str, np.ndarray]) -> None:
+    """Write a file without steps, in place of whatever was there."""
+    with signals_held():
+        _build(path, layout, {name: np.empty(0) for name in (VALUES, *layout.counts)}, fixed, {})
+
+
+def append(path: Path, layout: Layout, t: float, counts: Mapping[str, int], rows: Rows) -> None:
+    """Add a step; the same datasets must get rows at each step.
+
+    Args:
+        path: the file.
+        layout: what its datasets are.
+        t: the time of the step.
+        counts: the entries of `layout.counts`.
+        rows: what the step adds to each dataset; rows in use may not change.
+    """
+    entries = {VALUES: t, **counts}
+    with signals_held():
+        with reading(path) as group:
+            steps = len(group[VALUES])
+            room = 0 < steps < group[VALUES].maxshape[0] and all(
+                name in group and start + len(new) <= len(group[name]) for name, (start, new) in rows.items()
+            )
+            if not room:
+                _grow(path, layout, group, entries, rows)
+        if room:
+            with _committing(path) as group:
+                for name, (start, new) in rows.items():
+                    group[name][start : start + len(new)] = new
+                for name, entry in entries.items():
+                    group[name].resize((steps + 1,))
+                    group[name][steps] = entry
+                group["Steps"].attrs.modify("NSteps", np.int64(steps + 1))
+
+
+def truncate(path: Path, layout: Layout, t: float) -> None:
+    """Drop the steps later than t."""
+    steps = int(np.searchsorted(times(path), t + close_to(t), side="right"))
+    with signals_held(), _committing(path) as group:
+        for name in (VALUES, *layout.counts):
+            group[name].resize((steps,))
+        group["Steps"].attrs.modify("NSteps", np.int64(steps))
+
+
+@contextmanager
+def _committing(path: Path) -> Iterator[Any]:
+    """The group VTKHDF, whose changes all come into force together at the end of the block."""
+    held = HeldFile(path)
+    try:
+        with h5py.File(held, "r+") as file:
+            yield file["VTKHDF"]
+        held.commit()
+    finally:
+        held.close()
+
+
+def _grow(path: Path, layout: Layout, old: Any, entries: Mapping[str, float], rows: Rows) -> None:
+    """Replace the file by one with more room that also has the new step."""
+    tables = {name: np.append(old[name][:], entry) for name, entry in entries.items()}
+    fixed = {name: old[name][:] for name in layout.fixed}
+    _build(path, layout, tables, fixed, rows, old)
+
+
+def _build(
+    path: Path,
+    layout: Layout,
+    tables: Mapping[str, np.ndarray],
+    fixed: Mapping[str, np.ndarray],
+    rows: Rows,
+    old: Any = None,
+) -> None:
+    """Write a whole file next to the old one, then put it in its place."""
+    draft = path.with_name(path.name + ".tmp")
+    with h5py.File(draft, "w", locking=False) as file:
+        group = _first_page(file, layout, tables)
+        for name, data in fixed.items():
+            group[name] = data
+        for name, target in layout.links.items():
+            group[name] = group[target]
+        for name, (start, new) in rows.items():
+            dataset = _roomy(group, name, start, new)
+            for first in range(0, start, BLOCK):
+                end = min(first + BLOCK, start)
+                dataset[first:end] = old[name][first:end]
+            dataset[start : start + len(new)] = new
+    os.replace(draft, path)
+
+
+def _first_page(file: Any, layout: Layout, tables: Mapping[str, np.ndarray]) -> Any:
+    """Make the group VTKHDF and those datasets whose length is the number of steps, all in the first page."""
+    steps = len(tables[VALUES])
+    room = SPARE + steps + steps // 2
+    made = {
+        name: file.create_dataset(
+            None, (steps,), "f8" if name == VALUES else "i8", maxshape=(room,), chunks=(room,), dcpl=_unfilled("late")
+        )
+        for name in tables
+    }
+    group = file.create_group("VTKHDF")
+    info = group.create_group("Steps")
+    info.attrs["NSteps"] = np.int64(steps)
+    ends = [h5py.h5o.get_info(item.id).addr + HEADER for item in (info, *made.values())]
+    if max(ends) > PAGE:
+        raise AssertionError(f"HDF5 put a step table at byte {max(ends) - HEADER}, not in the first page")
+    group.attrs["Version"] = np.array([2, 0], "i8")
+    group.attrs.create("Type", layout.kind.encode(), dtype=h5py.string_dtype("ascii", len(layout.kind)))
+    for name, dataset in made.items():
+        dataset[:] = tables[name]
+        group[name] = dataset
+    return group
+
+
+def _roomy(group: Any, name: str, start: int, new: np.ndarray) -> Any:
+    needed = start + len(new)
+    room = needed + max(needed // 2, len(new), SPARE)
+    return group.create_dataset(name, (room, *new.shape[1:]), new.dtype, dcpl=_unfilled("early"))
+
+
+def _unfilled(when: Literal["early", "late"]) -> Any:
+    """Storage that HDF5 does not fill with zeros, set aside when the dataset is made or when it is first written."""
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY if when == "early" else h5py.h5d.ALLOC_TIME_LATE)
+    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return settings

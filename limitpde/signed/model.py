@@ -1,0 +1,104 @@
+"""The signed Coulomb system: its parameters and its initial densities.
+
+Particles (van Meurs-Peletier-Slangen (1.1)) dX_i = sigma dB_i + gamma sum_j b_i b_j K(X_i - X_j) dt in the plane, with
+K(x) = x / |x|^2 and charges b_i = +-1; in the mean-field scaling gamma = gamma_bar / N. Their limit is (1.3) = (5.6),
+
+    d_t rho_s + b_s gamma_bar div(rho_s K * u) = D Lap rho_s,    u = sum_s b_s rho_s,   s = +, -.
+
+Ito's formula gives D = sigma^2 / 2 (`diffusivity = "ito"`); the paper prints sigma (`diffusivity = "paper"`), which is
+right for sigma = 2 only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from limitpde.checked import record
+from limitpde.densities import AnyDensity
+
+Positive = Annotated[float, Field(gt=0)]
+SPECIES = ("positive", "negative")
+
+
+@record
+class Model:
+    """Parameters of the signed system, (1.1) and (1.3); exactly one of gamma_bar and gamma is given."""
+
+    sigma: Positive
+    """Strength of the noise, sigma in (1.1)."""
+    gamma_bar: Annotated[float, Field(ge=0)] | None = None
+    """Strength of the interaction in the limit; between N particles it is gamma_bar / N."""
+    gamma: Annotated[float, Field(ge=0)] | None = None
+    """Strength of the interaction between two particles, whatever N; there is no limit equation then."""
+    interaction: Literal["signed", "repulsive"] = "signed"
+    """b_i b_j ("signed") or 1 ("repulsive") in front of K."""
+    diffusivity: Literal["ito", "paper"] = "ito"
+    """D = sigma^2 / 2 ("ito") or D = sigma ("paper") in the limit and in the residual."""
+
+    def __post_init__(self) -> None:
+        if (self.gamma_bar is None) == (self.gamma is None):
+            raise ValueError("give either gamma_bar (mean-field scaling gamma = gamma_bar / N) or gamma, not both")
+
+    @property
+    def D(self) -> float:  # noqa: N802 - the paper's letter
+        """Diffusivity of the limit equation."""
+        return self.sigma**2 / 2 if self.diffusivity == "ito" else self.sigma
+
+    @property
+    def charges(self) -> tuple[float, float]:
+        """b of the positive and of the negative species, as the interaction sees it."""
+        return (1.0, -1.0) if self.interaction == "signed" else (1.0, 1.0)
+
+    def pair_strength(self, count: int) -> float:
+        """gamma_N, the strength of the interaction between two of N = count particles."""
+        return self.gamma_bar / count if self.gamma_bar is not None else float(self.gamma or 0.0)
+
+    def regime(self, count: int) -> str:
+        """What is known of the particle system, in words, for N = count (theorems 2.1, 4.1 and 5.4 of the paper)."""
+        gamma = self.pair_strength(count)
+        if self.interaction == "repulsive" or count < 2:
+            return "no collisions"
+        if gamma * count < self.sigma**2 / 2:
+            return "mean-field limit proven: N gamma < sigma^2 / 2"
+        if gamma < self.sigma**2 / 2:
+            return "weak solution, collisions of pairs (+, -) are simple: gamma < sigma^2 / 2; mean-field limit not proven"
+        if gamma < self.sigma**2:
+            return "pairs (+, -) collide and separate at once: sigma^2 / 2 <= gamma < sigma^2"
+        return "pairs (+, -) stick: gamma >= sigma^2"
+
+
+@record
+class Initial:
+    """Initial densities of both signs; their masses add to one where particles are drawn from them."""
+
+    positive: tuple[AnyDensity, ...] = ()
+    """Parts of rho_+ at time 0."""
+    negative: tuple[AnyDensity, ...] = ()
+    """Parts of rho_- at time 0."""
+    points: str | None = None
+    """Instead: an .npz file with arrays `positions` (N, 2) and `signs` (N,), for a run without [pde]."""
+
+    def __post_init__(self) -> None:
+        if self.points is None and not (self.positive or self.negative):
+            raise ValueError("give the parts of positive, of negative, or points")
+        if self.points is not None and (self.positive or self.negative):
+            raise ValueError("give either points, or the parts of positive and negative, not both")
+        for part in (*self.positive, *self.negative):
+            if len(part.center) != 2:
+                raise ValueError(f"center = {list(part.center)} must have 2 coordinates: the particles live in the plane")
+
+    def parts(self, species: int) -> tuple[AnyDensity, ...]:
+        """The parts of rho_+ (species 0) or rho_- (species 1)."""
+        return (self.positive, self.negative)[species]
+
+    def mass(self, species: int) -> float:
+        """Mass of one species."""
+        return math.fsum(part.mass for part in self.parts(species))
+
+    def density(self, species: int, x: np.ndarray) -> np.ndarray:
+        """Density of one species at x, (n, 2) -> (n,), per area."""
+        return np.asarray(sum((part.density(x) for part in self.parts(species)), np.zeros(len(x))))

@@ -1,0 +1,357 @@
+"""The signed particle system (van Meurs-Peletier-Slangen (1.1)) and its regularised form (4.7), by Euler-Maruyama.
+
+    dX_i = sigma dB_i + gamma_N Phi_l(X) sum_j b_i b_j k(X_i - X_j) dt,    gamma_N = gamma_bar / N (or a fixed gamma)
+
+with k(x) = x / max(|x|^2, eps^2) ("capped") or K_eps(x) = x / (|x|^2 + eps^2) ("regularised", (4.5)), and the cut-off
+Phi_l(X) = 1 where equal signs are at least 1/l apart, 0 below 1/(2l), linear between ((4.6); off by default). With the
+bare K the second moment of Euler-Maruyama is infinite after two steps: a pair at distance r < sqrt(2 gamma dt) is thrown
+across itself to 2 gamma dt / r. So eps is sqrt(2 gamma_N dt) by default, where the step of a closer pair just contracts.
+
+Replicas are spread over the ranks and the pairs of a batch of replicas over the threads. The noise is a function of
+(seed, N, replica, particle, step), so trajectories do not depend on how many ranks or threads there are.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.compare.test_functions import GaussianBump, Table, Wave
+from limitpde.errors import InputError, Interrupted, RunError
+from limitpde.nbody.pairs import closest_equal_signs, pair_interactions, pair_sum
+from limitpde.nbody.random import Stream, generator, two_normals
+from limitpde.nbody.threads import use_threads
+from limitpde.parallel import on_root
+from limitpde.signed.model import SPECIES, Initial, Model
+from limitpde.signed.residual import ParticleResidual
+
+BATCH_PARTICLES = 32_768
+"""Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""
+
+Snapshot = Callable[[float, np.ndarray, np.ndarray], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Replicas of one particle number: what they were measured to do. The same on every rank."""
+
+    count: int
+    """N."""
+    steps: int
+    """Time steps of one replica."""
+    times: np.ndarray
+    """(T,) output times, from 0 to the end."""
+    replicas: np.ndarray
+    """(R,) numbers of the replicas that were finished."""
+    second_moment: np.ndarray
+    """(R, T) of (1/N) sum |X_i|^2."""
+    centre: np.ndarray
+    """(R, T, 2) of (1/N) sum X_i."""
+    observables: np.ndarray
+    """(R, P, T) of int phi dL^N_t."""
+    residual: np.ndarray
+    """(R, P, T) of W[t, phi](L^N)."""
+    quadratic_variation: np.ndarray
+    """(R, P) of (sigma^2 / N) int_0^T int |grad phi|^2 dL^N_t dt; its mean is the variance of W by Ito's isometry."""
+    laplacian: np.ndarray
+    """(R, P) of int_0^T int Lap phi dL^N_t dt; times sigma^2 / 2 - D its mean is the bias of W."""
+    pairs_per_second: float
+    """Pair interactions per second of all ranks, over the whole simulation."""
+    complete: bool
+    """False where the run was asked to stop: then only the finished replicas are here."""
+
+
+def simulate(
+    model: Model,
+    initial: Initial,
+    *,
+    count: int,
+    replicas: int,
+    step: float,
+    end: float,
+    seed: int = 0,
+    stops: Iterable[float] = (),
+    test_functions: Sequence[GaussianBump | Wave] = (),
+    kernel: str = "capped",
+    eps: float | None = None,
+    cutoff: int | None = None,
+    snapshot: Snapshot | None = None,
+    progress: Callable[[int], None] | None = None,
+    stop_asked: Callable[[], bool] = lambda: False,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+) -> Ensemble:
+    """Simulate replicas of N particles and measure them. Collective.
+
+    Args:
+        model: the parameters.
+        initial: where the particles start: drawn independently from the densities, with N times the mass of each sign
+            rounded to whole particles; or points.
+
+    Keyword Args:
+        count: N.
+        replicas: number of independent copies.
+        step: largest time step; each interval between output times is cut into equal steps.
+        end: final time.
+        seed: all randomness follows from it and N.
+        stops: output times between 0 and the end.
+        test_functions: phi(x, b) whose observables and residuals are measured.
+        kernel: "capped" or "regularised".
+        eps: length of the cap or of the regularisation; sqrt(2 gamma_N step) by default.
+        cutoff: l of the cut-off Phi_l; none by default.
+        snapshot: called with (t, positions (N, 2), signs (N,)) of replica 0 at the output times, on the rank that has it.
+        progress: called with the number of replica steps done since the last call, on each rank.
+        stop_asked: asked at each step, on each rank; where true, the replicas under way are given up.
+        comm: the ranks over which the replicas are spread.
+
+    Raises:
+        InputError: an argument is out of range.
+        RunError: a position is not finite.
+        Interrupted: asked to stop before any replica was finished.
+    """
+    _check_arguments(count, replicas, step, end)
+    use_threads(comm)
+    run = _Run(
+        model=model,
+        start=_Start(initial, count, comm),
+        seed=_ensemble_seed(seed, count),
+        grid=_time_grid(step, end, stops),
+        residual=ParticleResidual(model, count, Table.of(test_functions, 2)),
+        kernel=kernel,
+        eps=math.sqrt(2 * model.pair_strength(count) * step) if eps is None else eps,
+        cutoff=cutoff,
+    )
+    began = time.perf_counter()
+    finished, failure = _run_replicas(run, range(comm.rank, replicas, comm.size), snapshot, progress, stop_asked)
+    outcomes = comm.allgather((finished, failure))
+    for _, failed in outcomes:
+        if failed is not None:
+            raise RunError(failed)
+    parts = [part for rank_parts, _ in outcomes for part in rank_parts]
+    return _ensemble(run, parts, replicas, time.perf_counter() - began)
+
+
+def _check_arguments(count: int, replicas: int, step: float, end: float) -> None:
+    for name, value in (("counts", count), ("replicas", replicas)):
+        if value < 1:
+            raise InputError(f"particles.{name} = {value}: must be at least 1")
+    for name, number in (("particles.step", step), ("time.end", end)):
+        if not (number > 0 and math.isfinite(number)):
+            raise InputError(f"{name} = {number}: must be greater than 0")
+
+
+def _ensemble_seed(seed: int, count: int) -> int:
+    """A seed of its own for each particle number, so that ensembles of different N are independent."""
+    return int(np.random.SeedSequence([seed, count]).generate_state(1, np.uint64)[0])
+
+
+def _time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[float, int]]:
+    """Output times after 0, and the number of equal steps from each one to the next."""
+    times = sorted({*(t for t in stops if 0 < t < end * (1 - 1e-12)), end})
+    return [(b, math.ceil((b - a) / step * (1 - 1e-9))) for a, b in zip([0.0, *times], times, strict=False)]
+
+
+class _Start:
+    """Where the particles of a replica begin."""
+
+    def __init__(self, initial: Initial, count: int, comm: MPI.Comm) -> None:
+        self._initial = initial
+        if initial.points is not None:
+            path = Path(initial.points)
+            self._points, self.signs = on_root(comm, lambda: _read_points(path))
+            if len(self.signs) != count:
+                raise InputError(f"particles.counts: initial.points holds {len(self.signs)} particles, not {count}")
+            return
+        share = initial.mass(0) / (initial.mass(0) + initial.mass(1))
+        self._numbers = (round(count * share), count - round(count * share))
+        self.signs = np.repeat([1.0, -1.0], self._numbers)
+
+    def positions(self, rng: np.random.Generator) -> np.ndarray:
+        """Positions of the particles of one replica, (N, 2)."""
+        if self._initial.points is not None:
+            return self._points
+        return np.concatenate([self._draw(species, rng) for species in range(len(SPECIES))])
+
+    def _draw(self, species: int, rng: np.random.Generator) -> np.ndarray:
+        number, parts = self._numbers[species], self._initial.parts(species)
+        if number == 0:
+            return np.empty((0, 2))
+        chance = np.array([part.mass for part in parts]) / self._initial.mass(species)
+        numbers = rng.multinomial(number, chance)
+        return np.concatenate([part.sample(n, rng) for part, n in zip(parts, numbers, strict=True)])
+
+
+def _read_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path) as data:
+            positions, signs = np.asarray(data["positions"], dtype=float), np.asarray(data["signs"], dtype=float)
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"initial.points = {str(path)!r}: needs the arrays positions and signs ({error})") from error
+    if positions.ndim != 2 or positions.shape[1] != 2 or signs.shape != (len(positions),):
+        raise InputError(f"initial.points = {str(path)!r}: positions must be (N, 2) and signs (N,)")
+    if not np.all(np.isfinite(positions)) or not np.all(np.abs(signs) == 1):
+        raise InputError(f"initial.points = {str(path)!r}: positions must be finite and signs +1 or -1")
+    return positions, signs
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """All that the replicas of one particle number have in common."""
+
+    model: Model
+    start: _Start
+    seed: int
+    grid: list[tuple[float, int]]
+    residual: ParticleResidual
+    kernel: str
+    eps: float
+    cutoff: int | None
+
+    @property
+    def count(self) -> int:
+        return len(self.start.signs)
+
+    @property
+    def steps(self) -> int:
+        return sum(steps for _, steps in self.grid)
+
+    @property
+    def charges(self) -> np.ndarray:
+        """b_i as the interaction sees it, (N,)."""
+        positive, negative = self.model.charges
+        return np.where(self.start.signs > 0, positive, negative)
+
+
+class _Stopped(Exception):
+    """The user asked to stop: the batch under way is given up."""
+
+
+def _run_replicas(
+    run: _Run, mine: range, snapshot: Snapshot | None, progress: Callable[[int], None] | None, stop: Callable[[], bool]
+) -> tuple[list[dict[str, np.ndarray]], str | None]:
+    """Batches of this rank's replicas that were finished, and why it failed, if it did."""
+    size = max(1, BATCH_PARTICLES // run.count)
+    finished: list[dict[str, np.ndarray]] = []
+    try:
+        for first in range(0, len(mine), size):
+            finished.append(_Batch(run, np.array(mine[first : first + size])).run(snapshot, progress, stop))
+    except _Stopped:
+        pass
+    except Exception as error:  # every rank must learn of it before any raises
+        return finished, f"{type(error).__name__}: {error}"
+    return finished, None
+
+
+class _Batch:
+    """Some replicas on their way from 0 to the end."""
+
+    def __init__(self, run: _Run, replicas: np.ndarray) -> None:
+        self._run, self._replicas = run, replicas
+        start = [run.start.positions(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
+        self._x = np.ascontiguousarray(np.stack([p[:, 0] for p in start]))
+        self._y = np.ascontiguousarray(np.stack([p[:, 1] for p in start]))
+        self._fx, self._fy = np.empty_like(self._x), np.empty_like(self._y)
+        self._charges = np.ascontiguousarray(run.charges)
+        self._balance = run.residual.start(len(replicas))
+        self._rows: list[dict[str, np.ndarray]] = []
+
+    def run(
+        self, snapshot: Snapshot | None, progress: Callable[[int], None] | None, stop: Callable[[], bool]
+    ) -> dict[str, np.ndarray]:
+        """Step to the end; the measurements of these replicas, time last."""
+        snapshot = snapshot if self._replicas[0] == 0 else None
+        t, number, dt = 0.0, 0, 0.0
+        self._measure(0.0)
+        self._record(0.0, snapshot)
+        for end, steps in self._run.grid:
+            dt = (end - t) / steps
+            for _ in range(steps):
+                if stop():
+                    raise _Stopped
+                self._balance.add(0.5 * dt)
+                self._advance(dt, number)
+                self._measure(0.5 * dt)
+                number += 1
+                if progress is not None:
+                    progress(len(self._replicas))
+            t = end
+            self._record(t, snapshot)
+        stacked = {name: np.stack([row[name] for row in self._rows], axis=-1) for name in self._rows[0]}
+        return {"replicas": self._replicas, **stacked, **self._balance.totals()}
+
+    def _measure(self, weight: float) -> None:
+        """Forces and integrands at the present positions, which enter the time integrals with this weight."""
+        pair_sum(self._x, self._y, self._charges, self._fx, self._fy, eps=self._run.eps, kernel=self._run.kernel)
+        self._balance.measure(self._x, self._y, self._fx, self._fy, self._run.start.signs)
+        self._balance.add(weight)
+
+    def _advance(self, dt: float, number: int) -> None:
+        run = self._run
+        drift = np.full(len(self._x), run.model.pair_strength(run.count) * dt)
+        if run.cutoff is not None:
+            distance = closest_equal_signs(self._x, self._y, self._charges)
+            drift *= np.clip(2 * run.cutoff * distance - 1, 0.0, 1.0)
+        noise = run.model.sigma * math.sqrt(dt)
+        _euler_maruyama(
+            self._x, self._y, self._fx, self._fy, drift, noise, np.uint64(run.seed), self._replicas, np.int64(number)
+        )
+
+    def _record(self, t: float, snapshot: Snapshot | None) -> None:
+        x, y = self._x, self._y
+        second_moment = (x**2 + y**2).mean(axis=1)
+        if not np.all(np.isfinite(second_moment)):
+            raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {self._run.count})")
+        centre = np.stack([x.mean(axis=1), y.mean(axis=1)], axis=1)
+        self._rows.append({"second_moment": second_moment, "centre": centre, **self._balance.present()})
+        if snapshot is not None:
+            snapshot(t, np.stack([x[0], y[0]], axis=1), self._run.start.signs)
+
+
+@numba.njit(cache=True, parallel=True)
+def _euler_maruyama(
+    x: np.ndarray,
+    y: np.ndarray,
+    fx: np.ndarray,
+    fy: np.ndarray,
+    drift: np.ndarray,
+    noise: float,
+    seed: Any,
+    replicas: np.ndarray,
+    number: int,
+) -> None:
+    """X += drift_r F + noise xi for all replicas r, (R, N) each."""
+    count = x.shape[1]
+    for task in numba.prange(x.size):
+        r, i = task // count, task % count
+        a, b = two_normals(seed, 0, replicas[r], i, number)  # stream 0: NOISE
+        x[r, i] += drift[r] * fx[r, i] + noise * a
+        y[r, i] += drift[r] * fy[r, i] + noise * b
+
+
+def _ensemble(run: _Run, parts: list[dict[str, np.ndarray]], replicas: int, seconds: float) -> Ensemble:
+    if not parts:
+        raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.count} was finished")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.argsort(joined["replicas"])
+    sorted_ = {name: values[order] for name, values in joined.items()}
+    return Ensemble(
+        count=run.count,
+        steps=run.steps,
+        times=np.array([0.0, *(t for t, _ in run.grid)]),
+        replicas=sorted_["replicas"],
+        second_moment=sorted_["second_moment"],
+        centre=np.moveaxis(sorted_["centre"], 1, 2),
+        observables=sorted_["observables"],
+        residual=sorted_["residual"],
+        quadratic_variation=sorted_["quadratic_variation"],
+        laplacian=sorted_["laplacian"],
+        pairs_per_second=pair_interactions(len(order), run.count) * (run.steps + 1) / seconds,
+        complete=len(order) == replicas,
+    )

@@ -1,0 +1,208 @@
+"""The weak-form residual of the signed system, van Meurs-Peletier-Slangen (5.8), of particles and of the PDE's solution.
+
+    W[T, phi](rho) = int phi (rho_T - rho_0)                                                          (change)
+                   - gamma_bar int_0^T iint b b' k(x - x') . grad_x phi(x, b) rho_t rho_t dt          (interaction)
+                   - D int_0^T int Lap phi(x, b) rho_t dt                                             (diffusion)
+
+with the kernel k of the run: the K_eps of W_eps for regularised particles. It vanishes for a weak solution. For the
+empirical measure L^N with N gamma_N = gamma_bar and D = sigma^2 / 2 it is a martingale, N Var W = sigma^2 E int_0^T int
+|grad phi|^2 dL^N_t dt (Ito isometry); with another D it has the mean (sigma^2 / 2 - D) E int_0^T int Lap phi dL^N_t dt.
+Time integrals are trapezoidal sums over the time steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+
+from limitpde.compare.test_functions import GaussianBump, Table, Wave, evaluate, spatial
+from limitpde.fem.stepping import StepReport
+from limitpde.signed.model import SPECIES, Model
+
+if TYPE_CHECKING:
+    from limitpde.signed.pde import Solver
+
+
+class ParticleResidual:
+    """W[t, phi](L^N) of many replicas at once, accumulated while they are simulated.
+
+    Args:
+        model: the parameters.
+        count: N.
+        table: the test functions.
+    """
+
+    def __init__(self, model: Model, count: int, table: Table) -> None:
+        self.model, self.count, self.table = model, count, table
+
+    def start(self, replicas: int) -> Balance:
+        """An empty balance for this many replicas."""
+        return Balance(self, replicas)
+
+
+class Balance:
+    """The three terms of W for a batch of R replicas and P test functions."""
+
+    def __init__(self, residual: ParticleResidual, replicas: int) -> None:
+        self._residual = residual
+        shape = (replicas, len(residual.table.kinds))
+        self._integrands = np.empty((4, *shape))  # int phi dL, and the integrands of the rows below
+        self._integrals = np.zeros((3, *shape))  # int dt of: F . grad phi, Lap phi, |grad phi|^2, averaged over particles
+        self._initial: np.ndarray | None = None
+
+    def measure(self, x: np.ndarray, y: np.ndarray, fx: np.ndarray, fy: np.ndarray, signs: np.ndarray) -> None:
+        """Evaluate the integrands at positions and pair sums, (R, N) each, with signs (N,)."""
+        table = self._residual.table
+        _integrands(x, y, fx, fy, signs, table.kinds, table.charged, table.parameters, self._integrands)
+        if self._initial is None:
+            self._initial = self._integrands[0].copy()
+
+    def add(self, weight: float) -> None:
+        """Add the present integrands, times this weight, to the time integrals."""
+        self._integrals += weight * self._integrands[1:]
+
+    def change(self) -> np.ndarray:
+        """int phi (L_t - L_0), (R, P)."""
+        return np.asarray(self._integrands[0] - self._initial)
+
+    def interaction(self) -> np.ndarray:
+        """gamma_bar int_0^t iint b b' k . grad phi dL dL dt, (R, P), with gamma_bar = N gamma_N."""
+        return self._residual.model.pair_strength(self._residual.count) * self._integrals[0]
+
+    def diffusion(self) -> np.ndarray:
+        """D int_0^t int Lap phi dL dt, (R, P)."""
+        return self._residual.model.D * self._integrals[1]
+
+    def present(self) -> dict[str, np.ndarray]:
+        """Observables int phi dL_t and residuals W[t, phi], (R, P) each."""
+        residual = self.change() - self.interaction() - self.diffusion()
+        return {"observables": self._integrands[0].copy(), "residual": residual}
+
+    def totals(self) -> dict[str, np.ndarray]:
+        """The quadratic variation of W and the integral of Lap phi, (R, P) each."""
+        factor = self._residual.model.sigma**2 / self._residual.count
+        return {"quadratic_variation": factor * self._integrals[2], "laplacian": self._integrals[1].copy()}
+
+
+@numba.njit(cache=True, parallel=True)
+def _integrands(
+    x: np.ndarray,
+    y: np.ndarray,
+    fx: np.ndarray,
+    fy: np.ndarray,
+    signs: np.ndarray,
+    kinds: np.ndarray,
+    charged: np.ndarray,
+    parameters: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Means over the particles of phi, F . grad phi, Lap phi, |grad phi|^2, written to out, (4, R, P)."""
+    replicas, count = x.shape
+    functions = len(kinds)
+    for task in numba.prange(replicas * functions):
+        r, p = task // functions, task % functions
+        point, gradient = np.empty(2), np.empty(2)
+        value_sum = drift_sum = laplacian_sum = square_sum = 0.0
+        for i in range(count):
+            point[0], point[1] = x[r, i], y[r, i]
+            value, laplacian = spatial(kinds[p], parameters[p], point, gradient)
+            b = signs[i] if charged[p] else 1.0
+            value_sum += b * value
+            drift_sum += b * (fx[r, i] * gradient[0] + fy[r, i] * gradient[1])
+            laplacian_sum += b * laplacian
+            square_sum += gradient[0] ** 2 + gradient[1] ** 2
+        out[0, r, p] = value_sum / count
+        out[1, r, p] = drift_sum / count
+        out[2, r, p] = laplacian_sum / count
+        out[3, r, p] = square_sum / count
+
+
+class PDEResidual:
+    """W[t, phi] of the solution of the PDE: an observer of its steps. Collective.
+
+    Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the nodes, the gradient of psi is that
+    of the finite-element function, and the integrals are the lumped ones. It is of second order in mesh size and step.
+
+    Args:
+        solver: the solver, at time 0.
+        test_functions: phi(x, b), P of them.
+
+    Attributes:
+        times: times seen so far.
+        values: W[t, phi] at these times, (P,) each.
+        observables: int phi rho_t at these times, (P,) each.
+    """
+
+    def __init__(self, solver: Solver, test_functions: Sequence[GaussianBump | Wave]) -> None:
+        Table.of(test_functions, 2)  # checks the dimension
+        self._solver = solver
+        signs = dict(zip(SPECIES, (1.0, -1.0), strict=True))
+        self._phi: list[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = []
+        for function in test_functions:
+            value, gradient, laplacian = evaluate(function, solver.graph.points)
+            factors = {name: signs[name] if function.charge else 1.0 for name in solver.densities}
+            self._phi.append({name: (b * value, b * gradient, b * laplacian) for name, b in factors.items()})
+        self._interaction_integral = np.zeros(len(test_functions))
+        self._diffusion_integral = np.zeros(len(test_functions))
+        self._rates = self._interaction_rate(), self._diffusion_rate()
+        self.times, self.observables = [solver.t], [self._observables()]
+        self.values = [np.zeros(len(test_functions))]
+
+    def __call__(self, report: StepReport) -> None:
+        """Extend the time integrals by one step."""
+        rates = self._interaction_rate(), self._diffusion_rate()
+        self._interaction_integral += report.dt / 2 * (self._rates[0] + rates[0])
+        self._diffusion_integral += report.dt / 2 * (self._rates[1] + rates[1])
+        self._rates = rates
+        self.times.append(report.t)
+        self.observables.append(self._observables())
+        self.values.append(self.change() - self._interaction_integral - self._diffusion_integral)
+
+    def change(self) -> np.ndarray:
+        """int phi (rho_t - rho_0), (P,)."""
+        return np.asarray(self.observables[-1] - self.observables[0])
+
+    def _lumped(self, part: int) -> np.ndarray:
+        """sum_s int a_s rho_s with a_s = phi (part 0) or Lap phi (part 2), (P,)."""
+        solver, area = self._solver, self._solver.graph.area
+        densities = solver.densities
+        sums = [sum(phi[name][part] * rho for name, rho in densities.items()) * area for phi in self._phi]
+        return solver.graph.sums.total(*sums) if sums else np.zeros(0)
+
+    def _observables(self) -> np.ndarray:
+        return self._lumped(0)
+
+    def _diffusion_rate(self) -> np.ndarray:
+        """D int Lap phi rho_t, (P,)."""
+        return self._solver.model.D * self._lumped(2)
+
+    def _interaction_rate(self) -> np.ndarray:
+        """gamma_bar iint b b' K . grad phi rho rho = -gamma_bar sum_s b_s int rho_s grad psi . grad phi, (P,)."""
+        solver, graph = self._solver, self._solver.graph
+        charges = dict(zip(solver.densities, solver.charges, strict=True))
+        local = np.zeros(len(self._phi))
+        for p, phi in enumerate(self._phi):
+            for name, density in solver.densities.items():
+                moved = density[:, None] * phi[name][1]
+                local[p] += charges[name] * _against_gradient(graph.points, graph.cells, solver.potential, moved)
+        return -float(solver.model.gamma_bar or 0.0) * graph.sums.add(local)
+
+
+@numba.njit(cache=True)
+def _against_gradient(points: np.ndarray, cells: np.ndarray, potential: np.ndarray, vector: np.ndarray) -> float:
+    """int grad psi . v over this rank's triangles, psi (n_local,) of first order, v (n_local, 2) by the vertex rule."""
+    total = 0.0
+    for c in range(len(cells)):
+        i, j, k = cells[c]
+        ax, ay = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1]
+        bx, by = points[k, 0] - points[i, 0], points[k, 1] - points[i, 1]
+        cross = ax * by - ay * bx
+        first, second = potential[j] - potential[i], potential[k] - potential[i]
+        gx, gy = first * by - second * ay, second * ax - first * bx  # cross times the gradient
+        mean_x = (vector[i, 0] + vector[j, 0] + vector[k, 0]) / 3.0
+        mean_y = (vector[i, 1] + vector[j, 1] + vector[k, 1]) / 3.0
+        total += 0.5 * (gx * mean_x + gy * mean_y) * (1.0 if cross > 0.0 else -1.0)
+    return total
