@@ -9,3 +9,12 @@ from mpi4py import MPI  # noqa: F401  isort: skip
 import h5py  # noqa: F401  isort: skip
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`limitpde.run`, loaded when it is first used: `import limitpde` alone stays light."""
+    if name == "run":
+        from limitpde.experiment import run
+
+        return run
+    raise AttributeError(f"module 'limitpde' has no attribute {name!r}")

@@ -203,7 +203,8 @@ AnyDensity = Annotated[
     Discriminator(
         _kind,
         custom_error_type="shape",
-        custom_error_message='shape must be "gaussian", "disk" or "ring"; or give python = "file.py:function"',
+        custom_error_message="unknown shape",
+        custom_error_context={"shapes": "'gaussian', 'disk', 'ring'; or give python = 'file.py:function'"},
     ),
 ]
 

@@ -18,9 +18,11 @@ from collections.abc import Callable
 
 import numba
 import numpy as np
+from mpi4py import MPI
 from numba import njit, prange
 
 from limitpde.nbody.pairs import pair_interactions, pair_sum
+from limitpde.nbody.threads import use_threads
 
 FMA_PER_TWO, DIV_PER_TWO, ORDERED_PER_TWO = 17, 1, 4
 EPS = 1e-3
@@ -82,7 +84,7 @@ def numpy_sum(x: np.ndarray, y: np.ndarray, b: np.ndarray, rows: int = 256) -> N
 
 def main() -> None:
     """Measures and prints."""
-    most = min(2, numba.config.NUMBA_NUM_THREADS)
+    most = min(2, use_threads(MPI.COMM_WORLD))
     print(
         f"cores {len(os.sched_getaffinity(0))}, load {os.getloadavg()[0]:.1f}; Gpair/s = 1e9 ordered pairs per second"
     )

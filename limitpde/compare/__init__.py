@@ -1,0 +1,1 @@
+"""Empirical measures against solutions: test functions, statistics of residuals, fitted rates."""

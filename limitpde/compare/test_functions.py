@@ -100,7 +100,7 @@ class Table:
         for index, function in enumerate(functions):
             if function.dimension != dimension:
                 key = "center" if isinstance(function, GaussianBump) else "k"
-                raise InputError(f"test_functions[{index}].{key} must have {dimension} entries, not {function.dimension}")
+                raise InputError(f"compare.test_functions[{index}].{key} must have {dimension} entries, not {function.dimension}")
         return cls(
             np.array([_KINDS[f.shape] for f in functions], dtype=np.int64),
             np.array([f.charge for f in functions], dtype=bool),

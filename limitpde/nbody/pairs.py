@@ -164,14 +164,17 @@ def _add(fx, fy, i, f):  # type: ignore[no-untyped-def]
 def _scratch(x, y, b):  # type: ignore[no-untyped-def]
     """Rows x, y, b of one block, filled up with zeros to a multiple of LANES, and two rows of zeros for its forces.
 
-    A row starts at a full cache line (split loads cost a third) and never a multiple of 4096 bytes after another row.
+    Every row starts at a full cache line (split loads cost a third), 832 bytes modulo 4096 after the row before: were
+    two rows nearer than that, modulo 4096, loads from one would wait for stores to the other: another third.
     """
     n = len(x)
     width = (n + LANES - 1) // LANES * LANES
-    pitch = width + LANES if width % 64 == 0 else width
-    memory = np.zeros(5 * pitch + LANES)
+    pitch = width + (104 - width) % 512
+    memory = np.empty(5 * pitch + LANES)
     start = (-memory.ctypes.data // 8) % LANES
     s = memory[start : start + 5 * pitch].reshape(5, pitch)
+    s[:3, n:width] = 0.0
+    s[3:, :width] = 0.0
     s[0, :n] = x
     s[1, :n] = y
     s[2, :n] = b
@@ -179,37 +182,28 @@ def _scratch(x, y, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _inside(x, y, b, fx, fy, soft, floor):  # type: ignore[no-untyped-def]
-    """Forces of a block on itself, written to fx, fy. The weight of a source is halved in its own group of four."""
-    n = len(x)
-    X, Y, Q, F, G = _scratch(x, y, b)
-    W = Q.copy()
-    H, K = np.zeros_like(Q), np.zeros_like(Q)
-    for g in range(0, len(X), 8):
-        xs, ys, w, fs, gs = X[g:], Y[g:], W[g:], F[g:], G[g:]
-        for k in range(4):
-            w[k] *= 0.5
-        _add(H, K, g, _rows(X, Y, Q, g, xs, ys, w, fs, gs, soft, floor))
-        for k in range(4):
-            w[k] = 0.0
-            w[k + 4] *= 0.5
-        _add(H, K, g + 4, _rows(X, Y, Q, g + 4, xs, ys, w, fs, gs, soft, floor))
-    fx[:] = F[:n] + H[:n]
-    fy[:] = G[:n] + K[:n]
-
-
-@njit(cache=True, error_model="numpy")
-def _between(x, y, b, fx, fy, xs, ys, bs, fxs, fys, soft, floor):  # type: ignore[no-untyped-def]
-    """Adds the forces that two different blocks exert on each other."""
+def _meet(x, y, b, fx, fy, xs, ys, bs, fxs, fys, same, soft, floor):  # type: ignore[no-untyped-def]
+    """Forces of two blocks on each other, added to fx, fy, fxs, fys; of a block on itself, written to fx, fy."""
     n, m = len(x), len(xs)
     X, Y, Q, F, G = _scratch(x, y, b)
     S, T, W, H, K = _scratch(xs, ys, bs)
-    for i in range(0, n, 4):
-        _add(F, G, i, _rows(X, Y, Q, i, S, T, W, H, K, soft, floor))
-    fx += F[:n]
-    fy += G[:n]
-    fxs += H[:m]
-    fys += K[:m]
+    for g in range(0, n, LANES):
+        o = g if same else 0  # within a block, sources from the targets' own LANES on
+        s, t, w, h, k = S[o:], T[o:], W[o:], H[o:], K[o:]
+        for i in range(g, g + LANES, 4):
+            if same:  # what came before has weight 0, the own four have half
+                W[g:i] = 0.0
+                for j in range(i, i + 4):
+                    W[j] *= 0.5
+            _add(F, G, i, _rows(X, Y, Q, i, s, t, w, h, k, soft, floor))
+    if same:
+        fx[:] = F[:n] + H[:n]
+        fy[:] = G[:n] + K[:n]
+    else:
+        fx += F[:n]
+        fy += G[:n]
+        fxs += H[:m]
+        fys += K[:m]
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
@@ -217,24 +211,20 @@ def _sum(x, y, b, fx, fy, soft, floor, block):  # type: ignore[no-untyped-def]
     """All forces of all replicas. See the module docstring for the order of work."""
     R, n = x.shape
     B = (n + block - 1) // block
-    for task in prange(R * B):
-        r = task // B
-        i = (task % B) * block
-        k = min(n, i + block)
-        _inside(x[r, i:k], y[r, i:k], b[i:k], fx[r, i:k], fy[r, i:k], soft, floor)
     half = (B + 1) // 2  # meetings per round; with an odd number of blocks one of them meets nobody
     last = 2 * half - 1
-    for turn in range(last if B > 1 else 0):
-        for task in prange(R * half):
-            r, m = task // half, task % half
-            p = last if m == 0 else (turn + m) % last
-            q = turn if m == 0 else (turn - m + last) % last
+    for turn in range(-1, last if B > 1 else 0):
+        meetings = B if turn < 0 else half
+        for task in prange(R * meetings):
+            r, m = task // meetings, task % meetings
+            p = m if turn < 0 else last if m == 0 else (turn + m) % last
+            q = m if turn < 0 else turn if m == 0 else (turn - m + last) % last
             if p < B and q < B:
                 i, j = min(p, q) * block, max(p, q) * block
                 k, l = min(n, i + block), min(n, j + block)
-                _between(
+                _meet(
                     x[r, i:k], y[r, i:k], b[i:k], fx[r, i:k], fy[r, i:k],
-                    x[r, j:l], y[r, j:l], b[j:l], fx[r, j:l], fy[r, j:l], soft, floor,
+                    x[r, j:l], y[r, j:l], b[j:l], fx[r, j:l], fy[r, j:l], turn < 0, soft, floor,
                 )  # fmt: skip
 
 

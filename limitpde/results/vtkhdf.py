@@ -39,6 +39,7 @@ SPARE = 64
 BLOCK = 1 << 22
 """Rows copied at a time when a file is given more room."""
 VALUES = "Steps/Values"
+ARRAYS = ("PointData", "CellData")
 
 Mode = Literal["w", "a"]
 Rows = Mapping[str, tuple[int, np.ndarray]]
@@ -72,8 +73,9 @@ class HeldFile(io.RawIOBase):
         self._position = 0
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a byte; from the start or from the end of the file."""
-        self._position = offset + (os.fstat(self._file).st_size if whence == io.SEEK_END else 0)
+        """Move to a byte, counted from the start, from here or from the end of the file."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: os.fstat(self._file).st_size}
+        self._position = origin[whence] + offset
         return self._position
 
     def readinto(self, buffer: Any) -> int:
@@ -99,13 +101,18 @@ class HeldFile(io.RawIOBase):
     def flush(self) -> None:
         """Nothing: `commit` writes."""
 
-    def commit(self) -> None:
-        """Write what was held back: first what lies behind the first page, then the first page at once."""
+    def commit(self, *, shrinking: bool = False) -> None:
+        """Write what was held back: first what lies behind the first page, then the first page at once.
+
+        Args:
+            shrinking: write the first page only (HDF5 wipes rows that it drops, but until then they are in use).
+        """
         page = bytearray(os.pread(self._file, PAGE, 0))
         for offset, data in self._writes:
             inside = data[: max(PAGE - offset, 0)]
             page[offset : offset + len(inside)] = inside
-            self._put(data[len(inside) :], offset + len(inside))
+            if not shrinking:
+                self._put(data[len(inside) :], offset + len(inside))
         self._put(bytes(page), 0)
 
     def _put(self, data: bytes, offset: int) -> None:
@@ -129,13 +136,13 @@ def signals_held() -> Iterator[None]:
         caught.append(number)
 
     main = threading.current_thread() is threading.main_thread()
-    held = [number for number in (signal.SIGINT, signal.SIGTERM) if main and signal.getsignal(number) is not None]
-    previous = {number: signal.signal(number, hold) for number in held}
+    held = [each for each in (signal.SIGINT, signal.SIGTERM) if main and signal.getsignal(each) is not None]
+    previous = {each: signal.signal(each, hold) for each in held}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for each, handler in previous.items():
+            signal.signal(each, handler)
         for number in caught:
             signal.raise_signal(number)
 
@@ -184,6 +191,37 @@ def close_to(t: float) -> float:
     return 1e-12 * max(1.0, abs(t))
 
 
+def check_mode(path: Path, mode: str) -> None:
+    """Check how a series is to be opened.
+
+    Raises:
+        InputError: the mode is neither "w" nor "a".
+    """
+    if mode not in ("w", "a"):
+        raise InputError(f'{path}: mode = {mode!r}: must be "w" (a new file) or "a" (continue one)')
+
+
+def check_time(t: float) -> float:
+    """The time of a step as a float.
+
+    Raises:
+        InputError: it is not a finite number.
+    """
+    if not np.isfinite(t):
+        raise InputError(f"t = {t}: must be a finite number")
+    return float(t)
+
+
+def check_name(name: str) -> None:
+    """Check the name of an array.
+
+    Raises:
+        InputError: it is empty, ".", or has a slash in it.
+    """
+    if name in ("", ".", "..") or "/" in name:
+        raise InputError(f"array {name!r}: a name must not be empty or have a slash in it")
+
+
 def create(path: Path, layout: Layout, fixed: Mapping[str, np.ndarray]) -> None:
     """Write a file without steps, in place of whatever was there."""
     with signals_held():
@@ -196,13 +234,17 @@ def append(path: Path, layout: Layout, t: float, counts: Mapping[str, int], rows
     Args:
         path: the file.
         layout: what its datasets are.
-        t: the time of the step.
+        t: the time of the step, later than all before.
         counts: the entries of `layout.counts`.
         rows: what the step adds to each dataset; rows in use may not change.
+
+    Raises:
+        InputError: the time is not later, or the file holds other arrays.
     """
     entries = {VALUES: t, **counts}
     with signals_held():
         with reading(path) as group:
+            _check_step(group, t, rows)
             steps = len(group[VALUES])
             room = 0 < steps < group[VALUES].maxshape[0] and all(
                 name in group and start + len(new) <= len(group[name]) for name, (start, new) in rows.items()
@@ -219,23 +261,46 @@ def append(path: Path, layout: Layout, t: float, counts: Mapping[str, int], rows
                 group["Steps"].attrs.modify("NSteps", np.int64(steps + 1))
 
 
+def _check_step(group: Any, t: float, rows: Rows) -> None:
+    values, name = group[VALUES][:], group.file.filename
+    if not len(values):
+        return
+    if not t > values[-1]:
+        raise InputError(f"{name}: t = {t}: must be later than the last step in the file, t = {values[-1]}")
+    held = {f"{kind}/{array}": group[kind][array] for kind in ARRAYS if kind in group for array in group[kind]}
+    given = {array: new for array, (_, new) in rows.items() if array.startswith(ARRAYS)}
+    if held.keys() != given.keys():
+        raise InputError(f"{name}: arrays {sorted(given)}: the steps in the file have {sorted(held)}")
+    for array, new in given.items():
+        if new.shape[1:] != held[array].shape[1:] or not np.can_cast(new.dtype, held[array].dtype):
+            raise InputError(
+                f"{name}: {array}: rows of shape {new.shape[1:]}, {new.dtype}: "
+                f"the steps in the file have {held[array].shape[1:]}, {held[array].dtype}"
+            )
+
+
 def truncate(path: Path, layout: Layout, t: float) -> None:
     """Drop the steps later than t."""
-    steps = int(np.searchsorted(times(path), t + close_to(t), side="right"))
-    with signals_held(), _committing(path) as group:
+    with reading(path) as group:
+        steps = int(np.searchsorted(group[VALUES][:], t + close_to(t), side="right"))
+        fixed = {name: group[name][:] for name in layout.fixed}
+    if not steps:
+        create(path, layout, fixed)
+        return
+    with signals_held(), _committing(path, shrinking=True) as group:
         for name in (VALUES, *layout.counts):
             group[name].resize((steps,))
         group["Steps"].attrs.modify("NSteps", np.int64(steps))
 
 
 @contextmanager
-def _committing(path: Path) -> Iterator[Any]:
+def _committing(path: Path, *, shrinking: bool = False) -> Iterator[Any]:
     """The group VTKHDF, whose changes all come into force together at the end of the block."""
     held = HeldFile(path)
     try:
         with h5py.File(held, "r+") as file:
             yield file["VTKHDF"]
-        held.commit()
+        held.commit(shrinking=shrinking)
     finally:
         held.close()
 
@@ -261,14 +326,15 @@ def _build(
         group = _first_page(file, layout, tables)
         for name, data in fixed.items():
             group[name] = data
-        for name, target in layout.links.items():
-            group[name] = group[target]
         for name, (start, new) in rows.items():
             dataset = _roomy(group, name, start, new)
             for first in range(0, start, BLOCK):
                 end = min(first + BLOCK, start)
                 dataset[first:end] = old[name][first:end]
             dataset[start : start + len(new)] = new
+        for name, target in layout.links.items():
+            if target in group:
+                group[name] = group[target]
     os.replace(draft, path)
 
 

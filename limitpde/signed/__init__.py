@@ -1,0 +1,12 @@
+"""Signed Coulomb charges and the signed Keller-Segel system (van Meurs, Peletier, Slangen).
+
+`Model` and `Initial` say what is computed, `Solver` solves the limit equation, `simulate` the particles; `residual`
+holds the weak form (5.8) on either, `exact` and `plane_reference` the laws and reference solutions to check against.
+"""
+
+from limitpde.signed import particles, residual
+from limitpde.signed.model import Initial, Model
+from limitpde.signed.particles import Ensemble, simulate
+from limitpde.signed.pde import Solver
+
+__all__ = ["Ensemble", "Initial", "Model", "Solver", "particles", "residual", "simulate"]

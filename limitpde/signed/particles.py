@@ -122,7 +122,7 @@ def simulate(
         model=model,
         start=_Start(initial, count, comm),
         seed=_ensemble_seed(seed, count),
-        grid=_time_grid(step, end, stops),
+        grid=time_grid(step, end, stops),
         residual=ParticleResidual(model, count, Table.of(test_functions, 2)),
         kernel=kernel,
         eps=math.sqrt(2 * model.pair_strength(count) * step) if eps is None else eps,
@@ -152,7 +152,7 @@ def _ensemble_seed(seed: int, count: int) -> int:
     return int(np.random.SeedSequence([seed, count]).generate_state(1, np.uint64)[0])
 
 
-def _time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[float, int]]:
+def time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[float, int]]:
     """Output times after 0, and the number of equal steps from each one to the next."""
     times = sorted({*(t for t in stops if 0 < t < end * (1 - 1e-12)), end})
     return [(b, math.ceil((b - a) / step * (1 - 1e-9))) for a, b in zip([0.0, *times], times, strict=False)]

@@ -1,0 +1,163 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+from mpi4py import MPI
+
+import limitpde
+from limitpde import case as cases
+from limitpde import experiment
+from limitpde.errors import InputError, LimitPDEError
+from limitpde.parallel import on_root
+from limitpde.results import export as exporting
+from limitpde.results import pictures, report
+from limitpde.results.versions import environment, versions
+
+EXIT = {"done": 0, "failed": 3, "interrupted": 130}
+WRONG_INPUT = 2
+comm = MPI.COMM_WORLD
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print once, whatever the number of ranks."""
+    if comm.rank == 0:
+        click.echo(text, err=error)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(limitpde.__version__)
+def cli() -> None:
+    """Many-particle systems and their limit PDEs: solve, simulate, and measure how far apart they are.
+
+    Run `mpiexec -n P limitpde run ...` for the same results on P ranks.
+    """
+
+
+CASE = click.argument("case", type=click.Path(path_type=Path))
+SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE ...", help="Override keys of the case.")
+MORE = click.argument("more", nargs=-1, metavar="")
+
+
+def _overrides(first: tuple[str, ...], more: tuple[str, ...]) -> list[str]:
+    """The values of --set: one each, or several after one --set."""
+    for word in more:
+        if not first or "=" not in word:
+            raise click.UsageError(f"unexpected argument {word!r}")
+    return [*first, *more]
+
+
+@cli.command()
+@CASE
+@MORE
+@SET
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the result (default: the case's own).")
+@click.option("--quiet", is_flag=True, help="No progress bars and no closing line.")
+def run(case: Path, more: tuple[str, ...], overrides: tuple[str, ...], out: Path | None, quiet: bool) -> int:
+    """Solve, simulate, compare: whatever the case asks for."""
+    changes = _overrides(overrides, more)
+    checked = on_root(comm, lambda: cases.read(case, changes))
+    directory = out or Path(checked.output.directory or Path("results") / case.stem)
+    try:
+        summary = experiment.Experiment(checked, directory, name=case.stem, quiet=quiet, comm=comm).run()
+    except InputError:
+        raise
+    except Exception as error:
+        experiment.keep_failure(directory, error)
+        raise
+    if summary["status"] != "done":
+        say(f"limitpde: {summary['status']}: {summary['reason']}\nwhat was computed is in {directory}", error=True)
+    elif not quiet:
+        say(f"{directory / 'report.md'}")
+    return EXIT[summary["status"]]
+
+
+@cli.command()
+@CASE
+@MORE
+@SET
+def check(case: Path, more: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+    """Read and check a case, run nothing."""
+    changes = _overrides(overrides, more)
+    on_root(comm, lambda: cases.read(case, changes))
+    say(f"{case}: a valid case")
+
+
+def _result(directory: Path) -> Path:
+    """The folder of a result."""
+    if not (directory / "summary.json").is_file():
+        raise InputError(f"{directory}: not the folder of a result (it has no summary.json)")
+    return directory
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def show(directory: Path) -> None:
+    """(Re)draw the pictures of a finished run."""
+
+    def draw() -> list[Path]:
+        drawn = pictures.draw(_result(directory))
+        report.write(directory, drawn)
+        return drawn
+
+    for path in on_root(comm, draw):
+        say(str(path))
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def export(directory: Path) -> None:
+    """.pvd copies of fields and particles, for ParaView older than 5.12."""
+    for path in on_root(comm, lambda: exporting.export(directory)):
+        say(str(path))
+
+
+@cli.command()
+@click.argument("system", type=click.Choice(list(cases.SYSTEMS)))
+def new(system: str) -> None:
+    """Print a commented case to start from."""
+    say(resources.files(f"limitpde.{system}").joinpath("case.toml").read_text().rstrip("\n"))
+
+
+@cli.command()
+def info() -> None:
+    """Versions, MPI, PETSc, threads."""
+    entries = {**versions(), **environment(), "ranks": str(comm.size)}
+    width = max(len(name) for name in entries)
+    say("\n".join(f"{name:<{width}}  {value}" for name, value in entries.items()))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: messages on rank 0, exit status on all ranks; no rank is left waiting when another one fails."""
+    sys.exit(_status(arguments))
+
+
+def _status(arguments: list[str] | None) -> int:
+    try:
+        result: Any = cli.main(args=arguments, prog_name="limitpde", standalone_mode=False)
+        return int(result or 0)
+    except click.ClickException as error:
+        if comm.rank == 0:
+            error.show()
+        return WRONG_INPUT
+    except InputError as error:
+        say(f"limitpde: {error}", error=True)
+        return WRONG_INPUT
+    except LimitPDEError as error:
+        say(f"limitpde: {error}", error=True)
+        return EXIT["failed"]
+    except (click.Abort, KeyboardInterrupt):
+        code = EXIT["interrupted"]
+    except Exception:
+        traceback.print_exc()
+        code = EXIT["failed"]
+    if comm.size > 1:  # the other ranks may wait for this one
+        sys.stderr.flush()
+        comm.Abort(code)
+    return code

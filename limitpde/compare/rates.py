@@ -1,0 +1,77 @@
+"""Convergence rates in N: the slope of log(statistic) against log(N), with a bootstrap interval over replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.stats
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A fitted power of N."""
+
+    slope: float
+    """d log(statistic) / d log(N), by least squares."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+
+
+def mean_abs(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """E|W| of samples along an axis."""
+    return np.asarray(np.abs(values).mean(axis=axis))
+
+
+def rms(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """(E W^2)^(1/2) of samples along an axis."""
+    return np.asarray(np.sqrt((values**2).mean(axis=axis)))
+
+
+def fit_rate(
+    counts: Sequence[int], samples: Sequence[np.ndarray], statistic: Callable[..., np.ndarray], *, seed: int
+) -> Rate | None:
+    """Fit a power of N to a statistic of independent samples.
+
+    The interval is the percentile bootstrap, resampling the replicas of each N. It covers the noise of the samples, not
+    a deviation from a power law.
+
+    Args:
+        counts: particle numbers N, (K,).
+        samples: one array of replicas (R_N,) for each N.
+        statistic: maps samples along `axis` to a positive number: `mean_abs` or `rms`.
+
+    Keyword Args:
+        seed: of the resampling.
+
+    Returns:
+        The rate; None with fewer than two particle numbers, fewer than two replicas, or a statistic that is zero.
+    """
+    logs = np.log(np.asarray(counts, dtype=float))
+    if len(set(counts)) < 2 or min(len(sample) for sample in samples) < 2:
+        return None
+    if not all(np.all(statistic(sample) > 0) for sample in samples):
+        return None
+    weights = (logs - logs.mean()) / ((logs - logs.mean()) ** 2).sum()
+
+    def slope(*parts: np.ndarray, axis: int = -1) -> np.ndarray:
+        heights = np.stack([np.log(statistic(part, axis=axis)) for part in parts])
+        return np.tensordot(weights, heights, axes=1)
+
+    interval = scipy.stats.bootstrap(
+        tuple(samples),
+        slope,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        vectorized=True,
+        method="percentile",
+        batch=100,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Rate(slope=float(slope(*samples)), low=float(interval.low), high=float(interval.high))

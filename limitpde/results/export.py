@@ -1,0 +1,64 @@
+"""Results for ParaView older than 5.12, which opens no temporal VTKHDF files: .pvd and one .vtu or .vtp a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from vtkmodules.vtkIOHDF import vtkHDFReader
+from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter, vtkXMLUnstructuredGridWriter
+
+from limitpde.errors import InputError
+from limitpde.results.vtkhdf import times
+
+HEAD = '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1">\n<Collection>\n'
+TAIL = "</Collection>\n</VTKFile>\n"
+
+
+def export(directory: Path | str) -> list[Path]:
+    """Write NAME.pvd beside each NAME.vtkhdf below a directory, with its steps in the folder NAME.steps. Serial.
+
+    Files that hold no step yet are left out.
+
+    Returns:
+        The .pvd files.
+
+    Raises:
+        InputError: there is no such directory, or no .vtkhdf file with a step below it.
+        OSError: a file cannot be written.
+    """
+    if not Path(directory).is_dir():
+        raise InputError(f"{directory}: there is no such directory")
+    files = [path for path in sorted(Path(directory).rglob("*.vtkhdf")) if len(times(path))]
+    if not files:
+        raise InputError(f"{directory}: holds no *.vtkhdf file with a step in it; is it the directory of a run?")
+    return [_export_file(path) for path in files]
+
+
+def _export_file(path: Path) -> Path:
+    reader = vtkHDFReader()
+    reader.SetFileName(str(path))
+    folder = path.with_suffix(".steps")
+    folder.mkdir(exist_ok=True)
+    steps = times(path).tolist()
+    lines = []
+    for step, t in enumerate(steps):
+        # VTK sees no times in a file of one step.
+        reader.UpdateTimeStep(t) if len(steps) > 1 else reader.Update()
+        piece = _write_step(reader.GetOutputDataObject(0), folder / f"{step:05d}")
+        name = quoteattr(f"{folder.name}/{piece.name}")
+        lines.append(f'<DataSet timestep="{t!r}" part="0" file={name}/>\n')
+    collection = path.with_suffix(".pvd")
+    collection.write_text(HEAD + "".join(lines) + TAIL, encoding="utf-8")
+    return collection
+
+
+def _write_step(data: object, stem: Path) -> Path:
+    particles = data.IsA("vtkPolyData")  # type: ignore[attr-defined]
+    writer = vtkXMLPolyDataWriter() if particles else vtkXMLUnstructuredGridWriter()
+    piece = stem.with_suffix(".vtp" if particles else ".vtu")
+    writer.SetFileName(str(piece))
+    writer.SetInputData(data)
+    if writer.Write() != 1:
+        raise OSError(f"{piece}: cannot be written")
+    return piece

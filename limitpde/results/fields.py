@@ -1,0 +1,283 @@
+"""Fields on a mesh that does not change, one named array each, in one temporal VTKHDF file for a whole run.
+
+Rows are in the order of the input mesh (original vertex and cell numbers), so that a file does not depend on the
+number of ranks and can be continued, or read back, on another number. All goes through rank 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import basix
+import numpy as np
+from dolfinx import fem
+from dolfinx.mesh import CellType, Mesh
+from mpi4py import MPI
+
+from limitpde.errors import InputError
+from limitpde.results import vtkhdf
+from limitpde.results.vtkhdf import Layout, Mode, times
+
+__all__ = ["FieldSeries", "read_fields", "times"]
+
+Place = Literal["Point", "Cell"]
+
+LAYOUT = Layout(
+    "UnstructuredGrid",
+    fixed=(
+        "NumberOfPoints",
+        "NumberOfCells",
+        "NumberOfConnectivityIds",
+        "Points",
+        "Connectivity",
+        "Offsets",
+        "Types",
+    ),
+)
+VTK_CELLS = {
+    CellType.interval: (3, [0, 1]),
+    CellType.triangle: (5, [0, 1, 2]),
+    CellType.quadrilateral: (9, [0, 1, 3, 2]),
+    CellType.tetrahedron: (10, [0, 1, 2, 3]),
+    CellType.hexahedron: (12, [0, 1, 3, 2, 4, 5, 7, 6]),
+}
+"""DOLFINx cell -> VTK's number of it, and the vertices in VTK's order."""
+
+
+class FieldSeries:
+    """The time series of some functions on one mesh.
+
+    All methods are collective and right when a rank owns nothing; an error on one rank is raised on all.
+
+    Args:
+        path: the file, *.vtkhdf.
+        mesh: intervals, triangles, quadrilaterals, tetrahedra or hexahedra with straight edges.
+        mode: "w" writes a new file, "a" continues one on the same input mesh.
+
+    Raises:
+        InputError: the mesh has other cells; the mode is unknown; the file to continue is not there, or is one on
+            another mesh.
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path | str, mesh: Mesh, *, mode: Mode = "w") -> None:
+        self.path, self.mesh = Path(path), mesh
+        vtkhdf.check_mode(self.path, mode)
+        if mesh.topology.cell_type not in VTK_CELLS or mesh.geometry.cmaps[0].degree != 1:
+            raise InputError(
+                f"mesh of {mesh.topology.cell_name()}s: allowed are simplices and boxes with straight edges"
+            )
+        self._nodes = np.asarray(mesh.geometry.input_global_indices)
+        self._cells = np.asarray(mesh.topology.original_cell_index)
+        grid = self._gather_grid()
+        _on_root(mesh.comm, lambda: self._open(mode, grid))
+
+    def _open(self, mode: str, grid: dict[str, np.ndarray]) -> None:
+        if mode == "w":
+            vtkhdf.create(self.path, LAYOUT, grid)
+            return
+        with vtkhdf.reading(self.path) as group:
+            same = all(
+                name in group and group[name].shape == grid[name].shape and np.allclose(group[name], grid[name])
+                for name in LAYOUT.fixed
+            )
+        if not same:
+            raise InputError(f"{self.path}: was written on another mesh, so that it cannot be continued")
+
+    @property
+    def times(self) -> np.ndarray:
+        """The times of the steps in the file, (steps,). Collective."""
+        return _on_root(self.mesh.comm, lambda: times(self.path))
+
+    def write(self, t: float, functions: Mapping[str, fem.Function]) -> None:
+        """Add a step. Collective; ghosts need not be up to date.
+
+        Args:
+            t: its time, later than all before.
+            functions: name -> real Lagrange-1 or DG-0 function of one to three components on this mesh; the same
+                names at each step.
+
+        Raises:
+            InputError: the time is not later; the names are not those of the steps before; a function is on
+                another mesh or of another kind.
+            OSError: the disk is full, or the like.
+        """
+        t = vtkhdf.check_time(t)
+        places = {name: self._place(name, function) for name, function in functions.items()}
+        arrays = {f"{place}Data/{name}": self._gather(functions[name], place) for name, place in places.items()}
+        _on_root(self.mesh.comm, lambda: self._append(t, arrays))
+
+    def read(self, t: float, functions: Mapping[str, fem.Function]) -> None:
+        """Put the step at a time back into functions like those it was written from. Collective; updates ghosts.
+
+        Args:
+            t: the time of a step in the file, up to rounding.
+            functions: array in the file -> function to fill.
+
+        Raises:
+            InputError: there is no such step or array, or the function is on another mesh or of another kind.
+        """
+        t = vtkhdf.check_time(t)
+        places = {name: self._place(name, function) for name, function in functions.items()}
+        for name, function in functions.items():
+            place, size = places[name], function.function_space.dofmap.index_map_bs
+            rows = _on_root(self.mesh.comm, partial(self._load, t, name, place, size))
+            dofs = function.function_space.dofmap.list
+            function.x.array.reshape(-1, size)[dofs] = rows[self._original(place, len(dofs))]
+
+    def truncate(self, t: float) -> None:
+        """Drop the steps later than t, before a run is continued from there. Collective.
+
+        Raises:
+            InputError: the time is not a finite number.
+        """
+        t = vtkhdf.check_time(t)
+        _on_root(self.mesh.comm, lambda: vtkhdf.truncate(self.path, LAYOUT, t))
+
+    def _place(self, name: str, function: fem.Function) -> Place:
+        """Where the values of a function sit; rejects what the file cannot hold."""
+        vtkhdf.check_name(name)
+        space = function.function_space
+        if space.mesh is not self.mesh:
+            raise InputError(f"function {name}: is on another mesh than {self.path}")
+        if np.issubdtype(function.dtype, np.floating) and space.dofmap.index_map_bs <= 3:
+            match _element(space):
+                case (basix.ElementFamily.P, 1, False):
+                    return "Point"
+                case (basix.ElementFamily.P, 0, _):
+                    return "Cell"
+        raise InputError(
+            f"function {name}: element {space.ufl_element()}, {function.dtype}: "
+            "must be real, Lagrange-1 or DG-0, of at most 3 components; interpolate it first"
+        )
+
+    def _original(self, place: Place, cells: int) -> np.ndarray:
+        """Row in the file of each local degree of freedom of each local cell, (cells, dofs of a cell)."""
+        if place == "Cell":
+            return self._cells[:cells, None]
+        rows: np.ndarray = self._nodes[self.mesh.geometry.dofmaps[0][:cells]]
+        return rows
+
+    def _gather(self, function: fem.Function, place: Place) -> np.ndarray:
+        """Values in the order of the file, (rows,) or (rows, 3), on rank 0; nothing elsewhere. Collective."""
+        dofmap = function.function_space.dofmap
+        owned, size = dofmap.index_map.size_local, dofmap.index_map_bs
+        row = np.empty(owned, dtype=np.int64)
+        mine = dofmap.list < owned
+        row[dofmap.list[mine]] = self._original(place, len(dofmap.list))[mine]
+        values = self._sort(row, function.x.array[: owned * size].reshape(-1, size))
+        return np.pad(values, ((0, 0), (0, 1))) if size == 2 else values[:, 0] if size == 1 else values
+
+    def _sort(self, row: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """All ranks' rows in order, on rank 0; nothing elsewhere. Collective."""
+        parts = self.mesh.comm.gather((row, values), root=0)
+        if parts is None:
+            return values[:0]
+        rows, all_values = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return all_values[np.argsort(rows)]
+
+    def _gather_grid(self) -> dict[str, np.ndarray]:
+        """The datasets of the mesh, on rank 0. Collective."""
+        geometry, topology = self.mesh.geometry, self.mesh.topology
+        nodes, cells = geometry.index_map().size_local, topology.index_map(topology.dim).size_local
+        kind, order = VTK_CELLS[topology.cell_type]
+        points = self._sort(self._nodes[:nodes], geometry.x[:nodes].astype("f8"))
+        corners = self._sort(self._cells[:cells], self._nodes[geometry.dofmaps[0][:cells]][:, order].astype("i8"))
+        return {
+            "NumberOfPoints": np.array([len(points)]),
+            "NumberOfCells": np.array([len(corners)]),
+            "NumberOfConnectivityIds": np.array([corners.size]),
+            "Points": points,
+            "Connectivity": corners.ravel(),
+            "Offsets": np.arange(len(corners) + 1) * len(order),
+            "Types": np.full(len(corners), kind, dtype="u1"),
+        }
+
+    def _append(self, t: float, arrays: Mapping[str, np.ndarray]) -> None:
+        step = len(times(self.path))
+        zero = np.zeros(1, dtype=np.int64)
+        rows = {
+            "Steps/PartOffsets": (step, zero),
+            "Steps/NumberOfParts": (step, zero + 1),
+            "Steps/PointOffsets": (step, zero),
+            "Steps/CellOffsets": (step, zero[:, None]),
+            "Steps/ConnectivityIdOffsets": (step, zero[:, None]),
+        }
+        for name, values in arrays.items():
+            first = step * len(values)
+            rows[name] = (first, values)
+            rows[f"Steps/{name.replace('/', 'Offsets/', 1)}"] = (step, zero + first)
+        vtkhdf.append(self.path, LAYOUT, t, {}, rows)
+
+    def _load(self, t: float, name: str, place: Place, size: int) -> np.ndarray:
+        with vtkhdf.reading(self.path) as group:
+            values = group[vtkhdf.VALUES][:]
+            near = np.flatnonzero(np.abs(values - t) <= vtkhdf.close_to(t))
+            if not len(near):
+                raise InputError(f"{self.path}: t = {t}: the file has steps at t = {values.tolist()}")
+            array = _load_array(group, f"{place}Data/{name}", int(near[0]))
+        width = {1: (), 2: (3,), 3: (3,)}[size]
+        if array.shape[1:] != width:
+            raise InputError(f"{self.path}: {name}: rows are of shape {array.shape[1:]}, the function needs {width}")
+        return array.reshape(len(array), -1)[:, :size]
+
+
+def read_fields(path: Path | str, step: int = -1) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], float]:
+    """One step of a file of fields. Serial.
+
+    Args:
+        path: the file.
+        step: its number, from 0, or counted from the end.
+
+    Returns:
+        Points (points, 3); corners of the cells (cells, corners) in VTK's order; name -> values, (points,) or (cells,)
+        of a scalar and (points, 3) or (cells, 3) of a vector; the time.
+
+    Raises:
+        InputError: there is no such file or step.
+    """
+    with vtkhdf.reading(path) as group:
+        step = vtkhdf.step_index(group, step)
+        cells = int(group["NumberOfCells"][0])
+        arrays = {
+            name: _load_array(group, f"{kind}/{name}", step)
+            for kind in vtkhdf.ARRAYS
+            if kind in group
+            for name in group[kind]
+        }
+        corners = group["Connectivity"][:].reshape(cells, -1)
+        return group["Points"][:], corners, arrays, float(group[vtkhdf.VALUES][step])
+
+
+def _load_array(group: Any, name: str, step: int) -> np.ndarray:
+    """Rows of one array at one step; the name with its place, such as PointData/u."""
+    if name not in group:
+        raise InputError(f"{group.file.filename}: there is no array {name}")
+    count = int(group["NumberOfPoints" if name.startswith("Point") else "NumberOfCells"][0])
+    return np.asarray(group[name][step * count : (step + 1) * count])
+
+
+def _element(space: fem.FunctionSpace) -> tuple[basix.ElementFamily, int, bool] | None:
+    """Family, degree and discontinuity; None if basix does not know the element (a mixed one)."""
+    try:
+        element = space.element.basix_element
+    except RuntimeError:
+        return None
+    return element.family, element.degree, element.discontinuous
+
+
+def _on_root[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
+    """Call `work` on rank 0 and return its result, or raise its error, on every rank. Collective."""
+    outcome: tuple[T | None, Exception | None] = (None, None)
+    if comm.rank == 0:
+        try:
+            outcome = (work(), None)
+        except Exception as caught:
+            outcome = (None, caught)
+    result, error = comm.bcast(outcome, root=0)
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]

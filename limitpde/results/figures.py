@@ -1,0 +1,41 @@
+"""summary.json: the figures of a run, written whole or not at all, at any moment of the run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def clean(value: Any) -> Any:
+    """The same record without None and without numbers that are not finite: a figure that does not apply is absent."""
+    if isinstance(value, dict):
+        cleaned = {key: clean(item) for key, item in value.items()}
+        return {key: item for key, item in cleaned.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [item for item in (clean(item) for item in value) if item is not None]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write(path: Path, figures: Record) -> None:
+    """Replace the file by these figures, atomically."""
+    write_text(path, json.dumps(clean(figures), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file atomically: a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> Record:
+    """The figures of a file."""
+    return dict(json.loads(path.read_text()))
