@@ -145,7 +145,7 @@ def generator(seed: int, stream: Stream, replica: int = 0) -> np.random.Generato
     check_seed(seed)
     if not 0 <= replica < REPLICA_LIMIT:
         raise InputError(f"replica = {replica}: 0 <= replica < 2^32 is needed")
-    return np.random.Generator(np.random.Philox(key=seed | (int(stream) << 32 | replica) << 64))
+    return np.random.Generator(np.random.Philox(key=int(seed) | (int(stream) << 32 | int(replica)) << 64))
 
 
 def check_seed(seed: int) -> np.uint64:

@@ -57,7 +57,7 @@ def _comparison(compare: figures.Record) -> str:
         )
     rows = [_residual_row(entry) for entry in compare.get("residual", [])]
     if rows:
-        header = ["N", "test function", "mean W", "stderr", "theory", "mean |W|", "variance", "theory", "deviation"]
+        header = ["N", "test function", "mean W", "stderr", "theory", "mean abs W", "variance", "theory", "deviation"]
         parts.append("\n" + _table(header, rows))
         parts.append("\nDeviation: of the variance from the theory, in its standard errors.")
     for entry in compare.get("pde_residual", []):

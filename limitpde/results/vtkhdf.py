@@ -328,8 +328,9 @@ def _build(
             group[name] = data
         for name, (start, new) in rows.items():
             dataset = _roomy(group, name, start, new)
-            for first in range(0, start, BLOCK):
-                end = min(first + BLOCK, start)
+            used = min(start, len(old[name])) if start else 0
+            for first in range(0, used, BLOCK):
+                end = min(first + BLOCK, used)
                 dataset[first:end] = old[name][first:end]
             dataset[start : start + len(new)] = new
         for name, target in layout.links.items():

@@ -1,0 +1,66 @@
+# make demo    install what is needed into .venv, run the signed dipole on two ranks (results/signed_dipole)
+# make test    the same installation; lint, types, and all tests on 1, 2 and 3 ranks
+#
+# DOLFINx comes as a wheel. To use one that is already there (conda, a cluster, a container), name its Python:
+#   make demo PYTHON=/path/to/python SYSTEM_DOLFINX=1
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+MPIEXEC ?= $(firstword $(wildcard $(BIN)/mpiexec) mpiexec)
+ifdef SYSTEM_DOLFINX
+VENV_OPTIONS := --system-site-packages
+EXTRAS := test
+else
+EXTRAS := wheel,test
+endif
+
+# one thread per rank for BLAS; limitpde divides the cores among the ranks for its own kernels
+export OPENBLAS_NUM_THREADS ?= 1
+
+# the newest Python >= 3.12 that really runs: pyenv's shims are there even where no version is selected
+define FIND_PYTHON
+fits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; }
+pyenv=$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.*/bin/python3 2>/dev/null | sort -t. -k3,3nr -k4,4nr)
+for python in $${PYTHON:-python3.14 python3.13 python3.12 python3 $$pyenv}; do
+  python=$$(command -v "$$python") && fits "$$python" && { echo "$$python"; exit 0; }
+done
+cat >&2 <<'END'
+limitpde needs Python 3.12 or newer with its venv module. One of these provides it:
+  Debian 13, Ubuntu 24.04 or newer:  apt-get install python3-venv python3-dev
+  any Linux with conda or pyenv:     a Python 3.12 or newer of theirs
+or name one: make PYTHON=/path/to/python3.12
+END
+exit 1
+endef
+export FIND_PYTHON
+
+define CHECK_COMPILER
+command -v gcc >/dev/null || { echo "DOLFINx compiles at run time: install gcc and the C library headers (Debian: gcc libc6-dev)" >&2; exit 1; }
+header=$$("$$1" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
+test -e "$$header" || { echo "DOLFINx compiles at run time: $$header is missing (Debian: python3-dev)" >&2; exit 1; }
+endef
+export CHECK_COMPILER
+
+.PHONY: demo test lint clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.installed
+	$(MPIEXEC) -n 2 $(BIN)/python -m mpi4py demos/signed_dipole.py
+
+test: lint
+	$(BIN)/python -m pytest
+	$(MPIEXEC) -n 2 $(BIN)/python -m pytest -q -m "not serial"
+	$(MPIEXEC) -n 3 $(BIN)/python -m pytest -q -m "not serial"
+
+lint: $(VENV)/.installed
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+
+$(VENV)/.installed: pyproject.toml
+	@python=$$(sh -c "$$FIND_PYTHON") && sh -c "$$CHECK_COMPILER" sh "$$python" && "$$python" -m venv $(VENV_OPTIONS) $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) results .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,31 @@
+"""Claim: signed Coulomb charges converge to the signed Keller-Segel system like 1 / sqrt(N).
+
+Particles (van Meurs-Peletier-Slangen (1.1)) dX_i = sigma dB_i + (gamma_bar / N) sum_j b_i b_j K(X_i - X_j) dt and their
+limit (1.3) start from the same dipole of two Gaussian clouds. The weak-form residual W[T, phi] of the particles in the
+limit equation (5.8) is a martingale, so E|W| ~ N^(-1/2) and N Var W = sigma^2 E int int |grad phi|^2 dL dt (Lemma 5.10).
+
+Run: mpiexec -n 2 python -m mpi4py demos/signed_dipole.py      -> results/signed_dipole/report.md
+"""
+
+from pathlib import Path
+
+import limitpde
+from mpi4py import MPI
+
+summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)
+assert summary["status"] == "done", summary["reason"]
+
+for entry in summary["compare"]["residual"]:
+    deviation = (entry["variance"] - entry["theory_variance"]) / entry["variance_stderr"]
+    assert abs(deviation) < 4.5, f"N Var W is {deviation:.1f} standard errors from Ito's isometry: {entry}"
+for rate in summary["compare"]["rates"]:
+    assert rate["low"] < -0.5 < rate["high"], f"the slope -1/2 is outside the 95 % interval: {rate}"
+    if MPI.COMM_WORLD.rank == 0:
+        print("{quantity}, phi {test_function}: N^{slope:.3f}, 95 % in [{low:.3f}, {high:.3f}]".format(**rate))
+
+pde = summary["pde"]
+assert max(mass["max_relative_drift"] for mass in pde["mass"].values()) < 1e-12
+assert pde["minimum"] >= 0
+assert pde["free_energy"]["largest_increase"] <= 0
+if MPI.COMM_WORLD.rank == 0:
+    print("mass exact, density >= 0, free energy falling; look at results/signed_dipole/report.md")
