@@ -11,6 +11,7 @@ import math
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -33,7 +34,7 @@ Mesh = Annotated[
 
 @record
 class Time:
-    """[time]"""
+    """Section [time]."""
 
     end: Positive
     """Final time."""
@@ -41,7 +42,7 @@ class Time:
 
 @record
 class PDE:
-    """[pde] of the signed system: the keyword arguments of its `Solver`."""
+    """Section [pde] of the signed system: the keyword arguments of its `Solver`."""
 
     mesh: Mesh
     """A disk, or the path of a gmsh file."""
@@ -59,7 +60,7 @@ class PDE:
 
 @record
 class Particles:
-    """[particles] of the signed system: keyword arguments of its `simulate`."""
+    """Section [particles] of the signed system: counts, and keyword arguments of its `simulate`."""
 
     counts: Annotated[tuple[Natural, ...], Field(min_length=1)]
     """Particle numbers N."""
@@ -83,7 +84,7 @@ class Particles:
 
 @record
 class Compare:
-    """[compare]"""
+    """Section [compare]."""
 
     test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
     """phi(x, b) for which residuals and observables are measured."""
@@ -91,7 +92,7 @@ class Compare:
 
 @record
 class Output:
-    """[output]"""
+    """Section [output]."""
 
     directory: str | None = None
     """Where the result goes; results/NAME of the case by default."""
@@ -131,7 +132,9 @@ class SignedCase:
         if self.compare is not None:
             Table.of(self.compare.test_functions, 2)
         if len(self.output_times) > 100_000:
-            raise ValueError(f"output.every = {self.output.every}: too small, it asks for {len(self.output_times)} outputs")
+            raise ValueError(
+                f"output.every = {self.output.every}: too small, it asks for {len(self.output_times)} outputs"
+            )
 
     @property
     def output_times(self) -> list[float]:
@@ -141,7 +144,8 @@ class SignedCase:
 
 
 Case = SignedCase
-SYSTEMS: dict[str, Any] = {"signed": SignedCase}
+CASES: dict[str, type[Case]] = {"signed": SignedCase}
+SYSTEMS: dict[str, ModuleType] = {"signed": signed}
 
 
 def read(path: str | Path, overrides: Iterable[str] = ()) -> Case:
@@ -175,14 +179,14 @@ def check(data: dict[str, Any], *, where: str = "case") -> Case:
         InputError: a key is missing, unknown, of the wrong type or out of range.
     """
     system = data.get("system")
-    if system not in SYSTEMS:
-        known = ", ".join(f'"{name}"' for name in SYSTEMS)
+    if system not in CASES:
+        known = ", ".join(f'"{name}"' for name in CASES)
         found = f"system = {system!r}" if "system" in data else "system is missing"
         raise InputError(f"{where}: {found}: must be one of {known}")
     try:
-        return pydantic.TypeAdapter(SYSTEMS[system]).validate_json(_json(data, where), strict=True)  # type: ignore[no-any-return]
+        return pydantic.TypeAdapter(CASES[system]).validate_json(_json(data, where), strict=True)
     except pydantic.ValidationError as error:
-        raise InputError(explain(error, SYSTEMS[system], data, where=where)) from None
+        raise InputError(explain(error, CASES[system], data, where=where)) from None
 
 
 def _json(data: dict[str, Any], where: str) -> str:

@@ -1,7 +1,7 @@
 """Records whose fields are checked where they are made, by pydantic, with errors that a user can act on.
 
-`record` turns an annotated class into a frozen, slotted, keyword-only dataclass. A wrong value raises `InputError` naming
-the field, the value and what is allowed; an unknown field is an error that names the nearest known one. The same
+`record` turns an annotated class into a frozen, slotted, keyword-only dataclass. A wrong value raises `InputError`
+naming the field, the value and what is allowed; an unknown field is an error that names the nearest known one. The same
 records are what the sections of a case file are read into (`limitpde.case`), so both ways give the same messages.
 """
 
@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import functools
 import typing
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, dataclass_transform
 
 import pydantic
 import pydantic.dataclasses
@@ -19,7 +19,6 @@ from pydantic_core import ErrorDetails
 
 from limitpde.errors import InputError
 
-T = TypeVar("T")
 Location = tuple[int | str, ...]
 
 CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -37,7 +36,7 @@ WORDING = {
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def record(cls: type[T]) -> type[T]:
+def record[T](cls: type[T]) -> type[T]:
     """Make a checked, frozen, slotted, keyword-only dataclass of an annotated class.
 
     Raises (the made class, when called):
@@ -47,14 +46,14 @@ def record(cls: type[T]) -> type[T]:
     validate = made.__init__
 
     @functools.wraps(validate)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         try:
             validate(self, *args, **kwargs)
         except pydantic.ValidationError as error:
             raise InputError(explain(error, made, kwargs, where=cls.__name__)) from None
 
     made.__init__ = __init__
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def explain(error: pydantic.ValidationError, cls: type, data: Any, *, where: str) -> str:

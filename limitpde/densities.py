@@ -85,7 +85,7 @@ class UniformDisk:
 
 @record
 class Ring:
-    """mass around the circle |x - center| = radius: in the plane, density proportional to exp(-(r - radius)^2 / (2 width^2))."""
+    """mass around the circle |x - center| = radius in the plane, ~ exp(-(|x - center| - radius)^2 / (2 width^2))."""
 
     shape: Literal["ring"] = "ring"
     mass: Positive
@@ -222,7 +222,7 @@ def load_function(reference: str) -> Callable[[np.ndarray], np.ndarray]:
     found = getattr(_run(path.resolve()), function, None)
     if not callable(found):
         raise InputError(f"python = {reference!r}: {path} has no function {function}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 _loaded: dict[Path, ModuleType] = {}

@@ -13,5 +13,5 @@ class RunError(LimitPDEError, RuntimeError):
     """A run could not go on: the message says where, why, and what to try. Raised on every rank alike."""
 
 
-class Interrupted(LimitPDEError):
+class Interrupted(LimitPDEError):  # noqa: N818 - named as Python names KeyboardInterrupt
     """The user (Ctrl-C) or the system (SIGTERM) asked the run to stop. Raised on every rank alike."""

@@ -10,16 +10,14 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from mpi4py import MPI
 
 from limitpde.errors import Interrupted
 
-T = TypeVar("T")
 
-
-def on_root(comm: MPI.Comm, work: Callable[[], T]) -> T:
+def on_root[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
     """Call `work` on rank 0 and return its result, or raise its error, on every rank. Collective."""
     outcome: tuple[T | None, Exception | None] = (None, None)
     if comm.rank == 0:
@@ -27,10 +25,10 @@ def on_root(comm: MPI.Comm, work: Callable[[], T]) -> T:
             outcome = (work(), None)
         except Exception as error:
             outcome = (None, error)
-    result, error = comm.bcast(outcome, root=0)
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]
+    result, failure = comm.bcast(outcome, root=0)
+    if failure is not None:
+        raise failure
+    return result
 
 
 class StopRequest:

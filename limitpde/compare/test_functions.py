@@ -1,7 +1,7 @@
 """Test functions phi(x, b) = g(x) or b g(x) that a case can name, with gradient and Laplacian, in any dimension d.
 
-One compiled function, `spatial`, evaluates all shapes; numpy callers use `evaluate`, compiled kernels call it themselves
-on a `Table`. A new shape is a record here, its number in `_KINDS` and a branch in `spatial`.
+One compiled function, `spatial`, evaluates all shapes; numpy callers use `evaluate`, compiled kernels call it on a
+`Table`. A new shape is a record here, its number in `_KINDS` and a branch in `spatial`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class Table:
         for index, function in enumerate(functions):
             if function.dimension != dimension:
                 key = "center" if isinstance(function, GaussianBump) else "k"
-                raise InputError(f"compare.test_functions[{index}].{key} must have {dimension} entries, not {function.dimension}")
+                raise InputError(
+                    f"compare.test_functions[{index}].{key} must have {dimension} entries, not {function.dimension}"
+                )
         return cls(
             np.array([_KINDS[f.shape] for f in functions], dtype=np.int64),
             np.array([f.charge for f in functions], dtype=bool),
@@ -134,7 +136,12 @@ def spatial(kind: int, parameters: np.ndarray, point: np.ndarray, gradient: np.n
 
 @numba.njit(cache=True)
 def _evaluate(
-    kind: int, parameters: np.ndarray, points: np.ndarray, value: np.ndarray, gradient: np.ndarray, laplacian: np.ndarray
+    kind: int,
+    parameters: np.ndarray,
+    points: np.ndarray,
+    value: np.ndarray,
+    gradient: np.ndarray,
+    laplacian: np.ndarray,
 ) -> None:
     for i in range(len(points)):
         value[i], laplacian[i] = spatial(kind, parameters, points[i], gradient[i])

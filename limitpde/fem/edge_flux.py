@@ -6,8 +6,8 @@ constant flux on the edge,
     F_ij = kappa_ij D [B(delta) rho_i - B(-delta) rho_j],   delta = q gamma (psi_j - psi_i) / D,   B(z) = z / (e^z - 1)
          = kappa_ij [D (rho_i - rho_j) + w_ij q gamma (psi_i - psi_j)],   w_ij = theta rho_i + (1 - theta) rho_j,
 
-theta(delta) = (1 - B(delta)) / delta. It vanishes where rho e^(q gamma psi / D) is constant, and its matrix is an M-matrix
-with zero column sums for every psi. See Brezzi, Marini, Pietra (1989), Xu and Zikatanov (1999), and
+theta(delta) = (1 - B(delta)) / delta. It vanishes where rho e^(q gamma psi / D) is constant, and its matrix is an
+M-matrix with zero column sums for every psi. See Brezzi, Marini, Pietra (1989), Xu and Zikatanov (1999), and
 van Meurs-Peletier-Slangen (1.3) for the equation.
 """
 
@@ -49,7 +49,9 @@ def fill_transport(
 
     Args:
         entries: (4, n_edges), written: see `limitpde.fem.edges.EdgeMatrix.edges`.
-        tail, head, weight: the edges.
+        tail: (n_edges,) node at one end of each edge.
+        head: (n_edges,) node at the other end.
+        weight: (n_edges,) kappa.
         potential: psi, (n_local,).
         diffusivity: D > 0.
         drift: q gamma, the charge times the strength of the interaction.

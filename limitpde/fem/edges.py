@@ -2,7 +2,7 @@
 
 On first-order elements the Laplacian is a sum over edges, int grad u . grad v = sum_ij kappa_ij (u_i - u_j)(v_i - v_j)
 with kappa_ij = sum of (cot of the angles opposite to the edge) / 2 = (length of the Voronoi face) / (edge length). A
-triangulation is Delaunay where every kappa_ij >= 0; the Voronoi area of node i is m_i = 1/4 sum_j kappa_ij |x_i - x_j|^2.
+triangulation is Delaunay where every kappa_ij >= 0; node i has the Voronoi area m_i = 1/4 sum_j kappa_ij |x_i - x_j|^2.
 Schemes with two-point fluxes on these edges are conservative, and positive where their coefficients are.
 """
 

@@ -22,15 +22,13 @@ class LinearSolver:
         matrix: the assembled operator; its entries may change between solves.
 
     Keyword Args:
-        prefix: what the options of this solver begin with; a user's own (`PETSC_OPTIONS="-limitpde_poisson_ksp_monitor"`)
-            win over the ones given here.
+        prefix: what the options of this solver are called by; a user's own, such as
+            `PETSC_OPTIONS="-limitpde_poisson_ksp_rtol 1e-10"`, win over the ones given here.
         options: PETSc options by name, without the prefix.
         lag: keep the preconditioner until a solve takes twice the iterations of the first one with it.
     """
 
-    def __init__(
-        self, matrix: PETSc.Mat, *, prefix: str, options: Options, lag: bool = False
-    ) -> None:
+    def __init__(self, matrix: PETSc.Mat, *, prefix: str, options: Options, lag: bool = False) -> None:
         self._ksp = PETSc.KSP().create(matrix.comm)
         self._ksp.setOperators(matrix)
         database = PETSc.Options()

@@ -95,6 +95,6 @@ def _circle(graph: EdgeGraph) -> tuple[np.ndarray, float]:
     if np.ptp(distance) > 1e-6 * radius:
         raise InputError(
             "the boundary of the mesh must be a circle, because the potential of the whole plane is given there: "
-            f"its nodes lie between {distance.min():.6g} and {distance.max():.6g} from ({center[0]:.6g}, {center[1]:.6g})"
+            f"its nodes lie between {distance.min():.6g} and {distance.max():.6g} from {tuple(center.round(6).tolist())}"
         )
     return center, radius

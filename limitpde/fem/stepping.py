@@ -66,9 +66,7 @@ class Bdf:
         """The coefficients of order 1 or 2 for the given ratio of steps."""
         if order == 1:
             return cls(1.0, (1.0, 0.0), (1.0, 0.0))
-        return cls(
-            (1 + 2 * ratio) / (1 + ratio), (1 + ratio, -(ratio**2) / (1 + ratio)), (1 + ratio, -ratio)
-        )
+        return cls((1 + 2 * ratio) / (1 + ratio), (1 + ratio, -(ratio**2) / (1 + ratio)), (1 + ratio, -ratio))
 
 
 def attempts(dt: float, *, second_order: bool, halvings: int) -> Iterator[tuple[float, int]]:
@@ -80,9 +78,7 @@ def attempts(dt: float, *, second_order: bool, halvings: int) -> Iterator[tuple[
         dt /= 2
 
 
-def march(
-    solver: Steppable, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()
-) -> None:
+def march(solver: Steppable, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
     """Step a solver up to `end`, landing on every time in `stops` on the way, in equal steps between them.
 
     Each observer is called with the report of each step. Collective if the solver is.

@@ -6,7 +6,7 @@ number of ranks and can be continued, or read back, on another number. All goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,9 @@ import basix
 import numpy as np
 from dolfinx import fem
 from dolfinx.mesh import CellType, Mesh
-from mpi4py import MPI
 
 from limitpde.errors import InputError
+from limitpde.parallel import on_root
 from limitpde.results import vtkhdf
 from limitpde.results.vtkhdf import Layout, Mode, times
 
@@ -73,7 +73,7 @@ class FieldSeries:
         self._nodes = np.asarray(mesh.geometry.input_global_indices)
         self._cells = np.asarray(mesh.topology.original_cell_index)
         grid = self._gather_grid()
-        _on_root(mesh.comm, lambda: self._open(mode, grid))
+        on_root(mesh.comm, lambda: self._open(mode, grid))
 
     def _open(self, mode: str, grid: dict[str, np.ndarray]) -> None:
         if mode == "w":
@@ -90,7 +90,7 @@ class FieldSeries:
     @property
     def times(self) -> np.ndarray:
         """The times of the steps in the file, (steps,). Collective."""
-        return _on_root(self.mesh.comm, lambda: times(self.path))
+        return on_root(self.mesh.comm, lambda: times(self.path))
 
     def write(self, t: float, functions: Mapping[str, fem.Function]) -> None:
         """Add a step. Collective; ghosts need not be up to date.
@@ -108,7 +108,7 @@ class FieldSeries:
         t = vtkhdf.check_time(t)
         places = {name: self._place(name, function) for name, function in functions.items()}
         arrays = {f"{place}Data/{name}": self._gather(functions[name], place) for name, place in places.items()}
-        _on_root(self.mesh.comm, lambda: self._append(t, arrays))
+        on_root(self.mesh.comm, lambda: self._append(t, arrays))
 
     def read(self, t: float, functions: Mapping[str, fem.Function]) -> None:
         """Put the step at a time back into functions like those it was written from. Collective; updates ghosts.
@@ -124,7 +124,7 @@ class FieldSeries:
         places = {name: self._place(name, function) for name, function in functions.items()}
         for name, function in functions.items():
             place, size = places[name], function.function_space.dofmap.index_map_bs
-            rows = _on_root(self.mesh.comm, partial(self._load, t, name, place, size))
+            rows = on_root(self.mesh.comm, partial(self._load, t, name, place, size))
             dofs = function.function_space.dofmap.list
             function.x.array.reshape(-1, size)[dofs] = rows[self._original(place, len(dofs))]
 
@@ -135,7 +135,7 @@ class FieldSeries:
             InputError: the time is not a finite number.
         """
         t = vtkhdf.check_time(t)
-        _on_root(self.mesh.comm, lambda: vtkhdf.truncate(self.path, LAYOUT, t))
+        on_root(self.mesh.comm, lambda: vtkhdf.truncate(self.path, LAYOUT, t))
 
     def _place(self, name: str, function: fem.Function) -> Place:
         """Where the values of a function sit; rejects what the file cannot hold."""
@@ -267,17 +267,3 @@ def _element(space: fem.FunctionSpace) -> tuple[basix.ElementFamily, int, bool] 
     except RuntimeError:
         return None
     return element.family, element.degree, element.discontinuous
-
-
-def _on_root[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
-    """Call `work` on rank 0 and return its result, or raise its error, on every rank. Collective."""
-    outcome: tuple[T | None, Exception | None] = (None, None)
-    if comm.rank == 0:
-        try:
-            outcome = (work(), None)
-        except Exception as caught:
-            outcome = (None, caught)
-    result, error = comm.bcast(outcome, root=0)
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]

@@ -61,8 +61,12 @@ def _comparison(compare: figures.Record) -> str:
         parts.append("\n" + _table(header, rows))
         parts.append("\nDeviation: of the variance from the theory, in its standard errors.")
     for entry in compare.get("pde_residual", []):
-        parts.append(f"- W[T, phi] of the PDE's solution, test function {entry['test_function']}: {entry['residual']:.3e}")
-    legend = {entry["test_function"]: entry["label"] for entry in compare.get("residual", compare.get("pde_residual", []))}
+        parts.append(
+            f"- W[T, phi] of the PDE's solution, test function {entry['test_function']}: {entry['residual']:.3e}"
+        )
+    legend = {
+        entry["test_function"]: entry["label"] for entry in (compare.get("residual") or compare.get("pde_residual", []))
+    }
     parts += [f"- test function {number}: {label}" for number, label in legend.items()]
     return "## How far the particles are from their limit\n\n" + "\n".join(parts) if parts else ""
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 
 import numba
+import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
@@ -35,6 +36,6 @@ def environment() -> dict[str, str]:
     return {
         "platform": platform.platform(),
         "petsc packages": ", ".join(solvers) or "none of mumps, superlu_dist, hypre, ptscotch",
-        "petsc scalar": PETSc.ScalarType.__name__,
+        "petsc scalar": str(np.dtype(PETSc.ScalarType)),
         "numba threads": str(numba.config.NUMBA_NUM_THREADS),
     }

@@ -4,9 +4,21 @@
 holds the weak form (5.8) on either, `exact` and `plane_reference` the laws and reference solutions to check against.
 """
 
-from limitpde.signed import particles, residual
+from limitpde.signed import residual
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.pde import Solver
+from limitpde.signed.residual import PDEResidual
+from limitpde.signed.summary import PDESummary, particle_summary
 
-__all__ = ["Ensemble", "Initial", "Model", "Solver", "particles", "residual", "simulate"]
+__all__ = [
+    "Ensemble",
+    "Initial",
+    "Model",
+    "PDEResidual",
+    "PDESummary",
+    "Solver",
+    "particle_summary",
+    "residual",
+    "simulate",
+]

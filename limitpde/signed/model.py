@@ -53,6 +53,13 @@ class Model:
         """b of the positive and of the negative species, as the interaction sees it."""
         return (1.0, -1.0) if self.interaction == "signed" else (1.0, 1.0)
 
+    @property
+    def residual_rate(self) -> float | None:
+        """Power of N with which E|W| of (5.8) falls: -1/2 (Lemma 5.10); 0 with the wrong D; none for a fixed gamma."""
+        if self.gamma_bar is None:
+            return None
+        return -0.5 if self.sigma**2 / 2 == self.D else 0.0
+
     def pair_strength(self, count: int) -> float:
         """gamma_N, the strength of the interaction between two of N = count particles."""
         return self.gamma_bar / count if self.gamma_bar is not None else float(self.gamma or 0.0)
@@ -65,7 +72,9 @@ class Model:
         if gamma * count < self.sigma**2 / 2:
             return "mean-field limit proven: N gamma < sigma^2 / 2"
         if gamma < self.sigma**2 / 2:
-            return "weak solution, collisions of pairs (+, -) are simple: gamma < sigma^2 / 2; mean-field limit not proven"
+            return (
+                "weak solution, collisions of pairs (+, -) are simple: gamma < sigma^2 / 2; mean-field limit not proven"
+            )
         if gamma < self.sigma**2:
             return "pairs (+, -) collide and separate at once: sigma^2 / 2 <= gamma < sigma^2"
         return "pairs (+, -) stick: gamma >= sigma^2"
@@ -89,7 +98,9 @@ class Initial:
             raise ValueError("give either points, or the parts of positive and negative, not both")
         for part in (*self.positive, *self.negative):
             if len(part.center) != 2:
-                raise ValueError(f"center = {list(part.center)} must have 2 coordinates: the particles live in the plane")
+                raise ValueError(
+                    f"center = {list(part.center)} must have 2 coordinates: the particles live in the plane"
+                )
 
     def parts(self, species: int) -> tuple[AnyDensity, ...]:
         """The parts of rho_+ (species 0) or rho_- (species 1)."""

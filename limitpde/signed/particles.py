@@ -4,8 +4,9 @@
 
 with k(x) = x / max(|x|^2, eps^2) ("capped") or K_eps(x) = x / (|x|^2 + eps^2) ("regularised", (4.5)), and the cut-off
 Phi_l(X) = 1 where equal signs are at least 1/l apart, 0 below 1/(2l), linear between ((4.6); off by default). With the
-bare K the second moment of Euler-Maruyama is infinite after two steps: a pair at distance r < sqrt(2 gamma dt) is thrown
-across itself to 2 gamma dt / r. So eps is sqrt(2 gamma_N dt) by default, where the step of a closer pair just contracts.
+bare K the second moment of Euler-Maruyama is infinite after two steps: a pair of opposite signs at a distance r below
+sqrt(2 gamma dt) is thrown across itself, to about 2 gamma dt / r. So eps is sqrt(2 gamma_N dt) by default, from which on
+a step only contracts the pair.
 
 Replicas are spread over the ranks and the pairs of a batch of replicas over the threads. The noise is a function of
 (seed, N, replica, particle, step), so trajectories do not depend on how many ranks or threads there are.
@@ -17,7 +18,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numba
@@ -29,13 +30,14 @@ from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.pairs import closest_equal_signs, pair_interactions, pair_sum
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.threads import use_threads
-from limitpde.parallel import on_root
-from limitpde.signed.model import SPECIES, Initial, Model
+from limitpde.signed.model import Initial, Model
 from limitpde.signed.residual import ParticleResidual
+from limitpde.signed.start import InitialPositions
 
 BATCH_PARTICLES = 32_768
 """Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""
 
+METHODS = ("direct", "auto")
 Snapshot = Callable[[float, np.ndarray, np.ndarray], None]
 
 
@@ -62,11 +64,23 @@ class Ensemble:
     quadratic_variation: np.ndarray
     """(R, P) of (sigma^2 / N) int_0^T int |grad phi|^2 dL^N_t dt; its mean is the variance of W by Ito's isometry."""
     laplacian: np.ndarray
-    """(R, P) of int_0^T int Lap phi dL^N_t dt; times sigma^2 / 2 - D its mean is the bias of W."""
+    """(R, P) of int_0^T int Lap phi dL^N_t dt."""
+    diffusivity_defect: float
+    """sigma^2 / 2 - D: 0 for the right limit equation."""
     pairs_per_second: float
     """Pair interactions per second of all ranks, over the whole simulation."""
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
+
+    @property
+    def theory_mean(self) -> np.ndarray:
+        """(P,) mean of W at the end for particles with this noise."""
+        return self.diffusivity_defect * self.laplacian.mean(axis=0)
+
+    @property
+    def theory_variance(self) -> np.ndarray:
+        """(P,) variance of W at the end, by Ito's isometry."""
+        return self.quadratic_variation.mean(axis=0)
 
 
 def simulate(
@@ -80,11 +94,12 @@ def simulate(
     seed: int = 0,
     stops: Iterable[float] = (),
     test_functions: Sequence[GaussianBump | Wave] = (),
+    method: str = "auto",
     kernel: str = "capped",
     eps: float | None = None,
     cutoff: int | None = None,
     snapshot: Snapshot | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[float], object] = lambda share: None,
     stop_asked: Callable[[], bool] = lambda: False,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Ensemble:
@@ -103,11 +118,12 @@ def simulate(
         seed: all randomness follows from it and N.
         stops: output times between 0 and the end.
         test_functions: phi(x, b) whose observables and residuals are measured.
+        method: force sum, "direct" or "auto", the fastest there is for this N: the direct one.
         kernel: "capped" or "regularised".
         eps: length of the cap or of the regularisation; sqrt(2 gamma_N step) by default.
         cutoff: l of the cut-off Phi_l; none by default.
-        snapshot: called with (t, positions (N, 2), signs (N,)) of replica 0 at the output times, on the rank that has it.
-        progress: called with the number of replica steps done since the last call, on each rank.
+        snapshot: called with (t, positions (N, 2), signs (N,)) of replica 0 at the output times, on rank 0.
+        progress: called with the share of this rank's work done since the last call.
         stop_asked: asked at each step, on each rank; where true, the replicas under way are given up.
         comm: the ranks over which the replicas are spread.
 
@@ -117,17 +133,20 @@ def simulate(
         Interrupted: asked to stop before any replica was finished.
     """
     _check_arguments(count, replicas, step, end)
+    if method not in METHODS:
+        raise InputError(f"particles.method = {method!r}: must be one of {', '.join(METHODS)}")
     use_threads(comm)
     run = _Run(
         model=model,
-        start=_Start(initial, count, comm),
+        start=InitialPositions(initial, count, comm),
         seed=_ensemble_seed(seed, count),
-        grid=time_grid(step, end, stops),
+        grid=_time_grid(step, end, stops),
         residual=ParticleResidual(model, count, Table.of(test_functions, 2)),
         kernel=kernel,
         eps=math.sqrt(2 * model.pair_strength(count) * step) if eps is None else eps,
         cutoff=cutoff,
     )
+    _compile_kernels()
     began = time.perf_counter()
     finished, failure = _run_replicas(run, range(comm.rank, replicas, comm.size), snapshot, progress, stop_asked)
     outcomes = comm.allgather((finished, failure))
@@ -152,53 +171,21 @@ def _ensemble_seed(seed: int, count: int) -> int:
     return int(np.random.SeedSequence([seed, count]).generate_state(1, np.uint64)[0])
 
 
-def time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[float, int]]:
+def _time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[float, int]]:
     """Output times after 0, and the number of equal steps from each one to the next."""
     times = sorted({*(t for t in stops if 0 < t < end * (1 - 1e-12)), end})
     return [(b, math.ceil((b - a) / step * (1 - 1e-9))) for a, b in zip([0.0, *times], times, strict=False)]
 
 
-class _Start:
-    """Where the particles of a replica begin."""
-
-    def __init__(self, initial: Initial, count: int, comm: MPI.Comm) -> None:
-        self._initial = initial
-        if initial.points is not None:
-            path = Path(initial.points)
-            self._points, self.signs = on_root(comm, lambda: _read_points(path))
-            if len(self.signs) != count:
-                raise InputError(f"particles.counts: initial.points holds {len(self.signs)} particles, not {count}")
-            return
-        share = initial.mass(0) / (initial.mass(0) + initial.mass(1))
-        self._numbers = (round(count * share), count - round(count * share))
-        self.signs = np.repeat([1.0, -1.0], self._numbers)
-
-    def positions(self, rng: np.random.Generator) -> np.ndarray:
-        """Positions of the particles of one replica, (N, 2)."""
-        if self._initial.points is not None:
-            return self._points
-        return np.concatenate([self._draw(species, rng) for species in range(len(SPECIES))])
-
-    def _draw(self, species: int, rng: np.random.Generator) -> np.ndarray:
-        number, parts = self._numbers[species], self._initial.parts(species)
-        if number == 0:
-            return np.empty((0, 2))
-        chance = np.array([part.mass for part in parts]) / self._initial.mass(species)
-        numbers = rng.multinomial(number, chance)
-        return np.concatenate([part.sample(n, rng) for part, n in zip(parts, numbers, strict=True)])
-
-
-def _read_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(path) as data:
-            positions, signs = np.asarray(data["positions"], dtype=float), np.asarray(data["signs"], dtype=float)
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"initial.points = {str(path)!r}: needs the arrays positions and signs ({error})") from error
-    if positions.ndim != 2 or positions.shape[1] != 2 or signs.shape != (len(positions),):
-        raise InputError(f"initial.points = {str(path)!r}: positions must be (N, 2) and signs (N,)")
-    if not np.all(np.isfinite(positions)) or not np.all(np.abs(signs) == 1):
-        raise InputError(f"initial.points = {str(path)!r}: positions must be finite and signs +1 or -1")
-    return positions, signs
+def _compile_kernels() -> None:
+    """Have the kernels compiled (or loaded) before the clock runs."""
+    x, y, fx, fy = np.zeros((4, 1, 2))
+    signs, one = np.ones(2), np.ones(1)
+    pair_sum(x, y, signs, fx, fy, eps=1.0, kernel="capped")
+    ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, Table.of([Wave(k=(0.0, 0.0))], 2)).start(1).measure(
+        x, y, fx, fy, signs
+    )
+    _euler_maruyama(x, y, fx, fy, one, 0.0, np.uint64(0), np.zeros(1, dtype=np.int64), np.int64(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +193,7 @@ class _Run:
     """All that the replicas of one particle number have in common."""
 
     model: Model
-    start: _Start
+    start: InitialPositions
     seed: int
     grid: list[tuple[float, int]]
     residual: ParticleResidual
@@ -229,19 +216,21 @@ class _Run:
         return np.where(self.start.signs > 0, positive, negative)
 
 
-class _Stopped(Exception):
+class _Stopped(Exception):  # noqa: N818 - not an error
     """The user asked to stop: the batch under way is given up."""
 
 
 def _run_replicas(
-    run: _Run, mine: range, snapshot: Snapshot | None, progress: Callable[[int], None] | None, stop: Callable[[], bool]
+    run: _Run, mine: range, snapshot: Snapshot | None, progress: Callable[[float], object], stop: Callable[[], bool]
 ) -> tuple[list[dict[str, np.ndarray]], str | None]:
     """Batches of this rank's replicas that were finished, and why it failed, if it did."""
     size = max(1, BATCH_PARTICLES // run.count)
     finished: list[dict[str, np.ndarray]] = []
     try:
         for first in range(0, len(mine), size):
-            finished.append(_Batch(run, np.array(mine[first : first + size])).run(snapshot, progress, stop))
+            batch = _Batch(run, np.array(mine[first : first + size]))
+            share = len(mine[first : first + size]) / (len(mine) * run.steps)
+            finished.append(batch.run(snapshot, partial(progress, share), stop))
     except _Stopped:
         pass
     except Exception as error:  # every rank must learn of it before any raises
@@ -263,7 +252,7 @@ class _Batch:
         self._rows: list[dict[str, np.ndarray]] = []
 
     def run(
-        self, snapshot: Snapshot | None, progress: Callable[[int], None] | None, stop: Callable[[], bool]
+        self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]
     ) -> dict[str, np.ndarray]:
         """Step to the end; the measurements of these replicas, time last."""
         snapshot = snapshot if self._replicas[0] == 0 else None
@@ -279,8 +268,7 @@ class _Batch:
                 self._advance(dt, number)
                 self._measure(0.5 * dt)
                 number += 1
-                if progress is not None:
-                    progress(len(self._replicas))
+                step_done()
             t = end
             self._record(t, snapshot)
         stacked = {name: np.stack([row[name] for row in self._rows], axis=-1) for name in self._rows[0]}
@@ -352,6 +340,7 @@ def _ensemble(run: _Run, parts: list[dict[str, np.ndarray]], replicas: int, seco
         residual=sorted_["residual"],
         quadratic_variation=sorted_["quadratic_variation"],
         laplacian=sorted_["laplacian"],
+        diffusivity_defect=run.model.sigma**2 / 2 - run.model.D,
         pairs_per_second=pair_interactions(len(order), run.count) * (run.steps + 1) / seconds,
         complete=len(order) == replicas,
     )

@@ -2,10 +2,10 @@
 
     d_t rho_s = div(D grad rho_s + b_s gamma_bar rho_s grad psi),   -Lap psi = 2 pi u,   u = sum_s b_s rho_s,   s = +, -
 
-in the weak form  d_t (rho_s, v) + (D grad rho_s + b_s gamma_bar rho_s grad psi, grad v) = 0  on first-order elements of a
-disk: mass lumped on Voronoi cells m_i, exponentially fitted fluxes F_ij(rho; psi) on the edges (`limitpde.fem.edge_flux`),
-psi of the whole plane (`limitpde.fem.plane`), no flux through the circle. A step of size dt solves, with BDF coefficients
-c, rho^ (history) and rho* (extrapolation, kept >= 0), and charges u^, u*:
+in the weak form  d_t (rho_s, v) + (D grad rho_s + b_s gamma_bar rho_s grad psi, grad v) = 0  on first-order elements of
+a disk: mass lumped on Voronoi cells m_i, exponentially fitted fluxes F_ij(rho; psi) on the edges
+(`limitpde.fem.edge_flux`), psi of the whole plane (`limitpde.fem.plane`), no flux through the circle. A step of size dt
+solves, with BDF coefficients c, rho^ (history) and rho* (extrapolation, kept >= 0), and charges u^, u*:
 
     (A)  [K + (2 pi dt gamma_bar / c) L_w] psi_p = (2 pi / c) [m u^ - dt D K u*]      the potential that u will have
     (B)  (c m / dt) rho_s + A_s(psi_p) rho_s = (m / dt) rho^_s                        for both signs
@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 import dolfinx.fem
 import dolfinx.mesh
@@ -202,9 +201,7 @@ class Solver:
         """(B): the density of one species at the end of the step, (n_local,), iterations and PETSc's reason."""
         graph, owned = self.graph, self.graph.owned
         drift = self.charges[index] * self._gamma_bar
-        fill_transport(
-            self._transport.edges, graph.tail, graph.head, graph.weight, potential, self.model.D, drift
-        )
+        fill_transport(self._transport.edges, graph.tail, graph.head, graph.weight, potential, self.model.D, drift)
         self._transport.edges *= dt
         self._transport.diagonal[:] = bdf.implicit * graph.area[:owned]
         self._transport.assemble()

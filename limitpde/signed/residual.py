@@ -1,4 +1,4 @@
-"""The weak-form residual of the signed system, van Meurs-Peletier-Slangen (5.8), of particles and of the PDE's solution.
+"""The weak-form residual of the signed system, van Meurs-Peletier-Slangen (5.8): of particles, of the PDE's solution.
 
     W[T, phi](rho) = int phi (rho_T - rho_0)                                                          (change)
                    - gamma_bar int_0^T iint b b' k(x - x') . grad_x phi(x, b) rho_t rho_t dt          (interaction)
@@ -50,7 +50,9 @@ class Balance:
         self._residual = residual
         shape = (replicas, len(residual.table.kinds))
         self._integrands = np.empty((4, *shape))  # int phi dL, and the integrands of the rows below
-        self._integrals = np.zeros((3, *shape))  # int dt of: F . grad phi, Lap phi, |grad phi|^2, averaged over particles
+        self._integrals = np.zeros(
+            (3, *shape)
+        )  # int dt of: F . grad phi, Lap phi, |grad phi|^2, averaged over particles
         self._initial: np.ndarray | None = None
 
     def measure(self, x: np.ndarray, y: np.ndarray, fx: np.ndarray, fy: np.ndarray, signs: np.ndarray) -> None:
@@ -123,8 +125,8 @@ def _integrands(
 class PDEResidual:
     """W[t, phi] of the solution of the PDE: an observer of its steps. Collective.
 
-    Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the nodes, the gradient of psi is that
-    of the finite-element function, and the integrals are the lumped ones. It is of second order in mesh size and step.
+    Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the nodes, the gradient of psi is
+    that of the finite-element function, and the integrals are the lumped ones. It is of second order in mesh size and step.
 
     Args:
         solver: the solver, at time 0.

@@ -1,0 +1,170 @@
+"""The comparison of a run: what its ensembles and its PDE solution say about each other, as figures and table rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import numpy as np
+
+from limitpde.compare import rates
+from limitpde.compare.statistics import ResidualStatistics, mean_and_stderr
+
+Row = dict[str, Any]
+
+
+class MeasuredEnsemble(Protocol):
+    """Replicas of one particle number, R replicas, P test functions, T times."""
+
+    @property
+    def count(self) -> int:
+        """N."""
+
+    @property
+    def times(self) -> np.ndarray:
+        """Output times, (T,)."""
+
+    @property
+    def replicas(self) -> np.ndarray:
+        """Numbers of the replicas, (R,)."""
+
+    @property
+    def observables(self) -> np.ndarray:
+        """Int phi dL^N_t, (R, P, T)."""
+
+    @property
+    def residual(self) -> np.ndarray:
+        """W[t, phi], (R, P, T)."""
+
+    @property
+    def theory_mean(self) -> np.ndarray:
+        """Predicted mean of W at the end, (P,)."""
+
+    @property
+    def theory_variance(self) -> np.ndarray:
+        """Predicted variance of W at the end, (P,)."""
+
+
+class MeasuredSolution(Protocol):
+    """The residual of a PDE solution at each of its steps."""
+
+    times: list[float]
+    values: list[np.ndarray]
+    observables: list[np.ndarray]
+
+
+class TestFunction(Protocol):
+    """A test function, as far as its name goes."""
+
+    @property
+    def label(self) -> str:
+        """Name for tables and pictures."""
+
+
+RATES = {"residual_mean_abs": rates.mean_abs, "residual_rms": rates.rms}
+
+
+class Comparison:
+    """Ensembles against each other and against a solution.
+
+    Args:
+        functions: the P test functions.
+        ensembles: what was simulated, one for each N; may be empty.
+        solution: the residual of the PDE's solution, if it was solved.
+
+    Keyword Args:
+        rate_theory: power of N that the theory predicts for the residual; None where it predicts none.
+        seed: of the bootstrap.
+    """
+
+    def __init__(
+        self,
+        functions: Sequence[TestFunction],
+        ensembles: Sequence[MeasuredEnsemble],
+        solution: MeasuredSolution | None,
+        *,
+        rate_theory: float | None,
+        seed: int,
+    ) -> None:
+        self._functions, self._ensembles, self._solution = functions, ensembles, solution
+        self._rate_theory, self._seed = rate_theory, seed
+
+    def figures(self) -> Row:
+        """The part `compare` of summary.json; None stands for a figure that does not apply."""
+        found: Row = {}
+        if self._ensembles:
+            found["residual"] = list(self._residuals())
+            found["observables"] = list(self._observables())
+            found["rates"] = list(self._rates())
+        if self._solution is not None:
+            last = self._solution.values[-1]
+            found["pde_residual"] = [{**self._names(p), "residual": float(last[p])} for p in self._numbers]
+        return found
+
+    @property
+    def _numbers(self) -> range:
+        return range(len(self._functions))
+
+    def _names(self, p: int) -> Row:
+        return {"test_function": p, "label": self._functions[p].label}
+
+    def _residuals(self) -> Iterator[Row]:
+        for ensemble in self._ensembles:
+            for p in self._numbers:
+                statistics = ResidualStatistics.of(
+                    ensemble.residual[:, p, -1],
+                    theory_mean=float(ensemble.theory_mean[p]),
+                    theory_variance=float(ensemble.theory_variance[p]),
+                )
+                if statistics is not None:
+                    names = {"N": ensemble.count, **self._names(p), "replicas": len(ensemble.replicas)}
+                    yield {**names, **asdict(statistics)}
+
+    def _observables(self) -> Iterator[Row]:
+        for ensemble in self._ensembles:
+            mean, error = mean_and_stderr(ensemble.observables)
+            for p in self._numbers:
+                for k, t in enumerate(ensemble.times):
+                    row: Row = {"N": ensemble.count, "test_function": p, "t": float(t), "mean": float(mean[p, k])}
+                    row["stderr"] = None if error is None else float(error[p, k])
+                    row["pde"] = self._solution_at(float(t), p)
+                    yield row
+
+    def _solution_at(self, t: float, p: int) -> float | None:
+        if self._solution is None:
+            return None
+        times = np.array(self._solution.times)
+        k = int(np.abs(times - t).argmin())
+        same = abs(times[k] - t) <= 1e-9 * max(abs(t), abs(times[-1]))
+        return float(self._solution.observables[k][p]) if same else None
+
+    def _rates(self) -> Iterator[Row]:
+        counts = [ensemble.count for ensemble in self._ensembles]
+        for quantity, statistic in RATES.items():
+            for p in self._numbers:
+                samples = [ensemble.residual[:, p, -1] for ensemble in self._ensembles]
+                rate = rates.fit_rate(counts, samples, statistic, seed=self._seed)
+                if rate is not None:
+                    yield {"quantity": quantity, "test_function": p, **asdict(rate), "theory": self._rate_theory}
+
+    def residual_rows(self) -> Iterator[Row]:
+        """Rows of residuals.csv: W[t, phi] of each replica at the output times, and of the solution at its steps."""
+        for e in self._ensembles:
+            for i, replica in enumerate(e.replicas):
+                for p in self._numbers:
+                    for k, t in enumerate(e.times):
+                        names = {"system": "particles", "N": e.count, "replica": int(replica), "test_function": p}
+                        yield {**names, "t": float(t), "residual": float(e.residual[i, p, k])}
+        if self._solution is not None:
+            for t, values in zip(self._solution.times, self._solution.values, strict=True):
+                for p, value in enumerate(values):
+                    names = {"system": "pde", "N": "", "replica": "", "test_function": p}
+                    yield {**names, "t": float(t), "residual": float(value)}
+
+    def rate_rows(self) -> Iterator[Row]:
+        """Rows of rates.csv."""
+        for rate in self._rates():
+            names = {"quantity": rate["quantity"], "test_function": rate["test_function"], "slope": rate["slope"]}
+            theory = "" if rate["theory"] is None else rate["theory"]
+            yield {**names, "slope_low": rate["low"], "slope_high": rate["high"], "theory": theory}

@@ -1,0 +1,110 @@
+"""What a run of the signed system says about itself in summary.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from limitpde.compare.statistics import mean_and_stderr
+from limitpde.fem.stepping import StepReport
+from limitpde.signed.model import Model
+from limitpde.signed.particles import Ensemble
+from limitpde.signed.pde import Solver
+
+OUTSIDE_WARNING = 1e-6
+"""Share of the mass beyond 0.9 of the radius from which the boundary data of the plane are called into question."""
+
+
+class PDESummary:
+    """Takes in the steps of a solver, and gives the part `pde` of summary.json. Collective where it is made.
+
+    Args:
+        solver: at time 0.
+
+    Attributes:
+        first: the figures at time 0.
+        steps: steps taken in.
+    """
+
+    def __init__(self, solver: Solver) -> None:
+        self._solver = solver
+        self.first = self._last = solver.figures()
+        self._names = list(solver.densities)
+        self.steps, self._refused, self._smallest_step = 0, 0, float("inf")
+        self._reasons: list[str] = []
+        self._minimum, self._largest_increase = self.first["minimum"], float("-inf")
+        self._drift = dict.fromkeys(self._names, 0.0)
+        self._outside = self.first["mass_outside"]
+
+    def add(self, step: StepReport) -> None:
+        """Take in one step."""
+        self.steps += 1
+        self._refused += len(step.refused)
+        self._reasons += [f"t = {step.t:.6g}: {reason}" for reason in step.refused]
+        self._smallest_step = min(self._smallest_step, step.dt)
+        self._last = step.figures
+        self._minimum = min(self._minimum, step.figures["minimum"])
+        self._largest_increase = max(self._largest_increase, step.figures["free_energy_increase"])
+        self._outside = max(self._outside, step.figures["mass_outside"])
+        for name in self._names:
+            change = step.figures[f"mass_{name}"] / self.first[f"mass_{name}"] - 1
+            self._drift[name] = max(self._drift[name], abs(change))
+
+    def warnings(self) -> list[str]:
+        """What a user must know before trusting the figures."""
+        found = []
+        share = self._outside / sum(self.first[f"mass_{name}"] for name in self._names)
+        if share > OUTSIDE_WARNING:
+            found.append(
+                f"{share:.1e} of the mass came beyond 0.9 of the radius of the mesh: there the solution is that of a "
+                "wall, not of the plane; take a larger radius"
+            )
+        if self._refused:
+            found.append(f"the gate refused {self._refused} attempts at a step; the first at {self._reasons[0]}")
+        return found
+
+    def figures(self) -> dict[str, Any]:
+        """The part `pde` of summary.json."""
+        first, last, model = self.first, self._last, self._solver.model
+        net = sum(b * mass for b, mass in zip(self._solver.charges, self._solver.mass, strict=True))
+        rate = 4 * model.D * sum(self._solver.mass) + float(model.gamma_bar or 0.0) * net**2
+        return {
+            "dofs": self._solver.dofs,
+            "steps": self.steps,
+            "mass": {
+                name: {
+                    "start": first[f"mass_{name}"],
+                    "end": last[f"mass_{name}"],
+                    "max_relative_drift": self._drift[name],
+                }
+                for name in self._names
+            },
+            "minimum": self._minimum,
+            "second_moment": {"start": first["second_moment"], "end": last["second_moment"], "rate_theory": rate},
+            "centre": {
+                "start": [first["centre_x"], first["centre_y"]],
+                "end": [last["centre_x"], last["centre_y"]],
+            },
+            "free_energy": {
+                "start": first["free_energy"],
+                "end": last["free_energy"],
+                "largest_increase": self._largest_increase,
+            },
+            "gate": {"refused": self._refused, "smallest_step": self._smallest_step, "reasons": self._reasons[:20]},
+            "mass_outside": self._outside,
+        }
+
+
+def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
+    """One entry of the list `particles` of summary.json."""
+    mean, error = mean_and_stderr(ensemble.second_moment)
+    moment = {
+        name: {"mean": float(mean[k]), "stderr": None if error is None else float(error[k])}
+        for name, k in (("start", 0), ("end", -1))
+    }
+    return {
+        "N": ensemble.count,
+        "replicas": len(ensemble.replicas),
+        "steps": ensemble.steps,
+        "second_moment": moment,
+        "regime": model.regime(ensemble.count),
+    }
