@@ -14,9 +14,6 @@ else
 EXTRAS := wheel,test
 endif
 
-# one thread per rank for BLAS; limitpde divides the cores among the ranks for its own kernels
-export OPENBLAS_NUM_THREADS ?= 1
-
 # the newest Python >= 3.12 that really runs: pyenv's shims are there even where no version is selected
 define FIND_PYTHON
 fits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; }

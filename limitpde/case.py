@@ -140,7 +140,7 @@ class SignedCase:
     def output_times(self) -> list[float]:
         """Times of output after 0, the end included."""
         every, end = self.output.every or self.time.end / 10, self.time.end
-        return [*(k * every for k in range(1, math.ceil(end / every * (1 - 1e-9)))), end]
+        return [*(float(f"{k * every:.12g}") for k in range(1, math.ceil(end / every * (1 - 1e-9)))), end]
 
 
 Case = SignedCase

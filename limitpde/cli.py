@@ -15,7 +15,7 @@ import limitpde
 from limitpde import case as cases
 from limitpde import experiment
 from limitpde.errors import InputError, LimitPDEError
-from limitpde.parallel import on_root
+from limitpde.parallel import all_arrive, on_root
 from limitpde.results import export as exporting
 from limitpde.results import pictures, report
 from limitpde.results.versions import environment, versions
@@ -66,8 +66,6 @@ def run(case: Path, more: tuple[str, ...], overrides: tuple[str, ...], out: Path
     directory = out or Path(checked.output.directory or Path("results") / case.stem)
     try:
         summary = experiment.Experiment(checked, directory, name=case.stem, quiet=quiet, comm=comm).run()
-    except InputError:
-        raise
     except Exception as error:
         experiment.keep_failure(directory, error)
         raise
@@ -143,21 +141,23 @@ def _status(arguments: list[str] | None) -> int:
         result: Any = cli.main(args=arguments, prog_name="limitpde", standalone_mode=False)
         return int(result or 0)
     except click.ClickException as error:
-        if comm.rank == 0:
-            error.show()
-        return WRONG_INPUT
+        usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
+        return _leave(f"{usage}limitpde: {error.format_message()}", WRONG_INPUT)
     except InputError as error:
-        say(f"limitpde: {error}", error=True)
-        return WRONG_INPUT
+        return _leave(f"limitpde: {error}", WRONG_INPUT)
     except LimitPDEError as error:
-        say(f"limitpde: {error}", error=True)
-        return EXIT["failed"]
+        return _leave(f"limitpde: {error}", EXIT["failed"])
     except (click.Abort, KeyboardInterrupt):
-        code = EXIT["interrupted"]
+        return _leave("limitpde: interrupted", EXIT["interrupted"])
     except Exception:
-        traceback.print_exc()
-        code = EXIT["failed"]
-    if comm.size > 1:  # the other ranks may wait for this one
-        sys.stderr.flush()
-        comm.Abort(code)
+        return _leave(traceback.format_exc(), EXIT["failed"])
+
+
+def _leave(message: str, code: int) -> int:
+    """Say why once and return the exit status; where the other ranks do not come along, end them too."""
+    if comm.size == 1 or all_arrive(comm, seconds=5.0):
+        say(message, error=True)
+        return code
+    click.echo(message, err=True)
+    comm.Abort(code)
     return code

@@ -134,12 +134,15 @@ class Experiment:
             series = FieldSeries(self.directory / "pde" / "fields.vtkhdf", solver.graph.mesh)
             series.write(0.0, solver.fields())
             table = Table(self.directory / "pde" / "diagnostics.csv") if self.comm.rank == 0 else None
+            if table is not None:
+                table.append({"t": 0.0, "dt": 0.0, "order": 0, **steps.start_row()})
             bar = self._bar("PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]")
 
             def observe(step: StepReport) -> None:
                 steps.add(step)
-                if any(math.isclose(step.t, t, rel_tol=1e-9) for t in case.output_times):
-                    series.write(step.t, solver.fields())
+                for t in case.output_times:
+                    if math.isclose(step.t, t, rel_tol=1e-9):
+                        series.write(t, solver.fields())  # at the very times of the particles' snapshots
                 if table is not None:
                     table.append({"t": step.t, "dt": step.dt, "order": step.order, **step.figures})
                 bar.update(step.dt)

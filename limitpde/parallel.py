@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -29,6 +30,30 @@ def on_root[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     return result
+
+
+def on_all[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
+    """Call `work`, which is not collective, on every rank; if it fails on any, raise that error on all. Collective."""
+    result: T | None = None
+    mine: Exception | None = None
+    try:
+        result = work()
+    except Exception as error:
+        mine = error
+    for failure in comm.allgather(mine):
+        if failure is not None:
+            raise failure
+    return result  # type: ignore[return-value]
+
+
+def all_arrive(comm: MPI.Comm, *, seconds: float) -> bool:
+    """Wait until every rank has called this, for some seconds at most; False if one has not."""
+    request, deadline = comm.Ibarrier(), time.monotonic() + seconds
+    while not request.Test():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 class StopRequest:

@@ -13,6 +13,7 @@ The error of stopping the series at k is (a / R)^(k + 1) / (k + 1) for charges w
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from limitpde.errors import InputError
@@ -44,19 +45,18 @@ class PlanePoisson:
         options = symmetric_options(self._matrix.mat, constant=True, relative_tolerance=1e-13)
         self._solver = LinearSolver(self._matrix.mat, prefix="poisson", options=options)
         self._modes, self._factors = self._harmonic_modes(multipoles)
-        self._moment = self._modes * graph.area[:, None]
 
     def _harmonic_modes(self, multipoles: int) -> tuple[np.ndarray, np.ndarray]:
-        """Discrete harmonic extensions e_k (n_local, 2 k + 1) of the circle's modes, and their factors c_k."""
+        """Discrete harmonic extensions e_k (2 k + 1, n_local) of the circle's modes, and their factors c_k."""
         graph = self._graph
         z = ((graph.points - self.center) / self.radius) @ np.array([1.0, 1.0j])
         powers = [z**k for k in range(1, multipoles + 1)]
         data = [np.ones(graph.local), *(part for power in powers for part in (power.real, power.imag))]
         factors = [-np.log(self.radius), *(1.0 / k for k in range(1, multipoles + 1) for _ in range(2))]
-        modes = np.empty((graph.local, len(data)))
-        for column, values in enumerate(data):
+        modes = np.empty((len(data), graph.local))
+        for row, values in zip(modes, data, strict=True):
             lift = np.where(graph.boundary, values, 0.0)
-            modes[:, column] = lift + self._inside(-graph.laplacian(lift))
+            row[:] = lift + self._inside(-graph.laplacian(lift))
         return modes, np.array(factors)
 
     def _inside(self, right_side: np.ndarray) -> np.ndarray:
@@ -72,13 +72,35 @@ class PlanePoisson:
         Args:
             charge: u at the nodes, (n_local,).
         """
-        owned = self._graph.owned
-        moments = self._graph.sums.add(self._moment[:owned].T @ charge[:owned])
-        return np.asarray(self._modes @ (self._factors * moments))
+        moments = self._graph.sums.add(_moments(self._modes, self._graph.area * charge, self._graph.owned))
+        return _series(self._modes, self._factors * moments)
 
     def solve(self, charge: np.ndarray) -> np.ndarray:
         """psi at the nodes, (n_local,), ghosts up to date, of u at the nodes, (n_local,). Collective."""
         return self.boundary_data(charge) + self._inside(2 * np.pi * self._graph.area * charge)
+
+
+# Matrix times vector, compiled: numpy would call a threaded BLAS, which waits for cores that other ranks use.
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+def _moments(modes: np.ndarray, values: np.ndarray, owned: int) -> np.ndarray:
+    """This rank's part of <e_k, values>, (2 k + 1,)."""
+    result = np.zeros(len(modes))
+    for k in range(len(modes)):
+        for i in range(owned):
+            result[k] += modes[k, i] * values[i]
+    return result
+
+
+@numba.njit(cache=True)
+def _series(modes: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """sum_k coefficients_k e_k, (n_local,)."""
+    result = np.zeros(modes.shape[1])
+    for k in range(len(modes)):
+        for i in range(modes.shape[1]):
+            result[i] += coefficients[k] * modes[k, i]
+    return result
 
 
 def _circle(graph: EdgeGraph) -> tuple[np.ndarray, float]:
@@ -93,8 +115,9 @@ def _circle(graph: EdgeGraph) -> tuple[np.ndarray, float]:
     distance = np.hypot(*(points - center).T)
     radius = float(distance.mean())
     if np.ptp(distance) > 1e-6 * radius:
+        middle_text = ", ".join(f"{c:.6g}" for c in center)
         raise InputError(
             "the boundary of the mesh must be a circle, because the potential of the whole plane is given there: "
-            f"its nodes lie between {distance.min():.6g} and {distance.max():.6g} from {tuple(center.round(6).tolist())}"
+            f"its nodes lie between {distance.min():.6g} and {distance.max():.6g} from ({middle_text})"
         )
     return center, radius

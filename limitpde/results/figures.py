@@ -31,7 +31,7 @@ def write(path: Path, figures: Record) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically: a reader sees the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text)
     os.replace(temporary, path)
 

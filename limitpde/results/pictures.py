@@ -17,6 +17,7 @@ from limitpde.results import figures, tables
 from limitpde.results.fields import read_fields
 from limitpde.results.particles import read_particles
 
+FIELD_ORDER = ("rho_positive", "rho_negative", "charge")
 SIGN_COLOURS = {1.0: "#b2182b", -1.0: "#2166ac"}
 
 
@@ -57,9 +58,9 @@ def _fields(directory: Path) -> Any:
     states = [read_fields(path, 0), read_fields(path, -1)]
     snapshots = _snapshots(directory)
     clouds = [read_particles(snapshots, k) if snapshots else None for k in (0, -1)]
-    names = [name for name in states[0][2] if name != "potential"]
+    names = [name for name in FIELD_ORDER if name in states[0][2]]
     figure, axes = plt.subplots(2, len(names), figsize=(4.2 * len(names), 7.6), squeeze=False, layout="constrained")
-    half = _half_width(states[-1], states[-1][2][names[0]]) if names else 1.0
+    half = max(_half_width(state) for state in states)
     for row, ((points, cells, values, t), cloud) in enumerate(zip(states, clouds, strict=True)):
         for axis, name in zip(axes[row], names, strict=True):
             _map(figure, axis, points, cells, values[name], name)
@@ -69,12 +70,11 @@ def _fields(directory: Path) -> Any:
     return figure
 
 
-def _half_width(state: tuple[Any, ...], _: np.ndarray) -> float:
+def _half_width(state: tuple[Any, ...]) -> float:
     """Half the width of the square around the origin that holds what can be seen of the densities."""
-    points, _cells, values, _t = state
-    density = sum(np.abs(array) for name, array in values.items() if name.startswith("rho"))
-    seen = np.abs(points[density > 0.005 * density.max(), :2]) if np.ndim(density) else np.abs(points[:, :2])
-    return float(1.1 * seen.max()) if len(seen) else float(np.abs(points).max())
+    points, _, values, _ = state
+    density = np.sum([array for name, array in values.items() if name.startswith("rho")], axis=0)
+    return float(1.1 * np.abs(points[density > 0.005 * density.max(), :2]).max())
 
 
 def _map(figure: Any, axis: Any, points: np.ndarray, cells: np.ndarray, values: np.ndarray, name: str) -> None:
@@ -119,13 +119,17 @@ def _invariants(directory: Path) -> Any:
         return None
     t = table["t"]
     panels = [name for name in ("second_moment", "free_energy", "minimum", "dt") if name in table]
-    figure, axes = plt.subplots(1, len(panels) + 1, figsize=(4 * (len(panels) + 1), 3.4), layout="constrained")
+    figure, grid = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
+    axes = grid.ravel()
+    for unused in axes[len(panels) + 1 :]:
+        unused.remove()
     for name in (column for column in table if column.startswith("mass_") and column != "mass_outside"):
         axes[0].plot(t, table[name] / table[name][0] - 1, label=name.removeprefix("mass_"))
     axes[0].set(title="relative change of mass", xlabel="t")
     axes[0].legend()
-    for axis, name in zip(axes[1:], panels, strict=True):
-        axis.plot(t, table[name])
+    for axis, name in zip(axes[1:], panels, strict=False):
+        shown = slice(1, None) if name == "dt" else slice(None)  # nothing leads to the first row
+        axis.plot(t[shown], table[name][shown])
         axis.set(title=name.replace("_", " "), xlabel="t")
     moment = figures.read(directory / "summary.json").get("pde", {}).get("second_moment", {})
     if "rate_theory" in moment and "second_moment" in panels:

@@ -5,8 +5,8 @@
 with k(x) = x / max(|x|^2, eps^2) ("capped") or K_eps(x) = x / (|x|^2 + eps^2) ("regularised", (4.5)), and the cut-off
 Phi_l(X) = 1 where equal signs are at least 1/l apart, 0 below 1/(2l), linear between ((4.6); off by default). With the
 bare K the second moment of Euler-Maruyama is infinite after two steps: a pair of opposite signs at a distance r below
-sqrt(2 gamma dt) is thrown across itself, to about 2 gamma dt / r. So eps is sqrt(2 gamma_N dt) by default, from which on
-a step only contracts the pair.
+sqrt(2 gamma dt) is thrown across itself, to about 2 gamma dt / r. So eps is sqrt(2 gamma_N dt) by default, and the
+drift of one step only contracts a closer pair.
 
 Replicas are spread over the ranks and the pairs of a batch of replicas over the threads. The noise is a function of
 (seed, N, replica, particle, step), so trajectories do not depend on how many ranks or threads there are.

@@ -38,6 +38,7 @@ from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.linear import LinearSolver, symmetric_options
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import GROWTH, LARGEST_RATIO, Bdf, Observer, StepReport, attempts, march
+from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Initial, Model
 
 ROUNDING = 1e-12
@@ -124,7 +125,7 @@ class Solver:
 
     def _initial_density(self, initial: Initial, species: int) -> np.ndarray:
         """Nodal values, scaled so that the lumped mass is that of the parts."""
-        values = initial.density(species, self.graph.points)
+        values = on_all(self.graph.comm, lambda: initial.density(species, self.graph.points))
         (found,) = self.graph.sums.total(self.graph.area * values)
         if not found > 0:
             raise InputError(f"initial.{SPECIES[species]} has no mass at the nodes of the mesh")
@@ -247,7 +248,7 @@ class Solver:
         self._last_step = dt
         self._gate_limit = GROWTH * (dt if refused else self._gate_limit)
         self.t += dt
-        figures = {**self.figures(), "free_energy_increase": increase, "refused": float(len(refused)), **iterations}
+        figures = self.figures() | {"free_energy_increase": increase, "refused": float(len(refused))} | iterations
         return StepReport(t=self.t, dt=dt, order=order, refused=tuple(refused), figures=figures)
 
     def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:

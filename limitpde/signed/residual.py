@@ -126,7 +126,7 @@ class PDEResidual:
     """W[t, phi] of the solution of the PDE: an observer of its steps. Collective.
 
     Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the nodes, the gradient of psi is
-    that of the finite-element function, and the integrals are the lumped ones. It is of second order in mesh size and step.
+    that of the finite-element function, and the integrals are the lumped ones. Of second order in mesh size and step.
 
     Args:
         solver: the solver, at time 0.

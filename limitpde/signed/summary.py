@@ -14,6 +14,10 @@ OUTSIDE_WARNING = 1e-6
 """Share of the mass beyond 0.9 of the radius from which the boundary data of the plane are called into question."""
 
 
+STEP_COLUMNS = ("free_energy_increase", "refused", "iterations_predictor", "iterations_transport")
+"""Figures of a step that a state alone does not have."""
+
+
 class PDESummary:
     """Takes in the steps of a solver, and gives the part `pde` of summary.json. Collective where it is made.
 
@@ -34,6 +38,10 @@ class PDESummary:
         self._minimum, self._largest_increase = self.first["minimum"], float("-inf")
         self._drift = dict.fromkeys(self._names, 0.0)
         self._outside = self.first["mass_outside"]
+
+    def start_row(self) -> dict[str, float]:
+        """The row of diagnostics.csv for time 0, with the columns that a step has."""
+        return self.first | dict.fromkeys(STEP_COLUMNS, 0.0)
 
     def add(self, step: StepReport) -> None:
         """Take in one step."""
