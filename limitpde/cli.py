@@ -155,9 +155,8 @@ def _status(arguments: list[str] | None) -> int:
 
 def _leave(message: str, code: int) -> int:
     """Say why once and return the exit status; where the other ranks do not come along, end them too."""
-    if comm.size == 1 or all_arrive(comm, seconds=5.0):
-        say(message, error=True)
-        return code
-    click.echo(message, err=True)
-    comm.Abort(code)
+    if comm.size > 1 and not all_arrive(comm, seconds=5.0):
+        click.echo(message, err=True)
+        comm.Abort(code)
+    say(message, error=True)
     return code

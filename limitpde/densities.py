@@ -137,14 +137,22 @@ class FromFile:
     """Radius of that ball, a length."""
 
     def __post_init__(self) -> None:
-        values = self._raw(np.array([self.center]))
-        if values.shape != (1,):
-            raise ValueError(f"{self.python} must map points (n, d) to n values; it returned the shape {values.shape}")
+        self._raw(np.array([self.center, self.center]))
 
     def _raw(self, x: np.ndarray) -> np.ndarray:
-        values = np.asarray(load_function(self.python)(x), dtype=float)
-        if not np.all(values >= 0):  # also catches NaN
-            raise InputError(f"{self.python} must return values >= 0; its smallest is {values.min()}")
+        function = load_function(self.python)
+        try:
+            values = np.asarray(function(x), dtype=float)
+        except Exception as error:  # whatever the user's function raises
+            raise InputError(f"python = {self.python!r}: it raised {type(error).__name__}: {error}") from error
+        if values.shape != (len(x),):
+            expected = f"{x.shape} to {len(x)} values"
+            raise InputError(
+                f"python = {self.python!r}: must map points {expected}; it returned the shape {values.shape}"
+            )
+        if not np.all((values >= 0) & np.isfinite(values)):
+            smallest = f"its smallest value is {values.min():.6g}"
+            raise InputError(f"python = {self.python!r}: must return finite values >= 0; {smallest}")
         return values * (_distance(x, self.center) <= self.radius)
 
     def density(self, x: np.ndarray) -> np.ndarray:
