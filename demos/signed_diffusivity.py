@@ -1,7 +1,7 @@
 """Claim: the diffusivity of the limit equation is D = sigma^2 / 2, not the sigma that the paper prints.
 
-Van Meurs-Peletier-Slangen's particles (1.1), dX_i = sigma dB_i + (gamma_bar / N) sum_j b_i b_j K(X_i - X_j) dt, satisfy by
-Ito's formula, with the empirical measure L^N_t and the residual W[T, phi] of the weak form (5.8) with diffusivity D,
+Van Meurs-Peletier-Slangen's particles (1.1), dX_i = sigma dB_i + (gamma_bar / N) sum_j b_i b_j K(X_i - X_j) dt, satisfy,
+by Ito's formula, with the empirical measure L^N_t and the residual W[T, phi] of the weak form (5.8),
 
     W[T, phi](L^N) = (sigma / N) sum_i int_0^T grad phi . dB_i + (sigma^2 / 2 - D) int_0^T int Lap phi dL^N_t dt,
 
@@ -17,8 +17,9 @@ Run: mpiexec -n 2 python -m mpi4py demos/signed_diffusivity.py      -> results/s
 from pathlib import Path
 from typing import Any
 
-import limitpde
 from mpi4py import MPI
+
+import limitpde
 
 CHANCE = 4.5  # standard errors that a mean may be off by chance
 PROOF = 6.0  # standard errors from zero that refute a formula
@@ -50,7 +51,9 @@ def main() -> None:
                 f"{right['N']:6d} {right['test_function']:4d} {right['mean']:+11.5f} ({from_zero:+6.2f}) "
                 f"{wrong['mean']:+11.5f} ({still_there:+6.1f}) {wrong['theory_mean']:+10.5f} {off:+8.2f}"
             )
-        assert abs(from_zero) < CHANCE, f"D = sigma^2 / 2: the mean of W is {from_zero:.1f} standard errors off: {right}"
+        assert abs(from_zero) < CHANCE, (
+            f"D = sigma^2 / 2: the mean of W is {from_zero:.1f} standard errors off 0: {right}"
+        )
         assert abs(still_there) > PROOF, f"D = sigma: the mean of W is {still_there:.1f} standard errors only: {wrong}"
         assert abs(off) < CHANCE, f"D = sigma: the mean of W is {off:.1f} standard errors off its prediction: {wrong}"
     if MPI.COMM_WORLD.rank == 0:

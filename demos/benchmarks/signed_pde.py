@@ -1,18 +1,18 @@
 """Speed and accuracy of the finite elements for the signed system against what else solves it. Writes nothing.
 
 Problem S2 of `limitpde.signed.exact`: a neutral dipole of two Gaussian clouds, D = 0.5, gamma_bar = 0.4, up to t = 1.
-Error: of rho_+ at the end, relative, in the nodal L2 norm with Voronoi areas, against a Fourier solution with 192 points
-per direction. Peers, in the same run:
+Error: of rho_+ at the end, relative, in the nodal L2 norm with Voronoi areas, against 192^2 Fourier modes. In one run:
 
-    Galerkin   what a FEniCS user writes in UFL: first-order elements on the same mesh, steps of the same size by SBDF2
-               (diffusion implicit, drift extrapolated), constant matrices factorised once by MUMPS. Most users write
-               psi = 0 on the circle; here it gets the same multipole data of the plane as our solver
+    limitpde   `limitpde.signed.Solver`: positive, exact mass, falling free energy
+    Galerkin   what a FEniCS user writes in UFL: first-order elements on the same mesh, SBDF2 steps of the same size
+               (drift extrapolated), constant matrices factorised once by MUMPS. Most users write psi = 0 on the
+               circle; here it gets our multipole data of the plane
     Fourier    `limitpde.signed.plane_reference`, made for smooth data in the plane and for nothing else
 
-The second table says where our seconds go. Below it, the assembly against the least that this machine can do it in: the
-calls of expm1 that the fluxes need, or moving the arrays of the edge loops and matrices at the bandwidth of a copy.
+Then: where our seconds go, and the assembly against the least that this machine can do it in: the calls of expm1 that
+the fluxes need, or moving the arrays of the edge loops and of the matrices at the bandwidth of a copy.
 
-Run: OPENBLAS_NUM_THREADS=1 python demos/benchmarks/signed_pde.py      (about a minute, one core; best of three runs)
+Run: OPENBLAS_NUM_THREADS=1 python demos/benchmarks/signed_pde.py      (half a minute, one core; best of three runs)
 """
 
 import limitpde  # isort: skip  # first: it loads MPI and HDF5 in the order that DOLFINx needs
@@ -20,8 +20,9 @@ import limitpde  # isort: skip  # first: it loads MPI and HDF5 in the order that
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -30,7 +31,7 @@ import numba
 import numpy as np
 import ufl
 from petsc4py import PETSc
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags
 
 from limitpde.densities import Gaussian
 from limitpde.fem.mesh import Disk
@@ -38,131 +39,101 @@ from limitpde.signed import Initial, Model, Solver, pde
 from limitpde.signed.exact import S2
 from limitpde.signed.plane_reference import PlaneReference
 
-RADIUS, MULTIPOLES, REPEATS = 8.0, 12, 3
+RADIUS, REPEATS = 8.0, 3
+STARTS = (S2.initial_positive, S2.initial_negative)
+fourier = partial(PlaneReference, diffusivity=S2.diffusivity, gamma_bar=S2.gamma_bar, half_width=10.0)
 BAR = 2.5  # seconds for 100 steps on 80 rings
 
 
 def our_solver(rings: int, steps: int) -> Solver:
     """The solver of this package at time 0."""
-    species = [
-        tuple(Gaussian(mass=g.mass, center=g.centre, width=math.sqrt(g.variance)) for g in parts)
-        for parts in (S2.positive, S2.negative)
-    ]
-    model, initial = Model(sigma=S2.sigma, gamma_bar=S2.gamma_bar), Initial(positive=species[0], negative=species[1])
+    parts = (S2.positive, S2.negative)
+    blobs = [tuple(Gaussian(mass=g.mass, center=g.centre, width=g.variance**0.5) for g in part) for part in parts]
+    model, initial = Model(sigma=S2.sigma, gamma_bar=S2.gamma_bar), Initial(positive=blobs[0], negative=blobs[1])
     mesh = Disk(radius=RADIUS, cell_size=RADIUS / rings)
-    return Solver(model, initial, mesh=mesh, step=S2.t_end / steps, multipoles=MULTIPOLES)
+    return Solver(model, initial, mesh=mesh, step=S2.t_end / steps)
+
+
+def factorised(matrix: csr_matrix) -> PETSc.KSP:
+    """The inverse of a symmetric matrix, by MUMPS."""
+    ksp = PETSc.KSP().create(PETSc.COMM_SELF)
+    ksp.setOperators(PETSc.Mat().createAIJ(matrix.shape, csr=(matrix.indptr, matrix.indices, matrix.data)))
+    ksp.setType("preonly")
+    ksp.getPC().setType("cholesky")
+    ksp.getPC().setFactorSolverType("mumps")
+    ksp.setUp()
+    return ksp
 
 
 class Galerkin:
     """First-order elements with consistent mass and SBDF2, as a FEniCS user writes them; on one rank."""
 
-    def __init__(self, mesh: dolfinx.mesh.Mesh, steps: int) -> None:
-        self.space, self.dt, self.steps = dolfinx.fem.functionspace(mesh, ("Lagrange", 1)), S2.t_end / steps, steps
-        u, v = ufl.TrialFunction(self.space), ufl.TestFunction(self.space)
-        mass, stiffness = self._matrix(u * v * ufl.dx), self._matrix(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx)
-        self.rho, self.psi = [dolfinx.fem.Function(self.space) for _ in range(2)], dolfinx.fem.Function(self.space)
-        for rho, initial in zip(self.rho, (S2.initial_positive, S2.initial_negative), strict=True):
-            rho.interpolate(lambda x, initial=initial: initial(x[0], x[1]))
-        force = -S2.gamma_bar * ufl.inner(ufl.grad(self.psi), ufl.grad(v)) * ufl.dx
-        self.drift = [dolfinx.fem.form(self.rho[0] * force), dolfinx.fem.form(-self.rho[1] * force)]
-        self.solvers = [self._factorised(c * mass + self.dt * S2.diffusivity * stiffness) for c in (1.0, 1.5)]
-        self.M, self.K = (csr_matrix(matrix.getValuesCSR()[::-1]) for matrix in (mass, stiffness))
-        self.minimum, self.start = math.inf, self.masses()
-        self._prepare_poisson(mesh, stiffness)
+    def __init__(self, ours: Solver, steps: int) -> None:
+        space, self.circle, self.boundary_data = ours.graph.space, ours.graph.boundary, ours.poisson.boundary_data
+        self.dt, self.steps = S2.t_end / steps, steps
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        forms = [dolfinx.fem.form(form * ufl.dx) for form in (u * v, ufl.inner(ufl.grad(u), ufl.grad(v)))]
+        self.M, K = (csr_matrix(dolfinx.fem.assemble_matrix(form).to_scipy()) for form in forms)
+        self.solvers = [factorised(c * self.M + self.dt * S2.diffusivity * K) for c in (1.0, 1.5)]
+        inner = diags(np.where(self.circle, 0.0, 1.0))
+        self.poisson = factorised(csr_matrix(inner @ K @ inner + diags(np.where(self.circle, 1.0, 0.0))))
+        self.solution, self.right_side = self.poisson.getOperators()[0].createVecs()
+        self.psi, *self.rho = (dolfinx.fem.Function(space) for _ in range(3))
+        for rho, start in zip(self.rho, STARTS, strict=True):
+            rho.interpolate(lambda x, start=start: start(x[0], x[1]))
+        force = -S2.gamma_bar * ufl.inner(ufl.grad(self.psi), ufl.grad(v))
+        self.forms = [dolfinx.fem.form(b * rho * force * ufl.dx) for b, rho in zip((1, -1), self.rho, strict=True)]
 
-    def _prepare_poisson(self, mesh: dolfinx.mesh.Mesh, stiffness: PETSc.Mat) -> None:
-        """The matrix without the circle, the moments of the charge, and the values on the circle that they give."""
-        mesh.topology.create_connectivity(1, 2)
-        facets = dolfinx.mesh.exterior_facet_indices(mesh.topology)
-        self.circle = dolfinx.fem.locate_dofs_topological(self.space, 1, facets)
-        stiffness.zeroRowsColumns(self.circle, 1.0)
-        self.poisson = self._factorised(stiffness)
-        z = (self.space.tabulate_dof_coordinates()[:, :2] / RADIUS) @ np.array([1.0, 1.0j])
-        powers = np.array([z.real**0, *(f(z**k) for k in range(1, MULTIPOLES + 1) for f in (np.real, np.imag))])
-        factors = np.array([-math.log(RADIUS), *(1 / k for k in range(1, MULTIPOLES + 1) for _ in range(2))])
-        self.moments, self.data = powers @ self.M, (factors[:, None] * powers[:, self.circle]).T
+    def solved(self, inverse: PETSc.KSP, right_side: np.ndarray) -> np.ndarray:
+        """The solution, valid until the next one."""
+        self.right_side.array[:] = right_side
+        inverse.solve(self.right_side, self.solution)
+        return self.solution.array_r
 
-    @staticmethod
-    def _matrix(form: ufl.Form) -> PETSc.Mat:
-        matrix = dolfinx.fem.petsc.assemble_matrix(dolfinx.fem.form(form))
-        matrix.assemble()
-        return matrix
-
-    @staticmethod
-    def _factorised(matrix: PETSc.Mat) -> Callable[[np.ndarray], np.ndarray]:
-        ksp = PETSc.KSP().create(matrix.comm)
-        ksp.setOperators(matrix)
-        ksp.setType("preonly")
-        ksp.getPC().setType("cholesky")
-        ksp.getPC().setFactorSolverType("mumps")
-        ksp.setUp()
-        solution, right_side = matrix.createVecs()
-
-        def solve(values: np.ndarray) -> np.ndarray:
-            right_side.array[:] = values
-            ksp.solve(right_side, solution)
-            return solution.array.copy()
-
-        return solve
-
-    def potential(self) -> np.ndarray:
-        """The potential of the present charge."""
-        charge = self.rho[0].x.array - self.rho[1].x.array
-        lift = np.zeros_like(charge)
-        lift[self.circle] = self.data @ (self.moments @ charge)
-        right_side = 2 * np.pi * (self.M @ charge) - self.K @ lift
-        right_side[self.circle] = 0.0
-        return self.poisson(right_side) + lift
-
-    def masses(self) -> np.ndarray:
-        """Integrals of both densities."""
-        return np.array([(self.M @ rho.x.array).sum() for rho in self.rho])
+    def potential(self, charge: np.ndarray) -> np.ndarray:
+        """psi at the nodes, of the charge at the nodes; the boundary data come with their harmonic extension."""
+        inside = np.where(self.circle, 0.0, 2 * np.pi * (self.M @ charge))
+        return self.boundary_data(charge) + self.solved(self.poisson, inside)
 
     def run(self) -> None:
-        """All steps; the first one by Euler's formulas."""
+        """All steps, the first one by Euler's formulas."""
+        smallest, start = math.inf, (self.M @ self.rho[0].x.array).sum()
+        before, drift_before = np.zeros((2, 2, len(self.circle)))
         for step in range(self.steps):
-            self.psi.x.array[:] = self.potential()
-            drift = [dolfinx.fem.petsc.assemble_vector(form).array for form in self.drift]
-            now = [rho.x.array.copy() for rho in self.rho]
-            if step == 0:
-                histories, sources = now, drift
-            else:
-                histories = [2 * a - 0.5 * b for a, b in zip(now, before, strict=True)]
-                sources = [2 * a - b for a, b in zip(drift, drift_before, strict=True)]
-            for rho, history, source in zip(self.rho, histories, sources, strict=True):
-                rho.x.array[:] = self.solvers[min(step, 1)](self.M @ history + self.dt * source)
-                self.minimum = min(self.minimum, rho.x.array.min())
+            now = np.array([rho.x.array for rho in self.rho])
+            self.psi.x.array[:] = self.potential(now[0] - now[1])
+            drift = np.array([dolfinx.fem.petsc.assemble_vector(form).array for form in self.forms])
+            history, source = (2 * now - 0.5 * before, 2 * drift - drift_before) if step else (now, drift)
             before, drift_before = now, drift
+            for s, rho in enumerate(self.rho):
+                rho.x.array[:] = self.solved(self.solvers[min(step, 1)], self.M @ history[s] + self.dt * source[s])
+                smallest = min(smallest, rho.x.array.min())
+        self.run_figures = smallest, (self.M @ self.rho[0].x.array).sum() / start - 1
 
 
-def best(prepare: Callable[[], Any], run: Callable[[Any], Any]) -> tuple[float, Any]:
-    """Shortest time of a run out of several, each newly prepared, and what the last one returned."""
-    times = []
-    for _ in range(REPEATS):
-        subject, start = prepare(), time.perf_counter()
-        result = run(subject)
-        times.append(time.perf_counter() - start)
-    return min(times), result
+def seconds(run: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
-@contextmanager
-def split(solver: Solver) -> Iterator[dict[str, float]]:
-    """Seconds that the parts of this solver take while the context lasts; what one part spends in another counts once."""
-    edge_loops = [(pde, name) for name in ("fill_transport", "add_mean_density", "add_gradient_flux")]
-    matrices = [(solver._predictor, "assemble"), (solver._transport, "assemble")]
-    parts = {
-        "assembly": [*edge_loops, *matrices],
-        "transport": [(solver._solve_transport, "solve")],
+def run_ours(solver: Solver) -> dict[str, float]:
+    """Solve to the end; seconds of the parts of the solver, and of everything ("all")."""
+    parts: dict[str, list[tuple[Any, str]]] = {
+        "assembly": [(pde, name) for name in ("fill_transport", "add_mean_density", "add_gradient_flux")],
+        "transport solves": [(solver._solve_transport, "solve")],
         "predictor": [(solver._predict, "solve")],
         "Poisson": [(solver.poisson, "solve")],
     }
-    seconds = dict.fromkeys(parts, 0.0)
+    parts["assembly"] += [(solver._predictor, "assemble"), (solver._transport, "assemble")]
+    spent = dict.fromkeys(parts, 0.0)
 
     def timed(function: Callable[..., Any], part: str) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
+        def call(*arguments: Any) -> Any:
             start = time.perf_counter()
-            result = function(*args)
-            seconds[part] += time.perf_counter() - start
+            result = function(*arguments)
+            spent[part] += time.perf_counter() - start
             return result
 
         return call
@@ -171,43 +142,63 @@ def split(solver: Solver) -> Iterator[dict[str, float]]:
         for part, places in parts.items():
             for owner, name in places:
                 stack.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name), part)))
-        yield seconds
+        total = seconds(lambda: solver.solve(S2.t_end))
+    return {**spent, "other": total - sum(spent.values()), "all": total}
 
 
 @numba.njit
-def expm1_calls(drops, out):
-    """What is left of one edge loop when all but expm1 costs nothing."""
+def expm1_calls(drops: np.ndarray, out: np.ndarray) -> None:
+    """What is left of an edge loop when everything but expm1 is free."""
     for e in range(len(drops)):
         out[e] = math.expm1(drops[e])
 
 
-def assembly_limit(solver: Solver) -> tuple[float, float]:
-    """Seconds of one step's assembly if only expm1 cost anything, and if only moving its arrays did."""
-    graph, factor = solver.graph, S2.gamma_bar / S2.diffusivity
-    drops = factor * (solver.potential[graph.head] - solver.potential[graph.tail])
-    calls = [drops[np.abs(drops) >= smallest] for smallest in (1e-3, 1e-2)]  # matrix, mean density: series below these
-    out = np.empty_like(drops)
-    expm1_calls(drops, out)
-    expm1 = sum(2 * min(clock(lambda c=c: expm1_calls(c, out)) for _ in range(50)) for c in calls)  # two signs
-    entries, nonzeros = 4 * len(drops) + graph.owned, 2 * len(drops) + graph.owned
-    loops = 2 * (16 + 32) + 2 * (8 + 16) + 2 * (16 + 8)  # bytes per edge: matrices, mean densities, gradient fluxes
-    moved = loops * len(drops) + 3 * (8 * entries + 8 * entries + 8 * nonzeros)  # values, their places, the matrix
-    source = np.ones(entries)
-    target = source.copy()
-    copy = min(clock(lambda: np.copyto(target, source)) for _ in range(50))
-    return expm1, moved / (2 * source.nbytes / copy)
-
-
-def clock(run: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def assembly_limits(solver: Solver) -> tuple[float, float]:
+    """Seconds of one step's assembly if only expm1 took time, and if only moving its arrays did."""
+    graph, (edges, nodes) = solver.graph, (len(solver.graph.tail), solver.graph.owned)
+    drops = S2.gamma_bar / S2.diffusivity * (solver.potential[graph.head] - solver.potential[graph.tail])
+    out, source, target = np.empty(edges), np.ones(4 * edges), np.zeros(4 * edges)
+    needed = [drops[np.abs(drops) > series] for series in (1e-3, 1e-2)]  # of the matrix, of the mean density; two signs
+    expm1 = sum(2 * min(seconds(lambda d=d: expm1_calls(d, out)) for _ in range(50)) for d in needed)
+    loops = 2 * (16 + 32) + 2 * (8 + 16) + 2 * (16 + 8)  # bytes per edge: matrices, mean densities, gradients
+    matrices = 3 * 8 * (2 * (4 * edges + nodes) + 2 * edges + nodes)  # entries, their places, what they add up to
+    copy = min(seconds(lambda: np.copyto(target, source)) for _ in range(50))
+    return expm1, (loops * edges + matrices) / (2 * source.nbytes / copy)
 
 
 def main() -> None:
     """Measures and prints."""
-    ...
+    print(f"limitpde {limitpde.__version__}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
+    layout = "{:20}{:6d} {:8.1e} {:9.1e} {:8.0e} {:8.3f} {:7.3f}"
+    print(f"{'':20}{'steps':>6} {'error':>8} {'minimum':>9} {'mass':>8} {'seconds':>8} {'/ ours':>7}")
+    truth = fourier(points=192).solve(*STARTS, S2.t_end, 0.02)
+    our_solver(10, 4).solve(S2.t_end)  # compiles
+    for rings, steps in ((40, 50), (80, 100)):
+        ours = [our_solver(rings, steps) for _ in range(REPEATS)]
+        spent = min((run_ours(solver) for solver in ours), key=lambda parts: parts["all"])
+        solver, peers = ours[-1], [Galerkin(ours[-1], steps) for _ in range(REPEATS)]
+        nodes, expected = solver.graph.size, truth.evaluate(solver.graph.points)[0]
+
+        def error(rho: np.ndarray, area: np.ndarray = solver.graph.area, expected: np.ndarray = expected) -> float:
+            return math.sqrt((area * (rho - expected) ** 2).sum() / (area * expected**2).sum())
+
+        now = solver.figures()
+        found = error(solver.densities["positive"]), now["minimum"], now["mass_positive"] / solver.mass[0] - 1
+        print(layout.format(f"limitpde {nodes:7d}", steps, *found, spent["all"], spent["all"] / spent["all"]))
+        best = min(seconds(peer.run) for peer in peers)
+        found = error(peers[-1].rho[0].x.array), *peers[-1].run_figures
+        print(layout.format(f"Galerkin {nodes:7d}", steps, *found, best, best / spent["all"]))
+    for points in (64, 128):
+        plane = fourier(points=points)
+        best = min(seconds(lambda plane=plane: plane.solve(*STARTS, S2.t_end, 0.05)) for _ in range(REPEATS))
+        end = plane.solve(*STARTS, S2.t_end, 0.05)
+        found = error(end.evaluate(solver.graph.points)[0]), min(end.minimum), end.masses[0] / S2.masses[0] - 1
+        print(layout.format(f"Fourier  {points:4d}^2", 20, *found, best, best / spent["all"]))
+    print("\nseconds of the", nodes, "nodes:", ", ".join(f"{part} {value:.3f}" for part, value in spent.items()))
+    expm1, moving = (steps * limit for limit in assembly_limits(solver))
+    ratio = spent["assembly"] / max(expm1, moving)
+    print(f"assembly: expm1 alone {expm1:.3f}, moving alone {moving:.3f}: it takes {ratio:.1f} x the larger")
+    assert spent["all"] < BAR, f"{spent['all']:.2f} s for {steps} steps: the bar is {BAR} s on a calm machine"
 
 
 if __name__ == "__main__":

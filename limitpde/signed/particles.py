@@ -26,7 +26,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Table, Wave
-from limitpde.errors import InputError, Interrupted, RunError
+from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
 from limitpde.nbody.pairs import closest_equal_signs, pair_interactions, pair_sum
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.threads import use_threads
@@ -151,8 +151,10 @@ def simulate(
     finished, failure = _run_replicas(run, range(comm.rank, replicas, comm.size), snapshot, progress, stop_asked)
     outcomes = comm.allgather((finished, failure))
     for _, failed in outcomes:
+        if isinstance(failed, LimitPDEError):
+            raise failed
         if failed is not None:
-            raise RunError(failed)
+            raise RunError(f"{type(failed).__name__}: {failed}") from failed
     parts = [part for rank_parts, _ in outcomes for part in rank_parts]
     return _ensemble(run, parts, replicas, time.perf_counter() - began)
 
@@ -222,7 +224,7 @@ class _Stopped(Exception):  # noqa: N818 - not an error
 
 def _run_replicas(
     run: _Run, mine: range, snapshot: Snapshot | None, progress: Callable[[float], object], stop: Callable[[], bool]
-) -> tuple[list[dict[str, np.ndarray]], str | None]:
+) -> tuple[list[dict[str, np.ndarray]], Exception | None]:
     """Batches of this rank's replicas that were finished, and why it failed, if it did."""
     size = max(1, BATCH_PARTICLES // run.count)
     finished: list[dict[str, np.ndarray]] = []
@@ -234,7 +236,7 @@ def _run_replicas(
     except _Stopped:
         pass
     except Exception as error:  # every rank must learn of it before any raises
-        return finished, f"{type(error).__name__}: {error}"
+        return finished, error
     return finished, None
 
 
@@ -256,7 +258,7 @@ class _Batch:
     ) -> dict[str, np.ndarray]:
         """Step to the end; the measurements of these replicas, time last."""
         snapshot = snapshot if self._replicas[0] == 0 else None
-        t, number, dt = 0.0, 0, 0.0
+        t, number = 0.0, 0
         self._measure(0.0)
         self._record(0.0, snapshot)
         for end, steps in self._run.grid:
