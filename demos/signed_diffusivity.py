@@ -1,6 +1,6 @@
 """Claim: the diffusivity of the limit equation is D = sigma^2 / 2, not the sigma that the paper prints.
 
-Van Meurs-Peletier-Slangen's particles (1.1), dX_i = sigma dB_i + (gamma_bar / N) sum_j b_i b_j K(X_i - X_j) dt, satisfy,
+Van Meurs-Peletier-Slangen's particles (1.1), dX_i = sigma dB_i + (gamma_bar / N) sum_j b_i b_j K(X_i - X_j) dt, satisfy
 by Ito's formula, with the empirical measure L^N_t and the residual W[T, phi] of the weak form (5.8),
 
     W[T, phi](L^N) = (sigma / N) sum_i int_0^T grad phi . dB_i + (sigma^2 / 2 - D) int_0^T int Lap phi dL^N_t dt,

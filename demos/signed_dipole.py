@@ -9,8 +9,9 @@ Run: mpiexec -n 2 python -m mpi4py demos/signed_dipole.py      -> results/signed
 
 from pathlib import Path
 
-import limitpde
 from mpi4py import MPI
+
+import limitpde
 
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)
 assert summary["status"] == "done", summary["reason"]

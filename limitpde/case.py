@@ -23,9 +23,11 @@ from limitpde.checked import explain, record
 from limitpde.compare.test_functions import Table, TestFunction
 from limitpde.errors import InputError
 from limitpde.fem.mesh import Disk
+from limitpde.nbody.random import REPLICA_LIMIT
 
+MOST_OUTPUTS = 100_000
 Positive = Annotated[float, Field(gt=0)]
-Natural = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=1, lt=REPLICA_LIMIT)]
 Mesh = Annotated[
     Annotated[Disk, Tag("disk")] | Annotated[str, Tag("file")],
     Discriminator(lambda value: "file" if isinstance(value, str) else "disk"),
@@ -131,15 +133,17 @@ class SignedCase:
             raise ValueError(f"initial: the masses add to {mass:.12g}; with [particles] they must add to 1")
         if self.compare is not None:
             Table.of(self.compare.test_functions, 2)
-        if len(self.output_times) > 100_000:
-            raise ValueError(
-                f"output.every = {self.output.every}: too small, it asks for {len(self.output_times)} outputs"
-            )
+        if self.time.end / self._every > MOST_OUTPUTS:
+            raise ValueError(f"output.every = {self._every}: too small, it asks for over {MOST_OUTPUTS} outputs")
+
+    @property
+    def _every(self) -> float:
+        return self.output.every or self.time.end / 10
 
     @property
     def output_times(self) -> list[float]:
         """Times of output after 0, the end included."""
-        every, end = self.output.every or self.time.end / 10, self.time.end
+        every, end = self._every, self.time.end
         return [*(float(f"{k * every:.12g}") for k in range(1, math.ceil(end / every * (1 - 1e-9)))), end]
 
 
@@ -165,7 +169,7 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Case:
         data = tomllib.loads(path.read_text())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # what tomllib and the decoding of the text raise
         raise InputError(f"{path}: not a TOML file ({error})") from error
     for override in overrides:
         _override(data, override)
@@ -179,7 +183,7 @@ def check(data: dict[str, Any], *, where: str = "case") -> Case:
         InputError: a key is missing, unknown, of the wrong type or out of range.
     """
     system = data.get("system")
-    if system not in CASES:
+    if not isinstance(system, str) or system not in CASES:
         known = ", ".join(f'"{name}"' for name in CASES)
         found = f"system = {system!r}" if "system" in data else "system is missing"
         raise InputError(f"{where}: {found}: must be one of {known}")

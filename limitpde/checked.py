@@ -105,7 +105,10 @@ def _path(location: Location, data: Any, *, with_absent: bool) -> str:
     """The key as a user writes it, without pydantic's names of union members."""
     path = ""
     for index, part in enumerate(location):
-        present = part in data if isinstance(data, dict) else isinstance(data, list | tuple) and isinstance(part, int)
+        if isinstance(data, dict):
+            present = part in data
+        else:
+            present = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
         if present or (with_absent and index == len(location) - 1):
             path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
             data = data[part] if present else None

@@ -199,15 +199,15 @@ def _grid_of(source: FromFile) -> _Grid:
 
 def _kind(value: Any) -> str:
     if isinstance(value, dict):
-        return "python" if "python" in value else str(value.get("shape", "gaussian"))
-    return "python" if isinstance(value, FromFile) else str(getattr(value, "shape", "gaussian"))
+        return "from file" if "python" in value else str(value.get("shape", "gaussian"))
+    return "from file" if isinstance(value, FromFile) else str(getattr(value, "shape", "gaussian"))
 
 
 AnyDensity = Annotated[
     Annotated[Gaussian, Tag("gaussian")]
     | Annotated[UniformDisk, Tag("disk")]
     | Annotated[Ring, Tag("ring")]
-    | Annotated[FromFile, Tag("python")],
+    | Annotated[FromFile, Tag("from file")],
     Discriminator(
         _kind,
         custom_error_type="shape",

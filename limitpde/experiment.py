@@ -145,7 +145,7 @@ class Experiment:
                         series.write(t, solver.fields())  # at the very times of the particles' snapshots
                 if table is not None:
                     table.append({"t": step.t, "dt": step.dt, "order": step.order, **step.figures})
-                bar.update(step.dt)
+                _advance(bar, step.dt)
                 self._save(pde=steps.figures())
                 self.stop.check(self.comm)
 
@@ -199,7 +199,7 @@ class Experiment:
                 stops=case.output_times,
                 test_functions=self.functions,
                 snapshot=snapshot,
-                progress=bar.update,
+                progress=partial(_advance, bar),
                 stop_asked=lambda: self.stop.asked,
                 comm=self.comm,
                 **_keywords(options, leave_out=("counts",)),
@@ -298,6 +298,11 @@ class Experiment:
             disable=self.quiet or self.comm.rank > 0,
             file=sys.stderr,
         )
+
+
+def _advance(bar: Any, amount: float) -> None:
+    """Move a progress bar, not beyond its end: parts of a whole may add up to a little more."""
+    bar.update(min(amount, bar.total - bar.n))
 
 
 def _keywords(section: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:

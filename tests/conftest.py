@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import limitpde  # noqa: F401  (loads MPI and HDF5 in the right order)
 import pytest
 from mpi4py import MPI
+
+import limitpde  # noqa: F401  (loads MPI and HDF5 in the right order)
 
 
 @pytest.fixture

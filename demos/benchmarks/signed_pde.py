@@ -6,13 +6,13 @@ Error: of rho_+ at the end, relative, in the nodal L2 norm with Voronoi areas, a
     limitpde   `limitpde.signed.Solver`: positive, exact mass, falling free energy
     Galerkin   what a FEniCS user writes in UFL: first-order elements on the same mesh, SBDF2 steps of the same size
                (drift extrapolated), constant matrices factorised once by MUMPS. Most users write psi = 0 on the
-               circle; here it gets our multipole data of the plane
+               circle; here it gets our multipole data of the plane. Minimum over all steps, not the last one
     Fourier    `limitpde.signed.plane_reference`, made for smooth data in the plane and for nothing else
 
 Then: where our seconds go, and the assembly against the least that this machine can do it in: the calls of expm1 that
 the fluxes need, or moving the arrays of the edge loops and of the matrices at the bandwidth of a copy.
 
-Run: OPENBLAS_NUM_THREADS=1 python demos/benchmarks/signed_pde.py      (half a minute, one core; best of three runs)
+Run: OPENBLAS_NUM_THREADS=1 python demos/benchmarks/signed_pde.py      (20 s, one core; best of three runs)
 """
 
 import limitpde  # isort: skip  # first: it loads MPI and HDF5 in the order that DOLFINx needs
@@ -39,19 +39,17 @@ from limitpde.signed import Initial, Model, Solver, pde
 from limitpde.signed.exact import S2
 from limitpde.signed.plane_reference import PlaneReference
 
-RADIUS, REPEATS = 8.0, 3
-STARTS = (S2.initial_positive, S2.initial_negative)
+RADIUS, REPEATS, LINE = 8.0, 3, "{:20}{:6d} {:8.1e} {:9.1e} {:8.0e} {:8.3f} {:7.3f}"
+SIDES, STARTS = (S2.positive, S2.negative), (S2.initial_positive, S2.initial_negative)
 fourier = partial(PlaneReference, diffusivity=S2.diffusivity, gamma_bar=S2.gamma_bar, half_width=10.0)
-BAR = 2.5  # seconds for 100 steps on 80 rings
 
 
 def our_solver(rings: int, steps: int) -> Solver:
     """The solver of this package at time 0."""
-    parts = (S2.positive, S2.negative)
-    blobs = [tuple(Gaussian(mass=g.mass, center=g.centre, width=g.variance**0.5) for g in part) for part in parts]
-    model, initial = Model(sigma=S2.sigma, gamma_bar=S2.gamma_bar), Initial(positive=blobs[0], negative=blobs[1])
+    parts = (tuple(Gaussian(mass=g.mass, center=g.centre, width=g.variance**0.5) for g in side) for side in SIDES)
+    initial = Initial(**dict(zip(("positive", "negative"), parts, strict=True)))
     mesh = Disk(radius=RADIUS, cell_size=RADIUS / rings)
-    return Solver(model, initial, mesh=mesh, step=S2.t_end / steps)
+    return Solver(Model(sigma=S2.sigma, gamma_bar=S2.gamma_bar), initial, mesh=mesh, step=S2.t_end / steps)
 
 
 def factorised(matrix: csr_matrix) -> PETSc.KSP:
@@ -90,18 +88,14 @@ class Galerkin:
         inverse.solve(self.right_side, self.solution)
         return self.solution.array_r
 
-    def potential(self, charge: np.ndarray) -> np.ndarray:
-        """psi at the nodes, of the charge at the nodes; the boundary data come with their harmonic extension."""
-        inside = np.where(self.circle, 0.0, 2 * np.pi * (self.M @ charge))
-        return self.boundary_data(charge) + self.solved(self.poisson, inside)
-
     def run(self) -> None:
         """All steps, the first one by Euler's formulas."""
         smallest, start = math.inf, (self.M @ self.rho[0].x.array).sum()
         before, drift_before = np.zeros((2, 2, len(self.circle)))
         for step in range(self.steps):
             now = np.array([rho.x.array for rho in self.rho])
-            self.psi.x.array[:] = self.potential(now[0] - now[1])
+            charge = np.where(self.circle, 0.0, 2 * np.pi * (self.M @ (now[0] - now[1])))
+            self.psi.x.array[:] = self.boundary_data(now[0] - now[1]) + self.solved(self.poisson, charge)
             drift = np.array([dolfinx.fem.petsc.assemble_vector(form).array for form in self.forms])
             history, source = (2 * now - 0.5 * before, 2 * drift - drift_before) if step else (now, drift)
             before, drift_before = now, drift
@@ -169,7 +163,6 @@ def assembly_limits(solver: Solver) -> tuple[float, float]:
 def main() -> None:
     """Measures and prints."""
     print(f"limitpde {limitpde.__version__}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
-    layout = "{:20}{:6d} {:8.1e} {:9.1e} {:8.0e} {:8.3f} {:7.3f}"
     print(f"{'':20}{'steps':>6} {'error':>8} {'minimum':>9} {'mass':>8} {'seconds':>8} {'/ ours':>7}")
     truth = fourier(points=192).solve(*STARTS, S2.t_end, 0.02)
     our_solver(10, 4).solve(S2.t_end)  # compiles
@@ -182,23 +175,22 @@ def main() -> None:
         def error(rho: np.ndarray, area: np.ndarray = solver.graph.area, expected: np.ndarray = expected) -> float:
             return math.sqrt((area * (rho - expected) ** 2).sum() / (area * expected**2).sum())
 
-        now = solver.figures()
-        found = error(solver.densities["positive"]), now["minimum"], now["mass_positive"] / solver.mass[0] - 1
-        print(layout.format(f"limitpde {nodes:7d}", steps, *found, spent["all"], spent["all"] / spent["all"]))
+        end = solver.figures()
+        found = error(solver.densities["positive"]), end["minimum"], end["mass_positive"] / solver.mass[0] - 1
+        print(LINE.format(f"limitpde {nodes:7d}", steps, *found, spent["all"], 1.0))
         best = min(seconds(peer.run) for peer in peers)
         found = error(peers[-1].rho[0].x.array), *peers[-1].run_figures
-        print(layout.format(f"Galerkin {nodes:7d}", steps, *found, best, best / spent["all"]))
+        print(LINE.format(f"Galerkin {nodes:7d}", steps, *found, best, best / spent["all"]))
     for points in (64, 128):
         plane = fourier(points=points)
         best = min(seconds(lambda plane=plane: plane.solve(*STARTS, S2.t_end, 0.05)) for _ in range(REPEATS))
         end = plane.solve(*STARTS, S2.t_end, 0.05)
         found = error(end.evaluate(solver.graph.points)[0]), min(end.minimum), end.masses[0] / S2.masses[0] - 1
-        print(layout.format(f"Fourier  {points:4d}^2", 20, *found, best, best / spent["all"]))
+        print(LINE.format(f"Fourier  {points:4d}^2", 20, *found, best, best / spent["all"]))
     print("\nseconds of the", nodes, "nodes:", ", ".join(f"{part} {value:.3f}" for part, value in spent.items()))
     expm1, moving = (steps * limit for limit in assembly_limits(solver))
-    ratio = spent["assembly"] / max(expm1, moving)
-    print(f"assembly: expm1 alone {expm1:.3f}, moving alone {moving:.3f}: it takes {ratio:.1f} x the larger")
-    assert spent["all"] < BAR, f"{spent['all']:.2f} s for {steps} steps: the bar is {BAR} s on a calm machine"
+    print(f"assembly: expm1 alone {expm1:.3f}, moving alone {moving:.3f}", end="")
+    print(f": it takes {spent['assembly'] / max(expm1, moving):.1f} x the larger")
 
 
 if __name__ == "__main__":

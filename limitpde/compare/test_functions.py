@@ -28,7 +28,7 @@ class GaussianBump:
     shape: Literal["gaussian"] = "gaussian"
     center: Vector
     """Where g = 1, (d,)."""
-    width: Annotated[float, Field(gt=0)]
+    width: Annotated[float, Field(ge=1e-100)]
     """Distance at which g = exp(-1/2)."""
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""

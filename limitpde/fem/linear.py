@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import numpy as np
 from petsc4py import PETSc
@@ -11,6 +12,8 @@ Options = dict[str, str | int | float | None]
 
 _numbers = itertools.count()
 
+REDUNDANT_LIMIT = 100_000
+"""Unknowns up to which every rank factorises the whole matrix by itself."""
 DIRECT_LIMIT = 500_000
 """Unknowns up to which a matrix that rarely changes is factorised; above, algebraic multigrid needs less."""
 
@@ -38,8 +41,7 @@ class LinearSolver:
             database.setValue(unique + name, database.getString(shared) if database.hasName(shared) else value)
         self._ksp.setOptionsPrefix(unique)
         self._ksp.setFromOptions()
-        for name in options:
-            database.delValue(unique + name)
+        weakref.finalize(self, _forget, [unique + name for name in options])  # inner solvers read theirs later
         self._lag, self._fresh_iterations = lag, 0
         self.solution, self.right_side = matrix.createVecs()
 
@@ -75,17 +77,27 @@ class LinearSolver:
         return self._ksp.getIterationNumber(), self._ksp.getConvergedReason()
 
 
-def symmetric_options(matrix: PETSc.Mat, *, constant: bool, relative_tolerance: float) -> Options:
-    """Options for a symmetric positive matrix: conjugate gradients with what is fastest on this number of ranks.
+def _forget(names: list[str]) -> None:
+    database = PETSc.Options()
+    for name in names:
+        database.delValue(name)
 
-    One iteration with a factorisation of the matrix itself, a few with that of a similar one (a matrix that changes
-    keeps it while it serves, see `LinearSolver`), some ten with algebraic multigrid. PETSc's own Cholesky runs on one
-    rank only and solves three times as fast as MUMPS there; on more ranks a solve with MUMPS takes less time than
-    multigrid for a constant matrix, but more than a few multigrid iterations.
+
+def symmetric_options(matrix: PETSc.Mat, *, constant: bool, relative_tolerance: float) -> Options:
+    """Options for a symmetric positive matrix that rarely changes: what is fastest for its size and number of ranks.
+
+    A constant matrix is factorised and solved with directly; one that changes keeps a factorisation as a
+    preconditioner of conjugate gradients while it serves (see `LinearSolver`, `lag`). PETSc's own Cholesky solves three
+    times as fast as MUMPS, and even the same one on every rank is faster than MUMPS spread over a few
+    (demos/benchmarks).
     """
-    options: Options = {"ksp_type": "cg", "ksp_rtol": relative_tolerance, "ksp_max_it": 500}
-    if matrix.size[0] <= DIRECT_LIMIT and matrix.comm.size == 1:
-        return {**options, "pc_type": "cholesky", "pc_factor_mat_ordering_type": "nd"}
-    if matrix.size[0] <= DIRECT_LIMIT and constant and PETSc.Sys.hasExternalPackage("mumps"):
-        return {**options, "pc_type": "cholesky", "pc_factor_mat_solver_type": "mumps"}
-    return {**options, "pc_type": "gamg"}
+    size = matrix.size[0]
+    iterative: Options = {"ksp_type": "cg", "ksp_rtol": relative_tolerance, "ksp_max_it": 500}
+    start: Options = {"ksp_type": "preonly"} if constant else iterative
+    if size <= (DIRECT_LIMIT if matrix.comm.size == 1 else REDUNDANT_LIMIT):
+        outer = {"pc_type": "redundant"} if matrix.comm.size > 1 else {}
+        prefix = "redundant_" if matrix.comm.size > 1 else ""
+        return {**start, **outer, f"{prefix}pc_type": "cholesky", f"{prefix}pc_factor_mat_ordering_type": "nd"}
+    if size <= DIRECT_LIMIT and constant and PETSc.Sys.hasExternalPackage("mumps"):
+        return {**start, "pc_type": "cholesky", "pc_factor_mat_solver_type": "mumps"}
+    return {**iterative, "pc_type": "gamg"}

@@ -87,14 +87,15 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise InputError(f"mesh = {str(path)!r}: no such file")
     try:
-        data = meshio.read(path, file_format="gmsh")
+        data = meshio.gmsh.read(path)  # meshio.read ends the process where the file is not gmsh's
     except Exception as error:  # meshio raises many kinds for a file that is not gmsh's
         raise InputError(f"mesh = {str(path)!r}: not a gmsh .msh file that meshio can read ({error})") from error
     kinds = sorted(set(data.cells_dict) - {"vertex", "line", "triangle"})
     if kinds or "triangle" not in data.cells_dict:
         found = ", ".join(sorted(data.cells_dict)) or "no cells"
         raise InputError(f"mesh = {str(path)!r}: must hold triangles of first order only (it holds {found})")
-    if np.ptp(data.points[:, 2:]) > 1e-12 * np.ptp(data.points):
-        raise InputError(f"mesh = {str(path)!r}: must lie in a plane z = constant")
     used, cells = np.unique(data.cells_dict["triangle"], return_inverse=True)
-    return data.points[used, :2].copy(), cells.reshape(-1, 3).astype(np.int64)
+    points = data.points[used]
+    if points.shape[1] == 3 and np.ptp(points[:, 2]) > 1e-12 * np.ptp(points):
+        raise InputError(f"mesh = {str(path)!r}: must lie in a plane z = constant")
+    return points[:, :2].copy(), cells.reshape(-1, 3).astype(np.int64)

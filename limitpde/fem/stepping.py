@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from limitpde.errors import RunError
+from limitpde.errors import InputError, RunError
 
 LARGEST_RATIO = 2.0
 """By how much a step may exceed the one before it; variable BDF2 is zero-stable up to 1 + sqrt(2)."""
@@ -84,8 +84,11 @@ def march(solver: Steppable, end: float, *, stops: Iterable[float] = (), observe
     Each observer is called with the report of each step. Collective if the solver is.
 
     Raises:
+        InputError: `end` lies before the time of the solver.
         RunError: the steps become so small that time no longer advances.
     """
+    if end < solver.t:
+        raise InputError(f"end = {end}: must not lie before the time reached, {solver.t}")
     for stop in sorted({*(s for s in stops if solver.t < s < end), end}):
         while not math.isclose(solver.t, stop, rel_tol=1e-12, abs_tol=1e-14):
             left = stop - solver.t

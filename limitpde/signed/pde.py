@@ -115,12 +115,18 @@ class Solver:
         graph = self.graph
         self._predictor = EdgeMatrix(graph, graph.boundary)
         self._transport = EdgeMatrix(graph)
-        options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-9)
+        options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
         self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
         self._solve_transport = LinearSolver(
             self._transport.mat,
             prefix="transport",
-            options={"ksp_type": "bcgs", "pc_type": "bjacobi", "ksp_rtol": ROUNDING / 10, "ksp_max_it": 500},
+            options={
+                "ksp_type": "bcgs",
+                "pc_type": "bjacobi",
+                "ksp_rtol": ROUNDING / 10,
+                "ksp_divtol": 1e12,
+                "ksp_max_it": 500,
+            },
         )
 
     def _initial_density(self, initial: Initial, species: int) -> np.ndarray:

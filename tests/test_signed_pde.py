@@ -1,0 +1,521 @@
+"""The finite-element solver of the signed system against what the equation and the scheme promise.
+
+The load is carried by the laws at rounding level (mass, sign, free energy falling without help of the gate, the
+M-matrix for any potential), the errors against the Fourier reference with their order in space and in time apart, and
+the case in which the gate must act. The free energy is computed anew here, with the closed form of the potential where
+there is one. All figures are global and the same on every rank.
+"""
+
+from __future__ import annotations
+
+import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import functools
+import itertools
+import math
+
+import meshio
+import numpy as np
+import pytest
+from mpi4py import MPI
+from petsc4py import PETSc
+from scipy.special import xlogy
+
+from limitpde.densities import Gaussian, UniformDisk
+from limitpde.errors import InputError, RunError
+from limitpde.fem import mesh as meshes
+from limitpde.fem.edge_flux import fill_transport
+from limitpde.fem.edges import EdgeGraph, EdgeMatrix
+from limitpde.fem.mesh import Disk
+from limitpde.signed import pde
+from limitpde.signed.exact import PROBLEMS, ReferenceProblem, second_moment_rate
+from limitpde.signed.exact import Gaussian as ExactGaussian
+from limitpde.signed.model import Initial, Model
+from limitpde.signed.pde import Solver
+from limitpde.signed.plane_reference import PlaneReference
+
+GRIDS = {"S1": (128, 12.0), "S2": (128, 12.0), "S3": (192, 8.5), "R1": (128, 12.0)}  # points, half width
+ERRORS = {"S1": 3.5e-3, "S2": 3.6e-3, "S3": 1.9e-2, "R1": 3.2e-3}  # methods/signed.md 3.3, 40 rings, step 0.02
+NAMES = list(ERRORS)
+
+
+def initial_of(problem: ReferenceProblem, shift: tuple[float, float] = (0.0, 0.0)) -> Initial:
+    def parts(gaussians):
+        return tuple(
+            Gaussian(mass=g.mass, center=(g.centre[0] + shift[0], g.centre[1] + shift[1]), width=math.sqrt(g.variance))
+            for g in gaussians
+        )
+
+    return Initial(positive=parts(problem.positive), negative=parts(problem.negative))
+
+
+def solver_of(name: str, rings: int, step: float, **options) -> Solver:
+    problem = PROBLEMS[name]
+    model = Model(sigma=problem.sigma, gamma_bar=problem.gamma_bar)
+    return Solver(model, initial_of(problem), mesh=Disk(radius=8.0, cell_size=8.0 / rings), step=step, **options)
+
+
+def recorded(solver: Solver, end: float, **options):
+    """The reports of all steps up to the end."""
+    reports = []
+
+    def keep(report):
+        reports.append(report)
+        assert len(reports) <= 500, f"the gate lets only tiny steps pass: {report}"
+
+    solver.solve(end, observers=[keep], **options)
+    return reports
+
+
+@functools.cache
+def run(name: str, rings: int, step: float):
+    """Solver at t = 1, figures at t = 0, reports."""
+    solver = solver_of(name, rings, step)
+    first = solver.figures()
+    return solver, first, recorded(solver, 1.0)
+
+
+@functools.cache
+def reference(name: str):
+    problem, (points, half_width) = PROBLEMS[name], GRIDS[name]
+    plane = PlaneReference(
+        diffusivity=problem.diffusivity, gamma_bar=problem.gamma_bar, half_width=half_width, points=points
+    )
+    return plane.solve(problem.initial_positive, problem.initial_negative, 1.0, 0.02)
+
+
+def difference(graph: EdgeGraph, values: np.ndarray, expected: np.ndarray) -> float:
+    """Relative nodal l2 norm of the difference."""
+    error, size = graph.sums.total((values - expected) ** 2, expected**2)
+    return math.sqrt(error / size)
+
+
+def error_of(name: str, rings: int, step: float) -> float:
+    solver = run(name, rings, step)[0]
+    expected = reference(name).evaluate(solver.graph.points)
+    by_sign = dict(zip(("positive", "negative"), expected, strict=True))
+    return max(difference(solver.graph, rho, by_sign[name]) for name, rho in solver.densities.items())
+
+
+def positive_error(name: str, rings: int, step: float) -> float:
+    solver = run(name, rings, step)[0]
+    return difference(solver.graph, solver.densities["positive"], reference(name).evaluate(solver.graph.points)[0])
+
+
+def everywhere(solver: Solver) -> np.ndarray:
+    """x, y, densities and potential on every rank, (n, 2 + ...), in an order that does not depend on their number."""
+    own = solver.graph.owned
+    values = [*solver.densities.values(), solver.potential]
+    table = np.column_stack([solver.graph.points[:own], *(v[:own] for v in values)])
+    table = np.concatenate(solver.graph.comm.allgather(table))
+    return table[np.lexsort(np.round(table[:, :2], 9).T)]
+
+
+def energy(solver: Solver) -> float:
+    """D sum_s int rho_s log rho_s + (gamma_bar / 2) int u psi, from the fields."""
+    model, densities = solver.model, solver.densities
+    charge = sum(b * rho for b, rho in zip(solver.charges, densities.values(), strict=True))
+    entropy = sum(xlogy(rho, rho) for rho in densities.values())
+    values = solver.graph.area * (model.D * entropy + model.gamma_bar / 2 * charge * solver.potential)
+    return float(solver.graph.sums.total(values)[0])
+
+
+def check_laws(solver: Solver, first: dict, reports: list, *, rise: float = 1e-12) -> None:
+    """Mass, sign, free energy and maximum, step by step; `rise` is by how much a step may raise the maximum.
+
+    The discrete maximum principle is one of the implicit potential. The predicted one keeps it where it is accurate;
+    where it is not, the gate must.
+    """
+    scale = abs(first["free_energy"]) + solver.model.D
+    for before, report in zip([first, *(r.figures for r in reports)], reports, strict=False):
+        now = report.figures
+        for name in solver.densities:
+            assert abs(now[f"mass_{name}"] - first[f"mass_{name}"]) < 1e-12
+        assert now["minimum"] >= 0.0
+        assert now["free_energy"] - before["free_energy"] <= 1e-12 * scale
+        assert now["free_energy_increase"] == now["free_energy"] - before["free_energy"]
+        assert now["maximum"] <= before["maximum"] * (1 + rise)
+    assert energy(solver) == pytest.approx(reports[-1].figures["free_energy"], rel=1e-12)
+
+
+# Laws
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_laws_hold_without_help_of_the_gate(name):
+    solver, first, reports = run(name, 40, 0.02)
+    assert len(reports) == 50
+    assert all(report.refused == () for report in reports)
+    assert [report.order for report in reports] == [1] + [2] * 49
+    assert reports[-1].t == pytest.approx(1.0, rel=1e-12)
+    check_laws(solver, first, reports)
+    assert reports[-1].figures["free_energy"] < first["free_energy"] - 1e-2
+
+
+@pytest.mark.parametrize("name", ["S1", "S2"])
+def test_free_energy_is_that_of_the_continuum(name):
+    """At time 0, where the potential is known: D sum rho log rho exactly, (gamma_bar / 2) int u psi by quadrature."""
+    problem, solver = PROBLEMS[name], solver_of(name, 40, 0.1)
+    entropy = sum(
+        g.mass * (math.log(g.mass / (2 * np.pi * g.variance)) - 1.0) for g in (*problem.positive, *problem.negative)
+    )
+    x, y = solver.graph.points.T
+    charge = problem.initial_positive(x, y) - problem.initial_negative(x, y)
+    psi = sum(g.potential(x, y) for g in problem.positive) - sum(g.potential(x, y) for g in problem.negative)
+    (interaction,) = solver.graph.sums.total(solver.graph.area * charge * psi)
+    expected = problem.diffusivity * entropy + problem.gamma_bar / 2 * interaction
+    assert solver.figures()["free_energy"] == pytest.approx(expected, abs=5e-3)
+
+
+def stiff(step: float) -> Solver:
+    """gamma_bar = 50, sigma^2 / 2 = 0.05: charge relaxes within 0.012."""
+    model = Model(sigma=math.sqrt(0.1), gamma_bar=50.0)
+    return Solver(model, initial_of(PROBLEMS["S3"]), mesh=Disk(radius=8.0, cell_size=0.4), step=step)
+
+
+def test_steps_of_eighty_relaxation_times_need_no_gate():
+    solver = stiff(1.0)
+    first, reports = solver.figures(), recorded(solver, 4.0)
+    assert [report.dt for report in reports] == [1.0] * 4
+    assert all(report.refused == () for report in reports)
+    check_laws(solver, first, reports)
+
+
+def test_steps_of_eight_thousand_relaxation_times_meet_the_gate():
+    solver = stiff(100.0)
+    first, reports = solver.figures(), recorded(solver, 200.0)
+    refused = [reason for report in reports for reason in report.refused]
+    assert refused
+    assert any("free energy rises" in reason for reason in refused)
+    assert all("with dt = " in reason for reason in refused)
+    assert sum(report.figures["refused"] for report in reports) == len(refused)
+    assert min(report.dt for report in reports) < 100.0
+    assert reports[-1].t == pytest.approx(200.0, rel=1e-12)
+    check_laws(solver, first, reports, rise=1e-3)
+
+
+def test_a_step_that_is_given_up_changes_nothing(monkeypatch):
+    solver, other = solver_of("S2", 10, 0.5), solver_of("S2", 10, 0.5)
+    solver.step(0.5)
+    other.step(0.5)
+    before, t = everywhere(solver), solver.t
+    with monkeypatch.context() as patch:
+        patch.setattr(solver, "_refusal", lambda trial: "refused by the test")
+        with pytest.raises(RunError, match=r"no step from t = 0\.5 passes the gate.*refused by the test"):
+            solver.step(0.5)
+    assert solver.t == t
+    np.testing.assert_array_equal(everywhere(solver), before)
+    np.testing.assert_allclose(everywhere(solver), everywhere(other), rtol=0, atol=1e-12)
+    assert solver.step(0.5).order == other.step(0.5).order == 2
+    np.testing.assert_allclose(everywhere(solver), everywhere(other), rtol=0, atol=1e-9)
+
+
+def test_step_after_a_refusal_is_that_of_the_accepted_size(monkeypatch):
+    """What the gate refuses leaves no trace: BDF2 with dt = 0.1 after refused attempts = the same without them."""
+    cut, plain = solver_of("S2", 10, 0.2), solver_of("S2", 10, 0.1)
+    for solver in (cut, plain):
+        solver.step(0.1)
+    honest, calls = cut._refusal, []
+    monkeypatch.setattr(cut, "_refusal", lambda trial: calls.append(1) or (honest(trial) if len(calls) > 2 else "no"))
+    report = cut.step(0.2)
+    assert (report.order, report.dt, len(report.refused)) == (2, 0.1, 2)
+    assert report.refused[0].startswith("BDF2 with dt = 0.2")
+    assert report.refused[1].startswith("backward Euler with dt = 0.2")
+    plain.step(0.1)
+    np.testing.assert_allclose(everywhere(cut), everywhere(plain), rtol=0, atol=1e-11)
+    assert cut.suggested_step == pytest.approx(0.12)  # grows back by a factor 1.2 a step
+    cut.step(cut.suggested_step)
+    assert cut.suggested_step == pytest.approx(0.144)
+
+
+# Transport: an M-matrix for any potential
+
+
+def dense(matrix: PETSc.Mat) -> np.ndarray:
+    indptr, columns, values = matrix.getValuesCSR()
+    own = np.zeros((len(indptr) - 1, matrix.size[1]))
+    for row in range(len(own)):
+        own[row, columns[indptr[row] : indptr[row + 1]]] = values[indptr[row] : indptr[row + 1]]
+    return np.concatenate(matrix.comm.tompi4py().allgather(own))
+
+
+@pytest.mark.parametrize("dt", [1e-3, 1.0, 1e3])
+def test_transport_keeps_sign_and_mass_for_any_potential(comm, dt):
+    graph = EdgeGraph(meshes.build(Disk(radius=8.0, cell_size=0.8), comm))
+    psi = 5.0 * np.random.default_rng(comm.rank + 1).standard_normal(graph.local)
+    psi = graph.share(psi)  # any potential will do, on any number of ranks
+    matrix = EdgeMatrix(graph)
+    fill_transport(matrix.edges, graph.tail, graph.head, graph.weight, psi, 0.5, -1.0)
+    matrix.edges *= dt
+    matrix.diagonal[:] = graph.area[: graph.owned]
+    A, area = dense(matrix.assemble()), np.concatenate(comm.allgather(graph.area[: graph.owned]))
+    off = A - np.diag(A.diagonal())
+    assert off.max() <= 0.0
+    np.testing.assert_allclose(A.sum(axis=0), area, rtol=0, atol=1e-12 * np.abs(A).max())
+    right = np.zeros(graph.size)
+    right[graph.size // 3] = 1.0  # unit mass at one node
+    density = np.linalg.solve(A, right)
+    assert density.min() >= 0.0
+    assert np.isfinite(density).all()
+    assert area @ density == pytest.approx(1.0, abs=1e-12)
+    equilibrium = np.concatenate(comm.allgather(np.exp(psi[: graph.owned] / 0.5)))
+    assert np.abs((A - np.diag(area)) @ equilibrium).max() < 1e-12 * np.abs(A).max() * equilibrium.max()
+
+
+def test_rough_data_stay_lawful():
+    """Disks with sharp edges that touch, strong coupling: where a Galerkin scheme goes negative at once."""
+    initial = Initial(
+        positive=(UniformDisk(mass=0.7, center=(-0.5, 0.0), radius=0.5),),
+        negative=(UniformDisk(mass=0.3, center=(0.5, 0.1), radius=0.45),),
+    )
+    for step in (1e-3, 0.3):
+        model = Model(sigma=0.3, gamma_bar=2.0)
+        solver = Solver(model, initial, mesh=Disk(radius=4.0, cell_size=0.2), step=step)
+        first, reports = solver.figures(), recorded(solver, 5 * step)
+        check_laws(solver, first, reports)
+
+
+# Errors
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_error_against_the_fourier_reference(name):
+    """The densities of methods/signed.md 3.3; a wrong D, field or multipole is off by ten times as much or more."""
+    assert positive_error(name, 40, 0.02) < 1.05 * ERRORS[name]
+    assert error_of(name, 40, 0.02) < 2.0 * ERRORS[name]  # the species that is worse
+
+
+def test_order_in_space_and_time_together():
+    errors = np.array([error_of("S2", 20, 0.04), error_of("S2", 40, 0.02), error_of("S2", 80, 0.01)])
+    orders = np.log2(errors[:-1] / errors[1:])
+    assert (orders >= 1.9).all(), (errors, orders)
+    assert errors[-1] < 1.2e-3
+
+
+@pytest.mark.parametrize("name", ["S2", "S3"])
+def test_order_in_time_on_one_mesh(name):
+    tables = []
+    for step in (0.1, 0.05, 0.025, 0.0125):
+        solver = solver_of(name, 16, step)
+        solver.solve(1.0)
+        tables.append(everywhere(solver)[:, 2:4])
+    gaps = np.array([np.linalg.norm(a - b) for a, b in itertools.pairwise(tables)])
+    orders = np.log2(gaps[:-1] / gaps[1:])
+    assert orders[-1] >= 1.9, (gaps, orders)
+    assert orders[0] >= 1.7, (gaps, orders)
+
+
+def test_order_in_time_with_steps_that_vary():
+    """Steps in the ratio 1 : 2 by turns; constant coefficients would be of order one."""
+    tables = []
+    for n in (4, 8, 16, 32):
+        solver = solver_of("S2", 16, 1.0)
+        for k in range(2 * n):
+            solver.step((1.0 + k % 2) / (3.0 * n))
+        assert solver.t == pytest.approx(1.0, rel=1e-12)
+        tables.append(everywhere(solver)[:, 2:4])
+    gaps = np.array([np.linalg.norm(a - b) for a, b in itertools.pairwise(tables)])
+    orders = np.log2(gaps[:-1] / gaps[1:])
+    assert orders[-1] >= 1.9, (gaps, orders)
+
+
+def test_neutral_data_that_coincide_solve_the_heat_equation():
+    gaussian, errors = ExactGaussian(0.5, (0.4, -0.3), 0.4), []
+    part = Gaussian(mass=0.5, center=gaussian.centre, width=math.sqrt(gaussian.variance))
+    for rings in (20, 40):
+        mesh, initial = Disk(radius=8.0, cell_size=8.0 / rings), Initial(positive=(part,), negative=(part,))
+        solver = Solver(Model(sigma=1.0, gamma_bar=2.0), initial, mesh=mesh, step=0.8 / rings)
+        free = Solver(Model(sigma=1.0, gamma_bar=0.0), initial, mesh=mesh, step=0.8 / rings)
+        solver.solve(1.0)
+        free.solve(1.0)
+        densities, graph = solver.densities, solver.graph
+        assert graph.sums.maximum(np.abs(densities["positive"] - densities["negative"])) < 1e-12
+        assert graph.sums.maximum(np.abs(densities["positive"] - free.densities["positive"])) < 1e-11
+        exact = gaussian.spread(0.5, 1.0).density(*graph.points.T)
+        errors.append(difference(graph, densities["positive"], exact))
+    assert errors[-1] < 5e-3
+    assert math.log2(errors[0] / errors[1]) >= 1.9
+
+
+# Moments
+
+
+def virial_defect(solver: Solver, first: dict, reports: list) -> float:
+    masses = [first.get(f"mass_{name}", 0.0) for name in ("positive", "negative")]
+    rate = second_moment_rate(solver.model.D, solver.model.gamma_bar, *masses)
+    return reports[-1].figures["second_moment"] - first["second_moment"] - reports[-1].t * rate
+
+
+def test_virial_law_is_exact_for_pure_diffusion():
+    part = Gaussian(mass=1.0, center=(0.5, -0.2), width=0.6)
+    mesh = Disk(radius=8.0, cell_size=0.4)
+    solver = Solver(Model(sigma=1.0, gamma_bar=0.0), Initial(positive=(part,)), mesh=mesh, step=0.05)
+    first, reports = solver.figures(), recorded(solver, 1.0)
+    assert abs(virial_defect(solver, first, reports)) < 1e-6
+    for axis in ("centre_x", "centre_y"):
+        assert abs(reports[-1].figures[axis] - first[axis]) < 1e-7
+
+
+def test_virial_law_of_second_order():
+    coarse, fine = (virial_defect(*run("S2", *size)) for size in ((40, 0.02), (80, 0.01)))
+    assert abs(fine) < 6e-4
+    assert math.log2(abs(coarse / fine)) >= 1.9
+    assert abs(virial_defect(*run("S1", 40, 0.02))) < 8e-4
+
+
+def unequal(rings: int, center=(0.0, 0.0), shift=(0.0, 0.0), **options) -> Solver:
+    initial = Initial(
+        positive=(Gaussian(mass=0.7, center=(-1.0 + shift[0], 0.4 + shift[1]), width=0.6),),
+        negative=(Gaussian(mass=0.3, center=(0.8 + shift[0], -0.2 + shift[1]), width=0.5),),
+    )
+    mesh = Disk(radius=7.0, cell_size=7.0 / rings, center=center)
+    return Solver(Model(sigma=1.0, gamma_bar=1.5), initial, mesh=mesh, step=1.0 / rings, **options)
+
+
+def test_centre_of_all_mass_rests():
+    drifts = []
+    for rings in (28, 56):
+        solver = unequal(rings)
+        first = solver.figures()
+        last = recorded(solver, 0.5)[-1].figures
+        drifts.append(math.hypot(last["centre_x"] - first["centre_x"], last["centre_y"] - first["centre_y"]))
+    assert drifts[-1] < 2e-5
+    assert math.log2(drifts[0] / drifts[1]) >= 1.8, drifts
+
+
+def test_shifted_mesh_and_data_give_the_shifted_solution():
+    plain, shifted = unequal(20), unequal(20, center=(3.0, -5.0), shift=(3.0, -5.0))
+    for solver in (plain, shifted):
+        solver.solve(0.5)
+    a, b = everywhere(plain), everywhere(shifted)
+    np.testing.assert_allclose(b - np.r_[3.0, -5.0, 0.0, 0.0, 0.0], a, rtol=0, atol=1e-9)
+
+
+def test_data_away_from_the_centre_of_the_mesh():
+    """The multipoles must make the plane invisible: the disk's centre has no meaning for the solution."""
+    solver = unequal(28, center=(1.0, 0.6))
+    solver.solve(0.5)
+    plane = PlaneReference(diffusivity=0.5, gamma_bar=1.5, half_width=10.0, points=128)
+    plus, minus = ExactGaussian(0.7, (-1.0, 0.4), 0.36), ExactGaussian(0.3, (0.8, -0.2), 0.25)
+    expected = plane.solve(plus.density, minus.density, 0.5, 0.02).evaluate(solver.graph.points)
+    for density, exact in zip(solver.densities.values(), expected, strict=True):
+        assert difference(solver.graph, density, exact) < 2e-2
+
+
+# Ranks, meshes, steps
+
+
+@pytest.mark.parametrize("rings", [1, 2, 16])
+def test_solution_does_not_depend_on_the_number_of_ranks(comm, rings):
+    many, one = unequal(rings, comm=comm), unequal(rings, comm=MPI.COMM_SELF)
+    for solver in (many, one):
+        solver.solve(0.3)
+    a, b = everywhere(many), everywhere(one)
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
+    figures, expected = many.figures(), one.figures()
+    for name, value in expected.items():
+        assert figures[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+    assert comm.allgather(figures) == [figures] * comm.size  # bitwise the same on every rank
+
+
+def test_gmsh_mesh_gives_the_solution_of_the_same_disk(comm, shared_folder):
+    disk = Disk(radius=7.0, cell_size=0.5)
+    points, cells = meshes._triangulate(disk.points())
+    path = shared_folder / "disk.msh"
+    if comm.rank == 0:
+        points = np.column_stack([points, np.zeros(len(points))])
+        meshio.write(path, meshio.Mesh(points, [("triangle", cells)]), file_format="gmsh22")
+    comm.barrier()
+    plain, read = (
+        Solver(Model(sigma=1.0, gamma_bar=1.0), initial_of(PROBLEMS["S2"]), mesh=mesh, step=0.1)
+        for mesh in (disk, str(path))
+    )
+    for solver in (plain, read):
+        solver.solve(0.3)
+    np.testing.assert_allclose(everywhere(read), everywhere(plain), rtol=0, atol=1e-10)
+
+
+def test_stops_are_met_on_the_way():
+    solver = solver_of("S2", 10, 0.1)
+    stops = [0.137, 0.5, 0.503, 0.9]
+    reports = recorded(solver, 1.0, stops=stops)
+    times = np.array([report.t for report in reports])
+    for stop in [*stops, 1.0]:
+        assert np.abs(times - stop).min() < 1e-13
+    sizes = np.array([report.dt for report in reports])
+    np.testing.assert_allclose(np.cumsum(sizes), times, rtol=1e-13)
+    assert (sizes <= 0.1 * (1 + 1e-9)).all()
+    assert (sizes[1:] <= 2.0 * sizes[:-1] * (1 + 1e-9)).all()  # variable BDF2 is stable up to 1 + sqrt(2)
+    assert all(report.refused == () for report in reports)
+    plain = solver_of("S2", 10, 0.1)
+    plain.solve(1.0)
+    assert np.abs(everywhere(solver) - everywhere(plain)).max() < 2e-3
+
+
+def test_fields_are_the_nodal_values():
+    solver = unequal(4)
+    fields = solver.fields()
+    assert set(fields) == {"rho_positive", "rho_negative", "charge", "potential"}
+    np.testing.assert_array_equal(fields["rho_positive"].x.array, solver.densities["positive"])
+    np.testing.assert_array_equal(fields["potential"].x.array, solver.potential)
+    difference_ = solver.densities["positive"] - solver.densities["negative"]
+    np.testing.assert_array_equal(fields["charge"].x.array, difference_)
+    assert solver.dofs == 3 * solver.graph.size
+
+
+def test_one_sign_alone():
+    solver = solver_of("R1", 10, 0.1)
+    assert list(solver.densities) == ["positive"]
+    both = initial_of(PROBLEMS["S2"])
+    repulsive = Model(sigma=1.0, gamma_bar=0.4, interaction="repulsive")
+    mesh = Disk(radius=8.0, cell_size=0.4)
+    merged = Solver(repulsive, Initial(positive=(*both.positive, *both.negative)), mesh=mesh, step=0.1)
+    apart = Solver(repulsive, both, mesh=mesh, step=0.1)
+    for s in (merged, apart):
+        s.solve(0.5)
+    total = sum(apart.densities.values())
+    assert difference(apart.graph, total, merged.densities["positive"]) < 1e-9  # what repels is one gas
+
+
+# Errors of the user
+
+
+@pytest.mark.parametrize("step", [0.0, -0.1, math.nan, math.inf])
+def test_step_must_be_positive_and_finite(step):
+    with pytest.raises(InputError, match=r"pde\.step"):
+        solver_of("S2", 2, step)
+    solver = solver_of("S2", 2, 0.1)
+    with pytest.raises(InputError, match="dt"):
+        solver.step(step)
+    assert solver.t == 0.0
+
+
+def test_time_does_not_run_back():
+    solver = solver_of("S2", 2, 0.1)
+    solver.solve(0.2)
+    with pytest.raises(InputError, match="end"):
+        solver.solve(0.1)
+
+
+def test_wrong_input_is_refused_on_every_rank():
+    both, mesh = initial_of(PROBLEMS["S2"]), Disk(radius=8.0, cell_size=4.0)
+    mean_field = Model(sigma=1.0, gamma_bar=0.4)
+    far = Initial(positive=both.positive, negative=(UniformDisk(mass=0.5, center=(30.0, 0.0), radius=1.0),))
+    for model, initial, options, message in (
+        (Model(sigma=1.0, gamma=0.1), both, {}, "gamma_bar is missing"),
+        (mean_field, both, {"degree": 2}, r"pde\.degree = 2: must be 1"),
+        (mean_field, Initial(points="points.npz"), {}, "needs densities, not points"),
+        (mean_field, far, {}, r"initial\.negative has no mass"),
+        (mean_field, both, {"mesh": "no/such/file.msh"}, "no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Solver(model, initial, **({"mesh": mesh, "step": 0.1} | options))
+
+
+def test_halvings_are_bounded(monkeypatch):
+    monkeypatch.setattr(pde, "HALVINGS", 1)
+    solver = solver_of("S2", 4, 0.1)
+    tried = []
+    monkeypatch.setattr(solver, "_refusal", lambda trial: tried.append(1) or "never")
+    with pytest.raises(RunError, match=r"dt = 0\.05: never"):
+        solver.step(0.1)
+    assert len(tried) == 2
