@@ -2,7 +2,7 @@
 
 Particles (van Meurs-Peletier-Slangen (1.1)) dX_i = sigma dB_i + (gamma_bar / N) sum_j b_i b_j K(X_i - X_j) dt and their
 limit (1.3) start from the same dipole of two Gaussian clouds. The weak-form residual W[T, phi] of the particles in the
-limit equation (5.8) is a martingale, so E|W| ~ N^(-1/2) and N Var W = sigma^2 E int int |grad phi|^2 dL dt (Lemma 5.10).
+limit equation (5.8) is a martingale: E|W| ~ N^(-1/2), N Var W = sigma^2 E int int |grad phi|^2 dL dt (Lemma 5.10).
 
 Run: mpiexec -n 2 python -m mpi4py demos/signed_dipole.py      -> results/signed_dipole/report.md
 """
