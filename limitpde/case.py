@@ -166,7 +166,7 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Case:
     """
     path = Path(path)
     try:
-        data = tomllib.loads(path.read_text())
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:  # what tomllib and the decoding of the text raise

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from contextlib import redirect_stdout
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,11 +66,7 @@ def run(case: Path, more: tuple[str, ...], overrides: tuple[str, ...], out: Path
     changes = _overrides(overrides, more)
     checked = on_root(comm, lambda: cases.read(case, changes))
     directory = out or Path(checked.output.directory or Path("results") / case.stem)
-    try:
-        summary = experiment.Experiment(checked, directory, name=case.stem, quiet=quiet, comm=comm).run()
-    except Exception as error:
-        experiment.keep_failure(directory, error)
-        raise
+    summary = experiment.Experiment(checked, directory, name=case.stem, quiet=quiet, comm=comm).run()
     if summary["status"] != "done":
         say(f"limitpde: {summary['status']}: {summary['reason']}\nwhat was computed is in {directory}", error=True)
     elif not quiet:
@@ -133,7 +131,9 @@ def info() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: messages on rank 0, exit status on all ranks; no rank is left waiting when another one fails."""
-    sys.exit(_status(arguments))
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing if comm.rank > 0 else sys.stdout):
+        status = _status(arguments)  # help and versions are printed once
+    sys.exit(status)
 
 
 def _status(arguments: list[str] | None) -> int:

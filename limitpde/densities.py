@@ -141,9 +141,11 @@ class FromFile:
 
     def _raw(self, x: np.ndarray) -> np.ndarray:
         function = load_function(self.python)
+        inside = _distance(x, self.center) <= self.radius
+        x = x[inside]
         try:
             values = np.asarray(function(x), dtype=float)
-        except Exception as error:  # whatever the user's function raises
+        except (Exception, SystemExit) as error:  # whatever the user's function raises
             raise InputError(f"python = {self.python!r}: it raised {type(error).__name__}: {error}") from error
         if values.shape != (len(x),):
             expected = f"{x.shape} to {len(x)} values"
@@ -151,9 +153,11 @@ class FromFile:
                 f"python = {self.python!r}: must map points {expected}; it returned the shape {values.shape}"
             )
         if not np.all((values >= 0) & np.isfinite(values)):
-            smallest = f"its smallest value is {values.min():.6g}"
-            raise InputError(f"python = {self.python!r}: must return finite values >= 0; {smallest}")
-        return values * (_distance(x, self.center) <= self.radius)
+            wrong = values[~((values >= 0) & np.isfinite(values))][0]
+            raise InputError(f"python = {self.python!r}: must return finite values >= 0, not {wrong:.6g}")
+        result = np.zeros(len(inside))
+        result[inside] = values
+        return result
 
     def density(self, x: np.ndarray) -> np.ndarray:
         """Values at x, (n, d) -> (n,)."""
@@ -245,7 +249,7 @@ def _run(path: Path) -> ModuleType:
         module = importlib.util.module_from_spec(specification)
         try:
             specification.loader.exec_module(module)
-        except Exception as error:  # whatever the user's file raises
+        except (Exception, SystemExit) as error:  # whatever the user's file raises
             raise InputError(f"python = {str(path)!r}: the file raised {type(error).__name__}: {error}") from error
         _loaded[path] = module
     return _loaded[path]

@@ -7,10 +7,11 @@ whose summary.json says how far it came.
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from limitpde import case as cases
 from limitpde.compare.comparison import Comparison
 from limitpde.compare.statistics import mean_and_stderr
-from limitpde.errors import Interrupted, LimitPDEError, RunError
+from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
 from limitpde.fem.stepping import StepReport
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import StopRequest, on_root
@@ -33,8 +34,18 @@ from limitpde.results.particles import ParticleSeries
 from limitpde.results.tables import Table
 from limitpde.results.versions import versions
 
-STALE = ("pde/*", "particles/N*/*", "compare/*", "pictures/*.png", "summary.json", "report.md")
-"""Files of an earlier result that a new one in the same folder replaces."""
+STALE = (
+    "summary.json",
+    "report.md",
+    "pde/fields.*",
+    "pde/diagnostics.csv",
+    "particles/N*/particles.*",
+    "particles/N*/observables.csv",
+    "compare/residuals.csv",
+    "compare/rates.csv",
+    "pictures/*.png",
+)
+"""Files (and folders of exported pieces) of an earlier result, which a new one in the same folder replaces."""
 
 
 def run(
@@ -109,17 +120,21 @@ class Experiment:
         """Solve, simulate, compare and write. Collective."""
         self._prepare()
         status, reason = "done", ""
-        with self.stop:
-            try:
-                if self.case.pde is not None:
-                    self._solve(self.case.pde)
-                if self.case.particles is not None:
-                    self._simulate(self.case.particles)
-            except Interrupted as error:
-                status, reason = "interrupted", str(error)
-            except RunError as error:
-                status, reason = "failed", str(error)
-        self._finish(status, reason)
+        try:
+            with self.stop:
+                try:
+                    if self.case.pde is not None:
+                        self._solve(self.case.pde)
+                    if self.case.particles is not None:
+                        self._simulate(self.case.particles)
+                except Interrupted as error:
+                    status, reason = "interrupted", str(error)
+                except (RunError, ArithmeticError, OSError) as error:
+                    status, reason = "failed", describe(error)
+                self._finish(status, reason)
+        except Exception as error:
+            self._keep_failure(error)
+            raise
         return self.summary
 
     # --- the limit equation -----------------------------------------------------------------------------------------
@@ -133,20 +148,22 @@ class Experiment:
             self.solution = self.system.PDEResidual(solver, self.functions)
             series = FieldSeries(self.directory / "pde" / "fields.vtkhdf", solver.graph.mesh)
             series.write(0.0, solver.fields())
-            table = Table(self.directory / "pde" / "diagnostics.csv") if self.comm.rank == 0 else None
-            if table is not None:
-                table.append({"t": 0.0, "dt": 0.0, "order": 0, **steps.start_row()})
+            table = Table(self.directory / "pde" / "diagnostics.csv", ("t", "dt", "order", *steps.columns))
             bar = self._bar("PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]")
+
+            def record(step: StepReport) -> None:
+                table.append({"t": step.t, "dt": step.dt, "order": step.order, **step.figures})
+                self._save(pde=steps.figures())
+
+            on_root(self.comm, lambda: record(StepReport(t=0.0, dt=0.0, order=0, figures=steps.start_row())))
 
             def observe(step: StepReport) -> None:
                 steps.add(step)
                 for t in case.output_times:
                     if math.isclose(step.t, t, rel_tol=1e-9):
                         series.write(t, solver.fields())  # at the very times of the particles' snapshots
-                if table is not None:
-                    table.append({"t": step.t, "dt": step.dt, "order": step.order, **step.figures})
+                on_root(self.comm, lambda: record(step))
                 _advance(bar, step.dt)
-                self._save(pde=steps.figures())
                 self.stop.check(self.comm)
 
             began = time.perf_counter()
@@ -177,7 +194,7 @@ class Experiment:
                     finished = f"{len(ensemble.replicas)} of {options.replicas} replicas of N = {count} are finished"
                     raise Interrupted(f"stopped on request (Ctrl-C or SIGTERM): {finished}")
                 self.stop.check(self.comm)
-                self._save(force=True)
+                on_root(self.comm, partial(self._save, force=True))
 
     def _simulate_count(self, options: cases.Particles, count: int) -> Any:
         case = self.case
@@ -215,15 +232,12 @@ class Experiment:
             f"centre_{axis}": ensemble.centre[:, :, k] for k, axis in enumerate("xyz"[: ensemble.centre.shape[2]])
         }
         series |= {f"test_function_{p}": ensemble.observables[:, p] for p in range(len(self.functions))}
-        table = Table(self._particle_folder(ensemble.count) / "observables.csv")
-        statistics = {name: mean_and_stderr(values) for name, values in series.items()}
-        for k, t in enumerate(ensemble.times):
-            row: dict[str, float] = {"t": float(t)}
-            for name, (mean, error) in statistics.items():
-                row[f"{name}_mean"] = float(mean[k])
-                if error is not None:
-                    row[f"{name}_stderr"] = float(error[k])
-            table.append(row)
+        columns = {"t": ensemble.times}
+        for name, values in series.items():
+            mean, error = mean_and_stderr(values)
+            columns |= {f"{name}_mean": mean} if error is None else {f"{name}_mean": mean, f"{name}_stderr": error}
+        table = Table(self._particle_folder(ensemble.count) / "observables.csv", list(columns))
+        table.extend(dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True))
 
     # --- the comparison, and the files ------------------------------------------------------------------------------
 
@@ -243,18 +257,33 @@ class Experiment:
         """Make the folder, without an earlier result's files, and put the case into it. Collective."""
 
         def make() -> None:
+            case_file, earlier = self.directory / "case.toml", self.directory / "summary.json"
+            if case_file.exists() and not earlier.exists():
+                raise InputError(f"output.directory = {str(self.directory)!r}: {case_file} there would be overwritten")
             try:
-                (self.directory / "pde").mkdir(parents=True, exist_ok=True)
-                for path in (path for pattern in STALE for path in self.directory.glob(pattern) if path.is_file()):
-                    path.unlink()
-                if self.case.pde is None:
-                    (self.directory / "pde").rmdir()
-                figures.write_text(self.directory / "case.toml", cases.dump(self.case))
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._clear()
+                parts = [("pde", self.case.pde), ("particles", self.case.particles), ("compare", self.case.compare)]
+                for name in (*(name for name, section in parts if section is not None), "pictures"):
+                    (self.directory / name).mkdir(exist_ok=True)
+                figures.write_text(case_file, cases.dump(self.case))
+                self._save(force=True)
             except OSError as error:
-                raise RunError(f"output.directory = {str(self.directory)!r}: {error.strerror}") from error
+                raise InputError(f"output.directory = {str(self.directory)!r}: {error.strerror}") from error
 
         on_root(self.comm, make)
-        self._save(force=True)
+
+    def _clear(self) -> None:
+        """Remove an earlier result from the folder, and nothing else. On rank 0."""
+        for path in [path for pattern in STALE for path in self.directory.glob(pattern)]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        for name in ("pde", "particles/N*", "particles", "compare", "pictures"):
+            for folder in self.directory.glob(name):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
 
     def _save(self, *, force: bool = False, **parts: Any) -> None:
         """Write the figures so far, at most once in `checkpoint_every` seconds. On rank 0."""
@@ -264,8 +293,7 @@ class Experiment:
             self._last_save = now
 
     def _finish(self, status: str, reason: str) -> None:
-        """Compare, draw, write the report and the final figures. Collective."""
-        self.summary |= {"status": status, "reason": reason or None}
+        """Compare, draw, write the report, and last the final figures. Collective."""
 
         def write() -> None:
             with self._timed("compare"):
@@ -273,11 +301,21 @@ class Experiment:
             self._save(force=True)
             with self._timed("output"):
                 drawn = pictures.draw(self.directory)
+            self.summary |= {"status": status, "reason": reason or None}
+            report.write(self.directory, drawn, self.summary)
             self._save(force=True)
-            report.write(self.directory, drawn)
 
-        on_root(self.comm, write)
+        try:
+            on_root(self.comm, write)
+        except OSError as error:
+            raise RunError(f"the result could not be written: {describe(error)}") from error
         self.summary = self.comm.bcast(figures.clean(self.summary), root=0)
+
+    def _keep_failure(self, error: Exception) -> None:
+        """Say in the summary why the run died, for an error that perhaps only this rank knows of."""
+        path = self.directory / "summary.json"
+        with suppress(OSError, InputError):
+            figures.write(path, {**figures.read(path), "status": "failed", "reason": describe(error)})
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
@@ -310,10 +348,6 @@ def _keywords(section: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
     return {field.name: getattr(section, field.name) for field in fields(section) if field.name not in leave_out}
 
 
-def keep_failure(directory: Path, error: BaseException) -> None:
-    """Say in the summary of a run that died why it died; for an error that not all ranks know of."""
-    path = directory / "summary.json"
-    if path.exists():
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        reason = str(error) if isinstance(error, LimitPDEError) else f"{type(error).__name__}: {error}"
-        figures.write(path, {**figures.read(path), "status": status, "reason": reason})
+def describe(error: Exception) -> str:
+    """The message of an error, with its kind where the message alone may not say enough."""
+    return str(error) if isinstance(error, LimitPDEError) else f"{type(error).__name__}: {error}"

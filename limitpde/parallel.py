@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from mpi4py import MPI
 
-from limitpde.errors import Interrupted
+from limitpde.errors import Interrupted, RunError
 
 
 def on_root[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
@@ -24,8 +24,8 @@ def on_root[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
     if comm.rank == 0:
         try:
             outcome = (work(), None)
-        except Exception as error:
-            outcome = (None, error)
+        except (Exception, SystemExit) as error:
+            outcome = (None, _told(error))
     result, failure = comm.bcast(outcome, root=0)
     if failure is not None:
         raise failure
@@ -38,8 +38,8 @@ def on_all[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
     mine: Exception | None = None
     try:
         result = work()
-    except Exception as error:
-        mine = error
+    except (Exception, SystemExit) as error:
+        mine = _told(error)
     for failure in comm.allgather(mine):
         if failure is not None:
             raise failure
@@ -54,6 +54,11 @@ def all_arrive(comm: MPI.Comm, *, seconds: float) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def _told(error: Exception | SystemExit) -> Exception:
+    """The error as other ranks are told of it: a call of exit() must not end this rank alone."""
+    return error if isinstance(error, Exception) else RunError(f"exit({error.code}) was called")
 
 
 class StopRequest:

@@ -576,8 +576,9 @@ def test_linear_solver_solves_and_says_how(comm, constant):
     assert reason > 0
     assert iterations >= 1
     assert graph.sums.maximum(np.abs(solution - exact[: graph.owned])) < 1e-9
-    _, iterations, reason = solver.solve(right[: graph.owned], guess=exact[: graph.owned])
-    assert (iterations, reason > 0) == (0, True)
+    if not constant:  # a factorisation alone has no use for a guess
+        _, iterations, reason = solver.solve(right[: graph.owned], guess=exact[: graph.owned])
+        assert (iterations, reason > 0) == (0, True)
 
 
 def test_lagged_preconditioner_still_solves_the_matrix_of_now(comm):

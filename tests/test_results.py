@@ -114,16 +114,6 @@ def test_a_table_keeps_every_digit(tmp_path):
     assert columns["n"].tolist() == [3.0] * 4
 
 
-def test_a_table_takes_its_columns_from_the_first_row(tmp_path):
-    table = Table(tmp_path / "a.csv")
-    table.extend([])
-    table.extend([{"t": 1.0, "x": ""}, {"t": 2.0, "x": 3.0}])
-    assert (tmp_path / "a.csv").read_text() == "t,x\n1.0,\n2.0,3.0\n"
-    assert np.isnan(read_columns(tmp_path / "a.csv")["x"][0])
-    with pytest.raises(ValueError, match="y"):
-        table.append({"t": 3.0, "y": 4.0})
-
-
 @pytest.mark.parametrize(
     ("text", "rows"), [("", 0), ("t,x\n", 0), ("t,x\n1.0,2.0\n3.0", 1), ("t,x\n1.0,2.0\n3.0,4.0", 2)]
 )
@@ -321,18 +311,6 @@ def test_a_fixed_strength_predicts_no_rate(tmp_path):
     assert "theory" not in (tmp_path / "r" / "report.md").read_text().split("\n\n| N |")[0]
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_a_pair_of_opposite_signs_says_how_often_it_collided(tmp_path):
-    """With gamma > sigma^2 the pair sticks; one far apart in a short time does not meet."""
-    near = {"positive": [{"shape": "disk", "mass": 0.5, "center": [0.0, 0.0], "radius": 0.01}]}
-    near["negative"] = near["positive"]
-    pair = {"counts": [2], "replicas": 20, "step": 0.001}
-    close = run(tmp_path / "near", without=("pde",), initial=near, model={"gamma_bar": 2.0}, particles=pair)
-    assert close["particles"][0]["collisions"] == pytest.approx(1.0, abs=0.1)
-    far = run(tmp_path / "far", without=("pde",), model={"gamma_bar": 0.0, "sigma": 0.01}, particles=pair)
-    assert far["particles"][0]["collisions"] == 0.0
-
-
 POINTS = np.random.default_rng(0).normal(size=(4, 2))
 SIGNS = np.array([1, -1, 1, -1])
 
@@ -355,6 +333,11 @@ def saved(**arrays):
     return lambda path: np.savez(path, **arrays)
 
 
+def one_array(path):
+    with path.open("wb") as file:
+        np.save(file, POINTS)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -367,11 +350,10 @@ def saved(**arrays):
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"PK\x03\x04 and nothing"),
         lambda path: path.write_text("hello"),
-        lambda path: np.save(path.open("wb"), POINTS),
+        one_array,
     ],
     ids=["no signs", "signs", "nan", "shape", "count", "objects", "empty", "zip", "text", "one array"],
 )
-@pytest.mark.filterwarnings("ignore:unclosed file")
 def test_points_that_are_wrong(tmp_path, make):
     make(tmp_path / "p.npz")
     with pytest.raises(InputError, match=r"initial\.points"):

@@ -294,21 +294,20 @@ def test_order_in_space_and_time_together():
 @pytest.mark.parametrize("name", ["S2", "S3"])
 def test_order_in_time_on_one_mesh(name):
     tables = []
-    for step in (0.1, 0.05, 0.025, 0.0125):
-        solver = solver_of(name, 16, step)
+    for step in (0.1, 0.05, 0.025):
+        solver = solver_of(name, 10, step)
         solver.solve(1.0)
         tables.append(everywhere(solver)[:, 2:4])
     gaps = np.array([np.linalg.norm(a - b) for a, b in itertools.pairwise(tables)])
     orders = np.log2(gaps[:-1] / gaps[1:])
     assert orders[-1] >= 1.9, (gaps, orders)
-    assert orders[0] >= 1.7, (gaps, orders)
 
 
 def test_order_in_time_with_steps_that_vary():
     """Steps in the ratio 1 : 2 by turns; constant coefficients would be of order one."""
     tables = []
-    for n in (4, 8, 16, 32):
-        solver = solver_of("S2", 16, 1.0)
+    for n in (4, 8, 16):
+        solver = solver_of("S2", 10, 1.0)
         for k in range(2 * n):
             solver.step((1.0 + k % 2) / (3.0 * n))
         assert solver.t == pytest.approx(1.0, rel=1e-12)

@@ -29,7 +29,7 @@ def bernoulli(z: float) -> float:
 
 @numba.njit(cache=True, inline="always")
 def upwinding(z: float) -> float:
-    """theta(z) = (1 - B(z)) / z: 1/2 at 0, 1 at +infinity, 0 at -infinity; theta(-z) = 1 - theta(z)."""
+    """theta(z) = (1 - B(z)) / z: 1/2 at 0, 0 at +infinity, 1 at -infinity; theta(-z) = 1 - theta(z)."""
     if abs(z) < 1e-2:
         return 0.5 - z * (1.0 / 12.0 - z * z / 720.0)
     return (1.0 - bernoulli(z)) / z
@@ -60,9 +60,9 @@ def fill_transport(
     for e in range(len(tail)):
         delta = factor * (potential[head[e]] - potential[tail[e]])
         conductance = weight[e] * diffusivity
-        forward = bernoulli(delta)
-        backward = conductance * (forward + delta)  # B(-z) = B(z) + z
-        forward *= conductance
+        against = conductance * bernoulli(abs(delta))
+        along = against + conductance * abs(delta)  # B(-z) = B(z) + z, without cancellation for z > 0
+        forward, backward = (against, along) if delta > 0.0 else (along, against)
         entries[0, e] = forward
         entries[1, e] = -backward
         entries[2, e] = -forward

@@ -42,8 +42,9 @@ class EdgeGraph:
     """
 
     def __init__(self, mesh: dolfinx.mesh.Mesh) -> None:
-        if mesh.topology.cell_type != dolfinx.mesh.CellType.triangle or mesh.geometry.dim != 2:
-            raise InputError("the mesh must consist of triangles in the plane")
+        straight = mesh.geometry.cmaps[0].degree == 1
+        if mesh.topology.cell_type != dolfinx.mesh.CellType.triangle or mesh.geometry.dim != 2 or not straight:
+            raise InputError("the mesh must consist of triangles in the plane, with straight edges")
         self.mesh, self.comm = mesh, mesh.comm
         self.space = dolfinx.fem.functionspace(mesh, ("Lagrange", 1))
         self.index_map = self.space.dofmap.index_map

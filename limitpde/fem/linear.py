@@ -41,7 +41,8 @@ class LinearSolver:
             database.setValue(unique + name, database.getString(shared) if database.hasName(shared) else value)
         self._ksp.setOptionsPrefix(unique)
         self._ksp.setFromOptions()
-        weakref.finalize(self, _forget, [unique + name for name in options])  # inner solvers read theirs later
+        forget = weakref.finalize(self, _forget, [unique + name for name in options])  # inner solvers read theirs later
+        forget.atexit = False
         self._lag, self._fresh_iterations = lag, 0
         self.solution, self.right_side = matrix.createVecs()
 

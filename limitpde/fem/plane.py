@@ -16,7 +16,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from limitpde.errors import InputError
+from limitpde.errors import InputError, RunError
 from limitpde.fem.edges import EdgeGraph, laplacian_matrix
 from limitpde.fem.linear import LinearSolver, symmetric_options
 
@@ -63,7 +63,9 @@ class PlanePoisson:
         """Solution with zero on the circle, (n_local,)."""
         owned = self._graph.owned
         right_side = np.where(self._graph.boundary, 0.0, right_side)[:owned]
-        solution, _, _ = self._solver.solve(right_side)
+        solution, _, reason = self._solver.solve(right_side)
+        if reason < 0:
+            raise RunError(f"Poisson's equation could not be solved (PETSc reason {reason})")
         return self._graph.share(solution)
 
     def boundary_data(self, charge: np.ndarray) -> np.ndarray:

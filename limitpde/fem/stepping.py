@@ -87,7 +87,7 @@ def march(solver: Steppable, end: float, *, stops: Iterable[float] = (), observe
         InputError: `end` lies before the time of the solver.
         RunError: the steps become so small that time no longer advances.
     """
-    if end < solver.t:
+    if end < solver.t and not math.isclose(solver.t, end, rel_tol=1e-12, abs_tol=1e-14):
         raise InputError(f"end = {end}: must not lie before the time reached, {solver.t}")
     for stop in sorted({*(s for s in stops if solver.t < s < end), end}):
         while not math.isclose(solver.t, stop, rel_tol=1e-12, abs_tol=1e-14):

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from limitpde.errors import InputError
+
 Record = dict[str, Any]
 
 
@@ -32,10 +34,24 @@ def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically: a reader sees the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path) -> Record:
-    """The figures of a file."""
-    return dict(json.loads(path.read_text()))
+    """The figures of a file.
+
+    Raises:
+        InputError: there is no such file, or it does not hold the figures of a run.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not the figures of a run ({error})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not the figures of a run")
+    return found

@@ -16,8 +16,11 @@ import numpy as np
 from limitpde.results import figures, tables
 from limitpde.results.fields import read_fields
 from limitpde.results.particles import read_particles
+from limitpde.results.vtkhdf import times
 
 FIELD_ORDER = ("rho_positive", "rho_negative", "charge")
+MOST_PANELS = 6
+"""Test functions that get a panel of their own; the tables have all."""
 SIGN_COLOURS = {1.0: "#b2182b", -1.0: "#2166ac"}
 
 
@@ -46,14 +49,14 @@ def draw(directory: Path) -> list[Path]:
 
 def _snapshots(directory: Path) -> Path | None:
     """The particle file of the largest N."""
-    found = list(directory.glob("particles/N*/particles.vtkhdf"))
+    found = [path for path in directory.glob("particles/N*/particles.vtkhdf") if len(times(path))]
     return max(found, key=lambda path: int(path.parent.name[1:])) if found else None
 
 
 def _fields(directory: Path) -> Any:
     """Each field at the first and the last output, with the particles of replica 0 over the last two rows' maps."""
     path = directory / "pde" / "fields.vtkhdf"
-    if not path.exists():
+    if not path.exists() or not len(times(path)):
         return None
     states = [read_fields(path, 0), read_fields(path, -1)]
     snapshots = _snapshots(directory)
@@ -74,7 +77,8 @@ def _half_width(state: tuple[Any, ...]) -> float:
     """Half the width of the square around the origin that holds what can be seen of the densities."""
     points, _, values, _ = state
     density = np.sum([array for name, array in values.items() if name.startswith("rho")], axis=0)
-    return float(1.1 * np.abs(points[density > 0.005 * density.max(), :2]).max())
+    seen = np.abs(points[density > 0.005 * density.max(), :2]).max()
+    return float(1.1 * seen or np.abs(points).max())
 
 
 def _map(figure: Any, axis: Any, points: np.ndarray, cells: np.ndarray, values: np.ndarray, name: str) -> None:
@@ -142,11 +146,12 @@ def _invariants(directory: Path) -> Any:
 def _residual_rate(directory: Path) -> Any:
     """Root mean square of W against N, the line that the theory predicts, and its bias where there is one."""
     entries = figures.read(directory / "summary.json").get("compare", {}).get("residual", [])
-    entries = [entry for entry in entries if "rms" in entry]
+    entries = [entry for entry in entries if entry["rms"] > 0]
     if len({entry["N"] for entry in entries}) < 2:
         return None
     figure, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
-    for number, colour in zip(sorted({entry["test_function"] for entry in entries}), _colours(), strict=False):
+    for number in sorted({entry["test_function"] for entry in entries}):
+        colour = f"C{number % 10}"
         mine = sorted((entry for entry in entries if entry["test_function"] == number), key=lambda entry: entry["N"])
         counts = np.array([entry["N"] for entry in mine])
         rms = np.array([entry["rms"] for entry in mine])
@@ -168,7 +173,7 @@ def _residual_in_time(directory: Path) -> Any:
         return None
     particles = table["system"] == "particles"
     largest = table["N"][particles].max() if particles.any() else None
-    numbers = np.unique(table["test_function"])
+    numbers = np.unique(table["test_function"])[:MOST_PANELS]
     figure, axes = plt.subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False, layout="constrained")
     for axis, number in zip(axes[0], numbers, strict=True):
         here = table["test_function"] == number
@@ -192,13 +197,14 @@ def _observables(directory: Path) -> Any:
     """int phi dL_t of the particles for each N with error bars, over the line of the PDE."""
     entries = figures.read(directory / "summary.json").get("compare", {}).get("observables", [])
     entries = [entry for entry in entries if "stderr" in entry and "pde" in entry]
-    numbers = sorted({entry["test_function"] for entry in entries})
+    numbers = sorted({entry["test_function"] for entry in entries})[:MOST_PANELS]
     if not numbers:
         return None
     figure, axes = plt.subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False, layout="constrained")
     for axis, number in zip(axes[0], numbers, strict=True):
         mine = [entry for entry in entries if entry["test_function"] == number]
-        for count, colour in zip(sorted({entry["N"] for entry in mine}), _colours(), strict=False):
+        for number_of_n, count in enumerate(sorted({entry["N"] for entry in mine})):
+            colour = f"C{number_of_n % 10}"
             rows = [entry for entry in mine if entry["N"] == count]
             t, mean = [row["t"] for row in rows], [row["mean"] for row in rows]
             axis.errorbar(t, mean, [2 * row["stderr"] for row in rows], fmt=".", color=colour, label=f"N = {count}")
@@ -207,7 +213,3 @@ def _observables(directory: Path) -> Any:
         axis.set(xlabel="t", title=f"int phi drho_t, test function {number}")
         axis.legend(fontsize=8)
     return figure
-
-
-def _colours() -> list[str]:
-    return [f"C{k}" for k in range(10)]

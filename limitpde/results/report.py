@@ -9,9 +9,9 @@ from typing import Any
 from limitpde.results import figures
 
 
-def write(directory: Path, pictures: Sequence[Path]) -> None:
-    """Write report.md from summary.json and the pictures."""
-    summary = figures.read(directory / "summary.json")
+def write(directory: Path, pictures: Sequence[Path], summary: figures.Record | None = None) -> None:
+    """Write report.md from these figures (those of summary.json by default) and the pictures."""
+    summary = figures.clean(summary or figures.read(directory / "summary.json"))
     parts = [
         _head(summary),
         _warnings(summary),
@@ -72,9 +72,10 @@ def _comparison(compare: figures.Record) -> str:
 
 
 def _residual_row(entry: figures.Record) -> list[Any]:
-    deviation = (entry["variance"] - entry["theory_variance"]) / entry["variance_stderr"]
+    error = entry["variance_stderr"]
+    deviation = f"{(entry['variance'] - entry['theory_variance']) / error:+.1f}" if error > 0 else "-"
     keys = ("N", "test_function", "mean", "stderr", "theory_mean", "mean_abs", "variance", "theory_variance")
-    return [*(entry[key] for key in keys), f"{deviation:+.1f}"]
+    return [*(entry[key] for key in keys), deviation]
 
 
 def _pde(pde: figures.Record) -> str:
@@ -87,7 +88,7 @@ def _pde(pde: figures.Record) -> str:
     energy = pde.get("free_energy")
     if energy:
         rows.append(["free energy", f"{energy['start']:.6g} to {energy['end']:.6g}"])
-        rows.append(["largest increase of the free energy in a step", energy["largest_increase"]])
+        rows.append(["largest increase of the free energy in a step", energy.get("largest_increase", "-")])
     gate = pde.get("gate", {})
     rows.append(["steps repeated by the gate", gate.get("refused", 0)])
     return "## The limit equation\n\n" + _table(["figure", "value"], rows)

@@ -15,14 +15,12 @@ class Table:
     """A CSV file that grows by rows; each row is on disk when `append` returns.
 
     Args:
-        path: the file; it is begun anew.
-        columns: the header; without it, the keys of the first row.
+        path: the file; the first rows begin it anew.
+        columns: the header.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._columns = path, columns
-        path.write_text(",".join(columns) + "\n" if columns else "")
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._path, self._columns, self._mode = path, columns, "w"
 
     def append(self, row: Mapping[str, Cell]) -> None:
         """Add a row with a value for each column."""
@@ -30,12 +28,12 @@ class Table:
 
     def extend(self, rows: Iterable[Mapping[str, Cell]]) -> None:
         """Add rows, each with a value for each column."""
-        rows = list(rows)
-        with self._path.open("a", newline="") as file:
-            if self._columns is None and rows:
-                self._columns = list(rows[0])
-                file.write(",".join(self._columns) + "\n")
-            writer = csv.DictWriter(file, self._columns or [], lineterminator="\n")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open(self._mode, newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
+            if self._mode == "w":
+                writer.writeheader()
+            self._mode = "a"
             writer.writerows({key: _exact(value) for key, value in row.items()} for row in rows)
 
 
@@ -45,7 +43,7 @@ def _exact(value: Cell) -> Cell:
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:
     """Columns of a table: numbers (NaN for an empty cell), or strings; a row cut short at the end is left out."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         rows = [row for row in reader if None not in row.values()]
         names = reader.fieldnames or []

@@ -127,6 +127,65 @@ class HeldFile(io.RawIOBase):
         super().close()
 
 
+class DraftFile(io.RawIOBase):
+    """The file that HDF5 writes a new draft to: it never fails, because HDF5 does not survive a failure.
+
+    Attributes:
+        error: what went wrong first; then the draft is worth nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._position = 0
+        self.error: OSError | None = None
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte, counted from the start, from here or from the end of the file."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: os.fstat(self._file).st_size}
+        self._position = origin[whence] + offset
+        return self._position
+
+    def tell(self) -> int:
+        """The present byte."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with what was written."""
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self._file, len(view), self._position)
+        view[: len(data)] = data
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        """Write, as long as nothing has gone wrong."""
+        view, offset = memoryview(data).cast("B"), self._position
+        self._position += len(view)
+        size = len(view)
+        try:
+            while len(view) and self.error is None:
+                written = os.pwrite(self._file, view, offset)
+                view, offset = view[written:], offset + written
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size of the file."""
+        size = self._position if size is None else size
+        try:
+            os.ftruncate(self._file, size)
+        except OSError as error:
+            self.error = self.error or error
+        return size
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            os.close(self._file)
+        super().close()
+
+
 @contextmanager
 def signals_held() -> Iterator[None]:
     """Hold back Ctrl-C and SIGTERM until the end of the block (in the main thread; elsewhere do nothing)."""
@@ -322,7 +381,7 @@ def _build(
 ) -> None:
     """Write a whole file next to the old one, then put it in its place."""
     draft = path.with_name(path.name + ".tmp")
-    with h5py.File(draft, "w", locking=False) as file:
+    with _drafting(draft) as file:
         group = _first_page(file, layout, tables)
         for name, data in fixed.items():
             group[name] = data
@@ -337,6 +396,20 @@ def _build(
             if target in group:
                 group[name] = group[target]
     os.replace(draft, path)
+
+
+@contextmanager
+def _drafting(draft: Path) -> Iterator[Any]:
+    """A new HDF5 file; if it could not be written, it is removed and the error is raised at the end of the block."""
+    target = DraftFile(draft)
+    try:
+        with h5py.File(target, "w") as file:
+            yield file
+    finally:
+        target.close()
+    if target.error is not None:
+        draft.unlink()
+        raise target.error
 
 
 def _first_page(file: Any, layout: Layout, tables: Mapping[str, np.ndarray]) -> Any:

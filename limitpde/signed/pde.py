@@ -14,9 +14,9 @@ solves, with BDF coefficients c, rho^ (history) and rho* (extrapolation, kept >=
 L_w is the edge Laplacian weighted by the density that the flux sees. (A) takes the fast relaxation of charge (rate
 2 pi gamma_bar rho) implicitly without a nonlinear solve. The matrix of (B) is an M-matrix with zero column sums of A_s:
 mass is conserved and backward Euler is positive for every dt. Nothing linear is positive for every dt and of order two,
-and (A) decreases the free energy only up to some dt, so each step passes a gate: densities >= 0, free energy
-F = D sum_s int rho_s log rho_s + (gamma_bar / 2) int u psi not rising, all finite. What fails is repeated with backward
-Euler, then with half the step; the report of the step says so.
+and (A) decreases the free energy F = D sum_s int rho_s log rho_s + (gamma_bar / 2) int u psi only up to some dt. So each
+step passes a gate: all finite, densities >= 0, F not rising, the largest density not rising. What fails is repeated with
+backward Euler, then with half the step; the report of the step says so.
 """
 
 from __future__ import annotations
@@ -44,17 +44,21 @@ from limitpde.signed.model import SPECIES, Initial, Model
 ROUNDING = 1e-12
 """Negative densities and increases of the energy up to this part of their scale are rounding of the linear solvers,
 whose tolerance is a tenth of it."""
-HALVINGS = 40
+MAXIMUM_RISE = 1e-3
+"""Part by which a step may raise the largest density, which the equation lets only fall; with the potential that (A)
+predicts, the scheme keeps that principle up to O(dt)."""
+HALVINGS = 30
 """How often one step may be halved before the run is given up."""
 
 
 class State:
     """Densities, potential and free energy at one time: what a step starts from and what it makes."""
 
-    def __init__(self, densities: list[np.ndarray], potential: np.ndarray, energy: float) -> None:
+    def __init__(self, densities: list[np.ndarray], potential: np.ndarray, energy: float, maximum: float) -> None:
         self.densities = densities  # per species present: (n_local,), ghosts up to date
         self.potential = potential  # psi, (n_local,)
         self.energy = energy  # free energy, global
+        self.maximum = maximum  # largest density, global
 
 
 class Solver:
@@ -108,8 +112,8 @@ class Solver:
             raise InputError("initial.points: a PDE needs densities, not points")
         if degree != 1:
             raise InputError(f"pde.degree = {degree}: must be 1")
-        if not step > 0:
-            raise InputError(f"pde.step = {step}: must be greater than 0")
+        if not 0 < step < math.inf:
+            raise InputError(f"pde.step = {step}: must be finite and greater than 0")
 
     def _prepare_systems(self) -> None:
         graph = self.graph
@@ -143,10 +147,13 @@ class Solver:
         """Advance by dt, or by less where the gate demands it.
 
         Raises:
-            RunError: no step down to dt / 2^40 passes the gate.
+            RunError: no step down to dt / 2^30 passes the gate.
         """
+        if not 0 < dt < math.inf:
+            raise InputError(f"dt = {dt}: must be finite and greater than 0")
         refused: list[str] = []
-        for size, order in attempts(dt, second_order=self._before is not None, halvings=HALVINGS):
+        second_order = self._before is not None and dt <= LARGEST_RATIO * self._last_step * (1 + 1e-9)
+        for size, order in attempts(dt, second_order=second_order, halvings=HALVINGS):
             trial, iterations = self._advance(size, order)
             reason = self._refusal(trial)
             if reason is None:
@@ -235,7 +242,7 @@ class Solver:
         entropy = sum(xlogy(density, density) for density in densities)
         energy = self.model.D * entropy + self._gamma_bar / 2 * charge * potential
         (total,) = self.graph.sums.total(self.graph.area * energy)
-        return State(densities, potential, float(total))
+        return State(densities, potential, float(total), self.graph.sums.maximum(*densities))
 
     def _refusal(self, trial: State | str) -> str | None:
         if isinstance(trial, str):
@@ -243,7 +250,11 @@ class Solver:
         if not math.isfinite(trial.energy):
             return "the free energy is not finite"
         rise, scale = trial.energy - self._now.energy, abs(self._now.energy) + self.model.D * sum(self.mass)
-        return f"the free energy rises by {rise:.3g}" if rise > ROUNDING * scale else None
+        if rise > ROUNDING * scale:
+            return f"the free energy rises by {rise:.3g}"
+        if trial.maximum > (1 + MAXIMUM_RISE) * self._now.maximum:
+            return f"the largest density rises from {self._now.maximum:.4g} to {trial.maximum:.4g}"
+        return None
 
     def _accept(
         self, trial: State | str, dt: float, order: int, refused: list[str], iterations: dict[str, float]
@@ -313,6 +324,6 @@ class Solver:
         outer = np.hypot(*(x - self.poisson.center).T) > 0.9 * self.poisson.radius
         values = sums.total(*(area * d for d in densities), total * (x**2).sum(axis=1), *(total * x.T), total * outer)
         names = [*(f"mass_{SPECIES[s]}" for s in self.species), "second_moment", "centre_x", "centre_y", "mass_outside"]
-        extrema = {"minimum": sums.minimum(*densities), "maximum": sums.maximum(*densities)}
+        extrema = {"minimum": sums.minimum(*densities), "maximum": self._now.maximum}
         named = dict(zip(names, map(float, values), strict=True))
         return {**named, "free_energy": self._now.energy, **extrema}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from mpi4py import MPI
@@ -59,9 +60,9 @@ class InitialPositions:
 
 def _read_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(path) as data:
+        with path.open("rb") as file, np.load(file) as data:
             positions, signs = np.asarray(data["positions"], dtype=float), np.asarray(data["signs"], dtype=float)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
         raise InputError(f"initial.points = {str(path)!r}: needs the arrays positions and signs ({error})") from error
     if positions.ndim != 2 or positions.shape[1] != 2 or signs.shape != (len(positions),):
         raise InputError(f"initial.points = {str(path)!r}: positions must be (N, 2) and signs (N,)")

@@ -18,6 +18,10 @@ STEP_COLUMNS = ("free_energy_increase", "refused", "iterations_predictor", "iter
 """Figures of a step that a state alone does not have."""
 
 
+MOST_REASONS = 20
+"""Refusals of the gate that are kept word for word."""
+
+
 class PDESummary:
     """Takes in the steps of a solver, and gives the part `pde` of summary.json. Collective where it is made.
 
@@ -39,6 +43,11 @@ class PDESummary:
         self._drift = dict.fromkeys(self._names, 0.0)
         self._outside = self.first["mass_outside"]
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the figures of a step."""
+        return list(self.start_row())
+
     def start_row(self) -> dict[str, float]:
         """The row of diagnostics.csv for time 0, with the columns that a step has."""
         return self.first | dict.fromkeys(STEP_COLUMNS, 0.0)
@@ -47,7 +56,8 @@ class PDESummary:
         """Take in one step."""
         self.steps += 1
         self._refused += len(step.refused)
-        self._reasons += [f"t = {step.t:.6g}: {reason}" for reason in step.refused]
+        room = MOST_REASONS - len(self._reasons)
+        self._reasons += [f"t = {step.t:.6g}: {reason}" for reason in step.refused[: max(room, 0)]]
         self._smallest_step = min(self._smallest_step, step.dt)
         self._last = step.figures
         self._minimum = min(self._minimum, step.figures["minimum"])
@@ -97,7 +107,7 @@ class PDESummary:
                 "end": last["free_energy"],
                 "largest_increase": self._largest_increase,
             },
-            "gate": {"refused": self._refused, "smallest_step": self._smallest_step, "reasons": self._reasons[:20]},
+            "gate": {"refused": self._refused, "smallest_step": self._smallest_step, "reasons": self._reasons},
             "mass_outside": self._outside,
         }
 
