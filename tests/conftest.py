@@ -1,7 +1,7 @@
 """Fixtures that hold on any number of ranks.
 
-The suite runs serially and as `mpiexec -n P python -m pytest -m "not serial"`. Tests that start processes of their own
-(the command line, mpiexec, kills) carry the mark `serial`.
+The suite runs serially and as `mpiexec -n P python -m pytest -m "not serial"`. The mark `serial` is for tests that
+start processes of their own (the command line, mpiexec, kills) and for those in which nothing knows of ranks.
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ every = 0.5
 DENSITIES = """
 import numpy as np
 
+pytestmark = pytest.mark.serial
+
 value = 1.0
 
 

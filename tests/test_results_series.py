@@ -329,6 +329,8 @@ import sys, itertools, limitpde, numpy as np
 sys.path.insert(0, sys.argv[2])
 from limitpde.results.particles import ParticleSeries
 from limitpde.results.vtkhdf import times
+
+pytestmark = pytest.mark.serial
 mode = "a" if sys.argv[3] == "a" else "w"
 series = ParticleSeries(sys.argv[1], mode=mode)
 print("ready", flush=True)

@@ -13,10 +13,10 @@ solves, with BDF coefficients c, rho^ (history) and rho* (extrapolation, kept >=
 
 L_w is the edge Laplacian weighted by the density that the flux sees. (A) takes the fast relaxation of charge (rate
 2 pi gamma_bar rho) implicitly without a nonlinear solve. The matrix of (B) is an M-matrix with zero column sums of A_s:
-mass is conserved and backward Euler is positive for every dt. Nothing linear is positive for every dt and of order two,
-and (A) decreases the free energy F = D sum_s int rho_s log rho_s + (gamma_bar / 2) int u psi only up to some dt. So each
-step passes a gate: all finite, densities >= 0, F not rising, the largest density not rising. What fails is repeated with
-backward Euler, then with half the step; the report of the step says so.
+mass is conserved and backward Euler is positive for every dt. Nothing linear is positive for every dt and of order
+two, and the free energy F = D sum_s int rho_s log rho_s + (gamma_bar / 2) int u psi decreases only up to some dt. So
+each step passes a gate: all finite, densities >= 0, F not rising, the largest density not rising. What fails is
+repeated with backward Euler, then with half the step; the report of the step says so.
 """
 
 from __future__ import annotations
