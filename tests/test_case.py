@@ -16,6 +16,8 @@ import pytest
 from limitpde import case as cases
 from limitpde.errors import InputError
 
+pytestmark = pytest.mark.serial
+
 BASE = """
 system = "signed"
 seed = 3
@@ -44,8 +46,6 @@ every = 0.5
 """
 DENSITIES = """
 import numpy as np
-
-pytestmark = pytest.mark.serial
 
 value = 1.0
 

@@ -31,6 +31,8 @@ from limitpde.results.export import export
 from limitpde.results.fields import FieldSeries, read_fields, times
 from limitpde.results.particles import ParticleSeries, read_particles
 
+pytestmark = pytest.mark.serial
+
 TIMES = [0.0, 0.25, 1.0]
 MESHES = {
     "interval": lambda comm: mesh.create_interval(comm, 7, [0.0, 2.0]),
@@ -329,8 +331,6 @@ import sys, itertools, limitpde, numpy as np
 sys.path.insert(0, sys.argv[2])
 from limitpde.results.particles import ParticleSeries
 from limitpde.results.vtkhdf import times
-
-pytestmark = pytest.mark.serial
 mode = "a" if sys.argv[3] == "a" else "w"
 series = ParticleSeries(sys.argv[1], mode=mode)
 print("ready", flush=True)
