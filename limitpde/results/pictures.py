@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from limitpde.results.particles import read_particles
 from limitpde.results.vtkhdf import times
 
 FIELD_ORDER = ("rho_positive", "rho_negative", "charge")
+MOST_DOTS = 250
+"""Particles of each sign drawn over a map, so that the map can still be seen."""
 MOST_PANELS = 6
 """Test functions that get a panel of their own; the tables have all."""
 SIGN_COLOURS = {1.0: "#b2182b", -1.0: "#2166ac"}
@@ -95,6 +98,7 @@ def _dots(axis: Any, cloud: tuple[Any, ...], name: str) -> None:
     shown = {"rho_positive": (1.0,), "rho_negative": (-1.0,)}.get(name, (1.0, -1.0))
     for sign in shown:
         mine = positions[signs == sign]
+        mine = mine[:: math.ceil(len(mine) / MOST_DOTS) or 1]
         colour = "white" if name.startswith("rho") else SIGN_COLOURS[sign]
         axis.scatter(mine[:, 0], mine[:, 1], s=5, c=colour, edgecolors="black", linewidths=0.25)
 
