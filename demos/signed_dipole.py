@@ -17,8 +17,10 @@ summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)
 assert summary["status"] == "done", summary["reason"]
 
 for entry in summary["compare"]["residual"]:
-    deviation = (entry["variance"] - entry["theory_variance"]) / entry["variance_stderr"]
-    assert abs(deviation) < 4.5, f"N Var W is {deviation:.1f} standard errors from Ito's isometry: {entry}"
+    assert abs(entry["mean_deviation"]) < 4.5, f"W does not vanish in the mean: {entry}"
+    assert abs(entry["variance_deviation"]) < 4.5, f"the variance of W is not that of Ito's isometry: {entry}"
+for entry in summary["compare"]["observables"]:
+    assert abs(entry["deviation"]) < 4.5, f"the particles differ from the solution of the limit equation: {entry}"
 for rate in summary["compare"]["rates"]:
     assert rate["low"] < -0.5 < rate["high"], f"the slope -1/2 is outside the 95 % interval: {rate}"
     if MPI.COMM_WORLD.rank == 0:

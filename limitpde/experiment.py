@@ -188,6 +188,7 @@ class Experiment:
                 ensemble = self._simulate_count(options, count)
                 self.ensembles.append(ensemble)
                 self.summary["particles"].append(self.system.particle_summary(self.case.model, ensemble))
+                self.summary["warnings"] += self.system.particle_warnings(self.case.initial, ensemble)
                 rates[str(count)] = ensemble.pairs_per_second
                 on_root(self.comm, partial(self._write_observables, ensemble))
                 if not ensemble.complete:

@@ -1,16 +1,13 @@
-"""The signed particle system: trajectories, exact laws, initial densities, and the weak-form residual that compares.
+"""The signed particle system: trajectories and exact laws.
 
 The load is carried by the redo of a tiny run in numpy (trajectory, W and its quadratic variation to rounding), equality
-bit by bit over ranks, threads and batches, the squared Bessel law of the whole configuration (Kolmogorov-Smirnov, level
-1e-3), Ito's isometry for the variance of W, the bias of W with the paper's diffusivity, and the order with which W of
-the PDE's solution vanishes. Seeds are fixed; means are allowed 4.5 standard errors.
+bit by bit over ranks, threads and batches, and the squared Bessel law of the whole configuration (Kolmogorov-Smirnov,
+level 1e-3). Seeds are fixed; means are allowed 4.5 standard errors.
 """
 
 from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
-import dataclasses
-import functools
 import math
 
 import numba
@@ -18,65 +15,33 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
+from ensembles import DIPOLE, FUNCTIONS, POINTS, SE, UNEQUAL, path_of, points_file
 from mpi4py import MPI
 
-from limitpde import densities
-from limitpde.compare.rates import fit_rate, mean_abs, rms
-from limitpde.compare.statistics import ResidualStatistics, mean_and_stderr
+from limitpde.compare.statistics import mean_and_stderr
 from limitpde.compare.test_functions import GaussianBump, Wave
-from limitpde.densities import FromFile, Gaussian, Ring, UniformDisk
 from limitpde.errors import InputError, Interrupted, RunError
-from limitpde.fem.mesh import Disk
 from limitpde.nbody.random import two_normals
 from limitpde.signed import particles
 from limitpde.signed.exact import particle_second_moment_rate, squared_bessel_law
-from limitpde.signed.model import Initial, Model
+from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble, simulate
-from limitpde.signed.pde import Solver
-from limitpde.signed.residual import PDEResidual
 
-SE = 4.5  # standard errors
-DIPOLE = Initial(
-    positive=(Gaussian(mass=0.5, center=(-1.0, 0.0), width=0.55),),
-    negative=(Gaussian(mass=0.5, center=(1.0, 0.0), width=0.55),),
+ARRAYS = (
+    "times",
+    "replicas",
+    "second_moment",
+    "centre",
+    "observables",
+    "residual",
+    "quadratic_variation",
+    "compensator",
 )
-UNEQUAL = Initial(
-    positive=(Gaussian(mass=0.4, center=(0.0, 0.5), width=0.7), Ring(mass=0.2, center=(0, 0), radius=1.0, width=0.1)),
-    negative=(UniformDisk(mass=0.4, center=(0.5, 0.0), radius=1.0),),
-)
-FUNCTIONS = (
-    GaussianBump(center=(0.5, 0.3), width=0.9),
-    GaussianBump(center=(-0.5, 0.2), width=0.8, charge=True),
-    Wave(k=(0.7, -0.4), phase=0.3),
-    Wave(k=(0.5, 0.9), charge=True),
-)
-ARRAYS = ("times", "replicas", "second_moment", "centre", "observables", "residual", "quadratic_variation", "laplacian")
 
 
 def assert_same(a: Ensemble, b: Ensemble) -> None:
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
-
-
-def points_file(comm, folder, positions, signs) -> Initial:
-    path = folder / f"points{len(signs)}.npz"
-    comm.barrier()
-    if comm.rank == 0:
-        np.savez(path, positions=np.array(positions, dtype=float), signs=np.array(signs, dtype=float))
-    comm.barrier()
-    return Initial(points=str(path))
-
-
-def path_of(comm, model, initial, count, stops, end, **options):
-    """Ensemble of one replica, and its positions (T, N, 2) and signs, on every rank."""
-    seen = []
-    snapshot = lambda t, x, b: seen.append((t, x, b))  # noqa: E731
-    ensemble = simulate(
-        model, initial, count=count, replicas=1, end=end, stops=stops, snapshot=snapshot, comm=comm, **options
-    )
-    seen = comm.bcast(seen, root=0)
-    np.testing.assert_allclose([t for t, _, _ in seen], ensemble.times, rtol=1e-12)
-    return ensemble, np.array([x for _, x, _ in seen]), seen[0][2]
 
 
 # Reproducible
@@ -148,7 +113,8 @@ def by_hand(function, x, signs):
 @pytest.mark.parametrize("interaction", ["signed", "repulsive"])
 @pytest.mark.parametrize("kernel", ["capped", "regularised"])
 def test_a_tiny_run_redone_in_numpy(comm, kernel, interaction):
-    model = Model(sigma=0.9, gamma_bar=1.3, interaction=interaction)
+    diffusivity = "ito" if kernel == "capped" else "paper"
+    model = Model(sigma=0.9, gamma_bar=1.3, interaction=interaction, diffusivity=diffusivity)
     dt, steps, n = 0.05, 6, 5
     ensemble, x, signs = path_of(
         comm, model, UNEQUAL, n, [dt * k for k in range(1, steps)], dt * steps,
@@ -157,6 +123,7 @@ def test_a_tiny_run_redone_in_numpy(comm, kernel, interaction):
     assert signs.tolist() == [1, 1, 1, -1, -1]
     charges = signs if interaction == "signed" else np.ones(n)
     drift = [forces(p, charges, 0.4, kernel) * 1.3 / n for p in x]
+    limit = np.array([forces(p, charges, 1e-30, "capped") * 1.3 / n for p in x])  # W takes K itself
     seed = np.uint64(particles._ensemble_seed(3, n))
     for k in range(steps):
         noise = 0.9 * math.sqrt(dt) * normals(seed, 0, n, k)
@@ -170,7 +137,8 @@ def test_a_tiny_run_redone_in_numpy(comm, kernel, interaction):
         value, gradient, laplacian = (np.array(v) for v in zip(*(by_hand(function, q, signs) for q in x), strict=True))
         observable = value.mean(axis=1)
         np.testing.assert_allclose(ensemble.observables[0, p], observable, rtol=0, atol=1e-14)
-        interaction_rate = np.einsum("tnd,tnd->t", np.array(drift), gradient) / n
+        interaction_rate = np.einsum("tnd,tnd->t", limit, gradient) / n
+        excess = np.einsum("tnd,tnd->t", np.array(drift) - limit, gradient) / n
         rate = interaction_rate + model.D * laplacian.mean(axis=1)
         for k in range(steps + 1):
             trapezoid = dt * (rate[: k + 1].sum() - (rate[0] + rate[k]) / 2)
@@ -178,7 +146,8 @@ def test_a_tiny_run_redone_in_numpy(comm, kernel, interaction):
             assert ensemble.residual[0, p, k] == pytest.approx(w, rel=0, abs=1e-12)
         square = (gradient**2).sum(axis=2).mean(axis=1)
         assert ensemble.quadratic_variation[0, p] == pytest.approx(0.81 / n * weights @ square, abs=1e-13)
-        assert ensemble.laplacian[0, p] == pytest.approx(weights @ laplacian.mean(axis=1), abs=1e-13)
+        expected = weights @ (excess + (0.81 / 2 - model.D) * laplacian.mean(axis=1))
+        assert ensemble.compensator[0, p] == pytest.approx(expected, abs=1e-12)
 
 
 def one_step(comm, initial, **options):
@@ -246,11 +215,6 @@ def test_virial_law(comm, interaction):
     assert abs(mean - 2 * end) > SE * error or interaction == "signed"  # the drift's part is seen
 
 
-POINTS = np.array(
-    [(0, 0), (1, 0), (0, 1.2), (-1, 0.3), (0.4, -1), (2, 1), (-1.5, -1), (1.2, -1.7), (-0.3, 2.2), (2.5, 0)]
-)
-
-
 @pytest.mark.parametrize("interaction", ["signed", "repulsive"])
 @pytest.mark.parametrize("n", [2, 3, 10])
 def test_squared_bessel_law(comm, shared_folder, n, interaction):
@@ -267,135 +231,7 @@ def test_squared_bessel_law(comm, shared_folder, n, interaction):
     assert abs(R[:, -1].mean() - law.mean()) < SE * law.std() / math.sqrt(3000)
 
 
-# The residual of the particles
-
-
-@functools.cache
-def dipole(diffusivity: str) -> Ensemble:
-    return simulate(
-        Model(sigma=1.0, gamma_bar=0.4, diffusivity=diffusivity), DIPOLE, count=64, replicas=1200, step=0.01, end=0.5,
-        seed=4, test_functions=FUNCTIONS, comm=MPI.COMM_WORLD,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("p", range(len(FUNCTIONS)))
-def test_residual_is_a_martingale_with_the_variance_of_ito(p):
-    e = dipole("ito")
-    s = ResidualStatistics.of(
-        e.residual[:, p, -1], theory_mean=0.0, theory_variance=float(e.quadratic_variation[:, p].mean())
-    )
-    assert abs(s.mean) < SE * s.stderr
-    assert abs(s.variance - s.theory_variance) < SE * s.variance_stderr
-    assert s.variance_stderr < 0.06 * s.variance  # so a factor of 2 would be far off
-    assert e.theory_mean[p] == 0.0
-    assert e.theory_variance[p] == pytest.approx(s.theory_variance)
-
-
-@pytest.mark.parametrize("p", [0, 2])
-def test_diffusivity_of_the_paper_leaves_a_bias(p):
-    """Slip 1: with D = sigma = 1, W has the mean (sigma^2/2 - sigma) E int int Lap phi, far from 0."""
-    e, right = dipole("paper"), dipole("ito")
-    s = ResidualStatistics.of(e.residual[:, p, -1], theory_mean=float(e.theory_mean[p]), theory_variance=1.0)
-    assert abs(s.mean) > 6 * s.stderr
-    assert s.theory_mean == pytest.approx(-0.5 * e.laplacian[:, p].mean())
-    assert abs(s.mean - s.theory_mean) < SE * s.stderr
-    np.testing.assert_allclose(e.residual[:, p, -1], right.residual[:, p, -1] - 0.5 * e.laplacian[:, p], atol=1e-12)
-
-
-# Where particles start
-
-
-def radial_law(density, center, outer):
-    """Distribution function of |x - center| under a radial density, by quadrature of its own `density`."""
-    r = np.linspace(0.0, outer, 20001)
-    x = np.column_stack([center[0] + r, np.full(len(r), center[1])])
-    mass = scipy.integrate.cumulative_trapezoid(2 * np.pi * r * density.density(x), r, initial=0.0)
-    return lambda s: np.interp(s, r, mass / mass[-1]), mass[-1]
-
-
-SHAPES = [
-    (Gaussian(mass=0.7, center=(1.0, -2.0), width=0.4), 4.0),
-    (UniformDisk(mass=1.3, center=(1.0, -2.0), radius=0.8), 0.81),
-    (Ring(mass=0.4, center=(1.0, -2.0), radius=1.0, width=0.2), 3.5),
-    (Ring(mass=0.4, center=(1.0, -2.0), radius=0.3, width=0.5), 6.0),  # much of the normal law lies below r = 0
-]
-
-
-@pytest.mark.parametrize(("density", "outer"), SHAPES)
-def test_densities_are_normalised_and_sampled_from(density, outer):
-    cdf, mass = radial_law(density, density.center, outer)
-    assert mass == pytest.approx(density.mass, rel=2e-4)
-    n = 20000
-    x = density.sample(n, np.random.default_rng(1)) - np.array(density.center)
-    assert x.shape == (n, 2)
-    assert scipy.stats.kstest(np.hypot(*x.T), cdf).pvalue > 1e-3
-    angle = np.arctan2(x[:, 1], x[:, 0])
-    assert scipy.stats.kstest(angle, scipy.stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-3
-    r = np.linspace(0, outer, 20001)
-    variance = np.trapezoid(r**2 * np.gradient(cdf(r), r), r) / 2
-    assert np.abs(x.mean(axis=0)).max() < SE * math.sqrt(variance / n)
-    assert x.var(axis=0) == pytest.approx(variance, rel=SE * 2 / math.sqrt(n))
-
-
-def test_density_from_a_python_file(comm, shared_folder):
-    """f = |x|^2 e^(-|x|^2) about the origin; the ball is elsewhere and cuts part of it off."""
-    if comm.rank == 0:
-        (shared_folder / "mine.py").write_text(
-            "import numpy as np\n\ndef ring(x):\n    r2 = (x**2).sum(axis=1)\n    return 7.0 * r2 * np.exp(-r2)\n\n"
-            "def negative(x):\n    return x[:, 0] - 10.0\n\ndef nan(x):\n    return x[:, 0] * np.nan\n"
-        )
-    comm.barrier()
-    source = f"{shared_folder / 'mine.py'}:"
-    density = FromFile(python=source + "ring", mass=0.6, center=(0.0, 0.0), radius=4.0)
-    cdf, mass = radial_law(density, (0.0, 0.0), 4.0)
-    assert mass == pytest.approx(0.6, rel=1e-4)
-    x = density.sample(10000, np.random.default_rng(2))
-    assert scipy.stats.kstest(np.hypot(*x.T), cdf).pvalue > 1e-3
-    assert scipy.stats.kstest(np.hypot(*x.T), lambda r: 1 - (1 + r**2) * np.exp(-(r**2))).pvalue > 1e-3
-    cut = FromFile(python=source + "ring", mass=1.0, center=(1.0, 0.0), radius=0.5)
-    y = cut.sample(1000, np.random.default_rng(3))
-    assert np.hypot(y[:, 0] - 1.0, y[:, 1]).max() <= 0.5
-    assert cut.density(np.array([[2.0, 0.0]]))[0] == 0.0
-    for name in ("negative", "nan", "absent"):
-        with pytest.raises(InputError, match="absent" if name == "absent" else "must return"):
-            FromFile(python=source + name, mass=1.0, radius=1.0)
-    e = simulate(
-        Model(sigma=1.0, gamma_bar=0.1), Initial(positive=(density,)), count=50, replicas=200, step=0.1, end=0.1,
-        comm=comm,
-    )  # fmt: skip
-    mean, error = mean_and_stderr(e.second_moment[:, 0])
-    assert abs(mean - 2.0) < SE * error  # int r^4 e^(-r^2) r / int r^2 e^(-r^2) r
-    densities._grid_of.cache_clear()
-
-
-def test_numbers_of_both_signs(comm):
-    for count, positive in ((10, 6), (7, 4), (1, 1), (64, 38)):
-        _, x, signs = path_of(comm, Model(sigma=1.0, gamma_bar=0.1), UNEQUAL, count, [], 0.1, step=0.1)
-        assert x.shape == (2, count, 2)
-        assert signs.tolist() == [1.0] * positive + [-1.0] * (count - positive)
-    third = Initial(negative=(Gaussian(mass=0.3, center=(0, 0), width=1.0),))
-    assert path_of(comm, Model(sigma=1.0, gamma_bar=0.1), third, 5, [], 0.1, step=0.1)[2].tolist() == [-1.0] * 5
-
-
-def test_points_file_is_where_they_start(comm, shared_folder):
-    signs = [1, -1, -1]
-    initial = points_file(comm, shared_folder, POINTS[:3], signs)
-    _, x, b = path_of(comm, Model(sigma=1.0, gamma=0.1), initial, 3, [], 0.1, step=0.1)
-    np.testing.assert_array_equal(x[0], POINTS[:3])
-    assert b.tolist() == signs
-    run = {"replicas": 1, "step": 0.1, "end": 0.1, "comm": comm}
-    with pytest.raises(InputError, match="holds 3 particles, not 4"):
-        simulate(Model(sigma=1.0, gamma=0.1), initial, count=4, **run)
-    for positions, charges in (
-        (np.zeros((2, 3)), [1, 1]),
-        (np.zeros((2, 2)), [1, 2]),
-        (np.full((2, 2), np.nan), [1, 1]),
-        (np.zeros((3, 2)), [1, 1]),
-    ):
-        with pytest.raises(InputError, match=r"initial\.points"):
-            simulate(Model(sigma=1.0, gamma=0.1), points_file(comm, shared_folder, positions, charges), count=2, **run)
-    with pytest.raises(InputError, match="needs the arrays"):
-        simulate(Model(sigma=1.0, gamma=0.1), Initial(points=str(shared_folder / "no.npz")), count=2, **run)
+# Errors of the user
 
 
 def test_wrong_arguments_and_requests_to_stop(comm):
@@ -410,121 +246,3 @@ def test_wrong_arguments_and_requests_to_stop(comm):
         simulate(model, DIPOLE, kernel="bare", **good)
     with pytest.raises(Interrupted):
         simulate(model, DIPOLE, stop_asked=lambda: True, **good)
-
-
-# The residual of the PDE's solution
-
-
-BUMPS = (FUNCTIONS[0], FUNCTIONS[1])
-
-
-@functools.cache
-def pde_residual(rings: int, gamma_bar: float) -> np.ndarray:
-    mesh = Disk(radius=8.0, cell_size=8.0 / rings)
-    solver = Solver(Model(sigma=1.0, gamma_bar=gamma_bar), DIPOLE, mesh=mesh, step=0.8 / rings)
-    residual = PDEResidual(solver, BUMPS)
-    solver.solve(0.5, observers=[residual])
-    assert len(residual.times) == len(residual.values) == len(residual.observables)
-    assert residual.times[-1] == pytest.approx(0.5)
-    return residual.values[-1]
-
-
-@pytest.mark.parametrize("gamma_bar", [0.0, 1.5])
-def test_residual_of_the_solution_vanishes_with_order_two(gamma_bar):
-    """In the norm over both test functions: with drift, the errors of one of them cancel on coarse meshes."""
-    values = np.array([np.linalg.norm(pde_residual(rings, gamma_bar)) for rings in (16, 32, 64)])
-    orders = np.log2(values[:-1] / values[1:])
-    assert orders.min() >= 1.8, (values, orders)
-    assert values[-1] < 1e-3
-
-
-class Posing:
-    """A solver that claims another model than the one it solves."""
-
-    def __init__(self, solver: Solver, **changes: float) -> None:
-        self.__dict__["_solver"] = solver
-        self.model = Model(**{k: v for k, v in dataclasses.asdict(solver.model).items() if v is not None} | changes)
-
-    def __getattr__(self, name: str):
-        return getattr(self._solver, name)
-
-
-def test_residual_tells_a_wrong_model():
-    solver = Solver(Model(sigma=1.0, gamma_bar=1.5), DIPOLE, mesh=Disk(radius=8.0, cell_size=0.25), step=0.025)
-    wrong = {
-        "gamma_bar": PDEResidual(Posing(solver, gamma_bar=1.0), BUMPS),
-        "D": PDEResidual(Posing(solver, diffusivity="paper"), BUMPS),
-        "sign": PDEResidual(Posing(solver, gamma_bar=0.0), BUMPS),
-    }
-    right = PDEResidual(solver, BUMPS)
-    solver.solve(0.5, observers=[*wrong.values(), right])
-    small = np.abs(right.values[-1]).max()
-    for name, residual in wrong.items():
-        assert np.abs(residual.values[-1]).max() > 10 * small, name
-    # W is affine in gamma_bar: what is missing shows in proportion
-    part = wrong["gamma_bar"].values[-1] - right.values[-1]
-    whole = wrong["sign"].values[-1] - right.values[-1]
-    np.testing.assert_allclose(3 * part, whole, rtol=1e-9)
-
-
-def test_observables_of_particles_are_those_of_the_solution(comm):
-    """Both sides at once: E int phi dL^N_T -> int phi rho_T with an error of order 1/N."""
-    solver = Solver(Model(sigma=1.0, gamma_bar=0.4), DIPOLE, mesh=Disk(radius=8.0, cell_size=0.2), step=0.02, comm=comm)
-    residual = PDEResidual(solver, BUMPS)
-    solver.solve(0.5, observers=[residual])
-    mean, error = mean_and_stderr(dipole("ito").observables[:, :2, -1])
-    assert (np.abs(mean - residual.observables[-1]) < SE * error + 1e-3).all()
-
-
-# Statistics
-
-
-def test_statistics_of_a_normal_sample():
-    n = 4000
-    sample = np.random.default_rng(0).normal(0.3, 2.0, n)
-    s = ResidualStatistics.of(sample, theory_mean=0.3, theory_variance=4.0)
-    assert s.mean == pytest.approx(sample.mean())
-    assert s.stderr == pytest.approx(2.0 / math.sqrt(n), rel=SE / math.sqrt(2 * n))
-    assert abs(s.mean - 0.3) < SE * s.stderr
-    assert s.variance == pytest.approx(sample.var(ddof=1))
-    assert s.variance_stderr == pytest.approx(4.0 * math.sqrt(2 / (n - 1)), rel=0.1)
-    assert abs(s.variance - 4.0) < SE * s.variance_stderr
-    assert s.mean_abs == pytest.approx(np.abs(sample).mean())
-    assert s.rms**2 == pytest.approx(s.mean**2 + s.variance * (n - 1) / n)
-    assert (s.theory_mean, s.theory_variance) == (0.3, 4.0)
-    assert ResidualStatistics.of(sample[:1], theory_mean=0.0, theory_variance=1.0) is None
-    assert mean_and_stderr(sample[:1])[1] is None
-
-
-def test_standard_errors_of_the_variance_are_right():
-    """Over many samples: (s^2 - 1) / stderr has standard deviation 1."""
-    rng = np.random.default_rng(1)
-    scores = []
-    for _ in range(400):
-        s = ResidualStatistics.of(rng.standard_normal(500), theory_mean=0.0, theory_variance=1.0)
-        scores.append((s.variance - 1.0) / s.variance_stderr)
-    assert np.std(scores) == pytest.approx(1.0, abs=SE / math.sqrt(2 * 400) + 0.03)
-
-
-@pytest.mark.parametrize("statistic", [mean_abs, rms])
-def test_rate_of_synthetic_residuals(statistic):
-    counts = [64, 256, 1024]
-    rng = np.random.default_rng(3)
-    covered, slopes = 0, []
-    for trial in range(40):
-        rate = fit_rate(counts, [rng.standard_normal(80) / math.sqrt(n) for n in counts], statistic, seed=trial)
-        slopes.append(rate.slope)
-        assert rate.low < rate.slope < rate.high
-        covered += rate.low <= -0.5 <= rate.high
-    assert np.mean(slopes) == pytest.approx(-0.5, abs=SE * np.std(slopes) / math.sqrt(40))
-    assert np.std(slopes) < 0.05
-    assert covered >= 32  # 95 % of 40 are 38; fewer than 32 has probability 1e-4 at a coverage of 90 %
-
-
-def test_rate_needs_two_numbers_and_two_replicas():
-    sample = np.array([1.0, -2.0])
-    assert fit_rate([8], [sample], rms, seed=0) is None
-    assert fit_rate([8, 8], [sample, sample], rms, seed=0) is None
-    assert fit_rate([8, 16], [sample, sample[:1]], rms, seed=0) is None
-    assert fit_rate([8, 16], [sample, np.zeros(2)], rms, seed=0) is None
-    assert fit_rate([8, 32], [sample, sample / 2], rms, seed=0).slope == pytest.approx(-0.5)

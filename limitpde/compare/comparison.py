@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from limitpde.compare import rates
-from limitpde.compare.statistics import ResidualStatistics, mean_and_stderr
+from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
 
 Row = dict[str, Any]
 
@@ -38,12 +38,12 @@ class MeasuredEnsemble(Protocol):
         """W[t, phi], (R, P, T)."""
 
     @property
-    def theory_mean(self) -> np.ndarray:
-        """Predicted mean of W at the end, (P,)."""
+    def compensator(self) -> np.ndarray:
+        """A, what W should be at the end but for the noise, (R, P)."""
 
     @property
-    def theory_variance(self) -> np.ndarray:
-        """Predicted variance of W at the end, (P,)."""
+    def quadratic_variation(self) -> np.ndarray:
+        """Q of the noise in W at the end, (R, P)."""
 
 
 class MeasuredSolution(Protocol):
@@ -74,7 +74,8 @@ class Comparison:
         solution: the residual of the PDE's solution, if it was solved.
 
     Keyword Args:
-        rate_theory: power of N that the theory predicts for the residual; None where it predicts none.
+        rate_theory: power of N that the theory predicts for the residual of particles of the limit's own drift and
+            diffusivity; None where it predicts none.
         seed: of the bootstrap.
     """
 
@@ -114,8 +115,8 @@ class Comparison:
             for p in self._numbers:
                 statistics = ResidualStatistics.of(
                     ensemble.residual[:, p, -1],
-                    theory_mean=float(ensemble.theory_mean[p]),
-                    theory_variance=float(ensemble.theory_variance[p]),
+                    compensator=ensemble.compensator[:, p],
+                    quadratic_variation=ensemble.quadratic_variation[:, p],
                 )
                 if statistics is not None:
                     names = {"N": ensemble.count, **self._names(p), "replicas": len(ensemble.replicas)}
@@ -129,6 +130,8 @@ class Comparison:
                     row: Row = {"N": ensemble.count, "test_function": p, "t": float(t), "mean": float(mean[p, k])}
                     row["stderr"] = None if error is None else float(error[p, k])
                     row["pde"] = self._solution_at(float(t), p)
+                    if row["pde"] is not None:
+                        row["deviation"] = deviation(ensemble.observables[:, p, k] - row["pde"])
                     yield row
 
     def _solution_at(self, t: float, p: int) -> float | None:
@@ -141,12 +144,18 @@ class Comparison:
 
     def _rates(self) -> Iterator[Row]:
         counts = [ensemble.count for ensemble in self._ensembles]
+        as_in_theory = not any(ensemble.compensator.any() for ensemble in self._ensembles)
         for quantity, statistic in RATES.items():
             for p in self._numbers:
                 samples = [ensemble.residual[:, p, -1] for ensemble in self._ensembles]
                 rate = rates.fit_rate(counts, samples, statistic, seed=self._seed)
                 if rate is not None:
-                    yield {"quantity": quantity, "test_function": p, **asdict(rate), "theory": self._rate_theory}
+                    yield {
+                        "quantity": quantity,
+                        "test_function": p,
+                        **asdict(rate),
+                        "theory": self._rate_theory if as_in_theory else None,
+                    }
 
     def residual_rows(self) -> Iterator[Row]:
         """Rows of residuals.csv: W[t, phi] of each replica at the output times, and of the solution at its steps."""

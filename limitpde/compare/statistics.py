@@ -10,7 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class ResidualStatistics:
-    """Mean and spread of W over replicas, and what the theory predicts for them."""
+    """Mean and spread of W = A + M over replicas, and what the theory predicts for them.
+
+    A is what W should be but for the noise (zero for particles of the limit's own drift and diffusivity), M a
+    martingale of known quadratic variation Q: E M^2 = E Q.
+    """
 
     mean: float
     """Mean of W."""
@@ -20,34 +24,53 @@ class ResidualStatistics:
     """Mean of |W|, the quantity of the theorems."""
     rms: float
     """Root of the mean of W^2."""
+    rms_stderr: float
+    """Standard error of it."""
     variance: float
     """Unbiased variance of W."""
     variance_stderr: float
     """Standard error of the variance, from the fourth moment."""
     theory_mean: float
-    """Mean that the model predicts: 0 for the right limit equation."""
+    """Mean of A."""
+    mean_deviation: float
+    """Mean of M, in its standard errors."""
     theory_variance: float
-    """Variance that the martingale property predicts."""
+    """Mean of Q: the variance of W where A = 0, of M always."""
+    variance_deviation: float
+    """Mean of M^2 - Q, in its standard errors."""
 
     @classmethod
-    def of(cls, residual: np.ndarray, *, theory_mean: float, theory_variance: float) -> ResidualStatistics | None:
-        """Statistics of W over replicas (R,); none from fewer than two replicas."""
+    def of(
+        cls, residual: np.ndarray, *, compensator: np.ndarray, quadratic_variation: np.ndarray
+    ) -> ResidualStatistics | None:
+        """Statistics of W, A and Q over replicas, (R,) each; none from fewer than two replicas."""
         n = len(residual)
         if n < 2:
             return None
-        mean, variance = residual.mean(), residual.var(ddof=1)
-        fourth = ((residual - mean) ** 4).mean()
+        martingale = residual - compensator
+        variance = residual.var(ddof=1)
+        fourth = ((residual - residual.mean()) ** 4).mean()
         spread = max(fourth - variance**2 * (n - 3) / (n - 1), 0.0) / n
+        rms = float(np.sqrt((residual**2).mean()))
         return cls(
-            mean=float(mean),
+            mean=float(residual.mean()),
             stderr=math.sqrt(variance / n),
             mean_abs=float(np.abs(residual).mean()),
-            rms=float(np.sqrt((residual**2).mean())),
+            rms=rms,
+            rms_stderr=float((residual**2).std(ddof=1)) / (2 * rms * math.sqrt(n)) if rms > 0 else 0.0,
             variance=float(variance),
             variance_stderr=math.sqrt(spread),
-            theory_mean=theory_mean,
-            theory_variance=theory_variance,
+            theory_mean=float(compensator.mean()),
+            mean_deviation=deviation(martingale),
+            theory_variance=float(quadratic_variation.mean()),
+            variance_deviation=deviation(martingale**2 - quadratic_variation),
         )
+
+
+def deviation(values: np.ndarray) -> float:
+    """The mean of independent values (R,) in its standard errors; NaN where they do not spread."""
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(values.mean()) / error if error > 0 else math.nan
 
 
 def mean_and_stderr(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -159,7 +159,7 @@ def _residual_rate(directory: Path) -> Any:
         mine = sorted((entry for entry in entries if entry["test_function"] == number), key=lambda entry: entry["N"])
         counts = np.array([entry["N"] for entry in mine])
         rms = np.array([entry["rms"] for entry in mine])
-        error = rms / np.sqrt(2 * np.array([entry["replicas"] for entry in mine]))
+        error = np.array([entry["rms_stderr"] for entry in mine])
         theory = np.sqrt([entry["theory_variance"] + entry["theory_mean"] ** 2 for entry in mine])
         axis.errorbar(counts, rms, 2 * error, fmt="o", color=colour, capsize=3, label=mine[0]["label"])
         axis.plot(counts, theory, "--", color=colour, lw=1)

@@ -8,6 +8,11 @@ from typing import Any
 
 from limitpde.results import figures
 
+SIGNIFICANT = 4.5
+"""Standard errors from which a deviation is pointed out."""
+RESIDUAL_COLUMNS = ("N", "test_function", "mean", "stderr", "theory_mean", "mean_abs", "variance", "theory_variance")
+DEVIATIONS = ("mean_deviation", "variance_deviation")
+
 
 def write(directory: Path, pictures: Sequence[Path], summary: figures.Record | None = None) -> None:
     """Write report.md from these figures (those of summary.json by default) and the pictures."""
@@ -45,37 +50,87 @@ def _warnings(summary: figures.Record) -> str:
 
 
 def _comparison(compare: figures.Record) -> str:
-    parts = []
-    for rate in compare.get("rates", []):
-        verdict = ""
-        if "theory" in rate:
-            inside = rate["low"] <= rate["theory"] <= rate["high"]
-            verdict = f"; theory {rate['theory']:g} is {'inside' if inside else 'OUTSIDE'} the interval"
-        parts.append(
-            f"- {rate['quantity']} of test function {rate['test_function']} falls like N^{rate['slope']:.3f} "
-            f"(95 %: {rate['low']:.3f} to {rate['high']:.3f}{verdict})"
-        )
-    rows = [_residual_row(entry) for entry in compare.get("residual", [])]
-    if rows:
-        header = ["N", "test function", "mean W", "stderr", "theory", "mean abs W", "variance", "theory", "deviation"]
-        parts.append("\n" + _table(header, rows))
-        parts.append("\nDeviation: of the variance from the theory, in its standard errors.")
-    for entry in compare.get("pde_residual", []):
-        parts.append(
-            f"- W[T, phi] of the PDE's solution, test function {entry['test_function']}: {entry['residual']:.3e}"
-        )
-    legend = {
-        entry["test_function"]: entry["label"] for entry in (compare.get("residual") or compare.get("pde_residual", []))
-    }
-    parts += [f"- test function {number}: {label}" for number, label in legend.items()]
-    return "## How far the particles are from their limit\n\n" + "\n".join(parts) if parts else ""
+    residual, observables = compare.get("residual", []), compare.get("observables", [])
+    named = residual or compare.get("pde_residual", [])
+    parts = [
+        _against_solution([entry for entry in observables if "deviation" in entry]),
+        _residual(residual),
+        "\n".join(_rate(rate) for rate in compare.get("rates", [])),
+        "\n".join(
+            f"- W[T, phi] of the solution itself, test function {entry['test_function']}: {entry['residual']:.3e}"
+            for entry in compare.get("pde_residual", [])
+        ),
+        "\n".join(f"- test function {number}: {label}" for number, label in _legend(named).items()),
+    ]
+    found = [part for part in parts if part]
+    return "## How far the particles are from their limit\n\n" + "\n\n".join(found) if found else ""
 
 
-def _residual_row(entry: figures.Record) -> list[Any]:
-    error = entry["variance_stderr"]
-    deviation = f"{(entry['variance'] - entry['theory_variance']) / error:+.1f}" if error > 0 else "-"
-    keys = ("N", "test_function", "mean", "stderr", "theory_mean", "mean_abs", "variance", "theory_variance")
-    return [*(entry[key] for key in keys), deviation]
+def _legend(entries: list[figures.Record]) -> dict[int, str]:
+    return {entry["test_function"]: entry["label"] for entry in entries}
+
+
+def _against_solution(entries: list[figures.Record]) -> str:
+    """The means int phi dL_t of the particles against int phi rho_t of the solution: it tests everything at once."""
+    rows, worst = [], 0.0
+    for count, number in sorted({(entry["N"], entry["test_function"]) for entry in entries}):
+        mine = [entry for entry in entries if (entry["N"], entry["test_function"]) == (count, number)]
+        end = max(mine, key=lambda entry: entry["t"])
+        largest = max(abs(entry["deviation"]) for entry in mine)
+        worst = max(worst, largest)
+        cells = [end["mean"], end["stderr"], end["pde"], f"{end['deviation']:+.1f}", f"{largest:.1f}"]
+        rows.append([count, number, *cells])
+    if not rows:
+        return ""
+    header = ["N", "test function", "particles at the end", "stderr", "solution", "deviation", "largest over t"]
+    verdict = (
+        "Deviations are in standard errors of the particles' mean. Besides the noise they hold the O(1/N) difference"
+    )
+    verdict += " between the mean of N particles and the limit, and the errors of both schemes."
+    if worst > SIGNIFICANT:
+        verdict += f"\n\n**The particles and the solution differ, by {worst:.1f} standard errors.**"
+    return "### Particles against the solution of the equation\n\n" + _table(header, rows) + "\n\n" + verdict
+
+
+def _residual(entries: list[figures.Record]) -> str:
+    """W[T, phi] of the particles in the equation: its mean tests drift and diffusivity, its variance the noise."""
+    rows, notes = [], []
+    for entry in entries:
+        rows.append([*(entry[key] for key in RESIDUAL_COLUMNS), *(_sigmas(entry, key) for key in DEVIATIONS)])
+        name = f"N = {entry['N']}, test function {entry['test_function']}"
+        from_zero = entry["mean"] / entry["stderr"] if entry["stderr"] > 0 else 0.0
+        if abs(from_zero) > SIGNIFICANT:
+            notes.append(f"- **{name}: W does not vanish in the mean**, by {abs(from_zero):.1f} standard errors.")
+            if entry["theory_mean"] != 0:
+                notes[-1] += " The particles do not have the drift and the noise of this equation; that explains"
+                notes[-1] += f" a mean of {entry['theory_mean']:.4g}."
+        if abs(entry.get("mean_deviation", 0.0)) > SIGNIFICANT:
+            notes.append(
+                f"- **{name}: the mean is not the expected one**: is the time step of the particles too large?"
+            )
+    if not rows:
+        return ""
+    header = ["N", "test function", "mean W", "stderr", "expected", "mean abs W", "variance W", "Ito isometry"]
+    table = _table([*header, "deviation of mean", "of variance"], rows)
+    text = (
+        "Expected: what drift and noise of the particles imply; zero where they are those of the equation. Deviations"
+    )
+    text += " are in standard errors. W takes the forces from the particles themselves; a wrong force shows above."
+    return "### The weak-form residual W[T, phi] of the particles\n\n" + "\n\n".join([table, text, "\n".join(notes)])
+
+
+def _sigmas(entry: figures.Record, key: str) -> str:
+    return f"{entry[key]:+.1f}" if key in entry else "-"
+
+
+def _rate(rate: figures.Record) -> str:
+    verdict = ""
+    if "theory" in rate:
+        inside = "inside" if rate["low"] <= rate["theory"] <= rate["high"] else "OUTSIDE"
+        verdict = f"; theory {rate['theory']:g} is {inside} the interval, as 19 of 20 should be"
+    interval = f"95 %: {rate['low']:.3f} to {rate['high']:.3f}"
+    name = f"{rate['quantity']} of test function {rate['test_function']}"
+    return f"- {name} is like N^{rate['slope']:.3f} ({interval}{verdict})"
 
 
 def _pde(pde: figures.Record) -> str:
@@ -89,6 +144,12 @@ def _pde(pde: figures.Record) -> str:
     if energy:
         rows.append(["free energy", f"{energy['start']:.6g} to {energy['end']:.6g}"])
         rows.append(["largest increase of the free energy in a step", energy.get("largest_increase", "-")])
+    moment, end = pde["second_moment"], pde.get("end_time", 0.0)
+    if end > 0 and "rate_theory" in moment:
+        rate = (moment["end"] - moment["start"]) / end
+        rows.append(["growth rate of the second moment (virial law)", f"{rate:.6g} ({moment['rate_theory']:.6g})"])
+    start, last = pde["centre"]["start"], pde["centre"]["end"]
+    rows.append(["drift of the centre of mass (zero)", max(abs(b - a) for a, b in zip(start, last, strict=True))])
     gate = pde.get("gate", {})
     rows.append(["steps repeated by the gate", gate.get("refused", 0)])
     return "## The limit equation\n\n" + _table(["figure", "value"], rows)
@@ -97,10 +158,12 @@ def _pde(pde: figures.Record) -> str:
 def _particles(particles: list[figures.Record]) -> str:
     rows = []
     for entry in particles:
-        moment = entry["second_moment"]["end"]
-        error = f" +- {moment['stderr']:.2g}" if "stderr" in moment else ""
-        rows.append([entry["N"], entry["replicas"], entry["steps"], f"{moment['mean']:.5g}{error}", entry["regime"]])
-    header = ["N", "replicas", "steps", "second moment at the end", "regime"]
+        moment = entry["second_moment"]
+        error = f" +- {moment['end']['stderr']:.2g}" if "stderr" in moment["end"] else ""
+        virial = f"{moment['deviation']:+.1f}" if "deviation" in moment else "-"
+        end = f"{moment['end']['mean']:.5g}{error}"
+        rows.append([entry["N"], entry["replicas"], entry["steps"], entry["eps"], end, virial, entry["regime"]])
+    header = ["N", "replicas", "steps", "eps", "second moment at the end", "deviation from the virial law", "regime"]
     return "## The particles\n\n" + _table(header, rows) if rows else ""
 
 

@@ -14,7 +14,6 @@ therefore it writes into a `HeldFile`, which sorts them. All here is serial: one
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import threading
@@ -29,9 +28,8 @@ import h5py
 import numpy as np
 
 from limitpde.errors import InputError
+from limitpde.results.held_files import PAGE, DraftFile, HeldFile
 
-PAGE = 4096
-"""A kill does not tear a write inside one page of memory."""
 HEADER = 512
 """Upper bound of the length of the object headers that a commit changes."""
 SPARE = 64
@@ -57,133 +55,6 @@ class Layout:
     """Second names of datasets: name -> dataset."""
     fixed: tuple[str, ...] = ()
     """Datasets that never change."""
-
-
-class HeldFile(io.RawIOBase):
-    """The file that HDF5 writes to: keeps the writes back until `commit`, which puts the first page last.
-
-    Rows that are not in use may be overwritten at any time; rows in use, and HDF5's own records outside the first
-    page, must not change.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._file = os.open(path, os.O_RDWR)
-        self._writes: list[tuple[int, bytes]] = []
-        self._position = 0
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a byte, counted from the start, from here or from the end of the file."""
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: os.fstat(self._file).st_size}
-        self._position = origin[whence] + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with what the file would hold if all were written."""
-        view = memoryview(buffer).cast("B")
-        data = bytearray(os.pread(self._file, len(view), self._position))
-        for offset, new in self._writes:
-            begin, end = max(offset, self._position), min(offset + len(new), self._position + len(data))
-            if begin < end:
-                data[begin - self._position : end - self._position] = new[begin - offset : end - offset]
-        view[: len(data)] = data
-        return len(data)
-
-    def write(self, data: Any) -> int:
-        """Hold a write back."""
-        self._writes.append((self._position, bytes(data)))
-        return len(self._writes[-1][1])
-
-    def truncate(self, size: int | None = None) -> int:
-        """Nothing: the file keeps its size."""
-        return size or 0
-
-    def flush(self) -> None:
-        """Nothing: `commit` writes."""
-
-    def commit(self, *, shrinking: bool = False) -> None:
-        """Write what was held back: first what lies behind the first page, then the first page at once.
-
-        Args:
-            shrinking: write the first page only (HDF5 wipes rows that it drops, but until then they are in use).
-        """
-        page = bytearray(os.pread(self._file, PAGE, 0))
-        for offset, data in self._writes:
-            inside = data[: max(PAGE - offset, 0)]
-            page[offset : offset + len(inside)] = inside
-            if not shrinking:
-                self._put(data[len(inside) :], offset + len(inside))
-        self._put(bytes(page), 0)
-
-    def _put(self, data: bytes, offset: int) -> None:
-        while data:
-            written = os.pwrite(self._file, data, offset)
-            data, offset = data[written:], offset + written
-
-    def close(self) -> None:
-        """Close the file; what was not committed is forgotten."""
-        if not self.closed:
-            os.close(self._file)
-        super().close()
-
-
-class DraftFile(io.RawIOBase):
-    """The file that HDF5 writes a new draft to: it never fails, because HDF5 does not survive a failure.
-
-    Attributes:
-        error: what went wrong first; then the draft is worth nothing.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._position = 0
-        self.error: OSError | None = None
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a byte, counted from the start, from here or from the end of the file."""
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: os.fstat(self._file).st_size}
-        self._position = origin[whence] + offset
-        return self._position
-
-    def tell(self) -> int:
-        """The present byte."""
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with what was written."""
-        view = memoryview(buffer).cast("B")
-        data = os.pread(self._file, len(view), self._position)
-        view[: len(data)] = data
-        return len(data)
-
-    def write(self, data: Any) -> int:
-        """Write, as long as nothing has gone wrong."""
-        view, offset = memoryview(data).cast("B"), self._position
-        self._position += len(view)
-        size = len(view)
-        try:
-            while len(view) and self.error is None:
-                written = os.pwrite(self._file, view, offset)
-                view, offset = view[written:], offset + written
-        except OSError as error:
-            self.error = error
-        return size
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the size of the file."""
-        size = self._position if size is None else size
-        try:
-            os.ftruncate(self._file, size)
-        except OSError as error:
-            self.error = self.error or error
-        return size
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            os.close(self._file)
-        super().close()
 
 
 @contextmanager

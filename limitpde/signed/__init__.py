@@ -9,7 +9,7 @@ from limitpde.signed.model import Initial, Model
 from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.pde import Solver
 from limitpde.signed.residual import PDEResidual
-from limitpde.signed.summary import PDESummary, particle_summary
+from limitpde.signed.summary import PDESummary, particle_summary, particle_warnings
 
 __all__ = [
     "Ensemble",
@@ -19,6 +19,7 @@ __all__ = [
     "PDESummary",
     "Solver",
     "particle_summary",
+    "particle_warnings",
     "residual",
     "simulate",
 ]

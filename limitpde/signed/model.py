@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from limitpde.checked import record
@@ -33,7 +32,8 @@ class Model:
     gamma_bar: Annotated[float, Field(ge=0)] | None = None
     """Strength of the interaction in the limit; between N particles it is gamma_bar / N."""
     gamma: Annotated[float, Field(ge=0)] | None = None
-    """Strength of the interaction between two particles, whatever N; there is no limit equation then."""
+    """Strength of the interaction between two particles, whatever N; there is no limit N -> infinity then, and W is
+    that of the equation with gamma_bar = N gamma."""
     interaction: Literal["signed", "repulsive"] = "signed"
     """b_i b_j ("signed") or 1 ("repulsive") in front of K."""
     diffusivity: Literal["ito", "paper"] = "ito"
@@ -55,29 +55,27 @@ class Model:
 
     @property
     def residual_rate(self) -> float | None:
-        """Power of N with which E|W| of (5.8) falls: -1/2 (Lemma 5.10); 0 with the wrong D; none for a fixed gamma."""
-        if self.gamma_bar is None:
-            return None
-        return -0.5 if self.sigma**2 / 2 == self.D else 0.0
+        """Power of N with which E|W| of (5.8) falls, -1/2 (Lemma 5.10); none for a fixed gamma."""
+        return None if self.gamma_bar is None else -0.5
 
     def pair_strength(self, count: int) -> float:
         """gamma_N, the strength of the interaction between two of N = count particles."""
         return self.gamma_bar / count if self.gamma_bar is not None else float(self.gamma or 0.0)
 
-    def regime(self, count: int) -> str:
-        """What is known of the particle system, in words, for N = count (theorems 2.1, 4.1 and 5.4 of the paper)."""
+    def regime(self, positive: int, negative: int) -> str:
+        """What the paper proves for so many particles of each sign, in words (theorems 2.1, 4.1 and 5.4)."""
+        count = positive + negative
         gamma = self.pair_strength(count)
-        if self.interaction == "repulsive" or count < 2:
+        if self.interaction == "repulsive" or min(positive, negative) == 0:
             return "no collisions"
-        if gamma * count < self.sigma**2 / 2:
-            return "mean-field limit proven: N gamma < sigma^2 / 2"
+        if self.gamma_bar is not None and self.gamma_bar < self.sigma**2 / 2:
+            return "mean-field limit proven: gamma_bar < sigma^2 / 2"
+        limit = "" if self.gamma_bar is None else "; mean-field limit not proven: gamma_bar >= sigma^2 / 2"
         if gamma < self.sigma**2 / 2:
-            return (
-                "weak solution, collisions of pairs (+, -) are simple: gamma < sigma^2 / 2; mean-field limit not proven"
-            )
+            return f"collisions of pairs (+, -) are simple: gamma < sigma^2 / 2{limit}"
         if gamma < self.sigma**2:
-            return "pairs (+, -) collide and separate at once: sigma^2 / 2 <= gamma < sigma^2"
-        return "pairs (+, -) stick: gamma >= sigma^2"
+            return f"pairs (+, -) collide and separate at once: sigma^2 / 2 <= gamma < sigma^2{limit}"
+        return f"pairs (+, -) stick: gamma >= sigma^2{limit}"
 
 
 @record
@@ -109,7 +107,3 @@ class Initial:
     def mass(self, species: int) -> float:
         """Mass of one species."""
         return math.fsum(part.mass for part in self.parts(species))
-
-    def density(self, species: int, x: np.ndarray) -> np.ndarray:
-        """Density of one species at x, (n, 2) -> (n,), per area."""
-        return np.asarray(sum((part.density(x) for part in self.parts(species)), np.zeros(len(x))))

@@ -6,7 +6,8 @@ with k(x) = x / max(|x|^2, eps^2) ("capped") or K_eps(x) = x / (|x|^2 + eps^2) (
 Phi_l(X) = 1 where equal signs are at least 1/l apart, 0 below 1/(2l), linear between ((4.6); off by default). With the
 bare K the second moment of Euler-Maruyama is infinite after two steps: a pair of opposite signs at a distance r below
 sqrt(2 gamma dt) is thrown across itself, to about 2 gamma dt / r. So eps is sqrt(2 gamma_N dt) by default, and the
-drift of one step only contracts a closer pair.
+drift of one step only contracts a closer pair. The scheme is of weak order one: means carry a bias proportional to the
+step, which halving the step shows.
 
 Replicas are spread over the ranks and the pairs of a batch of replicas over the threads. The noise is a function of
 (seed, N, replica, particle, step), so trajectories do not depend on how many ranks or threads there are.
@@ -47,6 +48,8 @@ class Ensemble:
 
     count: int
     """N."""
+    signs: np.ndarray
+    """(N,) of +1.0 and -1.0, the same in every replica."""
     steps: int
     """Time steps of one replica."""
     times: np.ndarray
@@ -62,11 +65,11 @@ class Ensemble:
     residual: np.ndarray
     """(R, P, T) of W[t, phi](L^N)."""
     quadratic_variation: np.ndarray
-    """(R, P) of (sigma^2 / N) int_0^T int |grad phi|^2 dL^N_t dt; its mean is the variance of W by Ito's isometry."""
-    laplacian: np.ndarray
-    """(R, P) of int_0^T int Lap phi dL^N_t dt."""
-    diffusivity_defect: float
-    """sigma^2 / 2 - D: 0 for the right limit equation."""
+    """(R, P) of (sigma^2 / N) int_0^T int |grad phi|^2 dL^N_t dt; its mean is the variance of W - A (Ito isometry)."""
+    compensator: np.ndarray
+    """(R, P) of A, what W should be but for the noise: zero for particles of the limit's own drift and noise."""
+    eps: float
+    """Length of the cap or of the regularisation."""
     pairs_per_second: float
     """Pair interactions per second of all ranks, over the whole simulation."""
     complete: bool
@@ -74,13 +77,8 @@ class Ensemble:
 
     @property
     def theory_mean(self) -> np.ndarray:
-        """(P,) mean of W at the end for particles with this noise."""
-        return self.diffusivity_defect * self.laplacian.mean(axis=0)
-
-    @property
-    def theory_variance(self) -> np.ndarray:
-        """(P,) variance of W at the end, by Ito's isometry."""
-        return self.quadratic_variation.mean(axis=0)
+        """(P,) mean of W at the end for particles with this drift and this noise."""
+        return self.compensator.mean(axis=0)
 
 
 def simulate(
@@ -144,6 +142,7 @@ def simulate(
         residual=ParticleResidual(model, count, Table.of(test_functions, 2)),
         kernel=kernel,
         eps=math.sqrt(2 * model.pair_strength(count) * step) if eps is None else eps,
+        bare=kernel != "capped" or eps is not None,
         cutoff=cutoff,
     )
     _compile_kernels()
@@ -181,13 +180,12 @@ def _time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[fl
 
 def _compile_kernels() -> None:
     """Have the kernels compiled (or loaded) before the clock runs."""
-    x, y, fx, fy = np.zeros((4, 1, 2))
-    signs, one = np.ones(2), np.ones(1)
-    pair_sum(x, y, signs, fx, fy, eps=1.0, kernel="capped")
-    ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, Table.of([Wave(k=(0.0, 0.0))], 2)).start(1).measure(
-        x, y, fx, fy, signs
-    )
-    _euler_maruyama(x, y, fx, fy, one, 0.0, np.uint64(0), np.zeros(1, dtype=np.int64), np.int64(0))
+    x, y, *forces = np.zeros((4, 1, 2))
+    signs, one, felt = np.ones(2), np.ones(1), np.stack(forces)
+    pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped")
+    residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, Table.of([Wave(k=(0.0, 0.0))], 2))
+    residual.start(1).measure(x, y, felt, felt, one, signs)
+    _euler_maruyama(x, y, *felt, one, 0.0, np.uint64(0), np.zeros(1, dtype=np.int64), np.int64(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +199,8 @@ class _Run:
     residual: ParticleResidual
     kernel: str
     eps: float
+    bare: bool
+    """W takes K itself; with the default cap, below what a step resolves, the capped K stands for it."""
     cutoff: int | None
 
     @property
@@ -248,7 +248,9 @@ class _Batch:
         start = [run.start.positions(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
         self._x = np.ascontiguousarray(np.stack([p[:, 0] for p in start]))
         self._y = np.ascontiguousarray(np.stack([p[:, 1] for p in start]))
-        self._fx, self._fy = np.empty_like(self._x), np.empty_like(self._y)
+        self._felt = np.empty((2, *self._x.shape))
+        self._limit = np.empty_like(self._felt) if run.bare else self._felt
+        self._share = np.ones(len(replicas))
         self._charges = np.ascontiguousarray(run.charges)
         self._balance = run.residual.start(len(replicas))
         self._rows: list[dict[str, np.ndarray]] = []
@@ -278,19 +280,21 @@ class _Batch:
 
     def _measure(self, weight: float) -> None:
         """Forces and integrands at the present positions, which enter the time integrals with this weight."""
-        pair_sum(self._x, self._y, self._charges, self._fx, self._fy, eps=self._run.eps, kernel=self._run.kernel)
-        self._balance.measure(self._x, self._y, self._fx, self._fy, self._run.start.signs)
+        run, x, y, b = self._run, self._x, self._y, self._charges
+        pair_sum(x, y, b, *self._felt, eps=run.eps, kernel=run.kernel)
+        if run.bare:
+            pair_sum(x, y, b, *self._limit, eps=0.0, kernel="capped")
+        if run.cutoff is not None:
+            self._share = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
+        self._balance.measure(x, y, self._limit, self._felt, self._share, run.start.signs)
         self._balance.add(weight)
 
     def _advance(self, dt: float, number: int) -> None:
         run = self._run
-        drift = np.full(len(self._x), run.model.pair_strength(run.count) * dt)
-        if run.cutoff is not None:
-            distance = closest_equal_signs(self._x, self._y, self._charges)
-            drift *= np.clip(2 * run.cutoff * distance - 1, 0.0, 1.0)
+        drift = run.model.pair_strength(run.count) * dt * self._share
         noise = run.model.sigma * math.sqrt(dt)
         _euler_maruyama(
-            self._x, self._y, self._fx, self._fy, drift, noise, np.uint64(run.seed), self._replicas, np.int64(number)
+            self._x, self._y, *self._felt, drift, noise, np.uint64(run.seed), self._replicas, np.int64(number)
         )
 
     def _record(self, t: float, snapshot: Snapshot | None) -> None:
@@ -333,6 +337,7 @@ def _ensemble(run: _Run, parts: list[dict[str, np.ndarray]], replicas: int, seco
     sorted_ = {name: values[order] for name, values in joined.items()}
     return Ensemble(
         count=run.count,
+        signs=run.start.signs,
         steps=run.steps,
         times=np.array([0.0, *(t for t, _ in run.grid)]),
         replicas=sorted_["replicas"],
@@ -341,8 +346,8 @@ def _ensemble(run: _Run, parts: list[dict[str, np.ndarray]], replicas: int, seco
         observables=sorted_["observables"],
         residual=sorted_["residual"],
         quadratic_variation=sorted_["quadratic_variation"],
-        laplacian=sorted_["laplacian"],
-        diffusivity_defect=run.model.sigma**2 / 2 - run.model.D,
+        compensator=sorted_["compensator"],
+        eps=run.eps,
         pairs_per_second=pair_interactions(len(order), run.count) * (run.steps + 1) / seconds,
         complete=len(order) == replicas,
     )

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import dolfinx.fem
@@ -47,6 +48,10 @@ whose tolerance is a tenth of it."""
 MAXIMUM_RISE = 1e-3
 """Part by which a step may raise the largest density, which the equation lets only fall; with the potential that (A)
 predicts, the scheme keeps that principle up to O(dt)."""
+SEEN_AT_LEAST = 0.5
+"""Share of the mass of a part of the initial data that the nodes must see."""
+UNRESOLVED = 0.02
+"""Relative error in the mass of a part of the initial data, as the nodes see it, from which the user is told."""
 HALVINGS = 30
 """How often one step may be halved before the run is given up."""
 
@@ -66,7 +71,7 @@ class Solver:
 
     Args:
         model: the parameters; `gamma_bar` must be given.
-        initial: the initial densities; each species is scaled so that its discrete mass is exact.
+        initial: the initial densities; each part is scaled so that its discrete mass is exact.
 
     Keyword Args:
         mesh: a disk, the path of a gmsh file, or a DOLFINx mesh; its boundary must be a circle around all mass.
@@ -76,7 +81,10 @@ class Solver:
         comm: communicator of the mesh.
 
     Raises:
-        InputError: the model has no limit, the mesh is unfit, or a species has no mass on the mesh.
+        InputError: the model has no limit, the mesh is unfit, or it does not see the initial densities.
+
+    Attributes:
+        warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
     """
 
     def __init__(
@@ -96,6 +104,7 @@ class Solver:
         self.poisson = PlanePoisson(self.graph, multipoles=multipoles)
         self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]
         self.charges = [model.charges[s] for s in self.species]
+        self.warnings: list[str] = []
         self._prepare_systems()
         densities = [self._initial_density(initial, s) for s in self.species]
         self.mass = [initial.mass(s) for s in self.species]
@@ -134,12 +143,19 @@ class Solver:
         )
 
     def _initial_density(self, initial: Initial, species: int) -> np.ndarray:
-        """Nodal values, scaled so that the lumped mass is that of the parts."""
-        values = on_all(self.graph.comm, lambda: initial.density(species, self.graph.points))
-        (found,) = self.graph.sums.total(self.graph.area * values)
-        if not found > 0:
-            raise InputError(f"initial.{SPECIES[species]} has no mass at the nodes of the mesh")
-        return np.asarray(values * (initial.mass(species) / found))
+        """Nodal values; each part is scaled so that its lumped mass is exact."""
+        graph, density = self.graph, np.zeros(self.graph.local)
+        for number, part in enumerate(initial.parts(species)):
+            values = on_all(graph.comm, partial(part.density, graph.points))
+            share = float(graph.sums.total(graph.area * values)[0]) / part.mass
+            name = f"initial.{SPECIES[species]}[{number}]"
+            if not share > SEEN_AT_LEAST:
+                seen = f"the nodes of the mesh see {share:.3g} of its mass"
+                raise InputError(f"{name}: {seen}; it lies outside the mesh, or between its nodes")
+            if abs(share - 1) > UNRESOLVED:
+                self.warnings.append(f"{name}: the nodes see {share:.4g} of its mass, which was scaled to all")
+            density += values / share
+        return density
 
     # --- one step -----------------------------------------------------------------------------------------------
 

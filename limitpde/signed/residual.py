@@ -4,10 +4,15 @@
                    - gamma_bar int_0^T iint b b' k(x - x') . grad_x phi(x, b) rho_t rho_t dt          (interaction)
                    - D int_0^T int Lap phi(x, b) rho_t dt                                             (diffusion)
 
-with the kernel k of the run: the K_eps of W_eps for regularised particles. It vanishes for a weak solution. For the
-empirical measure L^N with N gamma_N = gamma_bar and D = sigma^2 / 2 it is a martingale, N Var W = sigma^2 E int_0^T int
-|grad phi|^2 dL^N_t dt (Ito isometry); with another D it has the mean (sigma^2 / 2 - D) E int_0^T int Lap phi dL^N_t dt.
-Time integrals are trapezoidal sums over the time steps.
+with k = K. It vanishes for a weak solution. For the empirical measure L^N of particles that feel the drift gamma_N F'
+and the noise sigma, with gamma_bar = N gamma_N,
+
+    W[T, phi](L^N) = M + A,   A = int_0^T int [gamma_N (F' - F) . grad phi + (sigma^2 / 2 - D) Lap phi] dL^N_t dt,
+
+F the forces of K, M a martingale with E M^2 = (sigma^2 / N) E int_0^T int |grad phi|^2 dL^N_t dt (Ito isometry). So W
+has mean zero where the particles have the drift and the diffusivity of the equation, and A says what to expect where
+they do not: D = sigma, a cut-off, a large eps. Time integrals are trapezoidal sums over the time steps; Euler-Maruyama
+leaves a bias of order one in the step.
 """
 
 from __future__ import annotations
@@ -49,16 +54,26 @@ class Balance:
     def __init__(self, residual: ParticleResidual, replicas: int) -> None:
         self._residual = residual
         shape = (replicas, len(residual.table.kinds))
-        self._integrands = np.empty((4, *shape))  # int phi dL, and the integrands of the rows below
-        self._integrals = np.zeros(
-            (3, *shape)
-        )  # int dt of: F . grad phi, Lap phi, |grad phi|^2, averaged over particles
+        self._integrands = np.empty((5, *shape))  # int phi dL, and the integrands of the rows below
+        # int dt of means over the particles of F . grad phi, Lap phi, |grad phi|^2, (F' - F) . grad phi
+        self._integrals = np.zeros((4, *shape))
         self._initial: np.ndarray | None = None
 
-    def measure(self, x: np.ndarray, y: np.ndarray, fx: np.ndarray, fy: np.ndarray, signs: np.ndarray) -> None:
-        """Evaluate the integrands at positions and pair sums, (R, N) each, with signs (N,)."""
+    def measure(
+        self, x: np.ndarray, y: np.ndarray, limit: np.ndarray, felt: np.ndarray, share: np.ndarray, signs: np.ndarray
+    ) -> None:
+        """Evaluate the integrands.
+
+        Args:
+            x: (R, N) positions.
+            y: (R, N) positions.
+            limit: (2, R, N) forces F with the kernel of the equation.
+            felt: (2, R, N) forces with the kernel of the run.
+            share: (R,) the cut-off Phi: the particles feel F' = share * felt.
+            signs: (N,).
+        """
         table = self._residual.table
-        _integrands(x, y, fx, fy, signs, table.kinds, table.charged, table.parameters, self._integrands)
+        _integrands(x, y, limit, felt, share, signs, table.kinds, table.charged, table.parameters, self._integrands)
         if self._initial is None:
             self._initial = self._integrands[0].copy()
 
@@ -84,42 +99,51 @@ class Balance:
         return {"observables": self._integrands[0].copy(), "residual": residual}
 
     def totals(self) -> dict[str, np.ndarray]:
-        """The quadratic variation of W and the integral of Lap phi, (R, P) each."""
-        factor = self._residual.model.sigma**2 / self._residual.count
-        return {"quadratic_variation": factor * self._integrals[2], "laplacian": self._integrals[1].copy()}
+        """The quadratic variation of M, and A, (R, P) each."""
+        model, count = self._residual.model, self._residual.count
+        excess = model.pair_strength(count) * self._integrals[3]
+        defect = (model.sigma**2 / 2 - model.D) * self._integrals[1]
+        return {
+            "quadratic_variation": model.sigma**2 / count * self._integrals[2],
+            "compensator": excess + defect + 0.0,
+        }
 
 
 @numba.njit(cache=True, parallel=True)
 def _integrands(
     x: np.ndarray,
     y: np.ndarray,
-    fx: np.ndarray,
-    fy: np.ndarray,
+    limit: np.ndarray,
+    felt: np.ndarray,
+    share: np.ndarray,
     signs: np.ndarray,
     kinds: np.ndarray,
     charged: np.ndarray,
     parameters: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Means over the particles of phi, F . grad phi, Lap phi, |grad phi|^2, written to out, (4, R, P)."""
+    """Means over the particles of phi and of the integrands, written to out, (5, R, P)."""
     replicas, count = x.shape
     functions = len(kinds)
     for task in numba.prange(replicas * functions):
         r, p = task // functions, task % functions
         point, gradient = np.empty(2), np.empty(2)
-        value_sum = drift_sum = laplacian_sum = square_sum = 0.0
+        value_sum = drift_sum = laplacian_sum = square_sum = excess_sum = 0.0
         for i in range(count):
             point[0], point[1] = x[r, i], y[r, i]
             value, laplacian = spatial(kinds[p], parameters[p], point, gradient)
             b = signs[i] if charged[p] else 1.0
             value_sum += b * value
-            drift_sum += b * (fx[r, i] * gradient[0] + fy[r, i] * gradient[1])
+            drift = limit[0, r, i] * gradient[0] + limit[1, r, i] * gradient[1]
+            drift_sum += b * drift
+            excess_sum += b * (share[r] * (felt[0, r, i] * gradient[0] + felt[1, r, i] * gradient[1]) - drift)
             laplacian_sum += b * laplacian
             square_sum += gradient[0] ** 2 + gradient[1] ** 2
         out[0, r, p] = value_sum / count
         out[1, r, p] = drift_sum / count
         out[2, r, p] = laplacian_sum / count
         out[3, r, p] = square_sum / count
+        out[4, r, p] = excess_sum / count
 
 
 class PDEResidual:
@@ -127,6 +151,7 @@ class PDEResidual:
 
     Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the nodes, the gradient of psi is
     that of the finite-element function, and the integrals are the lumped ones. Of second order in mesh size and step.
+    The potential itself is the solver's: an error in its boundary data shows in the virial law, not here.
 
     Args:
         solver: the solver, at time 0.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -39,7 +40,9 @@ class InitialPositions:
             if len(self.signs) != count:
                 raise InputError(f"particles.counts: initial.points holds {len(self.signs)} particles, not {count}")
             return
-        share = initial.mass(0) / (initial.mass(0) + initial.mass(1))
+        share, mass = initial.mass(0), initial.mass(0) + initial.mass(1)
+        if not math.isclose(mass, 1, rel_tol=1e-9):
+            raise InputError(f"initial: the masses add to {mass:.12g}; with particles they must add to 1")
         self._numbers = (round(count * share), count - round(count * share))
         self.signs = np.repeat([1.0, -1.0], self._numbers)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from limitpde.compare.statistics import mean_and_stderr
+import numpy as np
+
+from limitpde.compare.statistics import deviation, mean_and_stderr
 from limitpde.fem.stepping import StepReport
-from limitpde.signed.model import Model
+from limitpde.signed.model import Initial, Model
 from limitpde.signed.particles import Ensemble
 from limitpde.signed.pde import Solver
 
@@ -69,7 +72,7 @@ class PDESummary:
 
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
-        found = []
+        found = list(self._solver.warnings)
         share = self._outside / sum(self.first[f"mass_{name}"] for name in self._names)
         if share > OUTSIDE_WARNING:
             found.append(
@@ -88,6 +91,7 @@ class PDESummary:
         return {
             "dofs": self._solver.dofs,
             "steps": self.steps,
+            "end_time": self._solver.t,
             "mass": {
                 name: {
                     "start": first[f"mass_{name}"],
@@ -115,14 +119,34 @@ class PDESummary:
 def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     """One entry of the list `particles` of summary.json."""
     mean, error = mean_and_stderr(ensemble.second_moment)
-    moment = {
+    moment: dict[str, Any] = {
         name: {"mean": float(mean[k]), "stderr": None if error is None else float(error[k])}
         for name, k in (("start", 0), ("end", -1))
     }
+    positive, negative = (int(np.count_nonzero(ensemble.signs == sign)) for sign in (1.0, -1.0))
+    charge = float(np.where(ensemble.signs > 0, *model.charges).sum())
+    gamma, count = model.pair_strength(ensemble.count), ensemble.count
+    moment["rate_theory"] = 2 * model.sigma**2 + gamma * (charge**2 - count) / count
+    growth = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
+    moment["deviation"] = deviation(growth - moment["rate_theory"] * ensemble.times[-1])
     return {
-        "N": ensemble.count,
+        "N": count,
+        "positive": positive,
+        "negative": negative,
         "replicas": len(ensemble.replicas),
         "steps": ensemble.steps,
+        "eps": ensemble.eps,
         "second_moment": moment,
-        "regime": model.regime(ensemble.count),
+        "regime": model.regime(positive, negative),
     }
+
+
+def particle_warnings(initial: Initial, ensemble: Ensemble) -> list[str]:
+    """What a user must know before comparing the particles with the equation."""
+    if initial.points is not None:
+        return []
+    share = float(np.mean(ensemble.signs > 0))
+    if math.isclose(share, initial.mass(0), abs_tol=1e-9):
+        return []
+    masses = f"{share:.6g} and {1 - share:.6g} instead of {initial.mass(0):.6g} and {initial.mass(1):.6g}"
+    return [f"N = {ensemble.count}: whole particles give the masses {masses}, which biases charged observables"]

@@ -1,0 +1,157 @@
+"""Time steps and linear solvers.
+
+The load is carried by `test_bdf_is_exact_for_polynomials`, the march with a solver that does nothing but count, and
+`test_lagged_preconditioner_still_solves_the_matrix_of_now`.
+"""
+
+from __future__ import annotations
+
+import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from graphs import mesh_of, wiggle
+from petsc4py import PETSc
+
+from limitpde.errors import InputError
+from limitpde.fem.edge_flux import (
+    add_gradient_flux,
+)
+from limitpde.fem.edges import EdgeGraph, laplacian_matrix
+from limitpde.fem.linear import LinearSolver, symmetric_options
+from limitpde.fem.stepping import Bdf, StepReport, attempts, march
+
+# Time steps
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 1.0, 1.37, 2.0])
+@pytest.mark.parametrize("order", [1, 2])
+def test_bdf_is_exact_for_polynomials(order, ratio):
+    bdf, dt, t = Bdf.of(order, ratio), 0.3, 1.7
+    for degree in range(order + 1):
+        new, now, before = ((t + s) ** degree for s in (0.0, -dt, -dt - dt / ratio))
+        derivative = (bdf.implicit * new - bdf.history[0] * now - bdf.history[1] * before) / dt
+        assert derivative == pytest.approx(degree * t ** max(degree - 1, 0), abs=1e-10)
+        if degree < order:
+            assert bdf.extrapolation[0] * now + bdf.extrapolation[1] * before == pytest.approx(new, rel=1e-12)
+
+
+def test_attempts_fall_back_to_backward_euler_and_then_halve():
+    assert list(attempts(1.0, second_order=True, halvings=1)) == [(1.0, 2), (1.0, 1), (0.5, 2), (0.5, 1)]
+    assert list(attempts(1.0, second_order=False, halvings=2)) == [(1.0, 1), (0.5, 1), (0.25, 1)]
+
+
+@dataclass
+class Clock:
+    """A solver that does nothing but count; `longest` is what its gate lets pass."""
+
+    t: float = 0.0
+    suggested_step: float = 0.1
+    longest: float = math.inf
+    taken: list[float] = field(default_factory=list)
+
+    def step(self, dt: float) -> StepReport:
+        """Let at most dt pass."""
+        assert dt > 0.0
+        assert len(self.taken) < 10_000, "march does not end"
+        dt = min(dt, self.longest)
+        self.t += dt
+        self.taken.append(dt)
+        return StepReport(t=self.t, dt=dt, order=1)
+
+
+def test_march_lands_on_stops_in_equal_steps():
+    clock, seen = Clock(), []
+    march(clock, 1.0, stops=[0.25, 0.7, 0.0, 1.0, 3.0], observers=[lambda r: seen.append(r.t)])
+    np.testing.assert_allclose(clock.taken, [0.25 / 3] * 3 + [0.09] * 5 + [0.1] * 3, rtol=1e-12)
+    np.testing.assert_allclose(seen, np.cumsum(clock.taken), rtol=1e-12)
+    assert {round(t, 12) for t in seen} >= {0.25, 0.7, 1.0}
+    march(clock, 1.0)  # nothing is left to do
+    assert len(clock.taken) == 11
+
+
+def test_march_reaches_the_end_when_the_gate_cuts_steps():
+    clock = Clock(longest=0.03)
+    march(clock, 0.5, stops=[0.2])
+    assert math.isclose(clock.t, 0.5, rel_tol=1e-12)
+    assert any(math.isclose(t, 0.2, rel_tol=1e-12) for t in np.cumsum(clock.taken))
+    assert max(clock.taken) == 0.03
+    long = Clock(suggested_step=1e300)
+    march(long, 0.5)
+    assert long.taken == [0.5]
+
+
+def test_march_does_not_go_back_in_time():
+    clock = Clock(t=1.0)
+    with pytest.raises(InputError, match="end"):
+        march(clock, 0.5)
+    assert clock.taken == []
+
+
+# Linear solvers
+
+
+def linear_system(comm):
+    graph = EdgeGraph(mesh_of(comm, "disk"))
+    matrix = laplacian_matrix(graph, graph.boundary)
+    exact = np.where(graph.boundary, 0.0, wiggle(graph))
+    right = np.where(graph.boundary, 0.0, graph.laplacian(exact))
+    return graph, matrix, exact, right
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_linear_solver_solves_and_says_how(comm, constant):
+    graph, matrix, exact, right = linear_system(comm)
+    options = symmetric_options(matrix.mat, constant=constant, relative_tolerance=1e-12)
+    solver = LinearSolver(matrix.mat, prefix="tested", options=options, lag=not constant)
+    solution, iterations, reason = solver.solve(right[: graph.owned])
+    assert reason > 0
+    assert iterations >= 1
+    assert graph.sums.maximum(np.abs(solution - exact[: graph.owned])) < 1e-9
+    if not constant:  # a factorisation alone has no use for a guess
+        _, iterations, reason = solver.solve(right[: graph.owned], guess=exact[: graph.owned])
+        assert (iterations, reason > 0) == (0, True)
+
+
+def test_lagged_preconditioner_still_solves_the_matrix_of_now(comm):
+    graph, matrix, exact, right = linear_system(comm)
+    options = symmetric_options(matrix.mat, constant=False, relative_tolerance=1e-12)
+    solver = LinearSolver(matrix.mat, prefix="tested", options=options, lag=True)
+    for factor in (1.0, 1.5, 40.0, 0.01):
+        bent = graph.weight * (1.0 + factor * (graph.points[graph.tail, 0] > 0.5))
+        matrix.edges[:] = np.array([1.0, -1.0, -1.0, 1.0])[:, None] * bent
+        matrix.assemble()
+        balance = np.zeros(graph.local)
+        add_gradient_flux(balance, graph.tail, graph.head, bent, exact)
+        right = np.where(graph.boundary, 0.0, -graph.share_sum(balance))
+        solution, _, reason = solver.solve(right[: graph.owned])
+        assert reason > 0
+        assert graph.sums.maximum(np.abs(solution - exact[: graph.owned])) < 1e-8
+
+
+def test_linear_solver_reports_failure_and_leaves_no_options_behind(comm):
+    graph, matrix, _, right = linear_system(comm)
+    before = set(PETSc.Options().getAll())
+    hopeless = {"ksp_type": "cg", "pc_type": "none", "ksp_rtol": 1e-12, "ksp_max_it": 2}
+    _, iterations, reason = LinearSolver(matrix.mat, prefix="tested", options=hopeless).solve(right[: graph.owned])
+    assert reason < 0
+    assert iterations == 2
+    assert set(PETSc.Options().getAll()) == before
+
+
+def test_options_of_the_user_win(comm):
+    graph, matrix, _, right = linear_system(comm)
+    database = PETSc.Options()
+    database["limitpde_mine_ksp_max_it"] = 3  # one that the package sets too
+    database["limitpde_mine_ksp_norm_type"] = "natural"  # one that it does not
+    try:
+        options = {"ksp_type": "cg", "pc_type": "none", "ksp_rtol": 1e-12, "ksp_max_it": 500}
+        solver = LinearSolver(matrix.mat, prefix="mine", options=options)
+        _, iterations, _ = solver.solve(right[: graph.owned])
+        assert iterations == 3
+        assert solver._ksp.getNormType() == PETSc.KSP.NormType.NATURAL
+    finally:
+        database.delValue("limitpde_mine_ksp_max_it")
+        database.delValue("limitpde_mine_ksp_norm_type")
