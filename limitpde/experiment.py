@@ -10,6 +10,7 @@ import math
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -157,11 +158,12 @@ class Experiment:
 
             on_root(self.comm, lambda: record(StepReport(t=0.0, dt=0.0, order=0, figures=steps.start_row())))
 
+            outputs = deque([*case.output_times, math.inf])
+
             def observe(step: StepReport) -> None:
                 steps.add(step)
-                for t in case.output_times:
-                    if math.isclose(step.t, t, rel_tol=1e-9):
-                        series.write(t, solver.fields())  # at the very times of the particles' snapshots
+                if math.isclose(step.t, outputs[0], rel_tol=1e-9):
+                    series.write(outputs.popleft(), solver.fields())  # at the very times of the particles' snapshots
                 on_root(self.comm, lambda: record(step))
                 _advance(bar, step.dt)
                 self.stop.check(self.comm)

@@ -105,9 +105,9 @@ def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def limitpde_(*arguments, ranks=1, cwd, status=0):
-    """Run the command to its end: (stdout, stderr)."""
-    with subprocess.Popen(
+def started(*arguments, ranks=1, cwd):
+    """The command on its way, in a session of its own, with its output in pipes."""
+    return subprocess.Popen(
         command(*arguments, ranks=ranks),
         cwd=cwd,
         env=environment(),
@@ -115,7 +115,12 @@ def limitpde_(*arguments, ranks=1, cwd, status=0):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-    ) as process:
+    )
+
+
+def limitpde_(*arguments, ranks=1, cwd, status=0):
+    """Run the command to its end: (stdout, stderr)."""
+    with started(*arguments, ranks=ranks, cwd=cwd) as process:
         try:
             out, err = process.communicate(timeout=LIMIT)
         except subprocess.TimeoutExpired:

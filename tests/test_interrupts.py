@@ -9,13 +9,12 @@ from __future__ import annotations
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import resource
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import CASE, LIMIT, command, end, environment, files_below, limitpde_, steps_of, summary_of
+from processes import CASE, LIMIT, end, files_below, limitpde_, started, steps_of, summary_of
 
 from limitpde.results.tables import read_columns
 
@@ -44,15 +43,7 @@ def rows_in(path):
 def interrupted(cwd, arguments, moment, disturb, *, ranks=1):
     """Send a signal, or do something else, at some moment of a run: exit status, stderr, folder."""
     folder = cwd / "out"
-    with subprocess.Popen(
-        command("run", "case.toml", "--out", "out", *arguments, ranks=ranks),
-        cwd=cwd,
-        env=environment(),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    with started("run", "case.toml", "--out", "out", *arguments, ranks=ranks, cwd=cwd) as process:
         try:
             began = time.monotonic()
             while not moment(folder):

@@ -156,6 +156,10 @@ class EdgeMatrix:
         self.diagonal = self._values[4 * len(tail) :]
         self._fixed = np.flatnonzero(fixed[:n])
 
+    def set_laplacian(self, weight: np.ndarray) -> None:
+        """Set the edge contributions to those of the Laplacian with these edge weights, (n_edges,)."""
+        self.edges[:] = np.array([1.0, -1.0, -1.0, 1.0])[:, None] * weight
+
     def assemble(self) -> PETSc.Mat:
         """Put `edges` and `diagonal` into the matrix. Collective."""
         self.diagonal[self._fixed] = 1.0
@@ -166,6 +170,6 @@ class EdgeMatrix:
 def laplacian_matrix(graph: EdgeGraph, dirichlet: np.ndarray | None = None) -> EdgeMatrix:
     """The assembled stiffness matrix K, with identity rows and columns at Dirichlet nodes. Collective."""
     matrix = EdgeMatrix(graph, dirichlet)
-    matrix.edges[:] = np.array([1.0, -1.0, -1.0, 1.0])[:, None] * graph.weight
+    matrix.set_laplacian(graph.weight)
     matrix.assemble()
     return matrix

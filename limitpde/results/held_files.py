@@ -11,17 +11,12 @@ PAGE = 4096
 """A kill does not tear a write inside one page of memory."""
 
 
-class HeldFile(io.RawIOBase):
-    """The file that HDF5 writes to: keeps the writes back until `commit`, which puts the first page last.
+class _OpenFile(io.RawIOBase):
+    """An open file with a position of its own; reading and writing are left to those below."""
 
-    Rows that are not in use may be overwritten at any time; rows in use, and HDF5's own records outside the first
-    page, must not change.
-    """
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, flags: int) -> None:
         super().__init__()
-        self._file = os.open(path, os.O_RDWR)
-        self._writes: list[tuple[int, bytes]] = []
+        self._file = os.open(path, flags, 0o666)
         self._position = 0
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -29,6 +24,28 @@ class HeldFile(io.RawIOBase):
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: os.fstat(self._file).st_size}
         self._position = origin[whence] + offset
         return self._position
+
+    def tell(self) -> int:
+        """The present byte."""
+        return self._position
+
+    def close(self) -> None:
+        """Close the file; what was not written to it is forgotten."""
+        if not self.closed:
+            os.close(self._file)
+        super().close()
+
+
+class HeldFile(_OpenFile):
+    """The file that HDF5 writes to: keeps the writes back until `commit`, which puts the first page last.
+
+    Rows that are not in use may be overwritten at any time; rows in use, and HDF5's own records outside the first
+    page, must not change.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, os.O_RDWR)
+        self._writes: list[tuple[int, bytes]] = []
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer with what the file would hold if all were written."""
@@ -72,14 +89,8 @@ class HeldFile(io.RawIOBase):
             written = os.pwrite(self._file, data, offset)
             data, offset = data[written:], offset + written
 
-    def close(self) -> None:
-        """Close the file; what was not committed is forgotten."""
-        if not self.closed:
-            os.close(self._file)
-        super().close()
 
-
-class DraftFile(io.RawIOBase):
+class DraftFile(_OpenFile):
     """The file that HDF5 writes a new draft to: it never fails, because HDF5 does not survive a failure.
 
     Attributes:
@@ -87,20 +98,8 @@ class DraftFile(io.RawIOBase):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._position = 0
+        super().__init__(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         self.error: OSError | None = None
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a byte, counted from the start, from here or from the end of the file."""
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: os.fstat(self._file).st_size}
-        self._position = origin[whence] + offset
-        return self._position
-
-    def tell(self) -> int:
-        """The present byte."""
-        return self._position
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer with what was written."""
@@ -130,9 +129,3 @@ class DraftFile(io.RawIOBase):
         except OSError as error:
             self.error = self.error or error
         return size
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            os.close(self._file)
-        super().close()

@@ -75,11 +75,6 @@ class Ensemble:
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
 
-    @property
-    def theory_mean(self) -> np.ndarray:
-        """(P,) mean of W at the end for particles with this drift and this noise."""
-        return self.compensator.mean(axis=0)
-
 
 def simulate(
     model: Model,

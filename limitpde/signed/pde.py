@@ -212,7 +212,7 @@ class Solver:
         for charge, density in zip(self.charges, expected, strict=True):
             add_mean_density(seen, graph.tail, graph.head, guess, density, model.D, charge * self._gamma_bar)
         conductance = graph.weight * (1.0 + scale * dt * self._gamma_bar * seen)
-        self._predictor.edges[:] = np.array([1.0, -1.0, -1.0, 1.0])[:, None] * conductance
+        self._predictor.set_laplacian(conductance)
         self._predictor.assemble()
         charge_expected, charge_history = self._charge(expected), self._charge(history)
         start = np.where(graph.boundary, self.poisson.boundary_data(charge_expected), guess)
