@@ -120,6 +120,15 @@ class Ring:
 
 
 @record
+class Uniform:
+    """mass spread evenly over the whole domain, which must be bounded; drawn and evaluated by what knows the domain."""
+
+    shape: Literal["uniform"] = "uniform"
+    mass: Positive
+    """Integral of the density."""
+
+
+@record
 class FromFile:
     """A density given by a Python function f(x), x of shape (n, d), in a file: python = "file.py:function".
 
@@ -211,12 +220,13 @@ AnyDensity = Annotated[
     Annotated[Gaussian, Tag("gaussian")]
     | Annotated[UniformDisk, Tag("disk")]
     | Annotated[Ring, Tag("ring")]
+    | Annotated[Uniform, Tag("uniform")]
     | Annotated[FromFile, Tag("from file")],
     Discriminator(
         _kind,
         custom_error_type="shape",
         custom_error_message="unknown shape",
-        custom_error_context={"shapes": "'gaussian', 'disk', 'ring'; or give python = 'file.py:function'"},
+        custom_error_context={"shapes": "'gaussian', 'disk', 'ring', 'uniform'; or give python = 'file.py:function'"},
     ),
 ]
 

@@ -1,0 +1,240 @@
+"""The microscopic interaction: alpha(n, m) and V of Hammond section 1.3.
+
+A pair of particles of masses n, m at a displacement eps x from each other coagulates at the rate
+alpha(n, m) eps^-2 V(x) (with a factor 1 / |log eps| in two dimensions). V is bounded, not negative, and zero outside a
+ball around 0; as the pair rate is symmetric, only the even part of V matters.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import scipy.integrate
+from pydantic import Discriminator, Field, Tag
+from scipy.special import gamma as gamma_function
+
+from limitpde.checked import record
+from limitpde.densities import load_function
+from limitpde.errors import InputError
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Alpha = NotNegative | tuple[tuple[NotNegative, ...], ...]
+
+
+def sphere_area(dimension: int) -> float:
+    """Area of the unit sphere in R^d: 2, 2 pi, 4 pi, ..."""
+    return float(2 * math.pi ** (dimension / 2) / gamma_function(dimension / 2))
+
+
+@functools.cache
+def _bump_integral(dimension: int) -> float:
+    """Integral of exp(-1 / (1 - |x|^2)) over the unit ball of R^d: 0.4665... (d = 2), 0.4411... (d = 3)."""
+    value, _ = scipy.integrate.quad(
+        lambda r: r ** (dimension - 1) * math.exp(-1 / (1 - r * r)) if r < 1 else 0.0, 0, 1, epsabs=1e-15, epsrel=1e-14
+    )
+    return sphere_area(dimension) * float(value)
+
+
+def _bump(square: np.ndarray) -> np.ndarray:
+    """exp(-1 / (1 - s)) for s = |x|^2 < 1, zero beyond."""
+    inside = square < 1
+    return np.where(inside, np.exp(-1 / np.where(inside, 1 - square, 1.0)), 0.0)
+
+
+def _check_alpha(alpha: Any) -> None:
+    if isinstance(alpha, tuple) and (not alpha or any(len(row) != len(alpha) for row in alpha)):
+        raise ValueError("alpha: must be a number or a square matrix, a list of rows")
+    if isinstance(alpha, tuple) and not np.array_equal(np.array(alpha), np.array(alpha).T):
+        raise ValueError("alpha: must be symmetric, alpha(n, m) = alpha(m, n)")
+
+
+@record
+class Ball:
+    """V = 1 for |x| < radius, 0 beyond (the Doi or lambda-rho model)."""
+
+    shape: Literal["ball"] = "ball"
+    radius: Positive = 1.0
+    """Radius, in units of eps."""
+    alpha: Alpha
+    """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+
+    @property
+    def radial(self) -> bool:
+        """Whether V depends on |x| only."""
+        return True
+
+    def reach(self, dimension: int) -> float:
+        """Radius of a ball around 0 outside of which V is zero, in units of eps."""
+        return self.radius
+
+    def integral(self, dimension: int) -> float:
+        """Int V."""
+        return sphere_area(dimension) / dimension * self.radius**dimension
+
+    def profile(self, r: np.ndarray, dimension: int) -> np.ndarray:
+        """V at the distances r >= 0, of any shape."""
+        return np.where(np.asarray(r) < self.radius, 1.0, 0.0)
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """V at the points (n, d) -> (n,)."""
+        return self.profile(np.linalg.norm(x, axis=1), x.shape[1])
+
+
+@record
+class Bump:
+    """V = exp(-1 / (1 - |x/radius|^2)) up to a factor that makes int V = 1: smooth, as the theorem asks."""
+
+    shape: Literal["bump"] = "bump"
+    radius: Positive = 1.0
+    """Radius of the support, in units of eps."""
+    alpha: Alpha
+    """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+
+    @property
+    def radial(self) -> bool:
+        """Whether V depends on |x| only."""
+        return True
+
+    def reach(self, dimension: int) -> float:
+        """Radius of a ball around 0 outside of which V is zero, in units of eps."""
+        return self.radius
+
+    def integral(self, dimension: int) -> float:
+        """Int V."""
+        return 1.0
+
+    def profile(self, r: np.ndarray, dimension: int) -> np.ndarray:
+        """V at the distances r >= 0, of any shape."""
+        scale = _bump_integral(dimension) * self.radius**dimension
+        return _bump((np.asarray(r) / self.radius) ** 2) / scale
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """V at the points (n, d) -> (n,)."""
+        return self.profile(np.linalg.norm(x, axis=1), x.shape[1])
+
+
+@record
+class Ellipsoid:
+    """The bump on an ellipsoid: V = exp(-1 / (1 - q)), q = sum (x_c / axes_c)^2 < 1, with int V = 1."""
+
+    shape: Literal["ellipsoid"] = "ellipsoid"
+    axes: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3)]
+    """Half axes along the coordinates, (d,), in units of eps."""
+    alpha: Alpha
+    """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+
+    @property
+    def radial(self) -> bool:
+        """Whether V depends on |x| only."""
+        return len(set(self.axes)) == 1
+
+    def reach(self, dimension: int) -> float:
+        """Radius of a ball around 0 outside of which V is zero, in units of eps."""
+        return max(self.axes)
+
+    def integral(self, dimension: int) -> float:
+        """Int V."""
+        return 1.0
+
+    def profile(self, r: np.ndarray, dimension: int) -> np.ndarray:
+        """V at the distances r >= 0 along the first axis."""
+        points = np.zeros((np.size(r), dimension))
+        points[:, 0] = np.ravel(r)
+        return self.values(points).reshape(np.shape(r))
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """V at the points (n, d) -> (n,)."""
+        square = ((x / np.array(self.axes)) ** 2).sum(axis=1)
+        return _bump(square) / (_bump_integral(x.shape[1]) * math.prod(self.axes))
+
+
+@record
+class FromFile:
+    """V given by a Python function of the points (n, d) -> (n,) in a file: python = "file.py:function"."""
+
+    python: str
+    """"file.py:function"; the file is run."""
+    radius: Positive
+    """V counts as zero at and beyond this distance from 0, in units of eps."""
+    radial: bool = False
+    """Whether V depends on |x| only, which the function is then trusted to do."""
+    alpha: Alpha
+    """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+        load_function(self.python)
+
+    def reach(self, dimension: int) -> float:
+        """Radius of a ball around 0 outside of which V is zero, in units of eps."""
+        return self.radius
+
+    def integral(self, dimension: int) -> float:
+        """Int V, by the midpoint rule on a grid, or by Gauss's rule along the radius."""
+        if self.radial:
+            nodes, weights = np.polynomial.legendre.leggauss(400)
+            r = self.radius * (nodes + 1) / 2
+            powers = weights * self.radius / 2 * r ** (dimension - 1)
+            return float(sphere_area(dimension) * powers @ self.profile(r, dimension))
+        cells = {1: 100_000, 2: 2000, 3: 160}[dimension]
+        line = self.radius * (2 * (np.arange(cells) + 0.5) / cells - 1)
+        points = np.stack([axis.ravel() for axis in np.meshgrid(*[line] * dimension, indexing="ij")], axis=1)
+        return float(self.values(points).sum() * (2 * self.radius / cells) ** dimension)
+
+    def profile(self, r: np.ndarray, dimension: int) -> np.ndarray:
+        """V at the distances r >= 0 along the first axis."""
+        points = np.zeros((np.size(r), dimension))
+        points[:, 0] = np.ravel(r)
+        return self.values(points).reshape(np.shape(r))
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """V at the points (n, d) -> (n,).
+
+        Raises:
+            InputError: the function fails, or returns something else than n finite values >= 0.
+        """
+        inside = np.linalg.norm(x, axis=1) < self.radius
+        try:
+            found = np.asarray(load_function(self.python)(x[inside]), dtype=float)
+        except (Exception, SystemExit) as error:  # whatever the user's function raises
+            raise InputError(f"python = {self.python!r}: it raised {type(error).__name__}: {error}") from error
+        if found.shape != (np.count_nonzero(inside),) or not np.all((found >= 0) & np.isfinite(found)):
+            raise InputError(f"python = {self.python!r}: must map points (n, d) to n finite values >= 0")
+        result = np.zeros(len(x))
+        result[inside] = found
+        return result
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "from file" if "python" in value else str(value.get("shape", "ball"))
+    return "from file" if isinstance(value, FromFile) else str(getattr(value, "shape", "ball"))
+
+
+Interaction = Ball | Bump | Ellipsoid | FromFile
+AnyInteraction = Annotated[
+    Annotated[Ball, Tag("ball")]
+    | Annotated[Bump, Tag("bump")]
+    | Annotated[Ellipsoid, Tag("ellipsoid")]
+    | Annotated[FromFile, Tag("from file")],
+    Discriminator(
+        _kind,
+        custom_error_type="shape",
+        custom_error_message="unknown shape",
+        custom_error_context={"shapes": "'ball', 'bump', 'ellipsoid'; or give python = 'file.py:function'"},
+    ),
+]
+

@@ -1,0 +1,228 @@
+"""Coagulating Brownian particles: their parameters and initial densities (Hammond sections 1.2 to 1.5).
+
+A particle of mass n moves as B(2 d(n) t). A pair at x_i, x_j coagulates at the rate alpha(m_i, m_j) eps^-2
+V((x_i - x_j) / eps), N = Z eps^(2-d) (1.7); for d = 2 the rate carries 1 / |log eps|, N = Z |log eps| (section 2.5). With
+mass-dependent ranges r_n (section 2.4.2) it is alpha eps^-2 (r_n + r_m)^-2 V((x_i - x_j) / ((r_n + r_m) eps)). Limit (1.2):
+
+    d_t f_n = d(n) Lap f_n + 1/2 sum_{m<n} beta(m, n-m) f_m f_{n-m} - f_n sum_m beta(m, n) f_m.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pydantic
+from pydantic import Discriminator, Field, Tag
+from pydantic_core import ArgsKwargs
+
+from limitpde.checked import record
+from limitpde.coagulation.interaction import AnyInteraction
+from limitpde.densities import AnyDensity, Uniform, load_function
+from limitpde.domains import Domain
+from limitpde.errors import InputError
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Mass = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+@record
+class PowerLaw:
+    """scale n^power, for d(n) and for r_n."""
+
+    power: float
+    """Exponent of the mass."""
+    scale: Positive = 1.0
+    """Value at mass one."""
+
+    def at(self, n: np.ndarray) -> np.ndarray:
+        """Values at masses n, of any shape."""
+        return np.asarray(self.scale * np.asarray(n, dtype=float) ** self.power)
+
+
+@record
+class Rates:
+    """The macroscopic propensities beta(n, m) of (1.3)-(1.4), times `scale`."""
+
+    kernel: Literal["constant", "additive", "multiplicative", "from_micro", "matrix", "python"] = "from_micro"
+    """1, n + m, n m, the recipe (1.8)-(1.9), a matrix, or a function."""
+    scale: Positive = 1.0
+    """Factor in front of all of these; 1 for the theorem's own rates."""
+    matrix: tuple[tuple[NotNegative, ...], ...] | None = None
+    """beta(n, m) for n, m = 1 ... n_max, symmetric."""
+    python: str | None = None
+    """"file.py:function" of arrays n, m of masses -> beta(n, m) of the same shape, symmetric."""
+
+    def __post_init__(self) -> None:
+        for name in ("matrix", "python"):
+            if (getattr(self, name) is not None) != (self.kernel == name):
+                raise ValueError(f'{name} = ... and kernel = "{name}" need each other')
+        if self.matrix is not None:
+            square = all(len(row) == len(self.matrix) for row in self.matrix)
+            if not square or not np.array_equal(np.array(self.matrix), np.array(self.matrix).T):
+                raise ValueError("matrix: must be square and symmetric")
+        if self.python is not None:
+            load_function(self.python)
+
+
+@record
+class Fragmentation:
+    """Splitting (section 8.3.4): mass n >= 2 splits at the rate rate n^power, into m and n - m with m even on 1 ... n-1.
+
+    One part stays, the other appears at a displacement eps x (with ranges: (r_m + r_{n-m}) eps x), x of density
+    V / int V, where the two may coagulate again at once; in the limit the rate is therefore multiplied by
+    beta(m, n-m) / (alpha int V), the chance that they do not.
+    """
+
+    rate: Positive
+    """Splittings per time, of mass one's power."""
+    power: float = 0.0
+    """Exponent of the mass."""
+
+    def at(self, n: np.ndarray) -> np.ndarray:
+        """Splittings per time of masses n; zero for mass one."""
+        n = np.asarray(n, dtype=float)
+        return np.where(n >= 2, self.rate * n**self.power, 0.0)
+
+
+def _at(table: tuple[float, ...] | PowerLaw, n: np.ndarray) -> np.ndarray:
+    if isinstance(table, PowerLaw):
+        return table.at(n)
+    index = np.minimum(np.asarray(n, dtype=np.int64), len(table)) - 1
+    return np.asarray(table, dtype=float)[index]
+
+
+Table = (
+    Annotated[Annotated[tuple[Positive, ...], Field(min_length=1)], Tag("list")] | Annotated[PowerLaw, Tag("power law")]
+)
+AnyTable = Annotated[
+    Table, Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "power law")
+]
+
+
+@record
+class Model:
+    """Parameters of the particles and of their limit."""
+
+    dimension: Literal[1, 2, 3] = 3
+    """d; particles need 2 or 3."""
+    diffusion: AnyTable
+    """d(n): a list [d(1), d(2), ...], of which the last entry holds for all greater masses, or { power, scale }."""
+    interaction: AnyInteraction | None = None
+    """V and alpha; particles and beta.kernel = "from_micro" need it."""
+    ranges: AnyTable | None = None
+    """r_n of section 2.4.2, as `diffusion`; one range for all masses by default."""
+    beta: Rates = Rates()
+    """Propensities of the limit."""
+    n_max: Annotated[int, Field(ge=1, le=2**22)] = 32
+    """Largest mass of the limit equation; what grows beyond is counted as overflow. Particles have no such bound."""
+    reaction: Literal["coagulation", "annihilation"] = "coagulation"
+    """What a pair does: merge, or vanish (section 3)."""
+    fragmentation: Fragmentation | None = None
+    """Splitting of particles; none by default."""
+
+    def __post_init__(self) -> None:
+        if self.beta.kernel == "from_micro" and self.interaction is None:
+            raise ValueError('interaction is missing: beta.kernel = "from_micro" follows from it; or give another kernel')
+        if self.beta.matrix is not None and len(self.beta.matrix) != self.n_max:
+            raise ValueError(f"beta.matrix: must have n_max = {self.n_max} rows, not {len(self.beta.matrix)}")
+        axes = getattr(self.interaction, "axes", None)
+        if axes is not None and len(axes) != self.dimension:
+            raise ValueError(f"interaction.axes: must have dimension = {self.dimension} entries, not {len(axes)}")
+        if self.fragmentation is not None and self.reaction == "annihilation":
+            raise ValueError('fragmentation: goes with reaction = "coagulation" only')
+
+    def d(self, n: np.ndarray) -> np.ndarray:
+        """d(n) at masses n, of any shape."""
+        return _at(self.diffusion, n)
+
+    def alpha(self, n: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """alpha(n, m) at masses n, m that broadcast against each other.
+
+        Raises:
+            InputError: the model has no interaction.
+        """
+        if self.interaction is None:
+            raise InputError("model.interaction is missing: particles need it")
+        found = self.interaction.alpha
+        if isinstance(found, float | int):
+            return np.full(np.broadcast_shapes(np.shape(n), np.shape(m)), float(found))
+        table = np.array(found, dtype=float)
+        i, j = (np.minimum(np.asarray(k, dtype=np.int64), len(table)) - 1 for k in (n, m))
+        return np.asarray(table[i, j])
+
+    def range_sum(self, n: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """r_n + r_m, or 1 where all masses have one range; n, m broadcast."""
+        if self.ranges is None:
+            return np.ones(np.broadcast_shapes(np.shape(n), np.shape(m)))
+        return np.asarray(_at(self.ranges, n) + _at(self.ranges, m))
+
+    def log_eps(self, count: int, Z: float) -> float:
+        """log eps of N = count particles: eps = (Z/N)^(1/(d-2)) (1.7), or exp(-N/Z) for d = 2.
+
+        Raises:
+            InputError: there is no such scaling in one dimension, or eps would not be below 1.
+        """
+        if self.dimension == 1:
+            raise InputError("model.dimension = 1: particles need dimension 2 or 3 (Brownian paths meet too often on a line)")
+        found = -count / Z if self.dimension == 2 else math.log(Z / count) / (self.dimension - 2)
+        if not found < 0:
+            raise InputError(f"particles.counts: N = {count} must exceed Z = {Z:.6g}, the total mass of initial.masses")
+        return found
+
+    @property
+    def residual_rate(self) -> float:
+        """Power of N with which E|W| falls: E M_T^2 <= C eps^(d-2) = C Z / N (Proposition 4.2)."""
+        return -0.5
+
+
+@record
+class Part:
+    """One part of the initial densities: h_n gets a density, whose `mass` is its integral, a number of particles."""
+
+    n: Mass
+    """Mass of each particle."""
+    density: AnyDensity
+    """Its shape; in a case the keys of the density stand beside n."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _gather(cls, values: Any) -> Any:
+        given = values.kwargs if isinstance(values, ArgsKwargs) else values
+        if not isinstance(given, dict) or "density" in given:
+            return values
+        rest = {key: value for key, value in given.items() if key != "n"}
+        return {**({"n": given["n"]} if "n" in given else {}), "density": rest}
+
+    @pydantic.model_serializer(mode="wrap")
+    def _spread(self, serialise: Any) -> dict[str, Any]:
+        found = serialise(self)
+        return {"n": found["n"], **found["density"]}
+
+
+@record
+class Initial:
+    """Initial densities h_n; Z = sum_n int h_n. Particles are drawn independently from Z^-1 h_n(x)."""
+
+    masses: Annotated[tuple[Part, ...], Field(min_length=1)]
+    """The parts of the h_n."""
+
+    @property
+    def Z(self) -> float:  # noqa: N802 - the paper's letter
+        """sum_n int h_n, (1.7)."""
+        return math.fsum(part.density.mass for part in self.masses)
+
+    def check(self, domain: Domain) -> None:
+        """Check that all parts fit a domain.
+
+        Raises:
+            InputError: a centre has the wrong dimension, or a uniform part meets the whole space.
+        """
+        for number, part in enumerate(self.masses):
+            center, name = getattr(part.density, "center", None), f"initial.masses[{number}]"
+            if center is not None and len(center) != domain.dimension:
+                raise InputError(f"{name}.center = {list(center)}: must have {domain.dimension} coordinates")
+            if isinstance(part.density, Uniform) and not domain.bounded:
+                raise InputError(f"{name}.shape = 'uniform': needs a bounded domain: a torus, a box or a ball")
