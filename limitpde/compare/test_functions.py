@@ -1,4 +1,4 @@
-"""Test functions phi(x, b) = g(x) or b g(x) that a case can name, with gradient and Laplacian, in any dimension d.
+"""Test functions phi(x, b) = g(x) or b g(x), phi(x, m) = g(x) 1(m = n), that a case can name, with gradient and Laplacian, in any dimension d.
 
 One compiled function, `spatial`, evaluates all shapes; numpy callers use `evaluate`, compiled kernels call it on a
 `Table`. A new shape is a record here, its number in `_KINDS` and a branch in `spatial`.
@@ -21,6 +21,11 @@ from limitpde.errors import InputError
 Vector = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
+def _factor(charge: bool, n: int | None) -> str:
+    """What stands in front of g in the name of a test function."""
+    return f"{'b ' if charge else ''}{'' if n is None else f'1(m = {n}) '}"
+
+
 @record
 class GaussianBump:
     """g(x) = exp(-|x - center|^2 / (2 width^2))."""
@@ -32,6 +37,8 @@ class GaussianBump:
     """Distance at which g = exp(-1/2)."""
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""
+    n: Annotated[int, Field(ge=1)] | None = None
+    """phi(x, m) = g(x) for particles of mass m = n only, 0 for others."""
 
     @property
     def dimension(self) -> int:
@@ -41,7 +48,7 @@ class GaussianBump:
     @property
     def label(self) -> str:
         """A short name for tables and pictures."""
-        return f"{'b ' if self.charge else ''}gaussian(center={list(self.center)}, width={self.width:g})"
+        return f"{_factor(self.charge, self.n)}gaussian(center={list(self.center)}, width={self.width:g})"
 
     def parameters(self) -> list[float]:
         """What `spatial` needs: center, 1 / width^2."""
@@ -59,6 +66,8 @@ class Wave:
     """Phase at the origin."""
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""
+    n: Annotated[int, Field(ge=1)] | None = None
+    """phi(x, m) = g(x) for particles of mass m = n only, 0 for others."""
 
     @property
     def dimension(self) -> int:
@@ -68,7 +77,7 @@ class Wave:
     @property
     def label(self) -> str:
         """A short name for tables and pictures."""
-        return f"{'b ' if self.charge else ''}wave(k={list(self.k)}, phase={self.phase:g})"
+        return f"{_factor(self.charge, self.n)}wave(k={list(self.k)}, phase={self.phase:g})"
 
     def parameters(self) -> list[float]:
         """What `spatial` needs: k, phase."""
@@ -87,6 +96,8 @@ class Table:
     """(P,) int64, the shapes."""
     charged: np.ndarray
     """(P,) bool: phi(x, b) = b g(x)."""
+    masses: np.ndarray
+    """(P,) int64: the only mass n that counts; 0 where all do."""
     parameters: np.ndarray
     """(P, d + 1), see `parameters` of each shape."""
 
@@ -106,6 +117,7 @@ class Table:
         return cls(
             np.array([_KINDS[f.shape] for f in functions], dtype=np.int64),
             np.array([f.charge for f in functions], dtype=bool),
+            np.array([f.n or 0 for f in functions], dtype=np.int64),
             np.array([f.parameters() for f in functions], dtype=float).reshape(len(functions), dimension + 1),
         )
 
