@@ -19,7 +19,7 @@ from limitpde import experiment
 from limitpde.errors import InputError, LimitPDEError
 from limitpde.parallel import all_arrive, on_root
 from limitpde.results import export as exporting
-from limitpde.results import pictures, report
+from limitpde.results import figures, pictures, report
 from limitpde.results.versions import environment, versions
 
 EXIT = {"done": 0, "failed": 3, "interrupted": 130}
@@ -98,8 +98,9 @@ def show(directory: Path) -> None:
     """(Re)draw the pictures of a finished run."""
 
     def draw() -> list[Path]:
-        drawn = pictures.draw(_result(directory))
-        report.write(directory, drawn)
+        system = cases.SYSTEMS[figures.read(_result(directory) / "summary.json")["system"]]
+        drawn = pictures.draw(directory, system.PAINTERS)
+        report.write(directory, drawn, system)
         return drawn
 
     for path in on_root(comm, draw):

@@ -216,19 +216,33 @@ def _kind(value: Any) -> str:
     return "from file" if isinstance(value, FromFile) else str(getattr(value, "shape", "gaussian"))
 
 
+def _by_shape(shapes: str) -> Discriminator:
+    return Discriminator(
+        _kind,
+        custom_error_type="shape",
+        custom_error_message="unknown shape",
+        custom_error_context={"shapes": f"{shapes}; or give python = 'file.py:function'"},
+    )
+
+
+Density = Gaussian | UniformDisk | Ring | FromFile
 AnyDensity = Annotated[
+    Annotated[Gaussian, Tag("gaussian")]
+    | Annotated[UniformDisk, Tag("disk")]
+    | Annotated[Ring, Tag("ring")]
+    | Annotated[FromFile, Tag("from file")],
+    _by_shape("'gaussian', 'disk', 'ring'"),
+]
+"""What a case in the whole space can name."""
+AnyDensityIn = Annotated[
     Annotated[Gaussian, Tag("gaussian")]
     | Annotated[UniformDisk, Tag("disk")]
     | Annotated[Ring, Tag("ring")]
     | Annotated[Uniform, Tag("uniform")]
     | Annotated[FromFile, Tag("from file")],
-    Discriminator(
-        _kind,
-        custom_error_type="shape",
-        custom_error_message="unknown shape",
-        custom_error_context={"shapes": "'gaussian', 'disk', 'ring', 'uniform'; or give python = 'file.py:function'"},
-    ),
+    _by_shape("'gaussian', 'disk', 'ring', 'uniform'"),
 ]
+"""What a case in a domain that may be bounded can name."""
 
 
 def load_function(reference: str) -> Callable[[np.ndarray], np.ndarray]:

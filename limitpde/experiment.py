@@ -11,9 +11,8 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from limitpde.results.fields import FieldSeries
 from limitpde.results.particles import ParticleSeries
 from limitpde.results.tables import Table
 from limitpde.results.versions import versions
+from limitpde.sections import output_times
 
 STALE = (
     "summary.json",
@@ -99,6 +99,7 @@ class Experiment:
     def __init__(self, case: cases.Case, directory: Path, *, name: str, quiet: bool, comm: MPI.Comm) -> None:
         self.case, self.directory, self.comm, self.quiet = case, directory, comm, quiet
         self.system = cases.SYSTEMS[case.system]
+        self.output_times = output_times(case.time, case.output)
         self.functions = case.compare.test_functions if case.compare else ()
         self.stop = StopRequest()
         self.ensembles: list[Any] = []
@@ -125,9 +126,9 @@ class Experiment:
             with self.stop:
                 try:
                     if self.case.pde is not None:
-                        self._solve(self.case.pde)
+                        self._solve()
                     if self.case.particles is not None:
-                        self._simulate(self.case.particles)
+                        self._simulate(self.case.particles.counts)
                 except Interrupted as error:
                     status, reason = "interrupted", str(error)
                 except (RunError, ArithmeticError, OSError) as error:
@@ -140,15 +141,15 @@ class Experiment:
 
     # --- the limit equation -----------------------------------------------------------------------------------------
 
-    def _solve(self, options: cases.PDE) -> None:
+    def _solve(self) -> None:
         """Solve the limit equation, with fields at the output times and diagnostics at every step."""
         case, end = self.case, self.case.time.end
         with self._timed("pde"):
-            solver = self.system.Solver(case.model, case.initial, comm=self.comm, **_keywords(options))
+            solver = self.system.Solver(case.model, case.initial, comm=self.comm, **case.solver_options())
             steps = self.system.PDESummary(solver)
             self.solution = self.system.PDEResidual(solver, self.functions)
-            series = FieldSeries(self.directory / "pde" / "fields.vtkhdf", solver.graph.mesh)
-            series.write(0.0, solver.fields())
+            write_fields = self._field_writer(solver)
+            write_fields(0.0)
             table = Table(self.directory / "pde" / "diagnostics.csv", ("t", "dt", "order", *steps.columns))
             bar = self._bar("PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]")
 
@@ -158,19 +159,19 @@ class Experiment:
 
             on_root(self.comm, lambda: record(StepReport(t=0.0, dt=0.0, order=0, figures=steps.start_row())))
 
-            outputs = deque([*case.output_times, math.inf])
+            outputs = deque([*self.output_times, math.inf])
 
             def observe(step: StepReport) -> None:
                 steps.add(step)
                 if math.isclose(step.t, outputs[0], rel_tol=1e-9):
-                    series.write(outputs.popleft(), solver.fields())  # at the very times of the particles' snapshots
+                    write_fields(outputs.popleft())  # at the very times of the particles' snapshots
                 on_root(self.comm, lambda: record(step))
                 _advance(bar, step.dt)
                 self.stop.check(self.comm)
 
             began = time.perf_counter()
             try:
-                solver.solve(end, stops=case.output_times, observers=[self.solution, observe])
+                solver.solve(end, stops=self.output_times, observers=[self.solution, observe])
             finally:
                 bar.close()
                 rate = steps.steps * solver.dofs / (time.perf_counter() - began)
@@ -178,36 +179,43 @@ class Experiment:
                 self.summary["pde"] = steps.figures()
                 self.summary["warnings"] += steps.warnings()
 
+    def _field_writer(self, solver: Any) -> Callable[[float], None]:
+        """What writes the fields at a time; a solution without a mesh, that of an ordinary equation, has none."""
+        if solver.mesh is None:
+            return lambda t: None
+        series = FieldSeries(self.directory / "pde" / "fields.vtkhdf", solver.mesh)
+        return lambda t: series.write(t, solver.fields())
+
     # --- the particles ----------------------------------------------------------------------------------------------
 
-    def _simulate(self, options: cases.Particles) -> None:
+    def _simulate(self, counts: Sequence[int]) -> None:
         """Simulate each particle number, with snapshots of the first replica."""
         rates: dict[str, float] = {}
         self.summary["particles"] = []
-        self.summary["performance"]["pair_interactions_per_second"] = rates
+        self.summary["performance"][f"{self.system.WORK_UNIT}_per_second"] = rates
         with self._timed("particles"):
-            for count in options.counts:
-                ensemble = self._simulate_count(options, count)
+            for count in counts:
+                ensemble = self._simulate_count(count)
                 self.ensembles.append(ensemble)
                 self.summary["particles"].append(self.system.particle_summary(self.case.model, ensemble))
                 self.summary["warnings"] += self.system.particle_warnings(self.case.initial, ensemble)
-                rates[str(count)] = ensemble.pairs_per_second
+                rates[str(count)] = ensemble.work_per_second
                 on_root(self.comm, partial(self._write_observables, ensemble))
                 if not ensemble.complete:
-                    finished = f"{len(ensemble.replicas)} of {options.replicas} replicas of N = {count} are finished"
-                    raise Interrupted(f"stopped on request (Ctrl-C or SIGTERM): {finished}")
+                    finished = f"{len(ensemble.replicas)} replicas of N = {count} are finished"
+                    raise Interrupted(f"stopped on request (Ctrl-C or SIGTERM): {finished}, not all")
                 self.stop.check(self.comm)
                 on_root(self.comm, partial(self._save, force=True))
 
-    def _simulate_count(self, options: cases.Particles, count: int) -> Any:
+    def _simulate_count(self, count: int) -> Any:
         case = self.case
         series: list[ParticleSeries] = []
 
-        def snapshot(t: float, positions: np.ndarray, signs: np.ndarray) -> None:
+        def snapshot(t: float, positions: np.ndarray, **data: np.ndarray) -> None:
             if not series:
                 self._particle_folder(count).mkdir(parents=True, exist_ok=True)
                 series.append(ParticleSeries(self._particle_folder(count) / "particles.vtkhdf"))
-            series[0].write(t, positions, sign=signs)
+            series[0].write(t, positions, **data)
 
         with self._bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]") as bar:
             return self.system.simulate(
@@ -216,13 +224,13 @@ class Experiment:
                 count=count,
                 end=case.time.end,
                 seed=case.seed,
-                stops=case.output_times,
+                stops=self.output_times,
                 test_functions=self.functions,
                 snapshot=snapshot,
                 progress=partial(_advance, bar),
                 stop_asked=lambda: self.stop.asked,
                 comm=self.comm,
-                **_keywords(options, leave_out=("counts",)),
+                **case.particle_options(),
             )
 
     def _particle_folder(self, count: int) -> Path:
@@ -230,10 +238,7 @@ class Experiment:
 
     def _write_observables(self, ensemble: Any) -> None:
         """particles/N<count>/observables.csv: means over the replicas at the output times. On rank 0."""
-        series = {"second_moment": ensemble.second_moment}
-        series |= {
-            f"centre_{axis}": ensemble.centre[:, :, k] for k, axis in enumerate("xyz"[: ensemble.centre.shape[2]])
-        }
+        series = dict(self.system.observable_series(ensemble))
         series |= {f"test_function_{p}": ensemble.observables[:, p] for p in range(len(self.functions))}
         columns = {"t": ensemble.times}
         for name, values in series.items():
@@ -250,7 +255,8 @@ class Experiment:
             return
         theory = self.case.model.residual_rate
         comparison = Comparison(self.functions, self.ensembles, self.solution, rate_theory=theory, seed=self.case.seed)
-        self.summary["compare"] = comparison.figures()
+        own = self.system.comparison_figures(self.case.model, self.ensembles, self.solution, self.case.seed)
+        self.summary["compare"] = comparison.figures() | own
         columns = ("system", "N", "replica", "test_function", "t", "residual")
         Table(self.directory / "compare" / "residuals.csv", columns).extend(comparison.residual_rows())
         columns = ("quantity", "test_function", "slope", "slope_low", "slope_high", "theory")
@@ -303,9 +309,9 @@ class Experiment:
                 self._compare()
             self._save(force=True)
             with self._timed("output"):
-                drawn = pictures.draw(self.directory)
+                drawn = pictures.draw(self.directory, self.system.PAINTERS)
             self.summary |= {"status": status, "reason": reason or None}
-            report.write(self.directory, drawn, self.summary)
+            report.write(self.directory, drawn, self.system, self.summary)
             self._save(force=True)
 
         try:
@@ -344,11 +350,6 @@ class Experiment:
 def _advance(bar: Any, amount: float) -> None:
     """Move a progress bar, not beyond its end: parts of a whole may add up to a little more."""
     bar.update(min(amount, bar.total - bar.n))
-
-
-def _keywords(section: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields of a section of the case, as keyword arguments."""
-    return {field.name: getattr(section, field.name) for field in fields(section) if field.name not in leave_out}
 
 
 def describe(error: Exception) -> str:

@@ -42,7 +42,7 @@ def points_file(comm, folder, positions, signs) -> Initial:
 def path_of(comm, model, initial, count, stops, end, **options):
     """Ensemble of one replica, and its positions (T, N, 2) and signs, on every rank."""
     seen = []
-    snapshot = lambda t, x, b: seen.append((t, x, b))  # noqa: E731
+    snapshot = lambda t, x, sign: seen.append((t, x, sign))  # noqa: E731
     ensemble = simulate(
         model, initial, count=count, replicas=1, end=end, stops=stops, snapshot=snapshot, comm=comm, **options
     )

@@ -14,6 +14,7 @@ from casefiles import BASE, from_python, read, without
 
 from limitpde import case as cases
 from limitpde.errors import InputError
+from limitpde.sections import output_times
 
 pytestmark = pytest.mark.serial
 
@@ -117,11 +118,13 @@ def test_files_are_looked_for_in_the_folder_of_the_case(folder, monkeypatch):
     ],
 )
 def test_output_times_end_with_the_end(folder, every, end, expected):
-    times = read(folder, f"output.every={every}", f"time.end={end}").output_times
+    case = read(folder, f"output.every={every}", f"time.end={end}")
+    times = output_times(case.time, case.output)
     assert times == pytest.approx(expected, rel=1e-14)
     assert times[-1] == end
 
 
 def test_ten_outputs_by_default(tmp_path):
     (tmp_path / "case.toml").write_text(without("output"))
-    assert read(tmp_path).output_times == pytest.approx([k / 10 for k in range(1, 11)], rel=1e-14)
+    case = read(tmp_path)
+    assert output_times(case.time, case.output) == pytest.approx([k / 10 for k in range(1, 11)], rel=1e-14)

@@ -237,4 +237,3 @@ AnyInteraction = Annotated[
         custom_error_context={"shapes": "'ball', 'bump', 'ellipsoid'; or give python = 'file.py:function'"},
     ),
 ]
-

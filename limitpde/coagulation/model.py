@@ -1,8 +1,9 @@
 """Coagulating Brownian particles: their parameters and initial densities (Hammond sections 1.2 to 1.5).
 
 A particle of mass n moves as B(2 d(n) t). A pair at x_i, x_j coagulates at the rate alpha(m_i, m_j) eps^-2
-V((x_i - x_j) / eps), N = Z eps^(2-d) (1.7); for d = 2 the rate carries 1 / |log eps|, N = Z |log eps| (section 2.5). With
-mass-dependent ranges r_n (section 2.4.2) it is alpha eps^-2 (r_n + r_m)^-2 V((x_i - x_j) / ((r_n + r_m) eps)). Limit (1.2):
+V((x_i - x_j) / eps), N = Z eps^(2-d) (1.7); for d = 2 the rate carries 1 / |log eps|, and N = Z |log eps| (section
+2.5). With mass-dependent ranges r_n (section 2.4.2) it is alpha eps^-2 (r_n + r_m)^-2 V((x_i - x_j) / ((r_n + r_m)
+eps)). The limit is (1.2):
 
     d_t f_n = d(n) Lap f_n + 1/2 sum_{m<n} beta(m, n-m) f_m f_{n-m} - f_n sum_m beta(m, n) f_m.
 """
@@ -19,7 +20,7 @@ from pydantic_core import ArgsKwargs
 
 from limitpde.checked import record
 from limitpde.coagulation.interaction import AnyInteraction
-from limitpde.densities import AnyDensity, Uniform, load_function
+from limitpde.densities import AnyDensityIn, Uniform, load_function
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
@@ -69,7 +70,7 @@ class Rates:
 
 @record
 class Fragmentation:
-    """Splitting (section 8.3.4): mass n >= 2 splits at the rate rate n^power, into m and n - m with m even on 1 ... n-1.
+    """Splitting (section 8.3.4): mass n >= 2 splits at `rate` n^power into m and n - m, each m = 1 ... n-1 alike.
 
     One part stays, the other appears at a displacement eps x (with ranges: (r_m + r_{n-m}) eps x), x of density
     V / int V, where the two may coagulate again at once; in the limit the rate is therefore multiplied by
@@ -97,9 +98,7 @@ def _at(table: tuple[float, ...] | PowerLaw, n: np.ndarray) -> np.ndarray:
 Table = (
     Annotated[Annotated[tuple[Positive, ...], Field(min_length=1)], Tag("list")] | Annotated[PowerLaw, Tag("power law")]
 )
-AnyTable = Annotated[
-    Table, Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "power law")
-]
+AnyTable = Annotated[Table, Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "power law")]
 
 
 @record
@@ -125,7 +124,9 @@ class Model:
 
     def __post_init__(self) -> None:
         if self.beta.kernel == "from_micro" and self.interaction is None:
-            raise ValueError('interaction is missing: beta.kernel = "from_micro" follows from it; or give another kernel')
+            raise ValueError(
+                'interaction is missing: beta.kernel = "from_micro" follows from it; or give another kernel'
+            )
         if self.beta.matrix is not None and len(self.beta.matrix) != self.n_max:
             raise ValueError(f"beta.matrix: must have n_max = {self.n_max} rows, not {len(self.beta.matrix)}")
         axes = getattr(self.interaction, "axes", None)
@@ -135,11 +136,11 @@ class Model:
             raise ValueError('fragmentation: goes with reaction = "coagulation" only')
 
     def d(self, n: np.ndarray) -> np.ndarray:
-        """d(n) at masses n, of any shape."""
+        """Diffusion rates d(n) at masses n, of any shape."""
         return _at(self.diffusion, n)
 
     def alpha(self, n: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """alpha(n, m) at masses n, m that broadcast against each other.
+        """Strengths alpha(n, m) at masses n, m that broadcast against each other.
 
         Raises:
             InputError: the model has no interaction.
@@ -166,7 +167,9 @@ class Model:
             InputError: there is no such scaling in one dimension, or eps would not be below 1.
         """
         if self.dimension == 1:
-            raise InputError("model.dimension = 1: particles need dimension 2 or 3 (Brownian paths meet too often on a line)")
+            raise InputError(
+                "model.dimension = 1: particles need dimension 2 or 3 (Brownian paths meet too often on a line)"
+            )
         found = -count / Z if self.dimension == 2 else math.log(Z / count) / (self.dimension - 2)
         if not found < 0:
             raise InputError(f"particles.counts: N = {count} must exceed Z = {Z:.6g}, the total mass of initial.masses")
@@ -184,7 +187,7 @@ class Part:
 
     n: Mass
     """Mass of each particle."""
-    density: AnyDensity
+    density: AnyDensityIn
     """Its shape; in a case the keys of the density stand beside n."""
 
     @pydantic.model_validator(mode="before")
@@ -214,8 +217,8 @@ class Initial:
         """sum_n int h_n, (1.7)."""
         return math.fsum(part.density.mass for part in self.masses)
 
-    def check(self, domain: Domain) -> None:
-        """Check that all parts fit a domain.
+    def check(self, domain: Domain, *, volume_known: bool = False) -> None:
+        """Check that all parts fit a domain, whose volume a mesh may tell where the domain itself does not.
 
         Raises:
             InputError: a centre has the wrong dimension, or a uniform part meets the whole space.
@@ -224,5 +227,5 @@ class Initial:
             center, name = getattr(part.density, "center", None), f"initial.masses[{number}]"
             if center is not None and len(center) != domain.dimension:
                 raise InputError(f"{name}.center = {list(center)}: must have {domain.dimension} coordinates")
-            if isinstance(part.density, Uniform) and not domain.bounded:
+            if isinstance(part.density, Uniform) and not (domain.bounded or volume_known):
                 raise InputError(f"{name}.shape = 'uniform': needs a bounded domain: a torus, a box or a ball")

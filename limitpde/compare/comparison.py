@@ -42,8 +42,8 @@ class MeasuredEnsemble(Protocol):
         """A, what W should be at the end but for the noise, (R, P)."""
 
     @property
-    def quadratic_variation(self) -> np.ndarray:
-        """Q of the noise in W at the end, (R, P)."""
+    def quadratic_variation(self) -> np.ndarray | None:
+        """Q of the noise in W at the end, (R, P); None where the theory knows none."""
 
 
 class MeasuredSolution(Protocol):
@@ -112,11 +112,12 @@ class Comparison:
 
     def _residuals(self) -> Iterator[Row]:
         for ensemble in self._ensembles:
+            variation = ensemble.quadratic_variation
             for p in self._numbers:
                 statistics = ResidualStatistics.of(
                     ensemble.residual[:, p, -1],
                     compensator=ensemble.compensator[:, p],
-                    quadratic_variation=ensemble.quadratic_variation[:, p],
+                    quadratic_variation=None if variation is None else variation[:, p],
                 )
                 if statistics is not None:
                     names = {"N": ensemble.count, **self._names(p), "replicas": len(ensemble.replicas)}

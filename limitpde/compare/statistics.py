@@ -34,16 +34,16 @@ class ResidualStatistics:
     """Mean of A."""
     mean_deviation: float
     """Mean of M, in its standard errors."""
-    theory_variance: float
-    """Mean of Q: the variance of W where A = 0, of M always."""
-    variance_deviation: float
+    theory_variance: float | None
+    """Mean of Q: the variance of W where A = 0, of M always; None where the theory knows no Q."""
+    variance_deviation: float | None
     """Mean of M^2 - Q, in its standard errors."""
 
     @classmethod
     def of(
-        cls, residual: np.ndarray, *, compensator: np.ndarray, quadratic_variation: np.ndarray
+        cls, residual: np.ndarray, *, compensator: np.ndarray, quadratic_variation: np.ndarray | None
     ) -> ResidualStatistics | None:
-        """Statistics of W, A and Q over replicas, (R,) each; none from fewer than two replicas."""
+        """Statistics of W, A and (where it is known) Q over replicas, (R,) each; none from fewer than two replicas."""
         n = len(residual)
         if n < 2:
             return None
@@ -62,8 +62,8 @@ class ResidualStatistics:
             variance_stderr=math.sqrt(spread),
             theory_mean=float(compensator.mean()),
             mean_deviation=deviation(martingale),
-            theory_variance=float(quadratic_variation.mean()),
-            variance_deviation=deviation(martingale**2 - quadratic_variation),
+            theory_variance=None if quadratic_variation is None else float(quadratic_variation.mean()),
+            variance_deviation=None if quadratic_variation is None else deviation(martingale**2 - quadratic_variation),
         )
 
 

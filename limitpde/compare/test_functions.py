@@ -1,4 +1,6 @@
-"""Test functions phi(x, b) = g(x) or b g(x), phi(x, m) = g(x) 1(m = n), that a case can name, with gradient and Laplacian, in any dimension d.
+"""Test functions that a case can name, in any dimension, with gradient and Laplacian.
+
+phi(x, b) = g(x) or b g(x) of a charge b, phi(x, m) = g(x) or g(x) 1(m = n) of a mass m.
 
 One compiled function, `spatial`, evaluates all shapes; numpy callers use `evaluate`, compiled kernels call it on a
 `Table`. A new shape is a record here, its number in `_KINDS` and a branch in `spatial`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from limitpde.results import figures, tables
-from limitpde.results.fields import read_fields
-from limitpde.results.particles import read_particles
 from limitpde.results.vtkhdf import times
 
-FIELD_ORDER = ("rho_positive", "rho_negative", "charge")
-MOST_DOTS = 250
-"""Particles of each sign drawn over a map, so that the map can still be seen."""
 MOST_PANELS = 6
 """Test functions that get a panel of their own; the tables have all."""
-SIGN_COLOURS = {1.0: "#b2182b", -1.0: "#2166ac"}
+Painter = Callable[[Path], Any]
 
 
-def draw(directory: Path) -> list[Path]:
-    """Draw every picture for which the result has files; returns their paths."""
+def draw(directory: Path, system: Mapping[str, Painter]) -> list[Path]:
+    """Draw every picture for which the result has files; returns their paths.
+
+    Args:
+        directory: the result.
+        system: name -> painter of the pictures that the system has besides those of all systems.
+    """
     pictures = directory / "pictures"
     pictures.mkdir(exist_ok=True)
-    painters: dict[str, Callable[[Path], Any]] = {
-        "fields": _fields,
-        "particles": _particles,
-        "invariants": _invariants,
+    painters: dict[str, Painter] = {
+        **system,
         "residual_rate": _residual_rate,
         "residual_in_time": _residual_in_time,
         "observables": _observables,
@@ -50,89 +48,38 @@ def draw(directory: Path) -> list[Path]:
     return drawn
 
 
-def _snapshots(directory: Path) -> Path | None:
-    """The particle file of the largest N."""
+def largest_snapshots(directory: Path) -> Path | None:
+    """The particle file of the largest N that has snapshots."""
     found = [path for path in directory.glob("particles/N*/particles.vtkhdf") if len(times(path))]
     return max(found, key=lambda path: int(path.parent.name[1:])) if found else None
 
 
-def _fields(directory: Path) -> Any:
-    """Each field at the first and the last output, with the particles of replica 0 over the last two rows' maps."""
-    path = directory / "pde" / "fields.vtkhdf"
-    if not path.exists() or not len(times(path)):
-        return None
-    states = [read_fields(path, 0), read_fields(path, -1)]
-    snapshots = _snapshots(directory)
-    clouds = [read_particles(snapshots, k) if snapshots else None for k in (0, -1)]
-    names = [name for name in FIELD_ORDER if name in states[0][2]]
-    figure, axes = plt.subplots(2, len(names), figsize=(4.2 * len(names), 7.6), squeeze=False, layout="constrained")
-    half = max(_half_width(state) for state in states)
-    for row, ((points, cells, values, t), cloud) in enumerate(zip(states, clouds, strict=True)):
-        for axis, name in zip(axes[row], names, strict=True):
-            _map(figure, axis, points, cells, values[name], name)
-            if cloud is not None:
-                _dots(axis, cloud, name)
-            axis.set(title=f"{name}, t = {t:.4g}", xlim=(-half, half), ylim=(-half, half), aspect="equal")
-    return figure
+def invariants(directory: Path, *, masses: Mapping[str, str], panels: Sequence[str]) -> Any:
+    """Relative changes of masses, and other columns of diagnostics.csv, over time.
 
+    Args:
+        directory: the result.
 
-def _half_width(state: tuple[Any, ...]) -> float:
-    """Half the width of the square around the origin that holds what can be seen of the densities."""
-    points, _, values, _ = state
-    density = np.sum([array for name, array in values.items() if name.startswith("rho")], axis=0)
-    seen = np.abs(points[density > 0.005 * density.max(), :2]).max()
-    return float(1.1 * seen or np.abs(points).max())
+    Keyword Args:
+        masses: column -> name of a mass that should not change.
+        panels: up to five more columns, each with a panel of its own; those that are absent are left out.
 
-
-def _map(figure: Any, axis: Any, points: np.ndarray, cells: np.ndarray, values: np.ndarray, name: str) -> None:
-    largest = float(np.abs(values).max()) or 1.0
-    signed = name == "charge"
-    limits = {"vmin": -largest if signed else 0.0, "vmax": largest, "cmap": "RdBu_r" if signed else "viridis"}
-    drawn = axis.tripcolor(points[:, 0], points[:, 1], cells, values, shading="gouraud", **limits)
-    figure.colorbar(drawn, ax=axis, shrink=0.75)
-
-
-def _dots(axis: Any, cloud: tuple[Any, ...], name: str) -> None:
-    positions, data, _ = cloud
-    signs = data.get("sign", np.ones(len(positions)))
-    shown = {"rho_positive": (1.0,), "rho_negative": (-1.0,)}.get(name, (1.0, -1.0))
-    for sign in shown:
-        mine = positions[signs == sign]
-        mine = mine[:: math.ceil(len(mine) / MOST_DOTS) or 1]
-        colour = "white" if name.startswith("rho") else SIGN_COLOURS[sign]
-        axis.scatter(mine[:, 0], mine[:, 1], s=5, c=colour, edgecolors="black", linewidths=0.25)
-
-
-def _particles(directory: Path) -> Any:
-    """The particles alone, where there is no field to draw them over."""
-    snapshots = _snapshots(directory)
-    if snapshots is None or (directory / "pde" / "fields.vtkhdf").exists():
-        return None
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4.6), sharex=True, sharey=True, layout="constrained")
-    for axis, step in zip(axes, (0, -1), strict=True):
-        positions, data, t = read_particles(snapshots, step)
-        for sign, colour in SIGN_COLOURS.items():
-            mine = positions[data["sign"] == sign]
-            axis.scatter(mine[:, 0], mine[:, 1], s=6, c=colour, label=f"{'+' if sign > 0 else '-'}1")
-        axis.set(title=f"N = {len(positions)}, t = {t:.4g}", aspect="equal", xlabel="x", ylabel="y")
-    axes[0].legend()
-    return figure
-
-
-def _invariants(directory: Path) -> Any:
-    """Mass, free energy, second moment and smallest density over time."""
+    Returns:
+        The figure; None where there are fewer than two rows.
+    """
     path = directory / "pde" / "diagnostics.csv"
     table = tables.read_columns(path) if path.exists() else {}
     if not table or len(table["t"]) < 2:
         return None
     t = table["t"]
-    panels = [name for name in ("second_moment", "free_energy", "minimum", "dt") if name in table]
+    panels = [name for name in panels if name in table]
     figure, grid = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
     axes = grid.ravel()
     for unused in axes[len(panels) + 1 :]:
         unused.remove()
-    for name in (column for column in table if column.startswith("mass_") and column != "mass_outside"):
-        axes[0].plot(t, table[name] / table[name][0] - 1, label=name.removeprefix("mass_"))
+    for column, label in masses.items():
+        if column in table:
+            axes[0].plot(t, table[column] / table[column][0] - 1, label=label)
     axes[0].set(title="relative change of mass", xlabel="t")
     axes[0].legend()
     for axis, name in zip(axes[1:], panels, strict=False):
@@ -142,7 +89,7 @@ def _invariants(directory: Path) -> Any:
     moment = figures.read(directory / "summary.json").get("pde", {}).get("second_moment", {})
     if "rate_theory" in moment and "second_moment" in panels:
         axis = axes[1 + panels.index("second_moment")]
-        axis.plot(t, moment["start"] + moment["rate_theory"] * t, "k--", lw=1, label="virial law")
+        axis.plot(t, moment["start"] + moment["rate_theory"] * t, "k--", lw=1, label="theory")
         axis.legend()
     return figure
 
@@ -160,7 +107,7 @@ def _residual_rate(directory: Path) -> Any:
         counts = np.array([entry["N"] for entry in mine])
         rms = np.array([entry["rms"] for entry in mine])
         error = np.array([entry["rms_stderr"] for entry in mine])
-        theory = np.sqrt([entry["theory_variance"] + entry["theory_mean"] ** 2 for entry in mine])
+        theory = np.sqrt([entry.get("theory_variance", math.nan) + entry["theory_mean"] ** 2 for entry in mine])
         axis.errorbar(counts, rms, 2 * error, fmt="o", color=colour, capsize=3, label=mine[0]["label"])
         axis.plot(counts, theory, "--", color=colour, lw=1)
     axis.set(xscale="log", yscale="log", xlabel="N", ylabel="root mean square of W[T, phi]")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from limitpde.results import figures
 
@@ -14,15 +14,32 @@ RESIDUAL_COLUMNS = ("N", "test_function", "mean", "stderr", "theory_mean", "mean
 DEVIATIONS = ("mean_deviation", "variance_deviation")
 
 
-def write(directory: Path, pictures: Sequence[Path], summary: figures.Record | None = None) -> None:
-    """Write report.md from these figures (those of summary.json by default) and the pictures."""
+class System(Protocol):
+    """What a system says about itself; each function returns Markdown from its part of summary.json, or nothing."""
+
+    @property
+    def pde_section(self) -> Callable[[figures.Record], str]:
+        """From `pde`."""
+
+    @property
+    def particles_section(self) -> Callable[[list[figures.Record]], str]:
+        """From `particles`."""
+
+    @property
+    def comparison_section(self) -> Callable[[figures.Record], str]:
+        """From `compare`: what the system compares beyond what all systems do."""
+
+
+def write(directory: Path, pictures: Sequence[Path], system: System, summary: figures.Record | None = None) -> None:
+    """Write report.md from these figures (those of summary.json by default), what the system says, and the pictures."""
     summary = figures.clean(summary or figures.read(directory / "summary.json"))
     parts = [
         _head(summary),
         _warnings(summary),
         _comparison(summary.get("compare", {})),
-        _pde(summary.get("pde", {})),
-        _particles(summary.get("particles", [])),
+        system.comparison_section(summary.get("compare", {})),
+        system.pde_section(summary.get("pde", {})),
+        system.particles_section(summary.get("particles", [])),
         _cost(summary),
         "\n".join(f"![{path.stem}](pictures/{path.name})" for path in pictures),
     ]
@@ -33,7 +50,8 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_number(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
@@ -89,14 +107,14 @@ def _against_solution(entries: list[figures.Record]) -> str:
     verdict += " between the mean of N particles and the limit, and the errors of both schemes."
     if worst > SIGNIFICANT:
         verdict += f"\n\n**The particles and the solution differ, by {worst:.1f} standard errors.**"
-    return "### Particles against the solution of the equation\n\n" + _table(header, rows) + "\n\n" + verdict
+    return "### Particles against the solution of the equation\n\n" + table(header, rows) + "\n\n" + verdict
 
 
 def _residual(entries: list[figures.Record]) -> str:
     """W[T, phi] of the particles in the equation: its mean tests drift and diffusivity, its variance the noise."""
     rows, notes = [], []
     for entry in entries:
-        rows.append([*(entry[key] for key in RESIDUAL_COLUMNS), *(_sigmas(entry, key) for key in DEVIATIONS)])
+        rows.append([*(entry.get(key, "-") for key in RESIDUAL_COLUMNS), *(_sigmas(entry, key) for key in DEVIATIONS)])
         name = f"N = {entry['N']}, test function {entry['test_function']}"
         from_zero = entry["mean"] / entry["stderr"] if entry["stderr"] > 0 else 0.0
         if abs(from_zero) > SIGNIFICANT:
@@ -111,12 +129,12 @@ def _residual(entries: list[figures.Record]) -> str:
     if not rows:
         return ""
     header = ["N", "test function", "mean W", "stderr", "expected", "mean abs W", "variance W", "Ito isometry"]
-    table = _table([*header, "deviation of mean", "of variance"], rows)
+    found = table([*header, "deviation of mean", "of variance"], rows)
     text = (
         "Expected: what drift and noise of the particles imply; zero where they are those of the equation. Deviations"
     )
     text += " are in standard errors. W takes the forces from the particles themselves; a wrong force shows above."
-    return "### The weak-form residual W[T, phi] of the particles\n\n" + "\n\n".join([table, text, "\n".join(notes)])
+    return "### The weak-form residual W[T, phi] of the particles\n\n" + "\n\n".join([found, text, "\n".join(notes)])
 
 
 def _sigmas(entry: figures.Record, key: str) -> str:
@@ -131,40 +149,6 @@ def _rate(rate: figures.Record) -> str:
     interval = f"95 %: {rate['low']:.3f} to {rate['high']:.3f}"
     name = f"{rate['quantity']} of test function {rate['test_function']}"
     return f"- {name} is like N^{rate['slope']:.3f} ({interval}{verdict})"
-
-
-def _pde(pde: figures.Record) -> str:
-    if not pde:
-        return ""
-    rows = [["unknowns", pde["dofs"]], ["steps", pde["steps"]]]
-    for name, mass in pde.get("mass", {}).items():
-        rows.append([f"mass ({name}), relative drift", mass["max_relative_drift"]])
-    rows.append(["smallest density", pde["minimum"]])
-    energy = pde.get("free_energy")
-    if energy:
-        rows.append(["free energy", f"{energy['start']:.6g} to {energy['end']:.6g}"])
-        rows.append(["largest increase of the free energy in a step", energy.get("largest_increase", "-")])
-    moment, end = pde["second_moment"], pde.get("end_time", 0.0)
-    if end > 0 and "rate_theory" in moment:
-        rate = (moment["end"] - moment["start"]) / end
-        rows.append(["growth rate of the second moment (virial law)", f"{rate:.6g} ({moment['rate_theory']:.6g})"])
-    start, last = pde["centre"]["start"], pde["centre"]["end"]
-    rows.append(["drift of the centre of mass (zero)", max(abs(b - a) for a, b in zip(start, last, strict=True))])
-    gate = pde.get("gate", {})
-    rows.append(["steps repeated by the gate", gate.get("refused", 0)])
-    return "## The limit equation\n\n" + _table(["figure", "value"], rows)
-
-
-def _particles(particles: list[figures.Record]) -> str:
-    rows = []
-    for entry in particles:
-        moment = entry["second_moment"]
-        error = f" +- {moment['end']['stderr']:.2g}" if "stderr" in moment["end"] else ""
-        virial = f"{moment['deviation']:+.1f}" if "deviation" in moment else "-"
-        end = f"{moment['end']['mean']:.5g}{error}"
-        rows.append([entry["N"], entry["replicas"], entry["steps"], entry["eps"], end, virial, entry["regime"]])
-    header = ["N", "replicas", "steps", "eps", "second moment at the end", "deviation from the virial law", "regime"]
-    return "## The particles\n\n" + _table(header, rows) if rows else ""
 
 
 def _cost(summary: figures.Record) -> str:

@@ -5,21 +5,38 @@ holds the weak form (5.8) on either, `exact` and `plane_reference` the laws and 
 """
 
 from limitpde.signed import residual
+from limitpde.signed.case import Case
 from limitpde.signed.model import Initial, Model
-from limitpde.signed.particles import Ensemble, simulate
+from limitpde.signed.particles import WORK_UNIT, Ensemble, simulate
 from limitpde.signed.pde import Solver
+from limitpde.signed.pictures import PAINTERS
+from limitpde.signed.report import comparison_section, particles_section, pde_section
 from limitpde.signed.residual import PDEResidual
-from limitpde.signed.summary import PDESummary, particle_summary, particle_warnings
+from limitpde.signed.summary import (
+    PDESummary,
+    comparison_figures,
+    observable_series,
+    particle_summary,
+    particle_warnings,
+)
 
 __all__ = [
+    "PAINTERS",
+    "WORK_UNIT",
+    "Case",
     "Ensemble",
     "Initial",
     "Model",
     "PDEResidual",
     "PDESummary",
     "Solver",
+    "comparison_figures",
+    "comparison_section",
+    "observable_series",
     "particle_summary",
     "particle_warnings",
+    "particles_section",
+    "pde_section",
     "residual",
     "simulate",
 ]

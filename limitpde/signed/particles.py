@@ -39,7 +39,9 @@ BATCH_PARTICLES = 32_768
 """Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""
 
 METHODS = ("direct", "auto")
-Snapshot = Callable[[float, np.ndarray, np.ndarray], None]
+WORK_UNIT = "pair_interactions"
+"""What `work_per_second` counts."""
+Snapshot = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Ensemble:
     """(R, P) of A, what W should be but for the noise: zero for particles of the limit's own drift and noise."""
     eps: float
     """Length of the cap or of the regularisation."""
-    pairs_per_second: float
+    work_per_second: float
     """Pair interactions per second of all ranks, over the whole simulation."""
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
@@ -115,7 +117,7 @@ def simulate(
         kernel: "capped" or "regularised".
         eps: length of the cap or of the regularisation; sqrt(2 gamma_N step) by default.
         cutoff: l of the cut-off Phi_l; none by default.
-        snapshot: called with (t, positions (N, 2), signs (N,)) of replica 0 at the output times, on rank 0.
+        snapshot: called with (t, positions (N, 2), sign=(N,)) of replica 0 at the output times, on rank 0.
         progress: called with the share of this rank's work done since the last call.
         stop_asked: asked at each step, on each rank; where true, the replicas under way are given up.
         comm: the ranks over which the replicas are spread.
@@ -300,7 +302,7 @@ class _Batch:
         centre = np.stack([x.mean(axis=1), y.mean(axis=1)], axis=1)
         self._rows.append({"second_moment": second_moment, "centre": centre, **self._balance.present()})
         if snapshot is not None:
-            snapshot(t, np.stack([x[0], y[0]], axis=1), self._run.start.signs)
+            snapshot(t, np.stack([x[0], y[0]], axis=1), sign=self._run.start.signs)
 
 
 @numba.njit(cache=True, parallel=True)
@@ -343,6 +345,6 @@ def _ensemble(run: _Run, parts: list[dict[str, np.ndarray]], replicas: int, seco
         quadratic_variation=sorted_["quadratic_variation"],
         compensator=sorted_["compensator"],
         eps=run.eps,
-        pairs_per_second=pair_interactions(len(order), run.count) * (run.steps + 1) / seconds,
+        work_per_second=pair_interactions(len(order), run.count) * (run.steps + 1) / seconds,
         complete=len(order) == replicas,
     )

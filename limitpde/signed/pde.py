@@ -308,6 +308,11 @@ class Solver:
         return np.asarray(sum(b * density for b, density in zip(self.charges, densities, strict=True)))
 
     @property
+    def mesh(self) -> dolfinx.mesh.Mesh:
+        """The triangulation of the disk."""
+        return self.graph.mesh
+
+    @property
     def dofs(self) -> int:
         """Unknowns of all densities and of the potential."""
         return self.graph.size * (len(self.species) + 1)

@@ -150,3 +150,14 @@ def particle_warnings(initial: Initial, ensemble: Ensemble) -> list[str]:
         return []
     masses = f"{share:.6g} and {1 - share:.6g} instead of {initial.mass(0):.6g} and {initial.mass(1):.6g}"
     return [f"N = {ensemble.count}: whole particles give the masses {masses}, which biases charged observables"]
+
+
+def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
+    """What observables.csv holds besides the test functions: name -> (R, T)."""
+    centre = {f"centre_{axis}": ensemble.centre[:, :, k] for k, axis in enumerate("xy")}
+    return {"second_moment": ensemble.second_moment, **centre}
+
+
+def comparison_figures(model: Model, ensembles: list[Ensemble], solution: object, seed: int) -> dict[str, Any]:
+    """What the part `compare` of summary.json has for this system alone: nothing."""
+    return {}

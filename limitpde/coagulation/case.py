@@ -1,0 +1,131 @@
+"""A case of the coagulating system: its own sections, and what they mean for `Solver` and `simulate`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from limitpde.checked import record
+from limitpde.coagulation.bins import Bins
+from limitpde.coagulation.model import Initial, Model
+from limitpde.compare.test_functions import Table, TestFunction
+from limitpde.densities import Uniform
+from limitpde.domains import Domain
+from limitpde.fem.mesh import AnyMesh, Ball, Box, Point, Torus
+from limitpde.sections import (
+    Counts,
+    Natural,
+    Output,
+    Positive,
+    Seed,
+    Time,
+    check_case,
+    check_counts,
+    check_mesh_file,
+    keywords,
+)
+
+
+@record
+class PDE:
+    """Section [pde]: the keyword arguments of `Solver`."""
+
+    mesh: AnyMesh
+    """A torus, a box, a ball, a point, or the path of a gmsh file; walls let nothing through."""
+    step: Positive
+    """Time step."""
+    degree: Literal[1] = 1
+    """Polynomial degree."""
+    bins: Bins | None = None
+    """Bins of masses, for wide ranges or continuous masses; every integer up to n_max by default."""
+
+    def __post_init__(self) -> None:
+        check_mesh_file(self.mesh)
+
+
+@record
+class Particles:
+    """Section [particles]: counts, and keyword arguments of `simulate`."""
+
+    counts: Counts
+    """Initial particle numbers N."""
+    replicas: Natural = 1
+    """Independent copies of each."""
+    step: Positive | None = None
+    """Largest time step; by default only the density sets it."""
+    method: Literal["micro", "closed", "auto"] = "auto"
+    """How it is decided whether a pair reacts: by the hazard along its path, which knows no beta ("micro"), or for far
+    pairs by the scattering length of V ("closed")."""
+    domain: Literal["torus", "space"] | None = None
+    """Where the particles live: that of the mesh by default; without [pde] the unit torus if a part of the initial
+    data is uniform, else the whole space."""
+
+    def __post_init__(self) -> None:
+        check_counts(self.counts)
+
+
+@record
+class Compare:
+    """Section [compare]."""
+
+    test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
+    """phi(x, m) = g(x) 1(m = n) for which residuals and observables are measured; without n, for all masses."""
+    deltas: tuple[Positive, ...] | None = None
+    """Widths delta of the candidate densities (4.2); one that suits the domain by default."""
+
+    def __post_init__(self) -> None:
+        for number, function in enumerate(self.test_functions):
+            if function.charge:
+                raise ValueError(f"test_functions[{number}].charge = true: masses have no charge; leave it out")
+
+
+@record
+class Case:
+    """A case of the coagulating system."""
+
+    system: Literal["coagulation"]
+    model: Model
+    initial: Initial
+    time: Time
+    seed: Seed = 0
+    """All randomness follows from it."""
+    pde: PDE | None = None
+    particles: Particles | None = None
+    compare: Compare | None = None
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        check_case(self)
+        if self.compare is not None:
+            Table.of(self.compare.test_functions, self.model.dimension)
+        if self.particles is not None:
+            if self.model.interaction is None:
+                raise ValueError("model.interaction is missing: [particles] react by it")
+            for count in self.particles.counts:
+                self.model.log_eps(count, self.initial.Z)
+        from_file = self.pde is not None and isinstance(self.pde.mesh, str)
+        self.initial.check(self.domain, volume_known=from_file and self.particles is None)
+
+    @property
+    def domain(self) -> Domain:
+        """Where particles live and, but for a mesh from a file, the equation is solved."""
+        d = self.model.dimension
+        asked = self.particles.domain if self.particles is not None else None
+        mesh = self.pde.mesh if self.pde is not None else None
+        if isinstance(mesh, Torus | Box | Ball | Point) and asked is None:
+            return mesh.domain(d)
+        uniform = mesh is None and any(isinstance(part.density, Uniform) for part in self.initial.masses)
+        if asked == "torus" or (asked is None and uniform):
+            return Point().domain(d)
+        return Domain.space(d)
+
+    def solver_options(self) -> dict[str, Any]:
+        """Keyword arguments of `Solver`."""
+        return keywords(self.pde)
+
+    def particle_options(self) -> dict[str, Any]:
+        """Keyword arguments of `simulate`, but for count and those of every system."""
+        deltas = self.compare.deltas if self.compare is not None else ()
+        options = keywords(self.particles, leave_out=("counts", "domain"))
+        return {**options, "domain": self.domain, "deltas": deltas}

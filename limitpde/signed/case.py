@@ -1,0 +1,121 @@
+"""A case of the signed system: its own sections, and what they mean for `Solver` and `simulate`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from limitpde.checked import record
+from limitpde.compare.test_functions import Table, TestFunction
+from limitpde.fem.mesh import Disk
+from limitpde.sections import (
+    Counts,
+    Natural,
+    Output,
+    Positive,
+    Seed,
+    Time,
+    check_case,
+    check_counts,
+    check_mesh_file,
+    keywords,
+)
+from limitpde.signed.model import Initial, Model
+
+Mesh = Annotated[
+    Annotated[Disk, Tag("disk")] | Annotated[str, Tag("file")],
+    Discriminator(lambda value: "file" if isinstance(value, str) else "disk"),
+]
+
+
+@record
+class PDE:
+    """Section [pde]: the keyword arguments of `Solver`."""
+
+    mesh: Mesh
+    """A disk, or the path of a gmsh file."""
+    step: Positive
+    """Time step; the gate may take smaller ones."""
+    degree: Literal[1] = 1
+    """Polynomial degree."""
+    multipoles: Annotated[int, Field(ge=0, le=64)] = 12
+    """Highest multipole moment in the boundary data of the potential."""
+
+    def __post_init__(self) -> None:
+        check_mesh_file(self.mesh)
+
+
+@record
+class Particles:
+    """Section [particles]: counts, and keyword arguments of `simulate`."""
+
+    counts: Counts
+    """Particle numbers N."""
+    replicas: Natural = 1
+    """Independent copies of each."""
+    step: Positive
+    """Time step."""
+    method: Literal["direct", "auto"] = "auto"
+    """Force sum; "auto" takes the fastest there is for each N: the direct one."""
+    kernel: Literal["capped", "regularised"] = "capped"
+    """x / max(|x|^2, eps^2), or (4.5) x / (|x|^2 + eps^2)."""
+    eps: Annotated[float, Field(ge=0)] | None = None
+    """Length of the cap or of the regularisation; sqrt(2 gamma step) by default."""
+    cutoff: Natural | None = None
+    """l of the cut-off (4.6), (4.7); none by default."""
+
+    def __post_init__(self) -> None:
+        check_counts(self.counts)
+
+
+@record
+class Compare:
+    """Section [compare]."""
+
+    test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
+    """phi(x, b) for which residuals and observables are measured."""
+
+    def __post_init__(self) -> None:
+        Table.of(self.test_functions, 2)
+        for number, function in enumerate(self.test_functions):
+            if function.n is not None:
+                raise ValueError(f"test_functions[{number}].n = {function.n}: charges have no mass; leave it out")
+
+
+@record
+class Case:
+    """A case of the signed system."""
+
+    system: Literal["signed"]
+    model: Model
+    initial: Initial
+    time: Time
+    seed: Seed = 0
+    """All randomness follows from it."""
+    pde: PDE | None = None
+    particles: Particles | None = None
+    compare: Compare | None = None
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        check_case(self)
+        if self.pde is not None and self.initial.points is not None:
+            raise ValueError("initial.points: a case with [pde] needs densities, not points")
+        if self.initial.points is not None and not Path(self.initial.points).is_file():
+            raise ValueError(f"initial.points = {self.initial.points!r}: no such file")
+        if self.pde is not None and self.model.gamma_bar is None:
+            raise ValueError("model.gamma_bar is missing: with a fixed gamma the particles have no limit, so no [pde]")
+        mass = self.initial.mass(0) + self.initial.mass(1)
+        if self.particles is not None and self.initial.points is None and not math.isclose(mass, 1, rel_tol=1e-9):
+            raise ValueError(f"initial: the masses add to {mass:.12g}; with [particles] they must add to 1")
+
+    def solver_options(self) -> dict[str, Any]:
+        """Keyword arguments of `Solver`."""
+        return keywords(self.pde)
+
+    def particle_options(self) -> dict[str, Any]:
+        """Keyword arguments of `simulate`, but for count and those of every system."""
+        return keywords(self.particles, leave_out=("counts",))

@@ -1,0 +1,93 @@
+"""Pictures of a run of the signed system: densities, charge and potential, with the particles over them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from limitpde.results.fields import read_fields
+from limitpde.results.particles import read_particles
+from limitpde.results.pictures import invariants, largest_snapshots
+from limitpde.results.vtkhdf import times
+
+FIELD_ORDER = ("rho_positive", "rho_negative", "charge")
+MOST_DOTS = 250
+"""Particles of each sign drawn over a map, so that the map can still be seen."""
+SIGN_COLOURS = {1.0: "#b2182b", -1.0: "#2166ac"}
+
+
+def _fields(directory: Path) -> Any:
+    """Each field at the first and the last output, with the particles of replica 0 over the last two rows' maps."""
+    path = directory / "pde" / "fields.vtkhdf"
+    if not path.exists() or not len(times(path)):
+        return None
+    states = [read_fields(path, 0), read_fields(path, -1)]
+    snapshots = largest_snapshots(directory)
+    clouds = [read_particles(snapshots, k) if snapshots else None for k in (0, -1)]
+    names = [name for name in FIELD_ORDER if name in states[0][2]]
+    figure, axes = plt.subplots(2, len(names), figsize=(4.2 * len(names), 7.6), squeeze=False, layout="constrained")
+    half = max(_half_width(state) for state in states)
+    for row, ((points, cells, values, t), cloud) in enumerate(zip(states, clouds, strict=True)):
+        for axis, name in zip(axes[row], names, strict=True):
+            _map(figure, axis, points, cells, values[name], name)
+            if cloud is not None:
+                _dots(axis, cloud, name)
+            axis.set(title=f"{name}, t = {t:.4g}", xlim=(-half, half), ylim=(-half, half), aspect="equal")
+    return figure
+
+
+def _half_width(state: tuple[Any, ...]) -> float:
+    """Half the width of the square around the origin that holds what can be seen of the densities."""
+    points, _, values, _ = state
+    density = np.sum([array for name, array in values.items() if name.startswith("rho")], axis=0)
+    seen = np.abs(points[density > 0.005 * density.max(), :2]).max()
+    return float(1.1 * seen or np.abs(points).max())
+
+
+def _map(figure: Any, axis: Any, points: np.ndarray, cells: np.ndarray, values: np.ndarray, name: str) -> None:
+    largest = float(np.abs(values).max()) or 1.0
+    signed = name == "charge"
+    limits = {"vmin": -largest if signed else 0.0, "vmax": largest, "cmap": "RdBu_r" if signed else "viridis"}
+    drawn = axis.tripcolor(points[:, 0], points[:, 1], cells, values, shading="gouraud", **limits)
+    figure.colorbar(drawn, ax=axis, shrink=0.75)
+
+
+def _dots(axis: Any, cloud: tuple[Any, ...], name: str) -> None:
+    positions, data, _ = cloud
+    signs = data.get("sign", np.ones(len(positions)))
+    shown = {"rho_positive": (1.0,), "rho_negative": (-1.0,)}.get(name, (1.0, -1.0))
+    for sign in shown:
+        mine = positions[signs == sign]
+        mine = mine[:: math.ceil(len(mine) / MOST_DOTS) or 1]
+        colour = "white" if name.startswith("rho") else SIGN_COLOURS[sign]
+        axis.scatter(mine[:, 0], mine[:, 1], s=5, c=colour, edgecolors="black", linewidths=0.25)
+
+
+def _particles(directory: Path) -> Any:
+    """The particles alone, where there is no field to draw them over."""
+    snapshots = largest_snapshots(directory)
+    if snapshots is None or (directory / "pde" / "fields.vtkhdf").exists():
+        return None
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.6), sharex=True, sharey=True, layout="constrained")
+    for axis, step in zip(axes, (0, -1), strict=True):
+        positions, data, t = read_particles(snapshots, step)
+        for sign, colour in SIGN_COLOURS.items():
+            mine = positions[data["sign"] == sign]
+            axis.scatter(mine[:, 0], mine[:, 1], s=6, c=colour, label=f"{'+' if sign > 0 else '-'}1")
+        axis.set(title=f"N = {len(positions)}, t = {t:.4g}", aspect="equal", xlabel="x", ylabel="y")
+    axes[0].legend()
+    return figure
+
+
+def _invariants(directory: Path) -> Any:
+    """Mass, free energy, second moment and smallest density over time."""
+    names = {"mass_positive": "positive", "mass_negative": "negative"}
+    return invariants(directory, masses=names, panels=("second_moment", "free_energy", "minimum", "dt"))
+
+
+PAINTERS = {"fields": _fields, "particles": _particles, "invariants": _invariants}
+"""Name of a picture -> what draws it from the files of a result, or returns None."""

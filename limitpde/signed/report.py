@@ -1,0 +1,47 @@
+"""What report.md says about the signed system: its limit equation and its particles."""
+
+from __future__ import annotations
+
+from limitpde.results.figures import Record
+from limitpde.results.report import table
+
+
+def pde_section(pde: Record) -> str:
+    """The part on the limit equation, from `pde` of summary.json."""
+    if not pde:
+        return ""
+    rows = [["unknowns", pde["dofs"]], ["steps", pde["steps"]]]
+    for name, mass in pde.get("mass", {}).items():
+        rows.append([f"mass ({name}), relative drift", mass["max_relative_drift"]])
+    rows.append(["smallest density", pde["minimum"]])
+    energy = pde.get("free_energy")
+    if energy:
+        rows.append(["free energy", f"{energy['start']:.6g} to {energy['end']:.6g}"])
+        rows.append(["largest increase of the free energy in a step", energy.get("largest_increase", "-")])
+    moment, end = pde["second_moment"], pde.get("end_time", 0.0)
+    if end > 0 and "rate_theory" in moment:
+        rate = (moment["end"] - moment["start"]) / end
+        rows.append(["growth rate of the second moment (virial law)", f"{rate:.6g} ({moment['rate_theory']:.6g})"])
+    start, last = pde["centre"]["start"], pde["centre"]["end"]
+    rows.append(["drift of the centre of mass (zero)", max(abs(b - a) for a, b in zip(start, last, strict=True))])
+    gate = pde.get("gate", {})
+    rows.append(["steps repeated by the gate", gate.get("refused", 0)])
+    return "## The limit equation\n\n" + table(["figure", "value"], rows)
+
+
+def particles_section(particles: list[Record]) -> str:
+    """The part on the particles, from `particles` of summary.json."""
+    rows = []
+    for entry in particles:
+        moment = entry["second_moment"]
+        error = f" +- {moment['end']['stderr']:.2g}" if "stderr" in moment["end"] else ""
+        virial = f"{moment['deviation']:+.1f}" if "deviation" in moment else "-"
+        end = f"{moment['end']['mean']:.5g}{error}"
+        rows.append([entry["N"], entry["replicas"], entry["steps"], entry["eps"], end, virial, entry["regime"]])
+    header = ["N", "replicas", "steps", "eps", "second moment at the end", "deviation from the virial law", "regime"]
+    return "## The particles\n\n" + table(header, rows) if rows else ""
+
+
+def comparison_section(compare: Record) -> str:
+    """What is compared for this system alone: nothing."""
+    return ""
