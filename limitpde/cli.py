@@ -60,13 +60,17 @@ def _overrides(first: tuple[str, ...], more: tuple[str, ...]) -> list[str]:
 @MORE
 @SET
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result (default: the case's own).")
+@click.option("--resume", is_flag=True, help="Go on from what an earlier run of this case has left in that folder.")
 @click.option("--quiet", is_flag=True, help="No progress bars and no closing line.")
-def run(case: Path, more: tuple[str, ...], overrides: tuple[str, ...], out: Path | None, quiet: bool) -> int:
+def run(
+    case: Path, more: tuple[str, ...], overrides: tuple[str, ...], out: Path | None, resume: bool, quiet: bool
+) -> int:
     """Solve, simulate, compare: whatever the case asks for."""
     changes = _overrides(overrides, more)
     checked = on_root(comm, lambda: cases.read(case, changes))
     directory = out or Path(checked.output.directory or Path("results") / case.stem)
-    summary = experiment.Experiment(checked, directory, name=case.stem, quiet=quiet, comm=comm).run()
+    work = experiment.Experiment(checked, directory, name=case.stem, resume=resume, quiet=quiet, comm=comm)
+    summary = work.run()
     if summary["status"] != "done":
         say(f"limitpde: {summary['status']}: {summary['reason']}\nwhat was computed is in {directory}", error=True)
     elif not quiet:

@@ -6,8 +6,8 @@ whose summary.json says how far it came.
 
 from __future__ import annotations
 
+import json
 import math
-import shutil
 import sys
 import time
 from collections import deque
@@ -28,25 +28,13 @@ from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
 from limitpde.fem.stepping import StepReport
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import StopRequest, on_root
-from limitpde.results import figures, pictures, report
+from limitpde.results import figures, folder, pictures, report
+from limitpde.results.checkpoint import Arrays, Checkpoint
 from limitpde.results.fields import FieldSeries
 from limitpde.results.particles import ParticleSeries
 from limitpde.results.tables import Table
 from limitpde.results.versions import versions
 from limitpde.sections import output_times
-
-STALE = (
-    "summary.json",
-    "report.md",
-    "pde/fields.*",
-    "pde/diagnostics.csv",
-    "particles/N*/particles.*",
-    "particles/N*/observables.csv",
-    "compare/residuals.csv",
-    "compare/rates.csv",
-    "pictures/*.png",
-)
-"""Files (and folders of exported pieces) of an earlier result, which a new one in the same folder replaces."""
 
 
 def run(
@@ -54,6 +42,7 @@ def run(
     *,
     out: str | Path | None = None,
     overrides: Iterable[str] = (),
+    resume: bool = False,
     quiet: bool = True,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> figures.Record:
@@ -65,6 +54,7 @@ def run(
     Keyword Args:
         out: folder of the result; the case's own by default.
         overrides: "section.key=value" for a case file.
+        resume: go on from what an earlier run of the same case has left in the folder, if there is one.
         quiet: no progress bars.
         comm: the ranks to use.
 
@@ -80,7 +70,7 @@ def run(
     else:
         name = case.system
     directory = Path(out or case.output.directory or Path("results") / name)
-    return Experiment(case, directory, name=name, quiet=quiet, comm=comm).run()
+    return Experiment(case, directory, name=name, resume=resume, quiet=quiet, comm=comm).run()
 
 
 class Experiment:
@@ -92,12 +82,23 @@ class Experiment:
 
     Keyword Args:
         name: title of the report.
+        resume: go on from what an earlier run of the same case has left there instead.
         quiet: no progress bars.
         comm: the ranks to use.
     """
 
-    def __init__(self, case: cases.Case, directory: Path, *, name: str, quiet: bool, comm: MPI.Comm) -> None:
-        self.case, self.directory, self.comm, self.quiet = case, directory, comm, quiet
+    def __init__(
+        self,
+        case: cases.Case,
+        directory: Path,
+        *,
+        name: str,
+        resume: bool = False,
+        quiet: bool = True,
+        comm: MPI.Comm = MPI.COMM_WORLD,
+    ) -> None:
+        self.case, self.directory, self.comm, self.quiet, self.resume = case, directory, comm, quiet, resume
+        self.checkpoint = Checkpoint(directory)
         self.system = cases.SYSTEMS[case.system]
         self.output_times = output_times(case.time, case.output)
         self.functions = case.compare.test_functions if case.compare else ()
@@ -148,42 +149,80 @@ class Experiment:
             solver = self.system.Solver(case.model, case.initial, comm=self.comm, **case.solver_options())
             steps = self.system.PDESummary(solver)
             self.solution = self.system.PDEResidual(solver, self.functions)
-            write_fields = self._field_writer(solver)
-            write_fields(0.0)
             table = Table(self.directory / "pde" / "diagnostics.csv", ("t", "dt", "order", *steps.columns))
+            resumed = self._restore(solver, steps, table)
+            write_fields = self._field_writer(solver, resumed=resumed)
             bar = self._bar("PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]")
+            _advance(bar, solver.t)
 
             def record(step: StepReport) -> None:
                 table.append({"t": step.t, "dt": step.dt, "order": step.order, **step.figures})
                 self._save(pde=steps.figures())
 
-            on_root(self.comm, lambda: record(StepReport(t=0.0, dt=0.0, order=0, figures=steps.start_row())))
-
-            outputs = deque([*self.output_times, math.inf])
+            if not resumed:
+                write_fields(0.0)
+                on_root(self.comm, lambda: record(StepReport(t=0.0, dt=0.0, order=0, figures=steps.start_row())))
+            outputs = deque([*(t for t in self.output_times if t > solver.t * (1 + 1e-9)), math.inf])
+            saved = time.monotonic()
 
             def observe(step: StepReport) -> None:
+                nonlocal saved
                 steps.add(step)
                 if math.isclose(step.t, outputs[0], rel_tol=1e-9):
                     write_fields(outputs.popleft())  # at the very times of the particles' snapshots
                 on_root(self.comm, lambda: record(step))
                 _advance(bar, step.dt)
                 self.stop.check(self.comm)
+                if self.comm.bcast(time.monotonic() - saved > case.output.checkpoint_every):
+                    self._keep_solution(solver, steps)
+                    saved = time.monotonic()
 
-            began = time.perf_counter()
+            began, before = time.perf_counter(), steps.steps
             try:
                 solver.solve(end, stops=self.output_times, observers=[self.solution, observe])
+                self._keep_solution(solver, steps)
+            except (Interrupted, RunError):  # raised on every rank
+                self._keep_solution(solver, steps)
+                raise
             finally:
                 bar.close()
-                rate = steps.steps * solver.dofs / (time.perf_counter() - began)
-                self.summary["performance"]["pde_dof_steps_per_second"] = rate
+                if steps.steps > before:
+                    rate = (steps.steps - before) * solver.dofs / (time.perf_counter() - began)
+                    self.summary["performance"]["pde_dof_steps_per_second"] = rate
                 self.summary["pde"] = steps.figures()
                 self.summary["warnings"] += steps.warnings()
 
-    def _field_writer(self, solver: Any) -> Callable[[float], None]:
+    def _keep_solution(self, solver: Any, steps: Any) -> None:
+        """Put the state of the solver, and of what observes it, into the checkpoint. Collective."""
+        state = {f"solver_{name}": array for name, array in solver.state().items()}
+        state |= {f"residual_{name}": array for name, array in self.solution.state().items()}
+        state["steps"] = np.array(json.dumps(steps.state()))
+        on_root(self.comm, lambda: self.checkpoint.save_solution(state))
+
+    def _restore(self, solver: Any, steps: Any, table: Table) -> bool:
+        """Go on from the checkpoint, if there is one and the run may. Collective."""
+
+        def read() -> Arrays | None:
+            return self.checkpoint.solution() if self.resume else None
+
+        state = on_root(self.comm, read)
+        if state is None:
+            return False
+        solver.restore({name.removeprefix("solver_"): state[name] for name in state if name.startswith("solver_")})
+        self.solution.restore(
+            {name.removeprefix("residual_"): state[name] for name in state if name.startswith("residual_")}
+        )
+        steps.restore(json.loads(str(state["steps"])))
+        on_root(self.comm, lambda: table.keep_until(solver.t))
+        return True
+
+    def _field_writer(self, solver: Any, *, resumed: bool) -> Callable[[float], None]:
         """What writes the fields at a time; a solution without a mesh, that of an ordinary equation, has none."""
         if solver.mesh is None:
             return lambda t: None
-        series = FieldSeries(self.directory / "pde" / "fields.vtkhdf", solver.mesh)
+        series = FieldSeries(self.directory / "pde" / "fields.vtkhdf", solver.mesh, mode="a" if resumed else "w")
+        if resumed:
+            series.truncate(solver.t)
         return lambda t: series.write(t, solver.fields())
 
     # --- the particles ----------------------------------------------------------------------------------------------
@@ -227,6 +266,8 @@ class Experiment:
                 stops=self.output_times,
                 test_functions=self.functions,
                 snapshot=snapshot,
+                finished=on_root(self.comm, lambda: self.checkpoint.replicas(count) if self.resume else []),
+                keep=partial(self.checkpoint.save_replicas, count),
                 progress=partial(_advance, bar),
                 stop_asked=lambda: self.stop.asked,
                 comm=self.comm,
@@ -263,36 +304,18 @@ class Experiment:
         Table(self.directory / "compare" / "rates.csv", columns).extend(comparison.rate_rows())
 
     def _prepare(self) -> None:
-        """Make the folder, without an earlier result's files, and put the case into it. Collective."""
+        """Make the folder ready, and learn what an earlier run has spent where this one goes on from it. Collective."""
+        sections = {"pde": self.case.pde, "particles": self.case.particles, "compare": self.case.compare}
+        parts = [*(name for name, section in sections.items() if section is not None), "pictures"]
+        text = cases.dump(self.case)
 
-        def make() -> None:
-            case_file, earlier = self.directory / "case.toml", self.directory / "summary.json"
-            if case_file.exists() and not earlier.exists():
-                raise InputError(f"output.directory = {str(self.directory)!r}: {case_file} there would be overwritten")
-            try:
-                self.directory.mkdir(parents=True, exist_ok=True)
-                self._clear()
-                parts = [("pde", self.case.pde), ("particles", self.case.particles), ("compare", self.case.compare)]
-                for name in (*(name for name, section in parts if section is not None), "pictures"):
-                    (self.directory / name).mkdir(exist_ok=True)
-                figures.write_text(case_file, cases.dump(self.case))
-                self._save(force=True)
-            except OSError as error:
-                raise InputError(f"output.directory = {str(self.directory)!r}: {error.strerror}") from error
+        def make() -> figures.Record:
+            earlier = folder.prepare(self.directory, text, parts, resume=self.resume)
+            self.summary["wall_seconds"] = dict(earlier.get("wall_seconds", {}))
+            self._save(force=True)
+            return earlier
 
-        on_root(self.comm, make)
-
-    def _clear(self) -> None:
-        """Remove an earlier result from the folder, and nothing else. On rank 0."""
-        for path in [path for pattern in STALE for path in self.directory.glob(pattern)]:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        for name in ("pde", "particles/N*", "particles", "compare", "pictures"):
-            for folder in self.directory.glob(name):
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
+        self.resume = bool(on_root(self.comm, make))
 
     def _save(self, *, force: bool = False, **parts: Any) -> None:
         """Write the figures so far, at most once in `checkpoint_every` seconds. On rank 0."""
@@ -328,11 +351,11 @@ class Experiment:
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
-        began = time.perf_counter()
+        began, earlier = time.perf_counter(), self.summary["wall_seconds"].get(part, 0.0)
         try:
             yield
         finally:
-            self.summary["wall_seconds"][part] = time.perf_counter() - began
+            self.summary["wall_seconds"][part] = earlier + time.perf_counter() - began
 
     def _bar(self, name: str, total: float, layout: str) -> Any:
         """A progress bar on rank 0, shown after two seconds; a line every 10 s where there is no terminal."""

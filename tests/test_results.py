@@ -67,7 +67,7 @@ def copy(done, tmp_path):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Pictures take most of the time of a small run."""
-    monkeypatch.setattr(pictures, "draw", lambda directory: [])
+    monkeypatch.setattr(pictures, "draw", lambda directory, system: [])
 
 
 def is_a_picture(path):

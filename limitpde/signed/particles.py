@@ -42,6 +42,8 @@ METHODS = ("direct", "auto")
 WORK_UNIT = "pair_interactions"
 """What `work_per_second` counts."""
 Snapshot = Callable[..., None]
+Part = dict[str, np.ndarray]
+"""Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ def simulate(
     eps: float | None = None,
     cutoff: int | None = None,
     snapshot: Snapshot | None = None,
+    finished: Sequence[Part] = (),
+    keep: Callable[[Part], object] = lambda part: None,
     progress: Callable[[float], object] = lambda share: None,
     stop_asked: Callable[[], bool] = lambda: False,
     comm: MPI.Comm = MPI.COMM_WORLD,
@@ -118,6 +122,8 @@ def simulate(
         eps: length of the cap or of the regularisation; sqrt(2 gamma_N step) by default.
         cutoff: l of the cut-off Phi_l; none by default.
         snapshot: called with (t, positions (N, 2), sign=(N,)) of replica 0 at the output times, on rank 0.
+        finished: measurements of replicas that an earlier run has kept, the same on every rank.
+        keep: called with the measurements of each batch of replicas when it is finished, on the rank that simulated it.
         progress: called with the share of this rank's work done since the last call.
         stop_asked: asked at each step, on each rank; where true, the replicas under way are given up.
         comm: the ranks over which the replicas are spread.
@@ -144,15 +150,18 @@ def simulate(
     )
     _compile_kernels()
     began = time.perf_counter()
-    finished, failure = _run_replicas(run, range(comm.rank, replicas, comm.size), snapshot, progress, stop_asked)
-    outcomes = comm.allgather((finished, failure))
+    left = np.setdiff1d(np.arange(replicas), [number for part in finished for number in part["replicas"]])
+    mine, failure = _run_replicas(run, left[comm.rank :: comm.size], snapshot, keep, progress, stop_asked)
+    outcomes = comm.allgather((mine, failure))
     for _, failed in outcomes:
         if isinstance(failed, LimitPDEError):
             raise failed
         if failed is not None:
             raise RunError(f"{type(failed).__name__}: {failed}") from failed
     parts = [part for rank_parts, _ in outcomes for part in rank_parts]
-    return _ensemble(run, parts, replicas, time.perf_counter() - began)
+    done = sum(len(part["replicas"]) for part in parts)
+    speed = pair_interactions(done, count) * (run.steps + 1) / (time.perf_counter() - began)
+    return _ensemble(run, [*finished, *parts], replicas, speed)
 
 
 def _check_arguments(count: int, replicas: int, step: float, end: float) -> None:
@@ -220,16 +229,22 @@ class _Stopped(Exception):  # noqa: N818 - not an error
 
 
 def _run_replicas(
-    run: _Run, mine: range, snapshot: Snapshot | None, progress: Callable[[float], object], stop: Callable[[], bool]
-) -> tuple[list[dict[str, np.ndarray]], Exception | None]:
+    run: _Run,
+    mine: np.ndarray,
+    snapshot: Snapshot | None,
+    keep: Callable[[Part], object],
+    progress: Callable[[float], object],
+    stop: Callable[[], bool],
+) -> tuple[list[Part], Exception | None]:
     """Batches of this rank's replicas that were finished, and why it failed, if it did."""
     size = max(1, BATCH_PARTICLES // run.count)
-    finished: list[dict[str, np.ndarray]] = []
+    finished: list[Part] = []
     try:
         for first in range(0, len(mine), size):
-            batch = _Batch(run, np.array(mine[first : first + size]))
-            share = len(mine[first : first + size]) / (len(mine) * run.steps)
-            finished.append(batch.run(snapshot, partial(progress, share), stop))
+            replicas = mine[first : first + size]
+            step_done = partial(progress, len(replicas) / (len(mine) * run.steps))
+            finished.append(_Batch(run, replicas).run(snapshot, step_done, stop))
+            keep(finished[-1])
     except _Stopped:
         pass
     except Exception as error:  # every rank must learn of it before any raises
@@ -252,9 +267,7 @@ class _Batch:
         self._balance = run.residual.start(len(replicas))
         self._rows: list[dict[str, np.ndarray]] = []
 
-    def run(
-        self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]
-    ) -> dict[str, np.ndarray]:
+    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
         """Step to the end; the measurements of these replicas, time last."""
         snapshot = snapshot if self._replicas[0] == 0 else None
         t, number = 0.0, 0
@@ -326,7 +339,7 @@ def _euler_maruyama(
         y[r, i] += drift[r] * fy[r, i] + noise * b
 
 
-def _ensemble(run: _Run, parts: list[dict[str, np.ndarray]], replicas: int, seconds: float) -> Ensemble:
+def _ensemble(run: _Run, parts: Sequence[Part], replicas: int, speed: float) -> Ensemble:
     if not parts:
         raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.count} was finished")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -345,6 +358,6 @@ def _ensemble(run: _Run, parts: list[dict[str, np.ndarray]], replicas: int, seco
         quadratic_variation=sorted_["quadratic_variation"],
         compensator=sorted_["compensator"],
         eps=run.eps,
-        work_per_second=pair_interactions(len(order), run.count) * (run.steps + 1) / seconds,
+        work_per_second=speed,
         complete=len(order) == replicas,
     )

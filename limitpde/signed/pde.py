@@ -37,6 +37,7 @@ from limitpde.fem import mesh as meshes
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.linear import LinearSolver, symmetric_options
+from limitpde.fem.original import gathered, original_nodes
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import GROWTH, LARGEST_RATIO, Bdf, Observer, StepReport, attempts, march
 from limitpde.parallel import on_all
@@ -283,6 +284,22 @@ class Solver:
         self.t += dt
         figures = self.figures() | {"free_energy_increase": increase, "refused": float(len(refused))} | iterations
         return StepReport(t=self.t, dt=dt, order=order, refused=tuple(refused), figures=figures)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs to go on from here, in the order of the input mesh; on rank 0. Collective."""
+        graph = self.graph
+        numbers = original_nodes(graph.space)[: graph.owned]
+        states = [self._now] if self._before is None else [self._now, self._before]
+        nodal = np.array([density[: graph.owned] for state in states for density in state.densities]).T
+        clock = np.array([self.t, self._last_step, self._gate_limit])
+        return {"clock": clock, "densities": gathered(graph.comm, numbers, nodal)}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
+        self.t, self._last_step, self._gate_limit = map(float, state["clock"])
+        nodal = state["densities"][original_nodes(self.graph.space)].T
+        states = [self._state(list(part)) for part in nodal.reshape(-1, len(self.species), self.graph.local)]
+        self._now, self._before = states[0], states[1] if len(states) > 1 else None
 
     def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
         """Step up to time `end`, landing on every time in `stops`; each observer sees the report of each step.

@@ -188,6 +188,23 @@ class PDEResidual:
         self.observables.append(self._observables())
         self.values.append(self.change() - self._interaction_integral - self._diffusion_integral)
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs to go on from here, the same on every rank."""
+        integrals = np.stack([self._interaction_integral, self._diffusion_integral])
+        return {
+            "times": np.array(self.times),
+            "values": np.array(self.values),
+            "observables": np.array(self.observables),
+            "integrals": integrals,
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`, with a solver that is at its time. Collective."""
+        self.times, self.values = state["times"].tolist(), list(state["values"])
+        self.observables = list(state["observables"])
+        self._interaction_integral, self._diffusion_integral = state["integrals"].copy()
+        self._rates = self._interaction_rate(), self._diffusion_rate()
+
     def change(self) -> np.ndarray:
         """int phi (rho_t - rho_0), (P,)."""
         return np.asarray(self.observables[-1] - self.observables[0])

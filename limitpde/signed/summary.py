@@ -46,6 +46,14 @@ class PDESummary:
         self._drift = dict.fromkeys(self._names, 0.0)
         self._outside = self.first["mass_outside"]
 
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
+        return {name: value for name, value in vars(self).items() if name != "_solver"}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        vars(self).update(state)
+
     @property
     def columns(self) -> list[str]:
         """Names of the figures of a step."""

@@ -1,0 +1,142 @@
+"""A run that was stopped, or killed, and goes on: the result is that of a run that was never stopped.
+
+Load: fields, tables, residuals and figures of the resumed run against those of the whole one, on any number of ranks.
+"""
+
+from __future__ import annotations
+
+import limitpde  # isort: skip  (MPI and h5py first)
+import numpy as np
+import pytest
+
+from limitpde import case as cases
+from limitpde.errors import InputError, Interrupted
+from limitpde.parallel import StopRequest
+from limitpde.results import tables
+from limitpde.results.fields import read_fields
+from limitpde.results.vtkhdf import times
+
+SIGNED = {
+    "system": "signed",
+    "seed": 3,
+    "model": {"sigma": 0.5, "gamma_bar": 0.4},
+    "initial": {
+        "positive": [{"shape": "gaussian", "mass": 0.5, "center": [-0.8, 0.0], "width": 0.6}],
+        "negative": [{"shape": "gaussian", "mass": 0.5, "center": [0.8, 0.0], "width": 0.6}],
+    },
+    "time": {"end": 0.2},
+    "pde": {"mesh": {"shape": "disk", "radius": 4.0, "cell_size": 0.5}, "step": 0.02},
+    "particles": {"counts": [8, 16], "replicas": 5, "step": 0.02},
+    "compare": {"test_functions": [{"shape": "gaussian", "center": [0.0, 0.0], "width": 1.0}]},
+    "output": {"every": 0.05},
+}
+SAME_BUT_FOR = ("wall_seconds", "performance", "ranks", "threads")
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Have the run asked to stop after so many checks (one each PDE step, one each particle number)."""
+
+    def arrange(checks):
+        left = [checks]
+        true_check = StopRequest.check
+
+        def check(self, comm):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Interrupted("stopped by the test")
+            true_check(self, comm)
+
+        monkeypatch.setattr(StopRequest, "check", check)
+
+    return arrange
+
+
+def run(folder, comm, case=SIGNED, **options):
+    return limitpde.run(cases.check(case), out=folder, comm=comm, **options)
+
+
+def assert_same(value, other, path=""):
+    if isinstance(value, dict):
+        assert value.keys() == other.keys(), path
+        for key in value:
+            if key not in SAME_BUT_FOR:
+                assert_same(value[key], other[key], f"{path}.{key}")
+    elif isinstance(value, list):
+        assert len(value) == len(other), path
+        for k, pair in enumerate(zip(value, other, strict=True)):
+            assert_same(*pair, f"{path}[{k}]")
+    elif isinstance(value, float) and isinstance(other, float | int):
+        assert value == pytest.approx(other, rel=1e-8, abs=1e-11), path
+    else:
+        assert value == other, path
+
+
+def assert_same_files(folder, whole):
+    for name in ("pde/diagnostics.csv", "compare/residuals.csv", "particles/N8/observables.csv"):
+        mine, theirs = tables.read_columns(folder / name), tables.read_columns(whole / name)
+        assert mine.keys() == theirs.keys()
+        for column in mine:
+            if mine[column].dtype.kind == "f" and not column.startswith("iterations"):
+                np.testing.assert_allclose(mine[column], theirs[column], rtol=1e-8, atol=1e-11, err_msg=column)
+    path = "pde/fields.vtkhdf"
+    np.testing.assert_allclose(times(folder / path), times(whole / path), rtol=1e-12)
+    for step in range(len(times(folder / path))):
+        mine, theirs = read_fields(folder / path, step)[2], read_fields(whole / path, step)[2]
+        for field in mine:
+            np.testing.assert_allclose(mine[field], theirs[field], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("checks", [1, 4, 12, 13])
+def test_a_stopped_run_goes_on_to_the_same_result(shared_folder, comm, stop_after, checks):
+    whole = run(shared_folder / "whole", comm)
+    stop_after(checks)
+    first = run(shared_folder / "r", comm)
+    assert first["status"] == "interrupted"
+    second = run(shared_folder / "r", comm, resume=True)
+    assert second["status"] == "done"
+    assert_same(second, whole | {"title": second["title"]})
+    if comm.rank == 0:
+        assert_same_files(shared_folder / "r", shared_folder / "whole")
+
+
+def test_replicas_that_are_kept_are_not_simulated_again(shared_folder, comm, stop_after, monkeypatch):
+    stop_after(13)  # after the twelve steps of the PDE: N = 8 is finished
+    run(shared_folder / "r", comm)
+    seen = []
+    simulate = limitpde.signed.simulate
+    monkeypatch.setattr(limitpde.signed, "simulate", lambda *a, **k: seen.append(k["finished"]) or simulate(*a, **k))
+    run(shared_folder / "r", comm, resume=True)
+    kept = [sorted(number for part in finished for number in part["replicas"]) for finished in seen]
+    assert kept == [[0, 1, 2, 3, 4], []]
+
+
+@pytest.mark.serial
+def test_another_case_does_not_go_on(tmp_path, comm):
+    run(tmp_path, comm)
+    with pytest.raises(InputError, match="is another case"):
+        run(tmp_path, comm, {**SIGNED, "seed": 4}, resume=True)
+    assert (tmp_path / "report.md").exists()
+
+
+@pytest.mark.serial
+def test_resume_without_an_earlier_run_begins(tmp_path, comm):
+    assert run(tmp_path / "new", comm, resume=True)["status"] == "done"
+
+
+@pytest.mark.serial
+def test_without_resume_a_checkpoint_is_forgotten(tmp_path, comm, stop_after):
+    stop_after(4)
+    run(tmp_path, comm)
+    assert list((tmp_path / "checkpoint").glob("*.npz"))
+    again = run(tmp_path, comm)
+    assert again["pde"]["steps"] == 12
+
+
+@pytest.mark.serial
+def test_a_broken_checkpoint_is_named(tmp_path, comm, stop_after):
+    stop_after(4)
+    run(tmp_path, comm)
+    (tmp_path / "checkpoint" / "solution.npz").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"solution\.npz: not a checkpoint"):
+        run(tmp_path, comm, resume=True)
