@@ -22,7 +22,7 @@ from mpi4py import MPI
 from tqdm import tqdm
 
 from limitpde import case as cases
-from limitpde.compare.comparison import Comparison
+from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
 from limitpde.fem.stepping import StepReport
@@ -296,12 +296,13 @@ class Experiment:
             return
         theory = self.case.model.residual_rate
         comparison = Comparison(self.functions, self.ensembles, self.solution, rate_theory=theory, seed=self.case.seed)
-        own = self.system.comparison_figures(self.case.model, self.ensembles, self.solution, self.case.seed)
-        self.summary["compare"] = comparison.figures() | own
+        own = self.system.comparison_figures(self.case, self.ensembles, self.solution)
+        rates = [*comparison.rates(), *own.pop("rates", [])]
+        self.summary["compare"] = comparison.figures() | ({"rates": rates} if self.ensembles else {}) | own
         columns = ("system", "N", "replica", "test_function", "t", "residual")
         Table(self.directory / "compare" / "residuals.csv", columns).extend(comparison.residual_rows())
         columns = ("quantity", "test_function", "slope", "slope_low", "slope_high", "theory")
-        Table(self.directory / "compare" / "rates.csv", columns).extend(comparison.rate_rows())
+        Table(self.directory / "compare" / "rates.csv", columns).extend(map(rate_row, rates))
 
     def _prepare(self) -> None:
         """Make the folder ready, and learn what an earlier run has spent where this one goes on from it. Collective."""

@@ -97,7 +97,6 @@ class Comparison:
         if self._ensembles:
             found["residual"] = list(self._residuals())
             found["observables"] = list(self._observables())
-            found["rates"] = list(self._rates())
         if self._solution is not None:
             last = self._solution.values[-1]
             found["pde_residual"] = [{**self._names(p), "residual": float(last[p])} for p in self._numbers]
@@ -143,7 +142,8 @@ class Comparison:
         same = abs(times[k] - t) <= 1e-9 * max(abs(t), abs(times[-1]))
         return float(self._solution.observables[k][p]) if same else None
 
-    def _rates(self) -> Iterator[Row]:
+    def rates(self) -> Iterator[Row]:
+        """Fitted powers of N, with what the theory predicts."""
         counts = [ensemble.count for ensemble in self._ensembles]
         as_in_theory = not any(ensemble.compensator.any() for ensemble in self._ensembles)
         for quantity, statistic in RATES.items():
@@ -172,9 +172,9 @@ class Comparison:
                     names = {"system": "pde", "N": "", "replica": "", "test_function": p}
                     yield {**names, "t": float(t), "residual": float(value)}
 
-    def rate_rows(self) -> Iterator[Row]:
-        """Rows of rates.csv."""
-        for rate in self._rates():
-            names = {"quantity": rate["quantity"], "test_function": rate["test_function"], "slope": rate["slope"]}
-            theory = "" if rate["theory"] is None else rate["theory"]
-            yield {**names, "slope_low": rate["low"], "slope_high": rate["high"], "theory": theory}
+
+def rate_row(rate: Row) -> Row:
+    """The row of rates.csv of a fitted rate."""
+    names = {"quantity": rate["quantity"], "test_function": rate["test_function"], "slope": rate["slope"]}
+    theory = "" if rate["theory"] is None else rate["theory"]
+    return {**names, "slope_low": rate["low"], "slope_high": rate["high"], "theory": theory}

@@ -166,6 +166,6 @@ def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
     return {"second_moment": ensemble.second_moment, **centre}
 
 
-def comparison_figures(model: Model, ensembles: list[Ensemble], solution: object, seed: int) -> dict[str, Any]:
+def comparison_figures(case: object, ensembles: list[Ensemble], solution: object) -> dict[str, Any]:
     """What the part `compare` of summary.json has for this system alone: nothing."""
     return {}
