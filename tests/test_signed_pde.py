@@ -212,7 +212,7 @@ def test_solution_does_not_depend_on_the_number_of_ranks(comm, rings):
 
 def test_gmsh_mesh_gives_the_solution_of_the_same_disk(comm, shared_folder):
     disk = Disk(radius=7.0, cell_size=0.5)
-    points, cells = meshes._triangulate(disk.points())
+    points, cells = disk.cells(2)
     path = shared_folder / "disk.msh"
     if comm.rank == 0:
         points = np.column_stack([points, np.zeros(len(points))])

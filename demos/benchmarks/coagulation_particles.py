@@ -1,8 +1,8 @@
 """Seconds that coagulating particles take, against other simulators of the same problem, and how they grow with N.
 
 A + A -> 0 on the unit torus, d = 3, diffusion rate 1, alpha = 20, V the unit ball, eps = 1/N, up to t = 0.1 (Hammond
-section 3): 36.7 % are left, beta = 17.2135. Peers run in interpreters of their own that have them (Smoldyn's wheel needs
-Python 3.10), for some seconds each; their time to the end is extrapolated at the speed of that beginning.
+section 3): 36.7 % are left, beta = 17.2135. Peers run in interpreters of their own that have them (Smoldyn's wheel
+needs Python 3.10), for some seconds each; their time to the end is extrapolated at the speed of that beginning.
 
 Run: python demos/benchmarks/coagulation_particles.py [--large] [--seconds 10] [--peers PYTHON ...]
 """
@@ -67,7 +67,7 @@ def main() -> None:
     print(f"load {os.getloadavg()[0]:.1f}, threads {os.environ.get('OMP_NUM_THREADS', os.cpu_count())}")
     print(f"left at t = {END} in the limit: {exact.annihilation(END, beta=beta):.5f}\n")
     print(
-        "| simulator | N | seconds a run | million particle steps (eGFRD: events) a second | left |\n|---|---|---|---|---|"
+        "| simulator | N | seconds a run | million particle steps (events) a second | left |\n|---|---|---|---|---|"
     )
     counts, seconds = [1000, 10_000], {}
     for method in ("closed", "micro"):

@@ -136,11 +136,11 @@ class Model:
             raise ValueError('fragmentation: goes with reaction = "coagulation" only')
 
     def d(self, n: np.ndarray) -> np.ndarray:
-        """Diffusion rates d(n) at masses n, of any shape."""
+        """Diffusion rates at masses n, of any shape."""
         return _at(self.diffusion, n)
 
     def alpha(self, n: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """Strengths alpha(n, m) at masses n, m that broadcast against each other.
+        """Interaction strengths of pairs of masses n, m that broadcast against each other.
 
         Raises:
             InputError: the model has no interaction.

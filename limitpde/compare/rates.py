@@ -34,6 +34,11 @@ def rms(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.asarray(np.sqrt((values**2).mean(axis=axis)))
 
 
+def mean_square(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """E M^2 of samples along an axis."""
+    return np.asarray((values**2).mean(axis=axis))
+
+
 def fit_rate(
     counts: Sequence[int], samples: Sequence[np.ndarray], statistic: Callable[..., np.ndarray], *, seed: int
 ) -> Rate | None:
@@ -45,7 +50,7 @@ def fit_rate(
     Args:
         counts: particle numbers N, (K,).
         samples: one array of replicas (R_N,) for each N.
-        statistic: maps samples along `axis` to a positive number: `mean_abs` or `rms`.
+        statistic: maps samples along `axis` to a positive number: `mean_abs`, `rms` or `mean_square`.
 
     Keyword Args:
         seed: of the resampling.

@@ -1,24 +1,27 @@
-"""Meshes: a disk that needs no mesh generator, and a user's gmsh file."""
+"""Meshes: a torus, a box, a ball and a point, which need no mesh generator, and a user's gmsh file."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import basix.ufl
 import dolfinx.mesh
-import meshio
 import numpy as np
 from mpi4py import MPI
-from pydantic import Field
-from scipy.spatial import Delaunay
+from pydantic import Discriminator, Field, Tag
 
 from limitpde.checked import record
+from limitpde.domains import Domain
 from limitpde.errors import InputError
+from limitpde.fem import simplices
 from limitpde.parallel import on_root
 
-Point = tuple[float, float]
+Positive = Annotated[float, Field(gt=0)]
+Lengths = Positive | Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
+Coordinates = float | Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
 
 
 @record
@@ -26,76 +29,213 @@ class Disk:
     """A disk, meshed by rings of 6, 12, 18, ... nodes and their Delaunay triangulation (all edge weights >= 0)."""
 
     shape: Literal["disk"] = "disk"
-    radius: Annotated[float, Field(gt=0)]
+    radius: Positive
     """Radius of the disk, a length."""
-    cell_size: Annotated[float, Field(gt=0)]
+    cell_size: Positive
     """Distance of the rings; the number of rings is radius / cell_size, rounded up."""
-    center: Point = (0.0, 0.0)
+    center: tuple[float, float] = (0.0, 0.0)
     """Centre of the disk."""
 
     def __post_init__(self) -> None:
-        if self.cell_size > self.radius:
-            raise ValueError(f"cell_size = {self.cell_size} must not exceed radius = {self.radius}")
+        _check_radius(self.radius, self.cell_size)
 
     @property
     def rings(self) -> int:
         """Number of rings of nodes around the centre."""
-        return math.ceil(self.radius / self.cell_size * (1 - 1e-12))
+        return _rounded_up(self.radius / self.cell_size)
 
     def points(self) -> np.ndarray:
         """Nodes, (1 + 3 n (n + 1), 2): the centre, then ring after ring, every second ring turned by half a step."""
-        ring = np.repeat(np.arange(1, self.rings + 1), 6 * np.arange(1, self.rings + 1))
-        place = np.arange(len(ring)) - 3 * ring * (ring - 1)
-        angle = 2 * np.pi * (place + 0.5 * (ring % 2)) / (6 * ring)
-        radius = self.radius * ring / self.rings
-        nodes = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-        return np.concatenate([np.zeros((1, 2)), nodes]) + np.array(self.center)
+        return simplices.disk(self.radius, self.rings, np.array(self.center))
+
+    def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, 2) and triangles (m, 3)."""
+        if dimension != 2:
+            raise InputError(f"mesh.shape = 'disk': has dimension 2, not {dimension}")
+        return simplices.triangulate(self.points())
 
 
-def build(mesh: Disk | str | Path | dolfinx.mesh.Mesh, comm: MPI.Comm) -> dolfinx.mesh.Mesh:
+@record
+class Torus:
+    """The torus: a grid of boxes cut into simplices, its opposite faces identified (`limitpde.fem.nodes`)."""
+
+    shape: Literal["torus"] = "torus"
+    size: Lengths
+    """Lengths of the edges, (d,), or one length for all."""
+    cell_size: Positive
+    """Length of the edges of the grid; the number of boxes along an edge is size / cell_size, rounded up."""
+    origin: Coordinates = 0.0
+    """Lower corner, (d,), or one coordinate for all."""
+
+    def __post_init__(self) -> None:
+        _check_size(self.size, self.cell_size)
+
+    def domain(self, dimension: int) -> Domain:
+        """The torus in R^d.
+
+        Raises:
+            InputError: `size` or `origin` has another number of entries than d.
+        """
+        return Domain.torus(_each("size", self.size, dimension), _each("origin", self.origin, dimension))
+
+    def boxes(self, dimension: int) -> np.ndarray:
+        """Numbers of boxes along the edges, (d,)."""
+        return _boxes(self.domain(dimension).size, self.cell_size)
+
+    def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, d) of the grid, both ends of each edge among them, and simplices (m, d + 1)."""
+        return _grid(self.domain(dimension), self.boxes(dimension))
+
+
+@record
+class Box:
+    """A box with walls: a grid of boxes cut into simplices."""
+
+    shape: Literal["box"] = "box"
+    size: Lengths
+    """Lengths of the edges, (d,), or one length for all."""
+    cell_size: Positive
+    """Length of the edges of the grid; the number of boxes along an edge is size / cell_size, rounded up."""
+    origin: Coordinates = 0.0
+    """Lower corner, (d,), or one coordinate for all."""
+
+    def __post_init__(self) -> None:
+        _check_size(self.size, self.cell_size)
+
+    def domain(self, dimension: int) -> Domain:
+        """The box in R^d.
+
+        Raises:
+            InputError: `size` or `origin` has another number of entries than d.
+        """
+        return Domain.box(_each("size", self.size, dimension), _each("origin", self.origin, dimension))
+
+    def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, d) and simplices (m, d + 1)."""
+        domain = self.domain(dimension)
+        return _grid(domain, _boxes(domain.size, self.cell_size))
+
+
+@record
+class Ball:
+    """A ball with a wall: an interval, the disk of `Disk`, or tetrahedra in layers (`limitpde.fem.simplices`)."""
+
+    shape: Literal["ball"] = "ball"
+    radius: Positive
+    """Radius, a length."""
+    cell_size: Positive
+    """Distance of the layers; the number of layers is radius / cell_size, rounded up."""
+    center: Coordinates = 0.0
+    """Centre, (d,), or one coordinate for all."""
+
+    def __post_init__(self) -> None:
+        _check_radius(self.radius, self.cell_size)
+
+    def domain(self, dimension: int) -> Domain:
+        """The ball in R^d.
+
+        Raises:
+            InputError: `center` has another number of entries than d.
+        """
+        return Domain.ball(self.radius, _each("center", self.center, dimension))
+
+    def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, d) and simplices (m, d + 1)."""
+        domain, layers = self.domain(dimension), _rounded_up(self.radius / self.cell_size)
+        if dimension == 1:
+            return simplices.grid(domain.low, domain.size, np.array([2 * layers]))
+        if dimension == 2:
+            return simplices.triangulate(simplices.disk(self.radius, layers, domain.center))
+        return simplices.ball(self.radius, layers, domain.center)
+
+
+@record
+class Point:
+    """One point of unit volume, for homogeneous densities: there is no mesh, and the equations are ordinary ones."""
+
+    shape: Literal["point"] = "point"
+
+    def domain(self, dimension: int) -> Domain:
+        """The unit torus, on which particles have the same homogeneous densities."""
+        return Domain.torus(np.ones(dimension))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "path"
+    return str(value.get("shape", "")) if isinstance(value, dict) else str(getattr(value, "shape", ""))
+
+
+AnyMesh = Annotated[
+    Annotated[Torus, Tag("torus")]
+    | Annotated[Box, Tag("box")]
+    | Annotated[Ball, Tag("ball")]
+    | Annotated[Point, Tag("point")]
+    | Annotated[str, Tag("path")],
+    Discriminator(
+        _kind,
+        custom_error_type="shape",
+        custom_error_message="unknown shape",
+        custom_error_context={"shapes": "'torus', 'box', 'ball', 'point'; or give the path of a gmsh file"},
+    ),
+]
+"""What a case may name as its mesh."""
+
+
+def build(
+    mesh: Disk | Torus | Box | Ball | str | Path | dolfinx.mesh.Mesh, comm: MPI.Comm, *, dimension: int = 2
+) -> dolfinx.mesh.Mesh:
     """The DOLFINx mesh of a description, or of a gmsh file; a DOLFINx mesh is returned as it is. Collective.
 
+    Opposite faces of a torus are not identified here.
+
     Raises:
-        InputError: the file is not there, not readable, or holds no triangles in the plane.
+        InputError: the file is not there, not readable, or holds no simplices of this dimension; the description is
+            one of another dimension.
     """
     if isinstance(mesh, dolfinx.mesh.Mesh):
         return mesh
-    points, cells = np.empty((0, 2)), np.empty((0, 3), dtype=np.int64)
+    make: Callable[[], tuple[np.ndarray, np.ndarray]] = (
+        (lambda: simplices.read(Path(mesh), dimension))
+        if isinstance(mesh, str | Path)
+        else (lambda: mesh.cells(dimension))
+    )
+    points, cells = np.empty((0, dimension)), np.empty((0, dimension + 1), dtype=np.int64)
 
-    def make() -> None:
+    def keep() -> None:
         nonlocal points, cells
-        points, cells = _triangulate(mesh.points()) if isinstance(mesh, Disk) else _read(Path(mesh))
+        points, cells = make()
 
-    on_root(comm, make)
-    element = basix.ufl.element("Lagrange", "triangle", 1, shape=(2,))
+    on_root(comm, keep)
+    element = basix.ufl.element("Lagrange", simplices.CELLS[dimension], 1, shape=(dimension,))
     return dolfinx.mesh.create_mesh(comm, cells, element, points)
 
 
-def _triangulate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    cells = Delaunay(points).simplices.astype(np.int64)
-    area = _doubled_area(points, cells)
-    return points, cells[area > 1e-9 * area.max()]  # round-off leaves slivers between nodes of the outer circle
+def _grid(domain: Domain, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return simplices.grid(domain.low, domain.size, boxes)
 
 
-def _doubled_area(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    a, b = points[cells[:, 1]] - points[cells[:, 0]], points[cells[:, 2]] - points[cells[:, 0]]
-    return np.asarray(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]))
+def _rounded_up(ratio: float) -> int:
+    return math.ceil(ratio * (1 - 1e-12))
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 2) and triangles (m, 3) of a gmsh file, without the points that no triangle uses."""
-    if not path.is_file():
-        raise InputError(f"mesh = {str(path)!r}: no such file")
-    try:
-        data = meshio.gmsh.read(path)  # meshio.read ends the process where the file is not gmsh's
-    except Exception as error:  # meshio raises many kinds for a file that is not gmsh's
-        raise InputError(f"mesh = {str(path)!r}: not a gmsh .msh file that meshio can read ({error})") from error
-    kinds = sorted(set(data.cells_dict) - {"vertex", "line", "triangle"})
-    if kinds or "triangle" not in data.cells_dict:
-        found = ", ".join(sorted(data.cells_dict)) or "no cells"
-        raise InputError(f"mesh = {str(path)!r}: must hold triangles of first order only (it holds {found})")
-    used, cells = np.unique(data.cells_dict["triangle"], return_inverse=True)
-    points = data.points[used]
-    if points.shape[1] == 3 and np.ptp(points[:, 2]) > 1e-12 * np.ptp(points):
-        raise InputError(f"mesh = {str(path)!r}: must lie in a plane z = constant")
-    return points[:, :2].copy(), cells.reshape(-1, 3).astype(np.int64)
+def _boxes(size: np.ndarray, cell_size: float) -> np.ndarray:
+    return np.array([_rounded_up(length / cell_size) for length in size])
+
+
+def _check_radius(radius: float, cell_size: float) -> None:
+    if cell_size > radius:
+        raise ValueError(f"cell_size = {cell_size} must not exceed radius = {radius}")
+
+
+def _check_size(size: float | tuple[float, ...], cell_size: float) -> None:
+    if cell_size > np.min(size):
+        shown = list(size) if isinstance(size, tuple) else size
+        raise ValueError(f"cell_size = {cell_size} must not exceed size = {shown}")
+
+
+def _each(key: str, value: float | tuple[float, ...], dimension: int) -> np.ndarray:
+    """The value for each coordinate, (d,)."""
+    if isinstance(value, tuple) and len(value) != dimension:
+        raise InputError(f"mesh.{key} = {list(value)}: must be a number or have {dimension} entries, one per dimension")
+    return np.broadcast_to(np.asarray(value, dtype=float), (dimension,)).copy()

@@ -10,6 +10,15 @@ never give the same block. No state is carried, hence the order in which ranks a
 so (stream, replica, particle, step) -> counter is one-to-one for step < 2^40, particle < 2^32, replica < 2^32 and
 stream < 2^24. The compiled functions trust their caller about these ranges.
 
+What happens between two particles draws from counters of its own, and the replica goes into the key:
+
+    key      seed + replica * GOLDEN mod 2^64, its low and its high 32 bits; GOLDEN is odd
+    counter  word 0: first particle        word 1: second particle
+             word 2: step                  word 3: draw | 2^31
+
+For one seed, replica -> key is one-to-one, and so is (first, second, step, draw) -> counter for particle < 2^32, step <
+2^32 and draw < 2^31. Bit 31 of word 3 sets these counters apart from those above, whose streams are below 2^23.
+
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11 (2011).
 """
 
@@ -26,6 +35,8 @@ STEP_LIMIT = 1 << 40
 REPLICA_LIMIT = PARTICLE_LIMIT = 1 << 32
 
 _MASK = 0xFFFFFFFF
+_GOLDEN = 0x9E3779B97F4A7C15
+_PAIR = 0x80000000  # word 3 of the counters of pairs
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57  # multipliers of a round
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85  # what a round adds to the key
 
@@ -124,6 +135,83 @@ def two_normals(seed, stream, replica, particle, step):  # type: ignore[no-untyp
     radius = math.sqrt(-2.0 * math.log(u))
     angle = 2.0 * math.pi * v
     return radius * math.cos(angle), radius * math.sin(angle)
+
+
+@njit(inline="always")
+def _direction(bits):  # type: ignore[no-untyped-def]
+    """Cosine and sine of one of 2^24 evenly spaced angles: a quarter turn by the highest two bits, the rest by series.
+
+    The series end where they are good to 1e-13; they are much faster than the library's functions.
+    """
+    t = (np.float64(bits & np.uint64(0x3FFFFF)) + 0.5) * (math.pi * 2.0**-23) - math.pi / 4
+    q = t * t
+    s = t * (1.0 - q / 6 * (1.0 - q / 20 * (1.0 - q / 42 * (1.0 - q / 72 * (1.0 - q / 110 * (1.0 - q / 156))))))
+    c = 1.0 - q / 2 * (1.0 - q / 12 * (1.0 - q / 30 * (1.0 - q / 56 * (1.0 - q / 90 * (1.0 - q / 132)))))
+    quarter = bits >> np.uint64(22)
+    if quarter & np.uint64(1):
+        c, s = -s, c
+    return (-c, -s) if quarter & np.uint64(2) else (c, s)
+
+
+@njit(inline="always")
+def _four_normals(r0, r1, r2, r3):  # type: ignore[no-untyped-def]
+    """Four standard normals from a block: radii from 40 bits (so none exceeds 7.5), directions from 24."""
+    eight, low = np.uint64(8), np.uint64(0xFFFFFF)
+    u = np.float64(((r0 << eight) | (r1 >> np.uint64(24))) + np.uint64(1)) * 2.0**-40
+    v = np.float64(((r2 << eight) | (r3 >> np.uint64(24))) + np.uint64(1)) * 2.0**-40
+    u, v = math.sqrt(-2.0 * math.log(u)), math.sqrt(-2.0 * math.log(v))
+    a, b = _direction(r1 & low)
+    c, d = _direction(r3 & low)
+    return u * a, u * b, v * c, v * d
+
+
+@njit(inline="always")
+def four_normals(seed, stream, replica, particle, step):  # type: ignore[no-untyped-def]
+    """Four independent standard normals from one block; arguments as in `two_normals`. None is beyond 7.5."""
+    c0, c1, c2, c3 = counter(stream, replica, particle, step)
+    k = np.uint64(seed)
+    r0, r1, r2, r3 = philox(c0, c1, c2, c3, k & np.uint64(_MASK), k >> np.uint64(32))
+    return _four_normals(r0, r1, r2, r3)
+
+
+@njit(inline="always")
+def pair_key(seed, replica):  # type: ignore[no-untyped-def]
+    """The key of draws for pairs of particles, uint64; see the module docstring."""
+    return np.uint64(seed) + np.uint64(replica) * np.uint64(_GOLDEN)
+
+
+@njit(inline="always")
+def pair_block(key, first, second, step, draw):  # type: ignore[no-untyped-def]
+    """128 random bits for a pair of particles, as four uint64 below 2^32; see the module docstring.
+
+    Args:
+        key: from `pair_key`.
+        first: Number of a particle in its replica, below 2^32.
+        second: Number of another one; (first, second) and (second, first) are different.
+        step: Number of the step, below 2^32.
+        draw: Number of the draw, below 2^31.
+    """
+    k, d = np.uint64(key), np.uint64(draw) | np.uint64(_PAIR)
+    return philox(
+        np.uint64(first), np.uint64(second), np.uint64(step), d, k & np.uint64(_MASK), k >> np.uint64(32)
+    )
+
+
+@njit(inline="always")
+def pair_uniforms(key, first, second, step, draw):  # type: ignore[no-untyped-def]
+    """Two independent uniforms on (0, 1] for a pair; arguments as in `pair_block`."""
+    r0, r1, r2, r3 = pair_block(key, first, second, step, draw)
+    shift, low = np.uint64(32), np.uint64(11)
+    u = (((r0 << shift) | r1) >> low) + np.uint64(1)
+    v = (((r2 << shift) | r3) >> low) + np.uint64(1)
+    return np.float64(u) * 2.0**-53, np.float64(v) * 2.0**-53
+
+
+@njit(inline="always")
+def pair_normals(key, first, second, step, draw):  # type: ignore[no-untyped-def]
+    """Four independent standard normals for a pair; arguments as in `pair_block`. None is beyond 7.5."""
+    r0, r1, r2, r3 = pair_block(key, first, second, step, draw)
+    return _four_normals(r0, r1, r2, r3)
 
 
 def generator(seed: int, stream: Stream, replica: int = 0) -> np.random.Generator:

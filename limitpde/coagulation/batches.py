@@ -1,0 +1,229 @@
+"""Replicas of the coagulating particles on their way from 0 to the end, and what is measured there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+
+from limitpde.coagulation.candidate import MacroBalance, MacroResidual
+from limitpde.coagulation.encounters import Physics
+from limitpde.coagulation.events import (
+    COMPENSATOR,
+    COUNT,
+    DIFFUSION,
+    EVENTS,
+    FULL,
+    INTEGRAL,
+    NEXT,
+    STATUS,
+    STEP,
+    STUCK,
+    TIME,
+    TOO_LARGE,
+    VARIATION,
+    WORK,
+    Functions,
+    State,
+)
+from limitpde.coagulation.start import InitialParticles
+from limitpde.coagulation.steps import Crew, advance, advance_many, settle
+from limitpde.domains import Domain
+from limitpde.errors import RunError
+from limitpde.nbody.random import Stream, generator
+
+BUDGET = 100_000
+"""Particle steps between two looks at whether to stop: a fraction of a second."""
+SHARED = 4000
+"""From this many particles on, a replica that has the threads to itself spreads over them."""
+LARGEST_NUMBER = 2**32
+"""Steps, and particles that ever lived, in one replica."""
+Snapshot = Callable[..., None]
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """The user asked to stop: the batch under way is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """All that the replicas of one particle number have in common."""
+
+    physics: Physics
+    functions: Functions
+    start: InitialParticles
+    share: float
+    """Z / N."""
+    seed: int
+    step: float
+    """Longest time step."""
+    grid: list[tuple[float, bool]]
+    """Times after 0 at which is measured, and whether they are output times."""
+    shape: tuple[int, int]
+    """K masses counted, L masses of which the pairs are."""
+    residual: MacroResidual | None
+    domain: Domain
+
+
+class Batch:
+    """Some replicas, advanced together.
+
+    Args:
+        run: what they have in common.
+        replicas: their numbers.
+    """
+
+    def __init__(self, run: Run, replicas: np.ndarray) -> None:
+        self._run, self._replicas = run, replicas
+        drawn = [run.start.draw(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
+        count, d, functions = run.start.count, run.domain.dimension, len(run.functions.kinds)
+        rows = count + (count // 4 + 64 if len(run.physics.splitting.values) else 0)
+        lead = (len(replicas), rows)
+        x, mass = np.zeros((*lead, 3)), np.zeros(lead, dtype=np.int64)
+        for r, (positions, masses) in enumerate(drawn):
+            x[r, :count, :d], mass[r, :count] = positions, masses
+        self._state = State(
+            x=x,
+            mass=mass,
+            ident=np.broadcast_to(np.arange(rows), lead).copy(),
+            mate=np.full(lead, -1),
+            offset=np.zeros((*lead, 3)),
+            lag=np.zeros(lead),
+            phi=np.zeros((lead[0], 3, rows, functions)),
+            numbers=np.zeros((lead[0], 6), dtype=np.int64),
+            reals=np.zeros((lead[0], 3)),
+            sums=np.zeros((lead[0], 4, functions)),
+            pairs=np.zeros((lead[0], run.shape[1], run.shape[1])),
+        )
+        self._state.numbers[:, COUNT] = self._state.numbers[:, NEXT] = count
+        self._balances: list[MacroBalance] = [run.residual.start() for _ in replicas] if run.residual else []
+        self._rows: list[dict[str, np.ndarray]] = []
+        for r in range(len(replicas)):
+            settle(run.physics, run.functions, self._replica(r))
+
+    def run(
+        self, snapshot: Snapshot | None, part_done: Callable[[], object], stop: Callable[[], bool]
+    ) -> dict[str, np.ndarray]:
+        """Go to the end; the measurements of these replicas, with the output times last."""
+        snapshot = snapshot if self._replicas[0] == 0 else None
+        self._measure(0.0, True, snapshot)
+        for end, output in self._run.grid:
+            self._reach(end, stop)
+            self._measure(end, output, snapshot)
+            part_done()
+        return {"replicas": self._replicas, **self._series(), **self._totals()}
+
+    def _replica(self, r: int) -> State:
+        return State(*(array[r] for array in self._state))
+
+    def _reach(self, end: float, stop: Callable[[], bool]) -> None:
+        """Advance all replicas to a time."""
+        state, run = self._state, self._run
+        threads = numba.get_num_threads()
+        alone = len(self._replicas) < threads and state.x.shape[1] >= SHARED
+        while True:
+            if stop():
+                raise Stopped
+            arguments = (np.uint64(run.seed), self._replicas, end, run.step, BUDGET)
+            if alone:
+                self._crew(end, stop)
+            elif threads == 1 or len(self._replicas) == 1:
+                for r, replica in enumerate(self._replicas):
+                    if state.reals[r, TIME] < end:
+                        one = (arguments[0], int(replica), *arguments[2:])
+                        advance(run.physics, run.functions, self._replica(r), *one)
+            else:
+                advance_many(run.physics, run.functions, state, *arguments)
+            state = self._heed(end)
+            if np.all(state.reals[:, TIME] >= end):
+                return
+
+    def _crew(self, end: float, stop: Callable[[], bool]) -> None:
+        """Advance one replica after the other, each on all threads."""
+        for r, replica in enumerate(self._replicas):
+            crew = Crew(self._run.physics, self._run.functions, self._replica(r), self._run.seed, int(replica))
+            while crew.step(end, self._run.step):
+                if stop():
+                    raise Stopped
+
+    def _heed(self, end: float) -> State:
+        """Give replicas more rows where they asked for them, and raise where they cannot go on."""
+        state = self._state
+        status, n, at = state.numbers[:, STATUS], self._run.start.count, state.reals[:, TIME].min()
+        if np.any(status == TOO_LARGE):
+            raise RunError(f"N = {n}, t = {at:.6g}: particles grew so large that their range reaches across the domain")
+        if np.any(status == STUCK) or state.numbers[:, [STEP, NEXT]].max() >= LARGEST_NUMBER // 2:
+            raise RunError(
+                f"N = {n}, t = {at:.6g}: the steps became too short or too many on the way to t = {end:.6g}; "
+                "particles are too crowded somewhere, or split too often"
+            )
+        if np.any(status == FULL):
+            rows = state.x.shape[1]
+            grown = []
+            for name, array in zip(State._fields, state, strict=True):
+                axis = {"numbers": None, "reals": None, "sums": None, "pairs": None, "phi": 2}.get(name, 1)
+                padding = [(0, rows if k == axis else 0) for k in range(array.ndim)]
+                grown.append(np.pad(array, padding))
+            self._state = State(*grown)
+        return self._state
+
+    def _measure(self, t: float, output: bool, snapshot: Snapshot | None) -> None:
+        run, d = self._run, self._run.domain.dimension
+        living = [int(n) for n in self._state.numbers[:, COUNT]]
+        for r, balance in enumerate(self._balances):
+            x = np.ascontiguousarray(self._state.x[r, : living[r], :d])
+            balance.measure(t, x, self._state.mass[r, : living[r]].copy())
+        if not output:
+            return
+        rows = [self._present(r, n) for r, n in enumerate(living)]
+        self._rows.append({name: np.stack([row[name] for row in rows]) for name in rows[0]})
+        if snapshot is not None:
+            n = living[0]
+            snapshot(t, self._state.x[0, :n, :d].copy(), mass=self._state.mass[0, :n].copy())
+        if not np.all(np.isfinite(self._rows[-1]["second_moment"])):
+            raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {run.start.count})")
+
+    def _present(self, r: int, n: int) -> dict[str, np.ndarray]:
+        """What one replica of n particles shows now."""
+        run, one = self._run, self._replica(r)
+        x, mass = one.x[:n, : run.domain.dimension], one.mass[:n]
+        weight, N = mass.astype(float), run.start.count
+        kept = [mass == only if only else np.ones(n, dtype=bool) for only in run.functions.masses]
+        observed = [one.phi[0, :n, f][which].sum() for f, which in enumerate(kept)]
+        found = {
+            "survivors": np.array(n),
+            "mass": np.array(mass.sum() / N),
+            "second_moment": np.array((weight * (x**2).sum(axis=1)).sum() / N),
+            "centre": weight @ x / N,
+            "counts_by_mass": np.bincount(mass[mass <= run.shape[0]], minlength=run.shape[0] + 1)[1:],
+            "observables": run.share * np.array(observed, dtype=float),
+        }
+        values = self._balances[r].values()[:, 0] if self._balances else np.full(len(observed), np.nan)
+        return found | {"residual": values}
+
+    def _series(self) -> dict[str, np.ndarray]:
+        """What depends on time, with time last."""
+        return {name: np.stack([row[name] for row in self._rows], axis=-1) for name in self._rows[0]}
+
+    def _totals(self) -> dict[str, np.ndarray]:
+        """What holds for the whole time, (R, ...)."""
+        state, share, observed = self._state, self._run.share, [row["observables"] for row in self._rows]
+        sums = state.sums
+        change = observed[-1] - observed[0]
+        found: dict[str, Any] = {
+            "time_integral": share * sums[:, INTEGRAL],
+            "martingale": change - share * (sums[:, DIFFUSION] + sums[:, COMPENSATOR]),
+            "quadratic_variation": share**2 * sums[:, VARIATION],
+            "pair_rates": share * state.pairs,
+            "events": state.numbers[:, EVENTS].copy(),
+            "steps": state.numbers[:, STEP].copy(),
+            "work": state.numbers[:, WORK].copy(),
+        }
+        functions, few = len(self._run.functions.kinds), self._run.shape[1]
+        empty = (np.zeros((len(self._replicas), functions, 0)), np.zeros((len(self._replicas), 0, few, few)))
+        found["residual_by_delta"] = np.stack([b.values() for b in self._balances]) if self._balances else empty[0]
+        found["pair_products"] = np.stack([b.products() for b in self._balances]) if self._balances else empty[1]
+        return found

@@ -1,0 +1,206 @@
+"""What the particles say about the steps of the proof, as entries of summary.json.
+
+- `candidate`: W on the candidate densities, (1.10) with (4.2), over N and delta;
+- `martingale`: M_T of (4.1) against its quadratic variation, and the power of N with which E M_T^2 falls, in theory at
+  least as fast as eps^(d-2) = Z/N (Proposition 4.2);
+- `stosszahlansatz`: the rate at which pairs of masses n, m react, against beta(n, m) int int f_n f_m (Proposition 4.1);
+- `corollary_1_3`: E |int_0^T int J (mu_N - f)|;
+- `fitted_beta`: see that module.
+
+The ratio of the Stosszahlansatz is not one at finite eps: particles at a distance r << sqrt(D t) from each other have
+the pair density f_n f_m (1 - a eps / r) (d = 3, a the scattering length), which the product of candidate densities, a
+mean over pairs within 2 delta, sees as f_n f_m (1 - kappa a eps / delta), kappa = int int eta eta / |x - y|. So the
+ratio exceeds one by about kappa a eps / delta (`excess`), and tends to one as eps -> 0 before delta -> 0.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limitpde.coagulation import fitted_beta
+from limitpde.coagulation.interaction import Bump
+from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.rates import naive, propensity, scattering_length
+from limitpde.compare.rates import fit_rate, mean_abs, mean_square
+from limitpde.compare.statistics import deviation, mean_and_stderr
+from limitpde.domains import Domain
+
+if TYPE_CHECKING:
+    from limitpde.coagulation.particles import Ensemble
+    from limitpde.coagulation.residual import PDEResidual
+
+Row = dict[str, Any]
+
+
+def comparison_figures(
+    model: Model,
+    ensembles: Sequence[Ensemble],
+    solution: PDEResidual | None,
+    seed: int,
+    *,
+    initial: Initial | None = None,
+    domain: Domain | None = None,
+) -> Row:
+    """What this system adds to the part `compare` of summary.json. Not collective.
+
+    Args:
+        model: the parameters.
+        ensembles: what was simulated, one for each N; may be empty.
+        solution: the residual of the equation's solution, if it was solved up to the same time.
+        seed: of the bootstrap.
+
+    Keyword Args:
+        initial: the initial densities, for `fitted_beta`.
+        domain: where the particles are, for `fitted_beta`.
+    """
+    if not ensembles:
+        return {}
+    return {
+        "candidate": list(_candidates(ensembles)),
+        "martingale": list(_martingales(ensembles)),
+        "stosszahlansatz": list(_pairs(model, ensembles)),
+        "corollary_1_3": list(_distances(ensembles, solution)),
+        "own_rates": list(_rates(ensembles, solution, seed)),
+        "fitted_beta": fitted_beta.rows(model, ensembles, initial, domain),
+    }
+
+
+def _named(ensemble: Ensemble, **names: Any) -> Row:
+    return {"N": ensemble.count, **names, "replicas": len(ensemble.replicas)}
+
+
+def _error(values: np.ndarray) -> float | None:
+    """Standard error of the mean of values (R,); none from fewer than two."""
+    error = mean_and_stderr(values)[1]
+    return None if error is None else float(error)
+
+
+def _candidates(ensembles: Sequence[Ensemble]) -> Iterator[Row]:
+    """W at the end on the candidate densities of each delta; delta = None is the constant mollifier."""
+    for ensemble in ensembles:
+        for p in range(ensemble.residual_by_delta.shape[1]):
+            for k, delta in enumerate(ensemble.deltas):
+                values = ensemble.residual_by_delta[:, p, k]
+                yield {
+                    **_named(ensemble, test_function=p, delta=delta),
+                    "mean": float(values.mean()),
+                    "stderr": _error(values),
+                    "mean_abs": float(np.abs(values).mean()),
+                }
+
+
+def _martingales(ensembles: Sequence[Ensemble]) -> Iterator[Row]:
+    """M_T and [M]_T: E M_T = 0 and E M_T^2 = E [M]_T."""
+    for ensemble in ensembles:
+        for p in range(ensemble.martingale.shape[1]):
+            values, variation = ensemble.martingale[:, p], ensemble.quadratic_variation[:, p]
+            yield {
+                **_named(ensemble, test_function=p),
+                "mean": float(values.mean()),
+                "stderr": _error(values),
+                "mean_deviation": deviation(values),
+                "mean_square": float((values**2).mean()),
+                "mean_square_stderr": _error(values**2),
+                "quadratic_variation": float(variation.mean()),
+                "deviation": deviation(values**2 - variation),
+            }
+
+
+def _pairs(model: Model, ensembles: Sequence[Ensemble]) -> Iterator[Row]:
+    """Both sides of Proposition 4.1 with J = 1, for all pairs n <= m of which there were any."""
+    if model.interaction is None:
+        return
+    beta = propensity(model)
+    for ensemble in ensembles:
+        few = ensemble.pair_rates.shape[1]
+        for n, m in itertools.combinations_with_replacement(range(1, few + 1), 2):
+            measured = ensemble.pair_rates[:, n - 1, m - 1]
+            pair = np.array([n]), np.array([m])
+            for k, delta in enumerate(ensemble.deltas):
+                product = ensemble.pair_products[:, k, n - 1, m - 1]
+                rate = float(beta(*pair)[0])
+                if not (product.mean() > 0 and rate > 0):
+                    continue
+                ratio, error = _ratio(measured, rate * product)
+                yield {
+                    **_named(ensemble, n=n, m=m, delta=delta),
+                    "measured": float(measured.mean()),
+                    "measured_stderr": _error(measured),
+                    "predicted": float(rate * product.mean()),
+                    "ratio": ratio,
+                    "ratio_stderr": error,
+                    "excess": _excess(model, n, m, ensemble.log_eps, delta),
+                    "naive_ratio": ratio * rate / float(naive(model, *pair)[0]),
+                }
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float | None]:
+    """Ratio of the means of values (R,), and its standard error to first order."""
+    ratio = float(above.mean() / below.mean())
+    error = _error(above - ratio * below)
+    return ratio, None if error is None else error / float(below.mean())
+
+
+@functools.cache
+def inverse_distance() -> float:
+    """kappa = int int eta(x) eta(y) / |x - y| in three dimensions, by Newton's theorem for shells."""
+    nodes, weights = np.polynomial.legendre.leggauss(120)
+    r, weights = (nodes + 1) / 2, weights / 2
+    eta = Bump(alpha=1.0).profile
+    within = np.array([weights @ (a * 4 * math.pi * (a * r) ** 2 * eta(a * r, 3)) for a in r])
+    return float(2 * weights @ (4 * math.pi * r * eta(r, 3) * within))
+
+
+def _excess(model: Model, n: int, m: int, log_eps: float, delta: float | None) -> float | None:
+    """By how much the ratio of the Stosszahlansatz should exceed one to first order in eps / delta, d = 3."""
+    if model.dimension != 3 or delta is None:
+        return None
+    length = float(scattering_length(model, np.array([n]), np.array([m]))[0])
+    return inverse_distance() * length * math.exp(log_eps) / delta
+
+
+def _end_integral(ensemble: Ensemble, solution: PDEResidual | None) -> np.ndarray | None:
+    """int_0^T int phi f of the solution (F,), if it went as far as the particles."""
+    if solution is None or not math.isclose(solution.times[-1], ensemble.times[-1], rel_tol=1e-9):
+        return None
+    return solution.time_integral[-1]
+
+
+def _distances(ensembles: Sequence[Ensemble], solution: PDEResidual | None) -> Iterator[Row]:
+    """int_0^T int phi (mu_N - f), Corollary 1.3."""
+    for ensemble in ensembles:
+        integral = _end_integral(ensemble, solution)
+        if integral is None:
+            continue
+        for p in range(ensemble.time_integral.shape[1]):
+            values = ensemble.time_integral[:, p] - integral[p]
+            yield {
+                **_named(ensemble, test_function=p),
+                "mean_abs": float(np.abs(values).mean()),
+                "stderr": _error(np.abs(values)),
+                "mean": float(values.mean()),
+                "mean_stderr": _error(values),
+                "solution": float(integral[p]),
+            }
+
+
+def _rates(ensembles: Sequence[Ensemble], solution: PDEResidual | None, seed: int) -> Iterator[Row]:
+    """Powers of N: E M_T^2 falls as N^-1, the distance of Corollary 1.3 as its noise, N^(-1/2)."""
+    counts = [ensemble.count for ensemble in ensembles]
+    integrals = [_end_integral(ensemble, solution) for ensemble in ensembles]
+    for p in range(ensembles[0].martingale.shape[1]):
+        martingales = [ensemble.martingale[:, p] for ensemble in ensembles]
+        found = [("martingale_mean_square", fit_rate(counts, martingales, mean_square, seed=seed), -1.0)]
+        distances = [e.time_integral[:, p] - i[p] for e, i in zip(ensembles, integrals, strict=True) if i is not None]
+        if len(distances) == len(ensembles):
+            found.append(("corollary_1_3", fit_rate(counts, distances, mean_abs, seed=seed), -0.5))
+        for quantity, rate, theory in found:
+            if rate is not None:
+                yield {"quantity": quantity, "test_function": p, **asdict(rate), "theory": theory}

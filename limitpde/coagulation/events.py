@@ -1,0 +1,342 @@
+"""What happens during one step: reactions and splittings in the order of time, and what they add to the micro identity.
+
+For phi(x, n) and particles i = 1 ... n(t), Hammond (4.1), with the 1/2 that it drops put back (each unordered pair reacts
+at the rate alpha V_eps):
+
+    sum phi(x_i, m_i) |_0^t = int_0^t sum d(m_i) Lap phi dt + int_0^t sum_{i<j} alpha V_eps C_ij phi dt + M_t,
+
+C_ij phi the mean change when i and j react; splittings add their own rate times their mean change. M is a martingale with
+
+    [M]_t = int_0^t sum 2 d(m_i) |grad phi|^2 dt + sum over the jumps of (jump)^2.
+
+The hazards are those of the candidates of `bridge`: int alpha V_eps dt is estimated by the sum of their chances p, without
+bias, and then a candidate is a jump of M of (accepted) (change) - p C phi. Time integrals weigh both ends of a step by
+one half, or, for a particle that changes on the way, by the shares of the step before and after.
+
+A particle that was hit twice keeps the earlier hit only. Within its step a survivor goes on as it was before: with its
+old diffusivity, and with the candidates found for its old mass. That, and the two paths of three particles that meet
+within one step being drawn independently, leave errors of the order of the chance of a reaction per step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from limitpde.coagulation.encounters import BALL, BOX, DRAWS, TORUS, Physics, law
+from limitpde.coagulation.potential import Potential, value
+from limitpde.compare.test_functions import spatial
+from limitpde.nbody.compiled import hot
+from limitpde.nbody.random import pair_uniforms, two_uniforms
+
+COUNT, STEP, NEXT, EVENTS, WORK, STATUS = range(6)
+"""Entries of `State.numbers`."""
+TIME, EDGE, DENSITY = range(3)
+"""Entries of `State.reals`."""
+GOING, FULL, STUCK, TOO_LARGE = range(4)
+"""Values of the status: all is well; more particles than rows; steps too short; ranges too long for the domain."""
+DIFFUSION, INTEGRAL, VARIATION, COMPENSATOR = range(4)
+"""Rows of `State.sums`."""
+EVENT = 3  # Stream.EVENT
+
+
+class State(NamedTuple):
+    """One replica: particles are rows, of which the first numbers[COUNT] count."""
+
+    x: np.ndarray
+    """(rows, 3) positions; 0 beyond d."""
+    mass: np.ndarray
+    """(rows,) int64."""
+    ident: np.ndarray
+    """(rows,) int64, numbers that particles keep for life."""
+    mate: np.ndarray
+    """(rows,) int64, number of the particle from which it was split off in the last step; -1 for none."""
+    offset: np.ndarray
+    """(rows, 3) displacement from that one, in units of the range."""
+    lag: np.ndarray
+    """(rows,) time in the past for which its clock of splitting has yet to run."""
+    phi: np.ndarray
+    """(3, rows, F): g, Lap g and |grad g|^2 at its position."""
+    numbers: np.ndarray
+    """(6,) int64: particles, steps, number of the next new particle, events, particle steps, status."""
+    reals: np.ndarray
+    """(3,): time, edge of the cells wanted, particles per volume around a particle."""
+    sums: np.ndarray
+    """(4, F): int sum d Lap phi dt, int sum phi dt, [M], int sum (hazard) (mean change) dt."""
+    pairs: np.ndarray
+    """(L, L): int sum over ordered pairs of masses n, m of alpha V_eps dt."""
+
+
+class Functions(NamedTuple):
+    """Test functions phi(x, m) = g(x), or g(x) 1{m = n}."""
+
+    kinds: np.ndarray
+    """(F,) int64, see `Table`."""
+    masses: np.ndarray
+    """(F,) int64: n, or 0."""
+    parameters: np.ndarray
+    """(F, d + 1)."""
+
+
+class Moved(NamedTuple):
+    """Where the particles of one replica end the step."""
+
+    x: np.ndarray
+    """(rows, 3)."""
+    phi: np.ndarray
+    """(3, rows, F), as in `State`."""
+
+
+@hot
+def fold(P: Physics, x: float, y: float, z: float) -> tuple[float, float, float]:
+    """A position after a step, wrapped around a torus or folded back at walls that reflect."""
+    if P.domain == TORUS:
+        return _wrap(x, P.low[0], P.size[0]), _wrap(y, P.low[1], P.size[1]), _wrap(z, P.low[2], P.size[2])
+    if P.domain == BOX:
+        return _reflect(x, P.low[0], P.size[0]), _reflect(y, P.low[1], P.size[1]), _reflect(z, P.low[2], P.size[2])
+    if P.domain == BALL:
+        radius = P.size[0] / 2.0
+        c = (P.low[0] + radius, P.low[1] + radius, P.low[2] + P.size[2] / 2.0)
+        r = math.sqrt((x - c[0]) ** 2 + (y - c[1]) ** 2 + (z - c[2]) ** 2)
+        if r > radius:
+            f = max(2.0 * radius - r, 0.0) / r
+            return c[0] + f * (x - c[0]), c[1] + f * (y - c[1]), c[2] + f * (z - c[2])
+    return x, y, z
+
+
+@hot
+def _wrap(v, low, size):  # type: ignore[no-untyped-def]
+    """A coordinate of a torus in [low, low + size)."""
+    if size == 0.0:
+        return v
+    v -= size * math.floor((v - low) / size)
+    return v if v < low + size else low
+
+
+@hot
+def _reflect(v, low, size):  # type: ignore[no-untyped-def]
+    """A coordinate of a box in [low, low + size]."""
+    if size == 0.0:
+        return v
+    turns = (v - low) / size
+    if 0.0 <= turns <= 1.0:
+        return v
+    turns -= 2.0 * math.floor(0.5 * turns)
+    return low + size * (turns if turns <= 1.0 else 2.0 - turns)
+
+
+@njit(cache=True)
+def evaluate(T: Functions, x: np.ndarray, begin: int, end: int, flat: bool, phi: np.ndarray) -> None:
+    """Fill phi[:, i] with g, Lap g and |grad g|^2 at the points x[i], begin <= i < end."""
+    if len(T.kinds) == 0:
+        return
+    d = 2 if flat else 3
+    gradient = np.empty(d)
+    for i in range(begin, end):
+        for f in range(len(T.kinds)):
+            phi[0, i, f], phi[1, i, f] = spatial(T.kinds[f], T.parameters[f], x[i, :d], gradient)
+            square = 0.0
+            for c in range(d):
+                square += gradient[c] * gradient[c]
+            phi[2, i, f] = square
+
+
+@hot
+def _counts(only, mass):  # type: ignore[no-untyped-def]
+    """1 where a test function sees this mass, else 0."""
+    return 1.0 if only == 0 or only == mass else 0.0
+
+
+@njit(cache=True)
+def _rings(P: Physics, A: State, seed: np.uint64, replica: int, dt: float) -> np.ndarray:
+    """Shares of the step at which the clocks of splitting ring, (n,); 2 where they do not."""
+    n = A.numbers[COUNT]
+    found = np.full(n if len(P.splitting.values) else 0, 2.0)
+    for i in range(len(found)):
+        rate = law(P.splitting, A.mass[i])
+        if rate > 0.0:
+            u, _ = two_uniforms(seed, EVENT, replica, A.ident[i], A.numbers[STEP])
+            time = (-math.log(u) / rate - A.lag[i]) / dt
+            if time < 1.0:
+                found[i] = max(time, 0.0)
+    return found
+
+
+@njit(cache=True)
+def finish(
+    P: Physics,
+    T: Functions,
+    A: State,
+    B: Moved,
+    records: np.ndarray,
+    seed: np.uint64,
+    key: np.uint64,
+    replica: int,
+    dt: float,
+) -> int:
+    """Carry out what happens in a step, and move all particles to its end.
+
+    Args:
+        P: the model.
+        T: the test functions.
+        A: the state at the start of the step, changed to that at the end.
+        B: where the particles would end it.
+        records: (k, bridge.FIELDS) candidates.
+        seed: of the run.
+        key: from `pair_key`.
+        replica: number of the replica.
+        dt: length of the step.
+
+    Returns:
+        GOING, or FULL with nothing changed where there are too few rows for the particles that split.
+    """
+    n = A.numbers[COUNT]
+    rings = _rings(P, A, seed, replica, dt)
+    ringing = np.flatnonzero(rings < 1.0)
+    if n + len(ringing) > len(A.mass):
+        return FULL
+    times = np.concatenate((records[:, 0], rings[ringing]))
+    order = np.argsort(times, kind="mergesort")
+    after, when = A.mass[:n].copy(), np.full(n, -1.0)
+    total = n
+    for event in order:
+        if event < len(records):
+            _react(P, T, A, B, records[event], key, after, when)
+        else:
+            i = ringing[event - len(records)]
+            if after[i] == A.mass[i]:
+                total = _split(P, T, A, B, i, times[event], key, seed, replica, after, when, total)
+    _integrate(P, T, A, B, dt, after, when, total)
+    _settle_down(P, T, A, B, dt, after, when, total)
+    return GOING
+
+
+@hot
+def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def]
+    """One candidate: its share of the compensator, and the reaction if it was accepted."""
+    time, chance, accepted = record[0], record[1], record[2] > 0.0
+    i, j = int(record[3]), int(record[4])
+    n, m = after[i], after[j]
+    if n == 0 or m == 0:
+        return
+    if max(n, m) <= len(A.pairs):
+        A.pairs[n - 1, m - 1] += chance
+        A.pairs[m - 1, n - 1] += chance
+    first = True
+    if accepted and P.merge:
+        u, _ = pair_uniforms(key, A.ident[i], A.ident[j], A.numbers[STEP], 8 * DRAWS)
+        first = u * float(n + m) <= float(n)
+    for f in range(len(T.masses)):
+        gi = A.phi[0, i, f] + time * (B.phi[0, i, f] - A.phi[0, i, f])
+        gj = A.phi[0, j, f] + time * (B.phi[0, j, f] - A.phi[0, j, f])
+        loss = _counts(T.masses[f], n) * gi + _counts(T.masses[f], m) * gj
+        gain = _counts(T.masses[f], n + m) if P.merge else 0.0
+        mean = gain * (float(n) * gi + float(m) * gj) / float(n + m) - loss
+        jump = gain * (gi if first else gj) - loss if accepted else 0.0
+        A.sums[COMPENSATOR, f] += chance * mean
+        A.sums[VARIATION, f] += (jump - chance * mean) ** 2
+    if not accepted:
+        return
+    A.numbers[EVENTS] += 1
+    for k in (i, j):
+        if when[k] < 0.0:
+            when[k] = time
+    after[i] = n + m if P.merge and first else 0
+    after[j] = n + m if P.merge and not first else 0
+
+
+@njit(cache=True)
+def _split(P, T, A, B, i, time, key, seed, replica, after, when, total):  # type: ignore[no-untyped-def]
+    """One splitting: the new particle takes the row `total`; the number of rows now."""
+    n, step = after[i], A.numbers[STEP]
+    _, v = two_uniforms(seed, EVENT, replica, A.ident[i], step)
+    part = 1 + min(int((1.0 - v) * float(n - 1)), n - 2)
+    for f in range(len(T.masses)):
+        g = A.phi[0, i, f] + time * (B.phi[0, i, f] - A.phi[0, i, f])
+        only = T.masses[f]
+        A.sums[VARIATION, f] += (g * (_counts(only, part) + _counts(only, n - part) - _counts(only, n))) ** 2
+    A.numbers[EVENTS] += 1
+    after[i], A.mass[total] = part, n - part
+    if when[i] < 0.0:
+        when[i] = time
+    A.ident[total], A.mate[total] = A.numbers[NEXT], A.ident[i]
+    A.numbers[NEXT] += 1
+    _draw_offset(P.V, P.flat, key, A.ident[i], A.ident[total], step, A.offset[total])
+    width = math.exp(P.log_eps) * (law(P.ranges, part) + law(P.ranges, n - part))
+    for c in range(3):
+        B.x[total, c] = B.x[i, c] + width * A.offset[total, c]
+    B.x[total, 0], B.x[total, 1], B.x[total, 2] = fold(P, B.x[total, 0], B.x[total, 1], B.x[total, 2])
+    evaluate(T, B.x, total, total + 1, P.flat, B.phi)
+    A.lag[total] = 1.0 - time
+    return total + 1
+
+
+@hot
+def _draw_offset(V: Potential, flat: bool, key: np.uint64, i: int, j: int, step: int, out: np.ndarray) -> None:
+    """Draw a point of density V / int V, by rejection."""
+    draw = 8 * DRAWS + 1
+    while True:
+        u0, u1 = pair_uniforms(key, i, j, step, draw)
+        u2, u3 = pair_uniforms(key, i, j, step, draw + 1)
+        draw += 2
+        x, y = V.reach * (2.0 * u0 - 1.0), V.reach * (2.0 * u1 - 1.0)
+        z = 0.0 if flat else V.reach * (2.0 * u2 - 1.0)
+        if u3 * V.highest <= value(V, x, y, z):
+            out[0], out[1], out[2] = x, y, z
+            return
+
+
+@hot
+def _integrate(P, T, A, B, dt, after, when, total):  # type: ignore[no-untyped-def]
+    """Add the step to the time integrals."""
+    n = len(after)
+    for i in range(total if len(T.masses) else 0):
+        share = 0.5 if i < n and when[i] < 0.0 else when[i] if i < n else 1.0 - A.lag[i]
+        if i < n:
+            _add(P, T, A, A.phi, i, A.mass[i], share * dt)
+            if after[i] > 0:
+                _add(P, T, A, B.phi, i, after[i], (1.0 - share) * dt)
+        else:
+            _add(P, T, A, B.phi, i, A.mass[i], (1.0 - share) * dt)
+
+
+@hot
+def _add(P, T, A, phi, i, mass, weight):  # type: ignore[no-untyped-def]
+    """Add one particle's integrands, times a weight."""
+    d = law(P.diffusion, mass)
+    rate = law(P.splitting, mass) if len(P.splitting.values) else 0.0
+    for f in range(len(T.masses)):
+        only = T.masses[f]
+        here = _counts(only, mass) * weight
+        A.sums[INTEGRAL, f] += here * phi[0, i, f]
+        A.sums[DIFFUSION, f] += here * d * phi[1, i, f]
+        A.sums[VARIATION, f] += here * 2.0 * d * phi[2, i, f]
+        if rate > 0.0:
+            gain = 2.0 * weight if only == 0 else 2.0 * weight / float(mass - 1) if only < mass else 0.0
+            A.sums[COMPENSATOR, f] += rate * (gain - here) * phi[0, i, f]
+
+
+@hot
+def _settle_down(P, T, A, B, dt, after, when, total):  # type: ignore[no-untyped-def]
+    """Move the particles that are left to the end of the step, in the order of their rows."""
+    n, kept = len(after), 0
+    for i in range(total):
+        mass = after[i] if i < n else A.mass[i]
+        if mass == 0:
+            continue
+        lag = A.lag[i] if i >= n else 1.0 - when[i] if when[i] >= 0.0 else 0.0
+        for c in range(3):
+            A.x[kept, c], A.offset[kept, c] = B.x[i, c], A.offset[i, c]
+        A.mass[kept], A.ident[kept], A.lag[kept] = mass, A.ident[i], lag * dt
+        A.mate[kept] = A.mate[i] if i >= n else -1
+        for f in range(len(T.masses)):
+            for k in range(3):
+                A.phi[k, kept, f] = B.phi[k, i, f]
+        kept += 1
+    A.numbers[WORK] += n
+    A.numbers[STEP] += 1
+    A.numbers[COUNT] = kept
+    A.reals[TIME] += dt

@@ -1,0 +1,94 @@
+"""Initial densities at the nodes of a mesh: each part keeps its own mass, exactly."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+
+import numpy as np
+
+from limitpde.coagulation.model import Initial
+from limitpde.densities import Density, Gaussian, Ring, Uniform
+from limitpde.domains import Domain
+from limitpde.errors import InputError
+from limitpde.fem.nodes import NodeSpace
+from limitpde.parallel import on_all
+
+SEEN_AT_LEAST = 0.5
+"""Share of the mass of a part of the initial data that the nodes must see."""
+UNRESOLVED = 0.02
+"""Relative error in the mass of a part of the initial data, as the nodes see it, from which the user is told."""
+TAIL_WIDTHS = 9.0
+"""Standard deviations from which on a normal density counts as zero: exp(-9^2 / 2) = 3e-18."""
+EDGE = 1e-12
+"""Relative distance from the radius of a ball at which a point counts as on its edge."""
+MOST_IMAGES = 4096
+"""Copies of a density around a torus that are added up at most."""
+
+
+def at_nodes(initial: Initial, nodes: NodeSpace) -> tuple[list[np.ndarray], list[str]]:
+    """Nodal values (owned,) of each part of the initial data, and what to know about them. Collective.
+
+    Each part is scaled so that its lumped mass is exact. On a torus its periodic images are added.
+
+    Raises:
+        InputError: a part does not fit the domain, or the nodes see less than half of its mass.
+    """
+    initial.check(nodes.domain, volume_known=True)
+    found, warnings = [], []
+    volume = float(nodes.sums.total(nodes.volume)[0])
+    for number, part in enumerate(initial.masses):
+        name, density = f"initial.masses[{number}]", part.density
+        if isinstance(density, Uniform):
+            found.append(np.full(nodes.owned, density.mass / volume))
+            continue
+        if nodes.mesh is None:
+            raise InputError(f"{name}: must have shape = 'uniform', as a point has only homogeneous densities")
+        if nodes.domain.kind == "torus":
+            values = on_all(nodes.comm, partial(_sum_images, name, density, nodes.points, nodes.domain))
+        else:
+            values = on_all(nodes.comm, partial(density.density, nodes.points))
+        share = float(nodes.sums.total(nodes.volume * values)[0]) / density.mass
+        if not share > SEEN_AT_LEAST:
+            seen = f"the nodes of the mesh see {share:.3g} of its mass"
+            raise InputError(f"{name}: {seen}; it lies outside the mesh, or between its nodes")
+        if abs(share - 1) > UNRESOLVED:
+            warnings.append(f"{name}: the nodes see {share:.4g} of its mass, which was scaled to all")
+        found.append(values / share)
+    return found, warnings
+
+
+def _reach(density: Density) -> float:
+    """Distance from its centre from which on a density counts as zero."""
+    if isinstance(density, Gaussian):
+        return TAIL_WIDTHS * density.width
+    return density.radius + (TAIL_WIDTHS * density.width if isinstance(density, Ring) else 0.0)
+
+
+def _sum_images(name: str, density: Density, points: np.ndarray, torus: Domain) -> np.ndarray:
+    """A density on a torus: the sum of its values at all periodic images of the points (n, d), as far as it reaches.
+
+    Raises:
+        InputError: it reaches so far around that there are too many.
+    """
+    center, size = np.array(density.center), torus.size
+    nearest = center + np.mod(points - center + size / 2, size) - size / 2
+    turns = np.floor(_reach(density) / size + 0.5).astype(int).tolist()
+    images = list(itertools.product(*(range(-count, count + 1) for count in turns)))
+    if len(images) > MOST_IMAGES:
+        around = "it is so wide that it reaches around the torus many times"
+        raise InputError(f"{name}: {around}; use shape = 'uniform', which it hardly differs from")
+    return np.asarray(sum(_value(density, nearest + np.array(image) * size) for image in images))
+
+
+def _value(density: Density, x: np.ndarray) -> np.ndarray:
+    """The density at the points (n, d), halved on the edge of its ball.
+
+    Where that reaches just around the torus, two images of a point lie on the edge, and must count once.
+    """
+    if isinstance(density, Gaussian | Ring):
+        return density.density(x)
+    center = np.array(density.center)
+    edge = np.abs(np.linalg.norm(x - center, axis=1) - density.radius) <= EDGE * density.radius
+    inward = np.where(edge, 1 - 2 * EDGE, 1.0)[:, np.newaxis]
+    return np.where(edge, 0.5, 1.0) * density.density(center + inward * (x - center))

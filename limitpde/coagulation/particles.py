@@ -1,0 +1,272 @@
+"""Coagulating Brownian particles (Hammond section 1.3, for d = 2 section 2.5), simulated on their own time scale.
+
+A particle of mass n moves as B(2 d(n) t); a pair at a relative position x reacts at the rate alpha(n, m) eps^-2
+(r_n + r_m)^-2 V(x / ((r_n + r_m) eps)), d = 2: over |log eps|. The two merge, the survivor being i with the chance
+m_i / (m_i + m_j) and staying where it is, or both vanish (section 3). Splittings are those of `model.Fragmentation`.
+
+All particles take a step together, whose length is set by their density (`steps`); the free paths are exact, and the
+chance that a pair reacts is that of its relative path given both ends (`encounters`, `bridge`, `capture`); reactions
+happen in the order of time (`events`). The sum of the masses is conserved exactly: masses are integers. Replicas are
+spread over ranks and threads, or where there are fewer of them than threads, each uses all threads. What is drawn
+depends on (seed, N, replica, particles, step) only, so results are bitwise the same for any number of ranks and threads.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.coagulation.batches import Batch, Run, Snapshot, Stopped
+from limitpde.coagulation.candidate import FEW, MacroResidual, check_functions
+from limitpde.coagulation.encounters import Physics
+from limitpde.coagulation.events import Functions
+from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.physics import chosen_method, physics_of
+from limitpde.coagulation.rates import propensity
+from limitpde.coagulation.start import InitialParticles
+from limitpde.compare.test_functions import GaussianBump, Wave
+from limitpde.domains import Domain
+from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
+from limitpde.nbody.threads import use_threads
+from limitpde.parallel import on_all
+
+BATCH_PARTICLES = 32_768
+"""Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""
+MEASUREMENTS, FEWEST_MEASUREMENTS = 100, 4
+"""Times at which candidate densities are measured: in all, and from one output time to the next."""
+MOST_COUNTED = 64
+LARGEST_COUNT = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Replicas of one particle number: what they were measured to do. The same on every rank."""
+
+    count: int
+    """N."""
+    Z: float
+    """Total mass of the initial densities, sum_n int h_n."""
+    log_eps: float
+    """log eps, eps the scale of the range."""
+    method: str
+    """micro or closed."""
+    times: np.ndarray
+    """(T,) output times, from 0 to the end."""
+    replicas: np.ndarray
+    """(R,) numbers of the replicas that were finished."""
+    steps: float
+    """Time steps of a replica, in the mean."""
+    survivors: np.ndarray
+    """(R, T) particles alive."""
+    mass: np.ndarray
+    """(R, T) of (1/N) sum m_i."""
+    second_moment: np.ndarray
+    """(R, T) of (1/N) sum m_i |x_i|^2, positions as in the domain."""
+    centre: np.ndarray
+    """(R, T, d) of (1/N) sum m_i x_i."""
+    counts_by_mass: np.ndarray
+    """(R, T, K) particles of mass 1, ..., K = min(n_max, 64)."""
+    observables: np.ndarray
+    """(R, F, T) of int phi dmu_N = (Z/N) sum_i phi(x_i, m_i)."""
+    time_integral: np.ndarray
+    """(R, F) of int_0^T of that dt."""
+    residual: np.ndarray
+    """(R, F, T) of the macroscopic W[t, phi] at the smallest delta; NaN without deltas."""
+    residual_by_delta: np.ndarray
+    """(R, F, D) of it at the end, for all deltas."""
+    martingale: np.ndarray
+    """(R, F) of M_T of (4.1), see `events`; its mean is zero."""
+    quadratic_variation: np.ndarray
+    """(R, F) of [M]_T; its mean is the variance of M_T."""
+    compensator: np.ndarray
+    """(R, F) zeros: what M should be but for the noise."""
+    pair_rates: np.ndarray
+    """(R, L, L) left side of Proposition 4.1 with J = 1, masses n, m = 1, ..., L = min(n_max, 8): (Z/N) int_0^T of the
+    sum over ordered pairs of alpha V_eps 1{m_i = n, m_j = m} dt."""
+    pair_products: np.ndarray
+    """(R, D, L, L) of int_0^T int f_n^{eps,delta} f_m^{eps,delta} dx dt without the pairs i = i."""
+    events: np.ndarray
+    """(R,) reactions and splittings."""
+    work_per_second: float
+    """Particle steps per second of all ranks, over the whole simulation."""
+    complete: bool
+    """False where the run was asked to stop: then only the finished replicas are here."""
+
+
+def simulate(
+    model: Model,
+    initial: Initial,
+    *,
+    count: int,
+    replicas: int,
+    end: float,
+    domain: Domain,
+    step: float | None = None,
+    method: str = "auto",
+    seed: int = 0,
+    stops: Iterable[float] = (),
+    test_functions: Sequence[GaussianBump | Wave] = (),
+    deltas: Sequence[float | None] = (),
+    snapshot: Snapshot | None = None,
+    progress: Callable[[float], object] = lambda share: None,
+    stop_asked: Callable[[], bool] = lambda: False,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+) -> Ensemble:
+    """Simulate replicas of N particles and measure them. Collective.
+
+    Args:
+        model: the parameters.
+        initial: the densities from which masses and positions are drawn.
+
+    Keyword Args:
+        count: N.
+        replicas: number of independent copies.
+        end: final time.
+        domain: where the particles live.
+        step: largest time step; steps are set by the density and need no bound.
+        method: how pairs are told to react: "micro" by their paths and V alone; "closed" by the scattering length where
+            a pair is far apart, which is faster; "auto": micro where that takes seconds per replica.
+        seed: all randomness follows from it and N.
+        stops: output times between 0 and the end.
+        test_functions: phi(x, m) whose observables and balances are measured. In a box or a ball their normal
+            derivative should vanish at the walls: what the walls reflect is not in the balance (4.1).
+        deltas: reaches of the mollifier of the candidate densities (4.2), None for a constant one; none, no macroscopic
+            residual.
+        snapshot: called with (t, positions (n, d), mass=(n,)) of replica 0 at the output times, on rank 0.
+        progress: called with the share of this rank's work done since the last call.
+        stop_asked: asked several times a second, on each rank; where true, the replicas under way are given up.
+        comm: the ranks over which the replicas are spread.
+
+    Raises:
+        InputError: an argument is out of range.
+        RunError: particles became too crowded, too large or too many.
+        Interrupted: asked to stop before any replica was finished.
+    """
+    threads = use_threads(comm)
+    _check_arguments(count, replicas, end, step)
+    Z = initial.Z
+    start = InitialParticles(initial, count, domain)
+    method = chosen_method(method, model, count, Z)
+    heaviest = count * max(part.n for part in initial.masses)
+    physics = on_all(comm, lambda: physics_of(model, count, Z, domain, method=method, heaviest=heaviest))
+    _check_size(model, initial, physics, domain)
+    table = check_functions(test_functions, model.dimension)
+    residual = None
+    if deltas:
+        residual = MacroResidual(model, count, Z, domain, test_functions, deltas, propensity(model))
+    run = Run(
+        physics=physics,
+        functions=Functions(table.kinds, table.masses, table.parameters),
+        start=start,
+        share=Z / count,
+        seed=_ensemble_seed(seed, count),
+        step=math.inf if step is None else step,
+        grid=_time_grid(end, stops),
+        shape=(min(model.n_max, MOST_COUNTED), min(model.n_max, FEW)),
+        residual=residual,
+        domain=domain,
+    )
+    began = time.perf_counter()
+    finished, failure = _run_replicas(run, range(comm.rank, replicas, comm.size), threads, snapshot, progress, stop_asked)
+    outcomes = comm.allgather((finished, failure))
+    for _, failed in outcomes:
+        if isinstance(failed, LimitPDEError):
+            raise failed
+        if failed is not None:
+            raise RunError(f"{type(failed).__name__}: {failed}") from failed
+    parts = [part for rank_parts, _ in outcomes for part in rank_parts]
+    return _ensemble(run, parts, replicas, (Z, method), time.perf_counter() - began)
+
+
+def _check_arguments(count: int, replicas: int, end: float, step: float | None) -> None:
+    for name, value in (("counts", count), ("replicas", replicas)):
+        if value < 1:
+            raise InputError(f"particles.{name} = {value}: must be at least 1")
+    if count > LARGEST_COUNT:
+        raise InputError(f"particles.counts = {count}: must be at most {LARGEST_COUNT}")
+    for name, number in (("particles.step", 1.0 if step is None else step), ("time.end", end)):
+        if not (number > 0 and math.isfinite(number)):
+            raise InputError(f"{name} = {number}: must be greater than 0")
+
+
+def _check_size(model: Model, initial: Initial, physics: Physics, domain: Domain) -> None:
+    """Raises InputError where the range of the first particles reaches across the domain."""
+    if not domain.bounded:
+        return
+    masses = np.array([part.n for part in initial.masses])
+    reach = math.exp(physics.log_eps) * physics.V.reach * float(model.range_sum(masses, masses).max())
+    longest = float(domain.size.min()) / (8 if domain.kind == "ball" else 3)
+    if 1.5 * reach > longest:
+        raise InputError(
+            f"particles.counts: pairs act at distances up to {reach:.3g}, which must be below "
+            f"{longest / 1.5:.3g} in this {domain.kind}; take more particles or a larger domain"
+        )
+
+
+def _ensemble_seed(seed: int, count: int) -> int:
+    """A seed of its own for each particle number, so that ensembles of different N are independent."""
+    return int(np.random.SeedSequence([seed, count]).generate_state(1, np.uint64)[0])
+
+
+def _time_grid(end: float, stops: Iterable[float]) -> list[tuple[float, bool]]:
+    """Times after 0 at which is measured, about MEASUREMENTS in all, and whether each is an output time."""
+    times = sorted({*(t for t in stops if 0 < t < end * (1 - 1e-12)), end})
+    grid: list[tuple[float, bool]] = []
+    for a, b in zip([0.0, *times], times, strict=False):
+        parts = max(FEWEST_MEASUREMENTS, round(MEASUREMENTS * (b - a) / end))
+        grid += [(a + (b - a) * k / parts, False) for k in range(1, parts)] + [(b, True)]
+    return grid
+
+
+def _run_replicas(
+    run: Run,
+    mine: range,
+    threads: int,
+    snapshot: Snapshot | None,
+    progress: Callable[[float], object],
+    stop: Callable[[], bool],
+) -> tuple[list[dict[str, np.ndarray]], Exception | None]:
+    """Batches of this rank's replicas that were finished, and why it failed, if it did."""
+    size = max(threads, BATCH_PARTICLES // run.start.count)
+    finished: list[dict[str, np.ndarray]] = []
+    try:
+        for first in range(0, len(mine), size):
+            batch = Batch(run, np.array(mine[first : first + size]))
+            share = len(mine[first : first + size]) / (len(mine) * len(run.grid))
+            finished.append(batch.run(snapshot, partial(progress, share), stop))
+    except Stopped:
+        pass
+    except Exception as error:  # every rank must learn of it before any raises
+        return finished, error
+    return finished, None
+
+
+def _ensemble(
+    run: Run, parts: list[dict[str, np.ndarray]], replicas: int, made_with: tuple[float, str], seconds: float
+) -> Ensemble:
+    if not parts:
+        raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.start.count} was finished")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.argsort(joined["replicas"])
+    found = {name: values[order] for name, values in joined.items()}
+    work, steps = found.pop("work"), found.pop("steps")
+    for name in ("centre", "counts_by_mass"):
+        found[name] = np.moveaxis(found[name], -1, 1)
+    return Ensemble(
+        count=run.start.count,
+        Z=made_with[0],
+        log_eps=run.physics.log_eps,
+        method=made_with[1],
+        times=np.array([0.0, *(t for t, output in run.grid if output)]),
+        steps=float(steps.mean()),
+        compensator=np.zeros_like(found["martingale"]),
+        work_per_second=float(work.sum()) / seconds,
+        complete=len(order) == replicas,
+        **found,
+    )

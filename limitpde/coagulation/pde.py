@@ -1,0 +1,220 @@
+"""Finite elements for the Smoluchowski coagulation-diffusion equations (Hammond (1.2)-(1.4)).
+
+    d_t f_n = d(n) Lap f_n + R_n(f),   n = 1 ... n_max,   no flux through the boundary,
+
+R the collision operator with propensities beta, and fragmentation. In the weak form on first-order elements, with
+lumped volumes, f_n has values at the nodes (`limitpde.fem.nodes`): d_t f_n + d(n) A f_n = R_n(f), A = m^-1 K. A step
+of size dt is Strang's,
+
+    f -> exp(-dt/2 d(n) A) f -> reaction over dt at each node -> exp(-dt/2 d(n) A) f,
+
+with the semigroup exact (`limitpde.fem.heat`) and a reaction of order two (`limitpde.coagulation.reaction`): of order
+two in time and in the mesh, and for every dt positive and conservative. The ledger is kept to rounding: diffusion keeps
+int f_n of each n, the reaction sum n f_n of each node, but for what grows beyond n_max (`overflow`, an inert gel, which
+stays where it appeared) or vanishes in an annihilation; both are counted. On a point only the reaction is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import dolfinx.fem
+import dolfinx.mesh
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.coagulation.bins import Bins, MassGrid
+from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.nodal import at_nodes
+from limitpde.coagulation.rates import propensity
+from limitpde.coagulation.reaction import Reaction
+from limitpde.domains import Domain
+from limitpde.errors import InputError, RunError
+from limitpde.fem import mesh as meshes
+from limitpde.fem.heat import HeatFlow
+from limitpde.fem.nodes import NodeSpace
+from limitpde.fem.original import gathered
+from limitpde.fem.stepping import Observer, StepReport, march
+from limitpde.nbody.threads import use_threads
+
+SHOWN = 8
+"""Masses that get a field of their own."""
+CLIPPED = 1e-6
+"""Share of a field that diffusion may set to zero because it was negative, from which on the user is told."""
+
+
+class Solver:
+    """Solver of the limit equations of the coagulating system. Every public method is collective.
+
+    Args:
+        model: the parameters.
+        initial: the initial densities; each part is scaled so that its discrete mass is exact.
+
+    Keyword Args:
+        mesh: a torus, a box, a ball, a point, the path of a gmsh file, or a DOLFINx mesh.
+        step: size of the time step.
+        degree: polynomial degree; 1.
+        bins: bins of masses; every integer up to `model.n_max` by default.
+        comm: communicator of the mesh.
+
+    Raises:
+        InputError: the mesh is unfit or does not see the initial densities, or these have masses out of range.
+
+    Attributes:
+        nodes: the nodes and their volumes; a rank may own none.
+        masses: (M,) the masses n.
+        densities: f_n at the nodes of this rank, (owned, M).
+        lost: mass per volume that overflowed, or was annihilated, at the nodes of this rank, (owned,).
+        integrated: int f_n at the time reached, (M,), the same on every rank.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        initial: Initial,
+        *,
+        mesh: meshes.Torus | meshes.Box | meshes.Ball | meshes.Point | str | Path | dolfinx.mesh.Mesh,
+        step: float,
+        degree: int = 1,
+        bins: Bins | None = None,
+        comm: MPI.Comm = MPI.COMM_WORLD,
+    ) -> None:
+        if degree != 1:
+            raise InputError(f"pde.degree = {degree}: must be 1")
+        if not 0 < step < math.inf:
+            raise InputError(f"pde.step = {step}: must be finite and greater than 0")
+        self.model, self.requested_step = model, step
+        self.grid = MassGrid(model.n_max, bins)
+        self.masses = self.grid.masses
+        use_threads(comm)
+        self.nodes = NodeSpace(mesh, comm, dimension=model.dimension)
+        self.densities = self._initial_densities(initial)
+        self.lost = np.zeros(self.nodes.owned)
+        self.integrated = self._integrate()
+        self._reaction = Reaction(model, self.grid, propensity(model))
+        self._heat = HeatFlow(self.nodes, model.d(self.masses))
+        self._clipped = 0.0
+        self.t = 0.0
+
+    def _initial_densities(self, initial: Initial) -> np.ndarray:
+        """Nodal values, (owned, M)."""
+        densities = np.zeros((self.nodes.owned, len(self.masses)))
+        parts, self._warnings = at_nodes(initial, self.nodes)
+        for number, (part, values) in enumerate(zip(initial.masses, parts, strict=True)):
+            try:
+                densities += values[:, np.newaxis] * self.grid.spread(part.n)
+            except InputError as error:
+                raise InputError(f"initial.masses[{number}].n: {error}") from None
+        return densities
+
+    # --- one step -----------------------------------------------------------------------------------------------
+
+    def step(self, dt: float) -> StepReport:
+        """Advance by dt.
+
+        Raises:
+            InputError: dt is not a positive number.
+            RunError: the densities are no longer finite.
+        """
+        if not 0 < dt < math.inf:
+            raise InputError(f"dt = {dt}: must be finite and greater than 0")
+        clipped = self._heat.advance(self.densities, dt / 2)
+        self.lost += self._reaction.advance(self.densities, dt)
+        clipped = max(clipped, self._heat.advance(self.densities, dt / 2))
+        self._clipped = max(self._clipped, clipped)
+        self.t += dt
+        self.integrated = self._integrate()
+        figures = self.figures()
+        if not math.isfinite(figures["maximum"] + figures["ledger"]):
+            raise RunError(f"the densities are no longer finite at t = {self.t:.6g}, after a step of {dt:.3g}")
+        return StepReport(t=self.t, dt=dt, order=2, figures=figures)
+
+    def _integrate(self) -> np.ndarray:
+        return self.nodes.sums.add(self.nodes.volume @ self.densities)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs to go on from here, in the order of the input mesh; on rank 0. Collective."""
+        nodes = self.nodes
+        densities, lost = (gathered(nodes.comm, nodes.original, values) for values in (self.densities, self.lost))
+        return {"clock": np.array([self.t, self._clipped]), "densities": densities, "lost": lost}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
+        self.t, self._clipped = map(float, state["clock"])
+        self.densities = np.ascontiguousarray(state["densities"][self.nodes.original])
+        self.lost = state["lost"][self.nodes.original]
+        self.integrated = self._integrate()
+
+    def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
+        """Step up to time `end`, landing on every time in `stops`; each observer sees the report of each step.
+
+        Raises:
+            InputError: `end` lies before the time reached.
+            RunError: a step could not be made.
+        """
+        march(self, end, stops=stops, observers=observers)
+
+    # --- what the state is ----------------------------------------------------------------------------------------
+
+    @property
+    def suggested_step(self) -> float:
+        """The requested step."""
+        return self.requested_step
+
+    @property
+    def dofs(self) -> int:
+        """Unknowns: nodes times masses."""
+        return self.nodes.size * len(self.masses)
+
+    @property
+    def domain(self) -> Domain:
+        """What the mesh covers; the whole space where that is not known, with a mesh from a file."""
+        return self.nodes.domain
+
+    @property
+    def mesh(self) -> dolfinx.mesh.Mesh | None:
+        """The mesh that the fields live on; None for a point."""
+        return self.nodes.mesh
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to know before trusting the solution, such as initial data that the mesh hardly resolves."""
+        if self._clipped <= CLIPPED:
+            return list(self._warnings)
+        share = f"a share of {self._clipped:.2g} of a density was negative after diffusion and was set to zero"
+        return [*self._warnings, f"{share}: the mesh has obtuse angles and is too coarse for these densities"]
+
+    def fields(self) -> dict[str, dolfinx.fem.Function]:
+        """Functions on the mesh: f_n of the first masses, number and mass in all, and the mass that was lost.
+
+        The last is called overflow or annihilated. There are none without a mesh.
+        """
+        if self.nodes.mesh is None:
+            return {}
+        values = {f"f_{n:g}": self.densities[:, k] for k, n in enumerate(self.masses[:SHOWN])}
+        values |= {"number": self.densities.sum(axis=1), "mass": self.densities @ self.masses, self._loss: self.lost}
+        return {name: self.nodes.function(name, nodal) for name, nodal in values.items()}
+
+    def figures(self) -> dict[str, float]:
+        """Masses, moments and extrema of the present state.
+
+        mass_total is sum n int f_n, ledger that and all that was lost; moment_k = sum n^k int f_n; second_moment and
+        centre are int sum n f_n |x|^2 and int sum n f_n x; clipped is the largest share of a field that diffusion had
+        to set to zero so far.
+        """
+        sums, volume, x = self.nodes.sums, self.nodes.volume, self.nodes.points
+        mass = volume * (self.densities @ self.masses)
+        lost, second, *centre = map(float, sums.total(volume * self.lost, mass * (x**2).sum(axis=1), *(mass * x.T)))
+        moments = {f"moment_{k}": float(self.masses**k @ self.integrated) for k in range(3)}
+        total = moments["moment_1"]
+        named = {"mass_total": total, "mass_overflow": 0.0, f"mass_{self._loss}": lost, "ledger": total + lost}
+        named |= {"minimum": sums.minimum(self.densities), "maximum": sums.maximum(self.densities)}
+        named |= moments | {"second_moment": second, "clipped": self._clipped}
+        axes = "xyz" if self.mesh is not None else ""
+        return named | {f"centre_{axis}": value for axis, value in zip(axes, centre, strict=False)}
+
+    @property
+    def _loss(self) -> str:
+        return "annihilated" if self.model.reaction == "annihilation" else "overflow"

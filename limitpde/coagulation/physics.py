@@ -1,0 +1,130 @@
+"""The model as the compiled simulator takes it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from limitpde.coagulation.encounters import Law, Physics
+from limitpde.coagulation.model import Model, PowerLaw
+from limitpde.coagulation.potential import potential_of
+from limitpde.coagulation.rates import capacity
+from limitpde.coagulation.scattering import integral, scattering
+from limitpde.domains import Domain
+from limitpde.errors import InputError
+
+METHODS = ("micro", "closed", "auto")
+TABULATED = 1024
+"""Masses for which a power law is tabulated."""
+SPACING = 0.005
+"""Distance of the tabulated log(alpha / D): linear interpolation of log a is then good to 1e-6."""
+DEEPEST = 60.0
+"""d = 2: |log eps| up to which `auto` means `micro`."""
+CROWDED = 20_000
+"""d = 3: N up to which `auto` means `micro`."""
+
+
+def chosen_method(method: str, model: Model, count: int, Z: float) -> str:  # noqa: N803 - the paper's letter
+    """`micro` or `closed`; auto is `micro` where that costs seconds per replica.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    if method not in METHODS:
+        raise InputError(f"particles.method = {method!r}: must be one of {', '.join(METHODS)}")
+    if method != "auto":
+        return method
+    cheap = count <= CROWDED if model.dimension == 3 else -model.log_eps(count, Z) <= DEEPEST
+    return "micro" if cheap else "closed"
+
+
+def physics_of(
+    model: Model,
+    count: int,
+    Z: float,  # noqa: N803 - the paper's letter
+    domain: Domain,
+    *,
+    method: str,
+    heaviest: int,
+) -> Physics:
+    """What N particles of a model are and do.
+
+    Args:
+        model: the model.
+        count: N.
+        Z: the total mass of the initial densities.
+        domain: where the particles live.
+
+    Keyword Args:
+        method: micro or closed.
+        heaviest: no mass exceeds this.
+
+    Raises:
+        InputError: the model has no interaction, or its dimension is one, or no eps < 1 belongs to N.
+    """
+    log_eps = model.log_eps(count, Z)
+    if model.interaction is None:
+        raise InputError("model.interaction is missing: particles need it")
+    if domain.dimension != model.dimension:
+        raise InputError(f"the domain has dimension {domain.dimension}, the model {model.dimension}")
+    flat = model.dimension == 2
+    alpha = np.atleast_2d(np.array(model.interaction.alpha, dtype=float))
+    log_front = -math.log(-log_eps) if flat else 0.0
+    closed = method == "closed" and bool(alpha.max() > 0)
+    log_s, lengths = _lengths(model, alpha, log_front, heaviest) if closed else (np.zeros(2), np.zeros(2))
+    bounded = domain.kind != "space"
+    return Physics(
+        V=potential_of(model.interaction, model.dimension),
+        flat=flat,
+        log_eps=log_eps,
+        log_front=log_front,
+        alpha=alpha,
+        diffusion=_law(model.diffusion),
+        ranges=Law(np.array([0.5]), 0.0, 0.0) if model.ranges is None else _law(model.ranges),
+        splitting=_splitting(model),
+        merge=model.reaction == "coagulation",
+        closed=closed,
+        lengths=lengths,
+        log_s=log_s,
+        domain=domain.number,
+        low=_padded(domain.low),
+        size=_padded(domain.size) if bounded else np.zeros(3),
+        contact=np.array(
+            [
+                alpha.max() * integral(model.interaction, model.dimension),
+                2 * math.pi if flat else capacity(model),
+            ]
+        ),
+    )
+
+
+def _padded(v: np.ndarray) -> np.ndarray:
+    return np.concatenate([v, np.zeros(3 - len(v))]).astype(float)
+
+
+def _law(table: tuple[float, ...] | PowerLaw) -> Law:
+    if isinstance(table, PowerLaw):
+        return Law(table.at(np.arange(1, TABULATED + 1)), table.scale, table.power)
+    return Law(np.array(table, dtype=float), 0.0, 0.0)
+
+
+def _splitting(model: Model) -> Law:
+    if model.fragmentation is None:
+        return Law(np.empty(0), 0.0, 0.0)
+    found = model.fragmentation
+    return Law(found.at(np.arange(1, TABULATED + 1)), found.rate, found.power)
+
+
+def _lengths(model: Model, alpha: np.ndarray, log_front: float, heaviest: int) -> tuple[np.ndarray, np.ndarray]:
+    """The table of scattering lengths: (2,) first log(alpha / D) with one over the spacing, and the logs, (k,)."""
+    masses = np.unique(np.append(np.arange(1, min(heaviest, TABULATED) + 1), heaviest))
+    d = model.d(masses)
+    positive = alpha[alpha > 0]
+    low = math.log(positive.min() / (2 * d.max())) + log_front - SPACING
+    high = math.log(positive.max() / (2 * d.min())) + log_front + SPACING
+    at = np.linspace(low, high, max(8, math.ceil((high - low) / SPACING)) + 1)
+    assert model.interaction is not None
+    seen = scattering(model.interaction, model.dimension)
+    found = seen.log_length(np.exp(at)) if model.dimension == 2 else np.log(seen.conductance(np.exp(at)) / (4 * math.pi))
+    return np.array([low, 1 / (at[1] - at[0])]), np.asarray(found)

@@ -1,0 +1,223 @@
+"""The weak-form residual (1.10) of the solution of the limit equation: an observer of its steps.
+
+    W[T, phi] = int phi_n (f_n(T) - f_n(0))                                                             (change)
+                - int_0^T d(n) (int Lap phi_n f_n - int_wall f_n dphi_n/dn) dt                          (diffusion)
+                - int_0^T int phi_n (1/2 sum_{m<n} beta(m, n-m) f_m f_{n-m} - f_n sum_m beta(n, m) f_m) (reaction)
+
+for phi(x, m) = g(x) 1(m = n), and with its terms summed over all masses where n is not given. It vanishes for a weak
+solution. On the solution of the scheme it is a check of order two in mesh and step that shares nothing with the scheme
+but the nodes and beta: phi, grad phi and Lap phi are exact at the nodes, the integrals lumped, the reaction is
+(1.3)-(1.4) as they stand. The wall of a domain without flux enters through int_wall lambda_j n = K x at node j, K the
+stiffness matrix, since int grad lambda_j . grad x_c = int d_c lambda_j = int_wall lambda_j n_c. A torus has no walls,
+but test functions must be periodic there (`warnings`). Time integrals are trapezoidal sums over the steps.
+
+What grows beyond the range of masses has left it: for all masses, the number in the range then falls by two. On pivots
+(`limitpde.coagulation.bins`) products are split between neighbours, number and mass kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limitpde.coagulation.candidate import check_functions, means
+from limitpde.coagulation.low_rank import factorise
+from limitpde.coagulation.mass_rates import MassRates
+from limitpde.coagulation.rates import propensity
+from limitpde.coagulation.walls import seam_warnings
+from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
+from limitpde.errors import InputError
+from limitpde.fem.stepping import StepReport
+
+if TYPE_CHECKING:
+    from limitpde.coagulation.bins import MassGrid
+    from limitpde.coagulation.model import Model
+    from limitpde.coagulation.pde import Solver
+    from limitpde.fem.nodes import NodeSpace
+
+LARGEST_MATRIX = 2048
+"""Masses up to which all pairs are summed one by one; beyond, by factors of beta."""
+BLOCK = 512
+"""Rows of the matrix of all pairs that are made at a time."""
+
+
+class PDEResidual:
+    """W[t, phi] of the solution of the limit equation. Collective.
+
+    Args:
+        solver: at time 0.
+        functions: F test functions.
+
+    Raises:
+        InputError: a function does not fit, or asks for a mass that the solution does not have.
+
+    Attributes:
+        times: times seen so far.
+        values: W[t, phi] at these times, (F,) each.
+        observables: int phi f at these times, (F,) each.
+        time_integral: int_0^t of these, (F,) each.
+        warnings: what to know before trusting W.
+    """
+
+    def __init__(self, solver: Solver, functions: Sequence[GaussianBump | Wave]) -> None:
+        model = solver.model
+        table = check_functions(functions, model.dimension)
+        for number, n in enumerate(table.masses):
+            if n and n not in solver.masses:
+                raise InputError(f"compare.test_functions[{number}].n = {n}: the equation has no such mass")
+        if functions and model.fragmentation is not None and not solver.grid.every_integer:
+            raise InputError("compare.test_functions: W of an equation with bins and fragmentation is not available")
+        self._solver = solver
+        self._tracked = np.unique(np.append(table.masses, 0))
+        self._slots = np.searchsorted(self._tracked, table.masses)
+        self._phi = _nodal(solver.nodes, functions)
+        self._terms = _Terms(model, solver.grid, self._tracked, every=bool((table.masses == 0).any()))
+        self._diffusion = np.zeros(len(functions))
+        self._reaction = np.zeros(len(functions))
+        self._rates = self._integrands()
+        self.warnings = seam_warnings(functions, solver.domain) if solver.mesh is not None else []
+        self.times, self.observables = [solver.t], [self._rates[0]]
+        self.values, self.time_integral = [np.zeros(len(functions))], [np.zeros(len(functions))]
+
+    def __call__(self, report: StepReport) -> None:
+        """Extend the time integrals by one step."""
+        rates = self._integrands()
+        observed, diffused, reacted = report.dt / 2 * (self._rates + rates)
+        self._diffusion = self._diffusion + diffused
+        self._reaction = self._reaction + reacted
+        self._rates = rates
+        self.times.append(report.t)
+        self.observables.append(rates[0])
+        self.time_integral.append(self.time_integral[-1] + observed)
+        self.values.append(self.change() - self.diffusion() - self.reaction())
+
+    def change(self) -> np.ndarray:
+        """int phi (f(t) - f(0)), (F,)."""
+        return np.asarray(self.observables[-1] - self.observables[0])
+
+    def diffusion(self) -> np.ndarray:
+        """int_0^t d(n) (int Lap phi f - int_wall f dphi/dn), (F,)."""
+        return self._diffusion
+
+    def reaction(self) -> np.ndarray:
+        """int_0^t int phi (gain - loss), (F,), with the splitting."""
+        return self._reaction
+
+    def _integrands(self) -> np.ndarray:
+        """int phi f, the rates of diffusion and reaction, (3, F)."""
+        f = self._solver.densities
+        number, diffused = self._terms.linear(f)
+        reacted = self._terms.reaction(f)
+        value, laplacian = self._phi
+        local = np.zeros((3, len(self._slots)))
+        for p, s in enumerate(self._slots):
+            local[:, p] = value[p] @ number[:, s], laplacian[p] @ diffused[:, s], value[p] @ reacted[:, s]
+        return self._solver.nodes.sums.add(local)
+
+
+def _nodal(nodes: NodeSpace, functions: Sequence[GaussianBump | Wave]) -> tuple[np.ndarray, np.ndarray]:
+    """Integrals of g, and of Lap g less the flux through the walls, over the part of each node, (F, owned) each.
+
+    Without a mesh g is its mean over the unit domain. Collective.
+    """
+    if nodes.mesh is None:
+        mean = means(functions, nodes.domain)
+        return np.outer(mean, nodes.volume), np.zeros((len(functions), nodes.owned))
+    value, laplacian = np.empty((2, len(functions), nodes.owned))
+    normal = _wall_normals(nodes)
+    for p, function in enumerate(functions):
+        g, gradient, second = evaluate(function, nodes.points)
+        value[p] = nodes.volume * g
+        laplacian[p] = nodes.volume * second - (gradient * normal).sum(axis=1)
+    return value, laplacian
+
+
+def _wall_normals(nodes: NodeSpace) -> np.ndarray:
+    """int_wall lambda_j n, (owned, d); zero inside, and on a torus. Collective."""
+    if nodes.domain.kind == "torus":
+        return np.zeros_like(nodes.points)
+    x = np.zeros((nodes.local, nodes.points.shape[1]))
+    x[: nodes.owned] = nodes.points
+    nodes.halo.update(x)
+    row = np.repeat(np.arange(nodes.owned), np.diff(nodes.indptr))
+    differences = x[nodes.columns] - x[row]  # the rows of K add to zero: this keeps the nodes inside at zero
+    products = nodes.values[:, None] * differences
+    return np.stack([np.bincount(row, product, nodes.owned) for product in products.T], axis=1)
+
+
+class _Terms:
+    """What densities (P, M) at nodes add to the numbers of tracked masses (S,)."""
+
+    def __init__(self, model: Model, grid: MassGrid, tracked: np.ndarray, *, every: bool) -> None:
+        """Prepare the pairs that make or take each tracked mass.
+
+        Args:
+            model: the parameters.
+            grid: the masses.
+            tracked: masses; the first is 0, for all.
+            every: whether anything is asked of all masses.
+        """
+        self._grid, self._tracked, self._every = grid, tracked, every
+        self._merge, self._diffusion = model.reaction == "coagulation", model.d(grid.masses)
+        self._beta = MassRates(model, propensity(model), tracked)
+        self._factors = None
+        if every and grid.every_integer and grid.M > LARGEST_MATRIX:
+            self._factors = factorise(propensity(model), grid.M, kernel=model.beta.kernel)
+        self._splittings = None if model.fragmentation is None else self._beta.splittings(grid.masses.astype(np.int64))
+        self._places = np.searchsorted(grid.masses, tracked)
+        self._gains = [self._gain(k) if self._merge else None for k in self._places[1:]]
+
+    def linear(self, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the tracked masses per volume, and d(n) times these, (P, S) each."""
+        number, diffused = np.empty((2, len(f), len(self._tracked)))
+        number[:, 0], diffused[:, 0] = f.sum(axis=1), f @ self._diffusion
+        number[:, 1:] = f[:, self._places[1:]]
+        diffused[:, 1:] = number[:, 1:] * self._diffusion[self._places[1:]]
+        return number, diffused
+
+    def reaction(self, f: np.ndarray) -> np.ndarray:
+        """Rates of change of the tracked masses, (P, S); of all masses only where asked for."""
+        found = np.zeros((len(f), len(self._tracked)))
+        masses = self._grid.masses
+        if self._every:
+            found[:, 0] = self._all_pairs(f)
+        for s, (k, gain) in enumerate(zip(self._places[1:], self._gains, strict=True), start=1):
+            found[:, s] = -f[:, k] * (f @ self._beta.rates(masses[k], masses))
+            if gain is not None:
+                first, second, rate = gain
+                found[:, s] += (f[:, first] * f[:, second]) @ rate
+        return found if self._splittings is None else found + f @ self._splittings
+
+    def _gain(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs of places of masses that make mass number k, and what each pair adds: beta / 2, times its share."""
+        x, found = self._grid.masses, []
+        low = x[k - 1] if k > 0 else x[k]
+        high = x[k + 1] if k + 1 < len(x) else x[k]
+        for m in range(k + 1):
+            begin, end = np.searchsorted(x, low - x[m], side="left"), np.searchsorted(x, high - x[m], side="right")
+            second = np.arange(begin, min(end, k + 1))
+            place, share = self._grid.split(x[m] + x[second])
+            part = np.where(place == k, share, np.where(place == k - 1, 1 - share, 0.0))
+            rate = self._beta.rates(x[m], x[second]) * part / 2
+            kept = rate != 0
+            found.append((np.full(kept.sum(), m), second[kept], rate[kept]))
+        first, second, rate = (np.concatenate(column) for column in zip(*found, strict=True))
+        return first, second, rate
+
+    def _all_pairs(self, f: np.ndarray) -> np.ndarray:
+        """Rate of change of the number of all masses, (P,): -sum beta f f, and half of it back in the range."""
+        x, found = self._grid.masses, np.zeros(len(f))
+        if self._factors is not None:
+            for first, second in zip(self._factors.U, self._factors.W, strict=True):
+                sums = np.cumsum(f * second, axis=1)  # over l <= m; in reverse, over l <= M - m
+                back = np.append(sums[:, -2::-1], np.zeros((len(f), 1)), axis=1) / 2 if self._merge else 0.0
+                found += ((back - sums[:, -1:]) * f) @ first
+            return found
+        for begin in range(0, len(x), BLOCK):
+            rows = slice(begin, begin + BLOCK)
+            rates = self._beta.rates(x[rows, None], x[None, :])
+            back = 0.5 * (x[rows, None] + x[None, :] <= x[-1]) if self._merge else 0.0
+            found += ((f[:, rows] @ (rates * (back - 1.0))) * f).sum(axis=1)
+        return found

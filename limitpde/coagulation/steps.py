@@ -1,0 +1,391 @@
+"""Time steps of the coagulating particles: how long, where everybody goes, and all of it, on one thread or on many.
+
+Given both ends of its path over a step, the free motion and the chance of a reaction of each pair are exact for a step of
+any length (`bridge`), so the step is set by the density and not by eps: pairs beyond the reach of a step,
+
+    reach = SPREAD sqrt(2 D dt) + R eps,    D = 2 max d(m),    R eps the largest distance at which V acts,
+
+are not looked at, which misses one collision in 10^4 or less. The reach is that for which about CROWD particles share a
+cell with a particle, as counted in the step before, so that dense clouds in the whole space are stepped by their own
+density. A step is also so short that a particle's chance to react in it is about MEETINGS at most, to split SPLITTINGS.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from limitpde.coagulation.bridge import CANDIDATES, FIELDS, stack_size
+from limitpde.coagulation.encounters import BALL, TORUS, Physics, Sorted, law, scan
+from limitpde.coagulation.events import (
+    COUNT,
+    DENSITY,
+    EDGE,
+    FULL,
+    GOING,
+    STATUS,
+    STEP,
+    STUCK,
+    TIME,
+    TOO_LARGE,
+    WORK,
+    Functions,
+    Moved,
+    State,
+    evaluate,
+    finish,
+    fold,
+)
+from limitpde.nbody.cells import Grid, make_grid, sort_into_cells
+from limitpde.nbody.compiled import hot
+from limitpde.nbody.random import four_normals, pair_key
+
+SPREAD = 4.0
+CROWD, CROWD_IN_PLANE = 1.5, 4.0
+MEETINGS = 0.05
+SPLITTINGS = 0.1
+NOISE = 0  # Stream.NOISE
+
+
+class Plan(NamedTuple):
+    """One step to come."""
+
+    dt: float
+    reach: float
+    grid: Grid
+    depth: int
+    """Rows of the stack for `bisect`."""
+    growth: float
+    """Factor by which the edge of the cells may grow: 1 where it did not set the step."""
+
+
+@hot
+def _bounds(P: Physics, A: State) -> tuple[float, float, float, float]:
+    """Largest d, smallest and largest range, and largest rate of splitting, of the particles there are."""
+    most, short, long, rate = 0.0, np.inf, 0.0, 0.0
+    for i in range(A.numbers[COUNT]):
+        most = max(most, law(P.diffusion, A.mass[i]))
+        r = law(P.ranges, A.mass[i])
+        short, long = min(short, r), max(long, r)
+        if len(P.splitting.values):
+            rate = max(rate, law(P.splitting, A.mass[i]))
+    return most, short, long, rate
+
+
+@hot
+def _edge_limits(P: Physics, core: float) -> tuple[float, float]:
+    """Shortest and longest reach of a step."""
+    longest = np.inf
+    if P.domain > 0:
+        longest = P.size[0]
+        for c in range(1, 2 if P.flat else 3):
+            longest = min(longest, P.size[c])
+        longest *= (1 - 1e-9) / (8.0 if P.domain == BALL else 3.0)
+    return 2.0 * core, longest
+
+
+@hot
+def _up_to_cells(P: Physics, edge: float) -> float:
+    """The edge of the cells into which a torus is cut for a reach."""
+    found = np.inf
+    for c in range(2 if P.flat else 3):
+        found = min(found, P.size[c] / math.floor(P.size[c] / edge))
+    return found * (1 - 1e-9)
+
+
+@njit(cache=True)
+def plan(P: Physics, A: State, until: float, step: float) -> tuple[int, Plan]:
+    """The next step on the way to a time, no longer than `step`; a status other than GOING says why there is none."""
+    n = A.numbers[COUNT]
+    most, short, long, rate = _bounds(P, A)
+    core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
+    shortest, longest = _edge_limits(P, core)
+    edge = min(max(A.reals[EDGE], shortest), longest)
+    if P.domain == TORUS:  # the cells are no smaller: use them to the full
+        edge = _up_to_cells(P, edge)
+    spread = SPREAD * math.sqrt(4.0 * most)
+    dt = ((edge - core) / spread) ** 2
+    by_density = dt
+    contact = P.contact[1] * 2.0 * most
+    contact = min(P.contact[0], contact) * (1.0 if P.flat else 2.0 * long * math.exp(P.log_eps)) * math.exp(P.log_front)
+    if contact * A.reals[DENSITY] > 0.0:
+        dt = min(dt, MEETINGS / (contact * A.reals[DENSITY]))
+    if rate > 0.0:
+        dt = min(dt, SPLITTINGS / rate)
+    left = until - A.reals[TIME]
+    dt = min(dt, step, left)
+    status = TOO_LARGE if 1.5 * core > longest else STUCK if dt <= 1e-14 * until else GOING
+    dt = left / max(1.0, math.ceil(left / dt * (1 - 1e-9))) if status == GOING else left
+    reach = spread * math.sqrt(dt) + core
+    grid = make_grid(A.x, n, P.low, P.size, P.domain == TORUS, P.flat, min(reach, longest))
+    log_rate = math.log(max(CANDIDATES * P.alpha.max() * P.V.highest * dt, 1e-300))
+    log_rate += P.log_front - 2.0 * (P.log_eps + math.log(2.0 * short))
+    A.reals[EDGE] = min(max(A.reals[EDGE], shortest), longest)
+    return status, Plan(dt, reach, grid, stack_size(log_rate), 1.25 if by_density < left else 1.0)
+
+
+@hot
+def look(
+    P: Physics, A: State, grid: Grid, slot: np.ndarray, start: np.ndarray, shrink: float, growth: float
+) -> float:
+    """Sort the particles into cells; from how crowded these are, set the edge for the next step.
+
+    The edge changes by a factor between `shrink` and `growth`, which is returned.
+    """
+    n = A.numbers[COUNT]
+    shared = sort_into_cells(A.x, n, grid, slot, start)
+    volume = 1.0
+    for c in range(2 if P.flat else 3):
+        volume /= grid.inverse[c]
+    density = shared / (n * volume)
+    A.reals[DENSITY] += 0.3 * (density - A.reals[DENSITY])
+    wanted = np.inf
+    if density > 0.0:
+        wanted = math.sqrt(CROWD_IN_PLANE / density) if P.flat else (CROWD / density) ** (1 / 3)
+    factor = min(max(wanted / A.reals[EDGE], shrink), growth)
+    A.reals[EDGE] *= factor
+    return factor
+
+
+@njit(cache=True)
+def settle(P: Physics, T: Functions, A: State) -> None:
+    """Find the edge that suits the particles at time 0, and evaluate the test functions there."""
+    n = A.numbers[COUNT]
+    evaluate(T, A.x, 0, n, P.flat, A.phi)
+    low, high = A.x[0].copy(), A.x[0].copy()
+    for i in range(n):
+        for c in range(3):
+            low[c], high[c] = min(low[c], A.x[i, c]), max(high[c], A.x[i, c])
+    extent = max((high - low).max(), 1e-200)
+    _, longest = _edge_limits(P, 0.0)
+    A.reals[EDGE] = min(extent * (CROWD / n) ** (1 / 3), longest)
+    slot = np.empty(n, dtype=np.int64)
+    for _ in range(100):
+        edge = min(A.reals[EDGE], longest)
+        grid = make_grid(A.x, n, P.low, P.size, P.domain == TORUS, P.flat, edge)
+        start = np.empty(np.prod(grid.cells) + 1, dtype=np.int64)
+        A.reals[DENSITY] = 0.0
+        A.reals[EDGE] = edge
+        factor = look(P, A, grid, slot, start, 0.5, 2.0)
+        if 0.7 < factor < 1.4 or (factor > 1.0 and edge >= min(longest, extent)):
+            break
+    A.reals[DENSITY] /= 0.3
+
+
+@njit(cache=True)
+def make_sorted(n: int) -> Sorted:
+    """Room for n sorted particles."""
+    return Sorted(
+        np.empty((3, n)),
+        np.empty((3, n)),
+        np.empty(n),
+        np.empty(n),
+        np.empty(n, dtype=np.int64),
+        np.empty(n, dtype=np.int64),
+        np.empty(n, dtype=np.int64),
+        np.empty(n, dtype=np.int64),
+        np.empty((3, n)),
+    )
+
+
+@njit(cache=True)
+def move(
+    P: Physics,
+    T: Functions,
+    A: State,
+    B: Moved,
+    S: Sorted,
+    slot: np.ndarray,
+    begin: int,
+    end: int,
+    seed: np.uint64,
+    replica: int,
+    dt: float,
+) -> None:
+    """Draw where the particles begin, ..., end - 1 go, and write them down sorted."""
+    _move(P, A, B, S, slot, begin, end, seed, replica, dt)
+    evaluate(T, B.x, begin, end, P.flat, B.phi)
+
+
+@hot
+def _move(P, A, B, S, slot, begin, end, seed, replica, dt):  # type: ignore[no-untyped-def]
+    """`move` without the test functions."""
+    for i in range(begin, end):
+        d = law(P.diffusion, A.mass[i])
+        k = slot[i]
+        z = four_normals(seed, NOISE, replica, A.ident[i], A.numbers[STEP])
+        size = math.sqrt(2.0 * d * dt)
+        b0, b1, b2 = size * z[0], size * z[1], 0.0 if P.flat else size * z[2]
+        S.at[0, k], S.at[1, k], S.at[2, k] = A.x[i, 0], A.x[i, 1], A.x[i, 2]
+        S.by[0, k], S.by[1, k], S.by[2, k] = b0, b1, b2
+        B.x[i, 0], B.x[i, 1], B.x[i, 2] = fold(P, A.x[i, 0] + b0, A.x[i, 1] + b1, A.x[i, 2] + b2)
+        S.diffusion[k], S.ranges[k] = d, law(P.ranges, A.mass[i])
+        S.kind[k] = min(A.mass[i], len(P.alpha)) - 1
+        S.ident[k], S.place[k], S.mate[k] = A.ident[i], i, A.mate[i]
+        S.offset[0, k], S.offset[1, k], S.offset[2, k] = A.offset[i, 0], A.offset[i, 1], A.offset[i, 2]
+
+
+@njit(cache=True)
+def _land(A: State, until: float, kept: np.ndarray) -> None:
+    """Put the clock right at the end of the way, and back where the step could not be taken."""
+    if A.numbers[STATUS] == FULL:
+        A.reals[:] = kept
+    elif until - A.reals[TIME] <= 1e-12 * until:
+        A.reals[TIME] = until
+
+
+@njit(cache=True)
+def advance(
+    P: Physics, T: Functions, A: State, seed: np.uint64, replica: int, until: float, step: float, budget: int
+) -> None:
+    """Step one replica to a time, or until about `budget` particle steps are spent, or its status is not GOING."""
+    rows = len(A.mass)
+    S, slot = make_sorted(rows), np.empty(rows, dtype=np.int64)
+    B = Moved(np.empty_like(A.x), np.empty_like(A.phi))
+    key, spent = pair_key(seed, replica), A.numbers[WORK] + budget
+    records = np.empty((rows + 256, FIELDS))
+    A.numbers[STATUS] = GOING
+    while A.reals[TIME] < until and A.numbers[WORK] < spent and A.numbers[STATUS] == GOING:
+        n = A.numbers[COUNT]
+        if n == 0:
+            A.reals[TIME] = until
+            break
+        status, ahead = plan(P, A, until, step)
+        if status != GOING:
+            A.numbers[STATUS] = status
+            break
+        kept = A.reals.copy()
+        start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
+        look(P, A, ahead.grid, slot, start, 0.8, ahead.growth)
+        move(P, T, A, B, S, slot, 0, n, seed, replica, ahead.dt)
+        stack, last = np.empty((ahead.depth, 8)), len(start) - 1
+        count = len(records) + 1
+        while count > len(records):
+            count = scan(P, S, ahead.grid, start, 0, last, key, A.numbers[STEP], ahead.dt, ahead.reach, stack, records)
+            if count > len(records):
+                records = np.empty((2 * count, FIELDS))
+        A.numbers[STATUS] = finish(P, T, A, B, records[:count], seed, key, replica, ahead.dt)
+        _land(A, until, kept)
+
+
+@njit(cache=True, parallel=True)
+def advance_many(
+    P: Physics, T: Functions, A: State, seed: np.uint64, replicas: np.ndarray, until: float, step: float, budget: int
+) -> None:
+    """`advance` for many replicas, each on one thread; all arrays of A have one axis more, in front."""
+    for r in prange(len(replicas)):
+        one = State(
+            A.x[r],
+            A.mass[r],
+            A.ident[r],
+            A.mate[r],
+            A.offset[r],
+            A.lag[r],
+            A.phi[r],
+            A.numbers[r],
+            A.reals[r],
+            A.sums[r],
+            A.pairs[r],
+        )
+        advance(P, T, one, seed, replicas[r], until, step, budget)
+
+
+@njit(cache=True, parallel=True)
+def _move_all(
+    P: Physics,
+    T: Functions,
+    A: State,
+    B: Moved,
+    S: Sorted,
+    slot: np.ndarray,
+    cuts: np.ndarray,
+    seed: np.uint64,
+    replica: int,
+    dt: float,
+) -> None:
+    """`move` on many threads, the particles being cut into parts."""
+    for part in prange(len(cuts) - 1):
+        move(P, T, A, B, S, slot, cuts[part], cuts[part + 1], seed, replica, dt)
+
+
+@njit(cache=True, parallel=True)
+def _scan_all(
+    P: Physics,
+    S: Sorted,
+    grid: Grid,
+    start: np.ndarray,
+    cuts: np.ndarray,
+    key: np.uint64,
+    step: int,
+    ahead: tuple[float, float, int],
+    records: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """`scan` on many threads, the cells being cut into parts, each with records of its own; ahead: dt, reach, depth."""
+    dt, reach, depth = ahead
+    for part in prange(len(cuts) - 1):
+        stack = np.empty((depth, 8))
+        counts[part] = scan(P, S, grid, start, cuts[part], cuts[part + 1], key, step, dt, reach, stack, records[part])
+
+
+class Crew:
+    """One large replica, whose steps are shared by all threads.
+
+    Args:
+        physics: the model.
+        functions: the test functions.
+        state: the replica, advanced in place.
+        seed: of the run.
+        replica: its number.
+    """
+
+    PARTS = 64
+    """Pieces of work per step."""
+
+    def __init__(self, physics: Physics, functions: Functions, state: State, seed: int, replica: int) -> None:
+        self._physics, self._functions, self._state = physics, functions, state
+        self._seed, self._replica = np.uint64(seed), replica
+        self._key = np.uint64(pair_key(np.uint64(seed), replica))
+        rows = len(state.mass)
+        self._sorted, self._slot = make_sorted(rows), np.empty(rows, dtype=np.int64)
+        self._moved = Moved(np.empty_like(state.x), np.empty_like(state.phi))
+        self._records = np.empty((self.PARTS, rows // self.PARTS + 64, FIELDS))
+
+    def step(self, until: float, step: float) -> bool:
+        """Take one step on the way to a time; whether there is more to do."""
+        P, T, A = self._physics, self._functions, self._state
+        n = int(A.numbers[COUNT])
+        A.numbers[STATUS] = GOING
+        if n == 0:
+            A.reals[TIME] = until
+        if not A.reals[TIME] < until:
+            return False
+        status, ahead = plan(P, A, until, step)
+        A.numbers[STATUS] = status
+        if status != GOING:
+            return False
+        kept = A.reals.copy()
+        start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
+        look(P, A, ahead.grid, self._slot, start, 0.8, ahead.growth)
+        cuts = np.linspace(0, n, self.PARTS + 1).astype(np.int64)
+        _move_all(P, T, A, self._moved, self._sorted, self._slot, cuts, self._seed, self._replica, ahead.dt)
+        records = self._meet(ahead, start, cuts)
+        A.numbers[STATUS] = finish(P, T, A, self._moved, records, self._seed, self._key, self._replica, ahead.dt)
+        _land(A, until, kept)
+        return bool(A.numbers[STATUS] == GOING and A.reals[TIME] < until)
+
+    def _meet(self, ahead: Plan, start: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+        """The candidates of the step, in the order in which one thread would find them."""
+        counts, cells = np.empty(self.PARTS, dtype=np.int64), np.searchsorted(start, cuts)
+        cells[0], cells[-1] = 0, len(start) - 1
+        step, lengths = int(self._state.numbers[STEP]), (ahead.dt, ahead.reach, ahead.depth)
+        while True:
+            _scan_all(
+                self._physics, self._sorted, ahead.grid, start, cells, self._key, step, lengths, self._records, counts
+            )
+            if counts.max() <= self._records.shape[1]:
+                return np.concatenate([part[:k] for part, k in zip(self._records, counts, strict=True)])
+            self._records = np.empty((self.PARTS, 2 * int(counts.max()), FIELDS))
