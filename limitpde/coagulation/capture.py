@@ -68,9 +68,11 @@ def disk_chance(rx: float, ry: float, dot: float, tau: float, log_radius: float)
         k = complex(c, u)
         kernel = k * _scaled_k0(k * x) * _scaled_k0(k * y) / (level - np.log(k))
         weight = 0.5 if point == 0 else 1.0
-        total += weight * math.exp(c * c - u * u - c * ends + square / 4.0) * (
-            kernel * np.exp(complex(0.0, u * (2.0 * c - ends)))
-        ).real
+        total += (
+            weight
+            * math.exp(c * c - u * u - c * ends + square / 4.0)
+            * (kernel * np.exp(complex(0.0, u * (2.0 * c - ends)))).real
+        )
     return min(max(4.0 / math.pi * STEP * total, 0.0), 1.0)
 
 

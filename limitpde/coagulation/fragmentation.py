@@ -98,7 +98,7 @@ def _flow(grid: MassGrid, rule: Fragmentation, separate: Callable[[np.ndarray, n
     high = (1.0 - share) * x[np.minimum(k + 1, grid.M - 1)]
     for parent in range(1, grid.M):
         n, here = x[parent], m < x[parent]
-        number = 2.0 * weight[here] * separate(m[here], n - m[here])
+        number = 2.0 * weight[here] * separate(np.maximum(m[here], x[0]), np.maximum(n - m[here], x[0]))
         number *= rule.rate * n**rule.power / (n if grid.continuous else n - 1.0)
         np.add.at(found[parent], k[here], number * low[here] / n)
         np.add.at(found[parent], k[here] + 1, number * high[here] / n)

@@ -182,18 +182,6 @@ class FromFile:
         """Radius of a ball around 0 outside of which V is zero, in units of eps."""
         return self.radius
 
-    def integral(self, dimension: int) -> float:
-        """Int V, by the midpoint rule on a grid, or by Gauss's rule along the radius."""
-        if self.radial:
-            nodes, weights = np.polynomial.legendre.leggauss(400)
-            r = self.radius * (nodes + 1) / 2
-            powers = weights * self.radius / 2 * r ** (dimension - 1)
-            return float(sphere_area(dimension) * powers @ self.profile(r, dimension))
-        cells = {1: 100_000, 2: 2000, 3: 160}[dimension]
-        line = self.radius * (2 * (np.arange(cells) + 0.5) / cells - 1)
-        points = np.stack([axis.ravel() for axis in np.meshgrid(*[line] * dimension, indexing="ij")], axis=1)
-        return float(self.values(points).sum() * (2 * self.radius / cells) ** dimension)
-
     def profile(self, r: np.ndarray, dimension: int) -> np.ndarray:
         """V at the distances r >= 0 along the first axis."""
         points = np.zeros((np.size(r), dimension))

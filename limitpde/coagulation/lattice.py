@@ -247,6 +247,21 @@ def _most(site: np.ndarray, count: int, occupied: np.ndarray) -> int:
     return most
 
 
+@numba.njit(cache=True)
+def _place(start: np.ndarray, at_once: bool, seed: int, replica: int, site: np.ndarray, occupied: np.ndarray) -> int:
+    """Put walkers where they start, -1 for a uniform site; returns how many there are, merged where that is at once."""
+    count = 0
+    for i in range(len(start)):
+        place = start[i]
+        if place < 0:
+            place = int((1.0 - two_uniforms(seed, INITIAL, replica, i, 0)[0]) * len(occupied))
+        if not (at_once and occupied[place] > 0):
+            site[count] = place
+            count += 1
+            occupied[place] += 1
+    return count
+
+
 @numba.njit(cache=True, parallel=True)
 def _simulate(
     start: np.ndarray,
@@ -262,22 +277,13 @@ def _simulate(
 
     Events come at the rate n (1 + kappa (c - 1) / 2), with c at least the largest number at one site: a walker is
     drawn, and with the chances of its own rates jumps, is removed by another one at its site, or nothing happens.
-    A start of -1 stands for a uniform site.
     """
     found = np.zeros((replicas, len(times)), dtype=np.int64)
     inside = np.ones(replicas, dtype=np.bool_)
     at_once = not np.isfinite(kappa)
     for r in numba.prange(replicas):
         site, occupied = start.copy(), np.zeros(size**dimension, dtype=np.int32)
-        count, t, shown, event, until_check = 0, 0.0, 0, 0, 0
-        for i in range(len(start)):
-            place = start[i]
-            if place < 0:
-                place = int((1.0 - two_uniforms(seed, INITIAL, r, i, 0)[0]) * len(occupied))
-            if not (at_once and occupied[place] > 0):
-                site[count] = place
-                count += 1
-                occupied[place] += 1
+        count, t, shown, event, until_check = _place(start, at_once, seed, r, site, occupied), 0.0, 0, 0, 0
         most = _most(site, count, occupied)
         while shown < len(times):
             if until_check == 0:

@@ -3,9 +3,9 @@
 The constant, additive and multiplicative kernels have rank 1, 2 and 1 as they stand. Others are approximated in two
 steps. Let w_n = sqrt(beta(n, n)); the matrix beta(m, l) / (w_m w_l), of entries about one, is known on a few hundred
 sample masses (all small ones, then in geometric progression), where pivots J are picked by cross approximation with
-complete pivoting. The skeleton is X^T beta(J, J) X, X = beta(J, J)^-1 beta(J, .) on all masses, of entries about one; it
-interpolates in the pivots. With the eigenvectors of beta(J, J) it becomes a symmetric sum of products, of which those
-below rounding are dropped.
+complete pivoting. The skeleton is X^T beta(J, J) X, X = beta(J, J)^-1 beta(J, .) on all masses, of entries about one;
+it interpolates in the pivots. With the eigenvectors of beta(J, J) it becomes a symmetric sum of products, of which
+those below rounding are dropped.
 
 The result is compared with beta on random pairs, and where it fails the sample is refined there. What passes has a
 relative error below TOLERANCE in all pairs compared. `limitpde.coagulation.relaxed` makes use of the factors.
@@ -61,20 +61,25 @@ def factorise(beta: Propensity, M: int, *, kernel: str = "") -> Factors | None:
         M: number of masses.
 
     Keyword Args:
-        kernel: "constant", "additive" or "multiplicative" if beta is a multiple of it; else it is approximated.
+        kernel: "constant", "additive" or "multiplicative" where beta is likely to be a multiple of it.
 
     Raises:
         InputError: beta is not finite and >= 0, or not symmetric.
     """
     n = np.arange(1.0, M + 1.0)
     one, scale = np.ones(M), float(np.asarray(beta(np.ones(1), np.ones(1)))[0])
+    given: Factors | None = None
     match kernel:
         case "constant":
-            return Factors(scale * one[np.newaxis], one[np.newaxis], 0.0)
+            given = Factors(scale * one[np.newaxis], one[np.newaxis], np.inf)
         case "additive":
-            return Factors(scale / 2 * np.stack([n, one]), np.stack([one, n]), 0.0)
+            given = Factors(scale / 2 * np.stack([n, one]), np.stack([one, n]), np.inf)
         case "multiplicative":
-            return Factors(scale * n[np.newaxis], n[np.newaxis], 0.0)
+            given = Factors(scale * n[np.newaxis], n[np.newaxis], np.inf)
+    if given is not None:
+        _, error = _compare(beta, M, given, seed=0)
+        if error <= TOLERANCE:
+            return Factors(given.U, given.W, error)
     sample = _sample(M)
     for attempt in range(_REFINEMENTS):
         found = _approximate(beta, n, sample)
@@ -89,7 +94,9 @@ def factorise(beta: Propensity, M: int, *, kernel: str = "") -> Factors | None:
 
 def _sample(M: int) -> NDArray[np.int64]:
     """All masses up to 48, and some 160 more in geometric progression."""
-    found = np.concatenate([np.arange(1, min(M, 48) + 1), np.rint(np.geomspace(1, M, 160)).astype(np.int64), [M - 1, M]])
+    found = np.concatenate(
+        [np.arange(1, min(M, 48) + 1), np.rint(np.geomspace(1, M, 160)).astype(np.int64), [M - 1, M]]
+    )
     return np.unique(found[found >= 1])
 
 

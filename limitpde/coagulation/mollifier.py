@@ -2,11 +2,11 @@
 
     f_n(u) = (Z/N) sum_i delta^-d eta((x_i - u) / delta) 1(m_i = n),   eta ~ exp(-1 / (1 - |x|^2)),  int eta = 1.
 
-The nodes u are the midpoints of cells of an edge near delta / 3 (d = 3) or delta / 4. There the sum is evaluated as it
-stands, so that the mean of f_n(u) is the mollified mean density exactly; integrals over u are sums over the nodes, with
-the error of the midpoint rule for a smooth function (one particle alone keeps its mass to 0.5 %, at random: less than
-the noise by far). A torus wraps the mollifier around. A box reflects it at its walls and a ball divides it by what
-of it lies inside, at u: a constant density stays constant, and a box keeps the number of particles.
+The nodes u are the midpoints of cells of an edge near delta / 2 (d = 3) or delta / 2.5 (d = 2). There the sum is
+evaluated as it stands, so the mean of f_n(u) and of the products is exact, and the sum over the nodes is the midpoint
+rule for these smooth means. One particle alone keeps its mass to 2 % only, at random with its place between the nodes,
+which adds 0.1 % to the variance of W. A torus wraps the mollifier around. A box reflects it at its walls and a ball
+divides it by what of it lies inside, at u: a constant density stays constant, and a box keeps the number of particles.
 
 The sums themselves are in `node_sums`.
 """
@@ -23,7 +23,7 @@ from limitpde.coagulation.interaction import Bump, sphere_area
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
-CELLS_PER_DELTA = {1: 4.0, 2: 4.0, 3: 3.0}
+CELLS_PER_DELTA = {1: 4.0, 2: 2.5, 3: 2.0}
 MOST_NODES = 20_000_000
 """Nodes of a bounded domain; a smaller delta is refused."""
 MOST_PLANES = 10_000_000

@@ -141,6 +141,55 @@ def _collect(entry, factor, follower, depositor, value, mass, node_sum, node_squ
     return here, particles
 
 
+@numba.njit(cache=True)
+def _add_up(plane, reached, mass, head, lists, work, geometry, cut, system, functions, scale, found, products):
+    """What the nodes of one plane add to the sums found (4, F) and to the products (L, L); clears the chains."""
+    follower, depositor, value, touched = lists
+    node_sum, node_square, present, rates, position, gradient = work
+    low, edge, kept = geometry
+    weights, shares = cut
+    masses, beta, merge, tracked, linear = system
+    slots, kinds, parameters, values = functions
+    columns, stored, varied = len(kept[2]), len(values) > 0, len(weights) > 1
+    first = plane * len(kept[1]) * columns
+    for t in range(reached):
+        node = touched[t]
+        flat = first + node
+        weight, share = (weights[flat], shares[flat]) if varied else (weights[0], shares[0])
+        entry = head[node]
+        head[node] = -1
+        if weight == 0.0:
+            continue
+        here, particles = _collect(
+            entry, scale / share, follower, depositor, value, mass, node_sum, node_square, present
+        )
+        rates[:] = 0.0
+        for p in range(here):
+            a = present[p]
+            for s in range(len(tracked)):
+                rates[s, 0] += linear[a, s, 0] * node_sum[a]
+                rates[s, 1] += linear[a, s, 1] * node_sum[a]
+                rates[s, 2] += linear[a, s, 2] * node_sum[a]
+        if particles > 1:
+            _react(node_sum, node_square, present, here, masses, beta, merge, tracked, rates, products, weight)
+        for p in range(here):
+            node_sum[present[p]] = node_square[present[p]] = 0.0
+        if not stored:
+            position[0] = low[0] + (kept[0][plane] + 0.5) * edge[0]
+            position[1] = low[1] + (kept[1][node // columns] + 0.5) * edge[1]
+            position[2] = low[2] + (kept[2][node % columns] + 0.5) * edge[2]
+        for f in range(len(slots)):
+            s = slots[f]
+            if stored:
+                g, laplacian = values[flat, f, 0], values[flat, f, 1]
+            else:
+                g, laplacian = spatial(kinds[f], parameters[f], position[: len(gradient)], gradient)
+            found[0, f] += weight * g * rates[s, 0]
+            found[1, f] += weight * laplacian * rates[s, 1]
+            found[2, f] += weight * g * rates[s, 2]
+            found[3, f] += weight * g * rates[s, 3]
+
+
 @numba.njit(cache=True, parallel=True)
 def node_sums(x, mass, starts, reach, grid, delta, table, lines, cut, system, functions, dimension, few):
     """Sums over the nodes, plane by plane, of the candidate densities (Z/N = 1) against test functions.
@@ -166,65 +215,34 @@ def node_sums(x, mass, starts, reach, grid, delta, table, lines, cut, system, fu
         (planes, 4, F): int phi f, int d Lap phi f, the linear and the pairs' part of the reaction against phi;
         (planes, L, L): int f_n f_m.
     """
-    low, edge = grid[1], grid[2]
     places, kept = lines
-    weights, shares = cut
-    masses, beta, merge, tracked, linear = system
-    slots, kinds, parameters, values = functions
-    rows, columns, scale = len(kept[1]), len(kept[2]), delta ** (-float(dimension))
-    sums, products = np.zeros((len(kept[0]), 4, len(slots))), np.zeros((len(kept[0]), few, few))
-    stored, most = len(values), np.max(starts[1:] - starts[:-1])
+    count, columns, scale = len(kept[0]), len(kept[2]), delta ** (-float(dimension))
+    sums, products = np.zeros((count, 4, len(functions[0]))), np.zeros((count, few, few))
+    most = np.max(starts[1:] - starts[:-1])
     for c in range(1, dimension):
-        most *= int(2.0 * delta / edge[c]) + 2
-    for block in numba.prange(min(BLOCKS, len(kept[0]))):
-        head = np.full(rows * columns, -1, dtype=np.int32)
-        follower, depositor, value = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32), np.empty(most)
-        touched = np.empty(min(most, rows * columns), dtype=np.int32)
-        lists = follower, depositor, value, touched
-        node_sum, node_square = np.zeros(len(masses)), np.zeros(len(masses))
-        present, position, gradient = np.empty(len(masses), dtype=np.int64), np.empty(3), np.empty(dimension)
-        rates = np.empty((len(tracked), 4))
-        for plane in range(block, len(kept[0]), BLOCKS):
+        most *= int(2.0 * delta / grid[2][c]) + 2
+    for block in numba.prange(min(BLOCKS, count)):
+        nodes, kinds = len(kept[1]) * columns, len(system[0])
+        head = np.full(nodes, -1, dtype=np.int32)
+        lists = (
+            np.empty(most, dtype=np.int32),
+            np.empty(most, dtype=np.int32),
+            np.empty(most),
+            np.empty(min(most, nodes), dtype=np.int32),
+        )
+        work = (
+            np.zeros(kinds),
+            np.zeros(kinds),
+            np.empty(kinds, dtype=np.int64),
+            np.empty((len(system[3]), 4)),
+            np.empty(3),
+            np.empty(dimension),
+        )
+        geometry = grid[1], grid[2], kept
+        for plane in range(block, count, BLOCKS):
             span = (starts[plane], starts[plane + 1])
             reached = _deposit(x, span, reach, grid, delta, table, places, columns, head, lists)
-            found, local = np.zeros((4, len(slots))), np.zeros((few, few))
-            for t in range(reached):
-                node = touched[t]
-                flat = plane * rows * columns + node
-                weight = weights[flat] if len(weights) > 1 else weights[0]
-                share = shares[flat] if len(weights) > 1 else shares[0]
-                entry = head[node]
-                head[node] = -1
-                if weight == 0.0:
-                    continue
-                here, particles = _collect(
-                    entry, scale / share, follower, depositor, value, mass, node_sum, node_square, present
-                )
-                rates[:] = 0.0
-                for p in range(here):
-                    a = present[p]
-                    f = node_sum[a]
-                    for s in range(len(tracked)):
-                        rates[s, 0] += linear[a, s, 0] * f
-                        rates[s, 1] += linear[a, s, 1] * f
-                        rates[s, 2] += linear[a, s, 2] * f
-                if particles > 1:
-                    _react(node_sum, node_square, present, here, masses, beta, merge, tracked, rates, local, weight)
-                for p in range(here):
-                    node_sum[present[p]] = node_square[present[p]] = 0.0
-                if stored == 0:
-                    position[0] = low[0] + (kept[0][plane] + 0.5) * edge[0]
-                    position[1] = low[1] + (kept[1][node // columns] + 0.5) * edge[1]
-                    position[2] = low[2] + (kept[2][node % columns] + 0.5) * edge[2]
-                for f in range(len(slots)):
-                    s = slots[f]
-                    if stored > 0:
-                        g, laplacian = values[flat, f, 0], values[flat, f, 1]
-                    else:
-                        g, laplacian = spatial(kinds[f], parameters[f], position[:dimension], gradient)
-                    found[0, f] += weight * g * rates[s, 0]
-                    found[1, f] += weight * laplacian * rates[s, 1]
-                    found[2, f] += weight * g * rates[s, 2]
-                    found[3, f] += weight * g * rates[s, 3]
+            found, local = np.zeros((4, len(functions[0]))), np.zeros((few, few))
+            _add_up(plane, reached, mass, head, lists, work, geometry, cut, system, functions, scale, found, local)
             sums[plane], products[plane] = found, local
     return sums, products

@@ -173,7 +173,9 @@ def simulate(
         domain=domain,
     )
     began = time.perf_counter()
-    finished, failure = _run_replicas(run, range(comm.rank, replicas, comm.size), threads, snapshot, progress, stop_asked)
+    finished, failure = _run_replicas(
+        run, range(comm.rank, replicas, comm.size), threads, snapshot, progress, stop_asked
+    )
     outcomes = comm.allgather((finished, failure))
     for _, failed in outcomes:
         if isinstance(failed, LimitPDEError):

@@ -60,7 +60,8 @@ class Solver:
         comm: communicator of the mesh.
 
     Raises:
-        InputError: the mesh is unfit or does not see the initial densities, or these have masses out of range.
+        InputError: the mesh is unfit, does not see the initial densities, or is too fine for the step; an initial mass
+            is out of range.
 
     Attributes:
         nodes: the nodes and their volumes; a rank may own none.
@@ -95,6 +96,7 @@ class Solver:
         self.integrated = self._integrate()
         self._reaction = Reaction(model, self.grid, propensity(model))
         self._heat = HeatFlow(self.nodes, model.d(self.masses))
+        self._heat.degree(step / 2)
         self._clipped = 0.0
         self.t = 0.0
 

@@ -126,5 +126,7 @@ def _lengths(model: Model, alpha: np.ndarray, log_front: float, heaviest: int) -
     at = np.linspace(low, high, max(8, math.ceil((high - low) / SPACING)) + 1)
     assert model.interaction is not None
     seen = scattering(model.interaction, model.dimension)
-    found = seen.log_length(np.exp(at)) if model.dimension == 2 else np.log(seen.conductance(np.exp(at)) / (4 * math.pi))
+    found = (
+        seen.log_length(np.exp(at)) if model.dimension == 2 else np.log(seen.conductance(np.exp(at)) / (4 * math.pi))
+    )
     return np.array([low, 1 / (at[1] - at[0])]), np.asarray(found)

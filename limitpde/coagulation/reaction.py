@@ -27,6 +27,7 @@ import numpy as np
 from limitpde.coagulation.annihilation import Annihilation
 from limitpde.coagulation.bins import MassGrid
 from limitpde.coagulation.fragmentation import Splitting
+from limitpde.coagulation.ledger import masses_at, settle
 from limitpde.coagulation.low_rank import Factors, factorise
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.pivots import PivotCoagulation
@@ -84,11 +85,13 @@ class Reaction:
             raise InputError(f"dt = {dt}: must be finite and at least 0")
         if f.size == 0 or dt == 0:
             return np.zeros(len(f))
+        before = masses_at(f, self.grid.masses)
         if self._splitting is not None:
             self._splitting.step(f, dt / 2)
         lost = self._collisions.step(f, dt)
         if self._splitting is not None:
             self._splitting.step(f, dt / 2)
+        settle(f, self.grid.masses, before, lost)
         return lost
 
 

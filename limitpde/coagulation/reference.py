@@ -14,6 +14,7 @@ Richardson's extrapolation over step sizes 1, 1/2, 1/4, 1/8 (its error has even 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,6 @@ class PeriodicSolution:
     points: Floats  # (points,) coordinates
     densities: Floats  # (K, points): f_1 ... f_K, per length
     number: Floats  # (points,) sum of all f_n, per length
-    aliasing: float  # bound of the f_k for k > K + circle points that the contour integral lets in
 
 
 def periodic(
@@ -51,7 +51,7 @@ def periodic(
         steps: steps of the coarsest of the step sizes.
         largest: K, the masses wanted.
         length: of the torus.
-        circle: points s on the circle of radius 0.9; f_k is known up to 0.9^circle f_{k + circle}.
+        circle: points s on the circle of radius 0.9; f_k comes with 0.9^circle f_{k + circle} added to it.
 
     Raises:
         InputError: an argument is out of range.
@@ -69,12 +69,12 @@ def periodic(
     w = (1.0 - s[:, np.newaxis] ** n) @ h
     rows = [_strang(w, D, b, time, steps << level, length) for level in range(HALVINGS + 1)]
     for order in range(1, HALVINGS + 1):
-        rows = [fine + (fine - coarse) / (4.0**order - 1.0) for coarse, fine in zip(rows, rows[1:], strict=False)]
+        rows = [fine + (fine - coarse) / (4.0**order - 1.0) for coarse, fine in itertools.pairwise(rows)]
     number, C = rows[0][-1].real, rows[0][-1] - rows[0][:-1]
     k = np.arange(1, largest + 1)
     densities = (s[:-1] ** -k[:, np.newaxis]) @ C / circle
     points = np.arange(count) * (length / count)
-    return PeriodicSolution(points, densities.real, number, radius**circle * float(number.max(initial=0.0)))
+    return PeriodicSolution(points, densities.real, number)
 
 
 def _strang(w: np.ndarray, D: float, b: float, time: float, steps: int, length: float) -> np.ndarray:

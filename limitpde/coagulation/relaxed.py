@@ -1,4 +1,4 @@
-"""Coagulation on many masses 1 ... M by factors of beta: the forward substitution as relaxed convolutions, O(R M log^2 M).
+"""Coagulation on many masses 1 ... M by factors of beta: forward substitution as relaxed convolutions, O(R M log^2 M).
 
 With beta(m, l) = sum_r U_r(m) W_r(l) (`limitpde.coagulation.low_rank`) the gain of a mass is a sum of convolutions,
 
@@ -9,7 +9,7 @@ directly; once leaves up to e are solved, e = odd 2^k, the last 2^k of them send
 by one Fourier transform each of U_r z (of twice that length) and one back (van der Hoeven, J. Symb. Comput. 34, 2002).
 The scheme is that of `limitpde.coagulation.substitution`, and so are its properties, in spite of rounding:
 
-- Conservation: what mass m loses to a block of masses is max(0, sum_r U_r(m) [differences of sums of W_r f from above]),
+- Conservation: what mass m loses to a block of masses is max(0, sum_r U_r(m) [difference of sums of W_r f from above]),
   and it loses no more than the sum of these. The gains of a block are scaled so that their sum is what was sent.
 - Positivity: gains below zero are noise and are set to zero before that scaling.
 - Tails: a Fourier transform errs by 1e-16 of the largest term everywhere. Before it the factors are multiplied by
@@ -37,8 +37,8 @@ _FAST = {"reassoc", "contract", "nsz"}
 
 
 def pays(rank: int, M: int) -> bool:
-    """Whether this is faster than the direct sum: measured, on one core, it is from M = 860 on for rank 1, 2000 for 8."""
-    return M >= 700 + 160 * rank
+    """Whether this is faster than the direct sum: as measured on one core, from M = 860 on for rank 1, 2000 for 8."""
+    return 700 + 160 * rank <= M
 
 
 class RelaxedCoagulation:
@@ -59,9 +59,14 @@ class RelaxedCoagulation:
         """Advance f (P, M) by dt in place; returns the mass (P,) that grew beyond M."""
         lost = np.zeros(len(f))
         batch = max(1, int(MEMORY / (100.0 * self._rank * f.shape[1])))
-        for start in range(0, len(f), batch):
-            nodes = slice(start, start + batch)
-            self._advance(f[nodes], dt, lost[nodes])
+        threads = numba.get_num_threads()
+        numba.set_num_threads(threads if len(f) >= 8 * threads else 1)  # for a few nodes, starting threads costs more
+        try:
+            for start in range(0, len(f), batch):
+                nodes = slice(start, start + batch)
+                self._advance(f[nodes], dt, lost[nodes])
+        finally:
+            numba.set_num_threads(threads)
         return lost
 
     def _advance(self, f: Floats, dt: float, lost: Floats) -> None:
@@ -105,7 +110,7 @@ class RelaxedCoagulation:
     def _transform(
         self, values: Floats, factor: Floats, slope: Floats, start: int, end: int, length: int
     ) -> NDArray[np.complex128]:
-        """Fourier transforms (B, K R, length/2 + 1) of factor_r values exp(slope l), l counted from start, up to end."""
+        """Fourier transforms (B, K R, length/2 + 1) of factor_r values exp(slope l), l counted from start to end."""
         K, B, M = values.shape
         padded = np.zeros((B, K * self._rank, length))
         _tilt(values, factor, slope, start, min(end, M), padded)

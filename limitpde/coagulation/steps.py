@@ -128,9 +128,7 @@ def plan(P: Physics, A: State, until: float, step: float) -> tuple[int, Plan]:
 
 
 @hot
-def look(
-    P: Physics, A: State, grid: Grid, slot: np.ndarray, start: np.ndarray, shrink: float, growth: float
-) -> float:
+def look(P: Physics, A: State, grid: Grid, slot: np.ndarray, start: np.ndarray, shrink: float, growth: float) -> float:
     """Sort the particles into cells; from how crowded these are, set the edge for the next step.
 
     The edge changes by a factor between `shrink` and `growth`, which is returned.

@@ -97,7 +97,7 @@ def hazards(beta, outer, M, f, last, total, beyond):  # type: ignore[no-untyped-
 
 @njit(cache=True, fastmath=_FAST, error_model="numpy")
 def _gain(row, c, f, first, n, out):  # type: ignore[no-untyped-def]
-    """out[k] = sum_m row_m c[k, m] f_{n-1-m}, four nodes; f is in reverse order, row_m = beta(m, n-1-m) or 0, m >= n."""
+    """out[k] = sum_m row_m c[k, m] f_{n-1-m}, four nodes; f in reverse order, row_m = beta(m, n-1-m) or 0, m >= n."""
     at = f.shape[1] - LANES - n + first
     row = row[first : (n + LANES - 1) // LANES * LANES]
     c0, c1, c2, c3 = c[0, first:], c[1, first:], c[2, first:], c[3, first:]

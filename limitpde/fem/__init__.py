@@ -1,1 +1,1 @@
-"""What the PDE solvers share: meshes, edge fluxes, Poisson in the plane, linear solvers, time steps, global sums."""
+"""What the PDE solvers share: meshes, nodes, edge and heat flows, Poisson in the plane, linear solvers, steps, sums."""

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 import numba
 import numpy as np
 
+from limitpde.errors import InputError
 from limitpde.fem.nodes import NodeSpace
 
 TAIL = 1e-15
@@ -31,8 +32,10 @@ BLOCK_BYTES = 1 << 21
 SMALLEST_BLOCK = 64
 ENTRIES_PER_THREAD = 1 << 16
 """Entries of an array of the recurrence from which on another thread pays for being started: some 0.1 ms of work."""
-KEPT = 4
+KEPT = 2
 """Step sizes whose coefficients are kept."""
+MOST_TERMS = 200_000
+"""Terms of a step that are too many."""
 
 
 class HeatFlow:
@@ -60,7 +63,11 @@ class HeatFlow:
         self._known: dict[float, list[np.ndarray]] = {}
 
     def degree(self, dt: float) -> int:
-        """Largest degree of the polynomials in A that a step of size dt takes."""
+        """Largest degree of the polynomials in A that a step of size dt takes.
+
+        Raises:
+            InputError: the step is too large for the mesh.
+        """
         if self.largest_eigenvalue == 0.0 or dt == 0.0:
             return 0
         return max(len(table) for table in self._coefficients(dt)) - 1
@@ -74,6 +81,9 @@ class HeatFlow:
 
         Returns:
             The largest share of a field that was negative and set to zero, the same on every rank.
+
+        Raises:
+            InputError: the step is too large for the mesh.
         """
         nodes = self.nodes
         if self.largest_eigenvalue == 0.0 or dt == 0.0:
@@ -106,6 +116,12 @@ class HeatFlow:
             while len(self._known) >= KEPT:
                 del self._known[next(iter(self._known))]
             z = dt * self.largest_eigenvalue / 2 * self.diffusivities
+            terms = int(walk_degree(z, TAIL).max(initial=0))
+            if terms > MOST_TERMS:
+                raise InputError(
+                    f"a time step of {dt:.3g} needs {terms} terms for its diffusion, more than {MOST_TERMS}: "
+                    "make the step smaller or the cells larger"
+                )
             blocks = [z[first : first + self._block] for first in range(0, len(z), self._block)]
             self._known[dt] = [walk_law(block) for block in blocks]
         return self._known[dt]

@@ -23,6 +23,9 @@ Positive = Annotated[float, Field(gt=0)]
 Lengths = Positive | Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
 Coordinates = float | Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
 
+MOST_NODES = 10**8
+"""Nodes of a mesh that rank 0 can still hold."""
+
 
 @record
 class Disk:
@@ -142,6 +145,7 @@ class Ball:
     def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, d) and simplices (m, d + 1)."""
         domain, layers = self.domain(dimension), _rounded_up(self.radius / self.cell_size)
+        _check_count({1: 2 * layers, 2: 3 * layers**2, 3: 4 * layers**3}[dimension])  # roughly
         if dimension == 1:
             return simplices.grid(domain.low, domain.size, np.array([2 * layers]))
         if dimension == 2:
@@ -212,6 +216,7 @@ def build(
 
 
 def _grid(domain: Domain, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    _check_count(math.prod((boxes + 1).tolist()))
     return simplices.grid(domain.low, domain.size, boxes)
 
 
@@ -221,6 +226,11 @@ def _rounded_up(ratio: float) -> int:
 
 def _boxes(size: np.ndarray, cell_size: float) -> np.ndarray:
     return np.array([_rounded_up(length / cell_size) for length in size])
+
+
+def _check_count(nodes: int) -> None:
+    if nodes > MOST_NODES:
+        raise InputError(f"mesh.cell_size: makes {nodes:.3g} nodes, more than {MOST_NODES:.3g}; make it larger")
 
 
 def _check_radius(radius: float, cell_size: float) -> None:

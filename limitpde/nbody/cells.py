@@ -22,6 +22,7 @@ from limitpde.nbody.compiled import hot
 
 FEWEST = 3
 """Cells along an axis."""
+FEWEST_IN_ALL = 64
 PER_PARTICLE = 4
 """Largest number of cells per particle; beyond, cells are enlarged (torus) or points folded more often (elsewhere)."""
 STRETCHES = 10
@@ -57,7 +58,6 @@ def make_grid(x: np.ndarray, n: int, low: np.ndarray, size: np.ndarray, torus: b
     axes = 2 if flat else 3
     cells, inverse = np.ones(3, dtype=np.int64), np.zeros(3)
     corner, period = np.zeros(3), np.zeros(3)
-    product = 1.0
     wanted = np.ones(3)
     for c in range(axes):
         if torus:
@@ -69,12 +69,15 @@ def make_grid(x: np.ndarray, n: int, low: np.ndarray, size: np.ndarray, torus: b
                 first, last = min(first, x[i, c]), max(last, x[i, c])
             corner[c] = first
             wanted[c] = math.floor((last - first) / reach) + 2
-        wanted[c] = min(max(wanted[c], float(FEWEST)), 1e6)
-        product *= wanted[c]
-    most = max(float(PER_PARTICLE * n), 64.0)
-    shrink = min(1.0, (most / product) ** (1 / axes))
+    most = max(float(PER_PARTICLE * n), float(FEWEST_IN_ALL))
+    for _ in range(3):  # an axis that has come down to FEWEST leaves more to the others
+        shrink = min(1.0, (most / wanted.prod()) ** (1 / axes))
+        for c in range(axes):
+            wanted[c] = max(wanted[c] * shrink, float(FEWEST))
+    while wanted.prod() > most:
+        wanted[wanted.argmax()] *= max(most / wanted.prod(), FEWEST / wanted.max())
     for c in range(axes):
-        cells[c] = max(FEWEST, int(wanted[c] * shrink))
+        cells[c] = int(wanted[c])
         inverse[c] = cells[c] / size[c] if torus else 1 / reach
     return Grid(cells, corner, inverse, period)
 

@@ -159,10 +159,10 @@ def _four_normals(r0, r1, r2, r3):  # type: ignore[no-untyped-def]
     eight, low = np.uint64(8), np.uint64(0xFFFFFF)
     u = np.float64(((r0 << eight) | (r1 >> np.uint64(24))) + np.uint64(1)) * 2.0**-40
     v = np.float64(((r2 << eight) | (r3 >> np.uint64(24))) + np.uint64(1)) * 2.0**-40
-    u, v = math.sqrt(-2.0 * math.log(u)), math.sqrt(-2.0 * math.log(v))
+    r, s = math.sqrt(-2.0 * math.log(u)), math.sqrt(-2.0 * math.log(v))
     a, b = _direction(r1 & low)
     c, d = _direction(r3 & low)
-    return u * a, u * b, v * c, v * d
+    return r * a, r * b, s * c, s * d
 
 
 @njit(inline="always")
@@ -192,9 +192,7 @@ def pair_block(key, first, second, step, draw):  # type: ignore[no-untyped-def]
         draw: Number of the draw, below 2^31.
     """
     k, d = np.uint64(key), np.uint64(draw) | np.uint64(_PAIR)
-    return philox(
-        np.uint64(first), np.uint64(second), np.uint64(step), d, k & np.uint64(_MASK), k >> np.uint64(32)
-    )
+    return philox(np.uint64(first), np.uint64(second), np.uint64(step), d, k & np.uint64(_MASK), k >> np.uint64(32))
 
 
 @njit(inline="always")

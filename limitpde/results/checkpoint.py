@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -60,7 +61,7 @@ class Checkpoint:
         draft = self._folder / f"{name}.{os.getpid()}.tmp"
         try:
             with draft.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, **cast(dict[str, Any], arrays))  # numpy's types take any name for an option's
             os.replace(draft, self._folder / f"{name}.npz")
         except OSError:
             draft.unlink(missing_ok=True)
