@@ -64,7 +64,7 @@ def ensemble(count, replicas, **fields):
         "survivors": (2,),
     }
     values = {name: np.zeros((replicas, *size)) for name, size in shape.items()}
-    named = {"count": count, "Z": 1.0, "log_eps": math.log(1 / count), "times": np.array([0.0, 0.1]), "deltas": (0.1,)}
+    named = {"count": count, "Z": 1.0, "log_eps": math.log(1 / count), "times": np.array([0.0, 0.1])}
     return SimpleNamespace(replicas=np.arange(replicas), **(named | values | fields))
 
 
@@ -154,7 +154,7 @@ def test_the_ratio_of_the_stosszahlansatz_and_its_error():
         rates = 1.02 * beta * product * (1 + 0.05 * rng.standard_normal(40))  # correlated with the products
         fields = {"pair_rates": np.zeros((40, 2, 2)), "pair_products": np.zeros((40, 1, 2, 2))}
         fields["pair_rates"][:, 0, 0], fields["pair_products"][:, 0, 0, 0] = rates, product
-        rows = comparison_figures(model, [ensemble(1000, 40, **fields)], None, 0)["stosszahlansatz"]
+        rows = comparison_figures(model, [ensemble(1000, 40, **fields)], None, 0, deltas=[0.1])["stosszahlansatz"]
         assert [(row["n"], row["m"], row["delta"]) for row in rows] == [(1, 1, 0.1)]
         ratios.append(rows[0]["ratio"])
         errors.append(rows[0]["ratio_stderr"])
@@ -187,7 +187,7 @@ def test_martingales_candidates_and_distances_are_summed_up():
         }
         ensembles.append(ensemble(count, 300, **fields))
     solution = SimpleNamespace(times=[0.0, 0.05, 0.1], time_integral=[np.zeros(1), np.ones(1), np.array([2.0])])
-    found = comparison_figures(ANNIHILATION, ensembles, solution, 3)
+    found = comparison_figures(ANNIHILATION, ensembles, solution, 3, deltas=[0.1])
     for row, e in zip(found["martingale"], ensembles, strict=True):
         assert (row["N"], row["test_function"], row["replicas"]) == (e.count, 0, 300)
         assert abs(row["mean_deviation"]) < SE
@@ -206,14 +206,21 @@ def test_martingales_candidates_and_distances_are_summed_up():
         assert row["low"] < row["slope"] < row["high"]
     shorter = SimpleNamespace(times=[0.0, 0.05], time_integral=[np.zeros(1), np.ones(1)])
     for other in (None, shorter):
-        found = comparison_figures(ANNIHILATION, ensembles, other, 3)
+        found = comparison_figures(ANNIHILATION, ensembles, other, 3, deltas=[0.1])
         assert found["corollary_1_3"] == []
         assert {row["quantity"] for row in found["own_rates"]} == {"martingale_mean_square"}
     assert comparison_figures(ANNIHILATION, [], solution, 3) == {}
 
 
+def test_deltas_must_be_those_of_the_ensembles():
+    with pytest.raises(InputError, match="N = 100 was simulated with 1"):
+        comparison_figures(ANNIHILATION, [ensemble(100, 3)], None, 0)
+
+
 def test_a_single_replica_has_no_errors():
-    found = comparison_figures(ANNIHILATION, [ensemble(100, 1, pair_products=np.ones((1, 1, 2, 2)))], None, 0)
+    found = comparison_figures(
+        ANNIHILATION, [ensemble(100, 1, pair_products=np.ones((1, 1, 2, 2)))], None, 0, deltas=[0.1]
+    )
     assert found["candidate"][0]["stderr"] is None
     assert found["stosszahlansatz"][0]["ratio_stderr"] is None
     assert math.isnan(found["martingale"][0]["deviation"])

@@ -31,6 +31,7 @@ from limitpde.coagulation.rates import naive, propensity, scattering_length
 from limitpde.compare.rates import fit_rate, mean_abs, mean_square
 from limitpde.compare.statistics import deviation, mean_and_stderr
 from limitpde.domains import Domain
+from limitpde.errors import InputError
 
 if TYPE_CHECKING:
     from limitpde.coagulation.particles import Ensemble
@@ -45,6 +46,7 @@ def comparison_figures(
     solution: PDEResidual | None,
     seed: int,
     *,
+    deltas: Sequence[float | None] = (),
     initial: Initial | None = None,
     domain: Domain | None = None,
 ) -> Row:
@@ -57,15 +59,23 @@ def comparison_figures(
         seed: of the bootstrap.
 
     Keyword Args:
+        deltas: with which the ensembles were simulated.
         initial: the initial densities, for `fitted_beta`.
         domain: where the particles are, for `fitted_beta`.
+
+    Raises:
+        InputError: the ensembles were simulated with another number of deltas.
     """
     if not ensembles:
         return {}
+    for ensemble in ensembles:
+        if ensemble.residual_by_delta.shape[2] != len(deltas):
+            found = ensemble.residual_by_delta.shape[2]
+            raise InputError(f"deltas = {list(deltas)}: N = {ensemble.count} was simulated with {found} of them")
     return {
-        "candidate": list(_candidates(ensembles)),
+        "candidate": list(_candidates(ensembles, deltas)),
         "martingale": list(_martingales(ensembles)),
-        "stosszahlansatz": list(_pairs(model, ensembles)),
+        "stosszahlansatz": list(_pairs(model, ensembles, deltas)),
         "corollary_1_3": list(_distances(ensembles, solution)),
         "own_rates": list(_rates(ensembles, solution, seed)),
         "fitted_beta": fitted_beta.rows(model, ensembles, initial, domain),
@@ -82,11 +92,11 @@ def _error(values: np.ndarray) -> float | None:
     return None if error is None else float(error)
 
 
-def _candidates(ensembles: Sequence[Ensemble]) -> Iterator[Row]:
+def _candidates(ensembles: Sequence[Ensemble], deltas: Sequence[float | None]) -> Iterator[Row]:
     """W at the end on the candidate densities of each delta; delta = None is the constant mollifier."""
     for ensemble in ensembles:
         for p in range(ensemble.residual_by_delta.shape[1]):
-            for k, delta in enumerate(ensemble.deltas):
+            for k, delta in enumerate(deltas):
                 values = ensemble.residual_by_delta[:, p, k]
                 yield {
                     **_named(ensemble, test_function=p, delta=delta),
@@ -113,7 +123,7 @@ def _martingales(ensembles: Sequence[Ensemble]) -> Iterator[Row]:
             }
 
 
-def _pairs(model: Model, ensembles: Sequence[Ensemble]) -> Iterator[Row]:
+def _pairs(model: Model, ensembles: Sequence[Ensemble], deltas: Sequence[float | None]) -> Iterator[Row]:
     """Both sides of Proposition 4.1 with J = 1, for all pairs n <= m of which there were any."""
     if model.interaction is None:
         return
@@ -123,7 +133,7 @@ def _pairs(model: Model, ensembles: Sequence[Ensemble]) -> Iterator[Row]:
         for n, m in itertools.combinations_with_replacement(range(1, few + 1), 2):
             measured = ensemble.pair_rates[:, n - 1, m - 1]
             pair = np.array([n]), np.array([m])
-            for k, delta in enumerate(ensemble.deltas):
+            for k, delta in enumerate(deltas):
                 product = ensemble.pair_products[:, k, n - 1, m - 1]
                 rate = float(beta(*pair)[0])
                 if not (product.mean() > 0 and rate > 0):
