@@ -190,7 +190,7 @@ class Experiment:
                     rate = (steps.steps - before) * solver.dofs / (time.perf_counter() - began)
                     self.summary["performance"]["pde_dof_steps_per_second"] = rate
                 self.summary["pde"] = steps.figures()
-                self.summary["warnings"] += steps.warnings()
+                self.summary["warnings"] += [*steps.warnings(), *self.solution.warnings]
 
     def _keep_solution(self, solver: Any, steps: Any) -> None:
         """Put the state of the solver, and of what observes it, into the checkpoint. Collective."""

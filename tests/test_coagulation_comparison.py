@@ -199,7 +199,7 @@ def test_martingales_candidates_and_distances_are_summed_up():
     for row, e in zip(found["corollary_1_3"], ensembles, strict=True):
         assert row["mean_abs"] == pytest.approx(math.sqrt(2 / math.pi / e.count), rel=0.2)
         assert row["solution"] == 2.0
-    rates = {row["quantity"]: row for row in found["own_rates"]}
+    rates = {row["quantity"]: row for row in found["rates"]}
     assert rates["martingale_mean_square"]["theory"] == -1.0
     for row in rates.values():
         assert row["slope"] == pytest.approx(row["theory"], abs=0.12)
@@ -208,7 +208,7 @@ def test_martingales_candidates_and_distances_are_summed_up():
     for other in (None, shorter):
         found = comparison_figures(ANNIHILATION, ensembles, other, 3, deltas=[0.1])
         assert found["corollary_1_3"] == []
-        assert {row["quantity"] for row in found["own_rates"]} == {"martingale_mean_square"}
+        assert {row["quantity"] for row in found["rates"]} == {"martingale_mean_square"}
     assert comparison_figures(ANNIHILATION, [], solution, 3) == {}
 
 
@@ -224,7 +224,7 @@ def test_a_single_replica_has_no_errors():
     assert found["candidate"][0]["stderr"] is None
     assert found["stosszahlansatz"][0]["ratio_stderr"] is None
     assert math.isnan(found["martingale"][0]["deviation"])
-    assert found["own_rates"] == []
+    assert found["rates"] == []
 
 
 @pytest.mark.parametrize("interaction", [Ball(alpha=20.0), Bump(alpha=20.0)])

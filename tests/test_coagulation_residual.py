@@ -106,6 +106,22 @@ def test_w_of_a_solution_with_another_beta_is_far_from_zero():
     assert wrong.values[-1][0] == pytest.approx(-0.2 * right.change()[0], rel=0.03)
 
 
+def test_w_goes_on_from_where_it_was(comm):
+    mesh = meshes.Torus(size=1.0, cell_size=0.125)
+    whole = solved(mesh, PERIODIC, step=0.01)
+    half = Solver(MODEL, INITIAL, mesh=mesh, step=0.01)
+    before = PDEResidual(half, PERIODIC)
+    half.solve(0.05, observers=[before])
+    kept = comm.bcast(half.state(), root=0), before.state()
+    other = Solver(MODEL, INITIAL, mesh=mesh, step=0.01)
+    after = PDEResidual(other, PERIODIC)
+    other.restore(kept[0])
+    after.restore(kept[1])
+    other.solve(0.1, observers=[after])
+    for name in ("times", "values", "observables", "time_integral"):
+        assert np.allclose(getattr(after, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
+
+
 def test_a_point_follows_the_exact_solution_of_the_constant_kernel():
     """M0 = 1 / (1 + beta t / 2), f_n = M0^2 (1 - M0)^(n-1); int_0^t M0 = (2 / beta) log(1 + beta t / 2)."""
     beta, n_max = 3.0, 40

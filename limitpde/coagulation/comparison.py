@@ -77,7 +77,7 @@ def comparison_figures(
         "martingale": list(_martingales(ensembles)),
         "stosszahlansatz": list(_pairs(model, ensembles, deltas)),
         "corollary_1_3": list(_distances(ensembles, solution)),
-        "own_rates": list(_rates(ensembles, solution, seed)),
+        "rates": list(_rates(ensembles, solution, seed)),
         "fitted_beta": fitted_beta.rows(model, ensembles, initial, domain),
     }
 

@@ -196,7 +196,7 @@ class Part:
         given = values.kwargs if isinstance(values, ArgsKwargs) else values
         if not isinstance(given, dict) or "density" in given:
             return values
-        rest = {key: value for key, value in given.items() if key != "n"}
+        rest = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items() if key != "n"}
         return {**({"n": given["n"]} if "n" in given else {}), "density": rest}
 
     @pydantic.model_serializer(mode="wrap")

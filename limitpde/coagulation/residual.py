@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 LARGEST_MATRIX = 2048
 """Masses up to which all pairs are summed one by one; beyond, by factors of beta."""
+SERIES = ("times", "values", "observables", "time_integral")
+"""What is known at each time."""
 BLOCK = 512
 """Rows of the matrix of all pairs that are made at a time."""
 
@@ -92,6 +94,35 @@ class PDEResidual:
         self.observables.append(rates[0])
         self.time_integral.append(self.time_integral[-1] + observed)
         self.values.append(self.change() - self.diffusion() - self.reaction())
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs to go on from here, the same on every rank."""
+        series = {name: np.array(getattr(self, name)) for name in SERIES}
+        return {**series, "integrals": np.stack([self._diffusion, self._reaction])}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`, with a solver that is at its time. Collective."""
+        self.times = state["times"].tolist()
+        self.values, self.observables, self.time_integral = (list(state[name]) for name in SERIES[1:])
+        self._diffusion, self._reaction = state["integrals"].copy()
+        self._rates = self._integrands()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs to go on from here, the same on every rank."""
+        return {
+            "times": np.array(self.times),
+            "values": np.array(self.values),
+            "observables": np.array(self.observables),
+            "time_integral": np.array(self.time_integral),
+            "integrals": np.stack([self._diffusion, self._reaction]),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`, with a solver that is at its time. Collective."""
+        self.times, self.values = state["times"].tolist(), list(state["values"])
+        self.observables, self.time_integral = list(state["observables"]), list(state["time_integral"])
+        self._diffusion, self._reaction = state["integrals"].copy()
+        self._rates = self._integrands()
 
     def change(self) -> np.ndarray:
         """int phi (f(t) - f(0)), (F,)."""

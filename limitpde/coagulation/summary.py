@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.coagulation.comparison import comparison_figures
+from limitpde.coagulation import comparison
+from limitpde.coagulation.case import Case
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.particles import Ensemble
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.rates import beta
+from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.fem.stepping import StepReport
 
-__all__ = ["PDESummary", "comparison_figures", "observable_series", "particle_summary", "particle_warnings"]
-
+WORK_UNIT = "particle_steps"
+"""What `work_per_second` of an ensemble counts."""
 LARGEST_BETA = 64
 """Largest n_max for which the matrix of rates is part of the summary."""
 OVERFLOW_WARNING = 1e-3
@@ -41,6 +43,14 @@ class PDESummary:
         self.first = self._last = solver.figures()
         self.steps = 0
         self._minimum, self._drift = self.first["minimum"], 0.0
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
+        return {name: value for name, value in vars(self).items() if name != "_solver"}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        vars(self).update(state)
 
     @property
     def columns(self) -> list[str]:
@@ -134,6 +144,13 @@ def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
     share = ensemble.Z / ensemble.count
     shown = range(min(8, ensemble.counts_by_mass.shape[2]))
     return found | {f"density_{n + 1}": share * ensemble.counts_by_mass[:, :, n] for n in shown}
+
+
+def comparison_figures(case: Case, ensembles: list[Ensemble], solution: PDEResidual | None) -> dict[str, Any]:
+    """What the part `compare` of summary.json has for this system alone; `rates` go with those of all systems."""
+    return comparison.comparison_figures(
+        case.model, ensembles, solution, case.seed, initial=case.initial, domain=case.domain
+    )
 
 
 def particle_warnings(initial: Initial, ensemble: Ensemble) -> list[str]:

@@ -161,6 +161,7 @@ class PDEResidual:
         times: times seen so far.
         values: W[t, phi] at these times, (P,) each.
         observables: int phi rho_t at these times, (P,) each.
+        warnings: what to know before trusting W: nothing.
     """
 
     def __init__(self, solver: Solver, test_functions: Sequence[GaussianBump | Wave]) -> None:
@@ -175,6 +176,7 @@ class PDEResidual:
         self._interaction_integral = np.zeros(len(test_functions))
         self._diffusion_integral = np.zeros(len(test_functions))
         self._rates = self._interaction_rate(), self._diffusion_rate()
+        self.warnings: list[str] = []
         self.times, self.observables = [solver.t], [self._observables()]
         self.values = [np.zeros(len(test_functions))]
 
