@@ -84,7 +84,9 @@ def reaction_chance(profile, reach, dimension, alpha, start, time, cells=1500):
     Second order in space and in time (a damped start), to about 1e-4.
     """
     far = max(reach, start) + 7 * math.sqrt(2 * time)
-    edge = np.concatenate([np.linspace(0, 1.5 * reach, cells // 2, endpoint=False), np.linspace(1.5, far / reach, cells) * reach])
+    edge = np.concatenate(
+        [np.linspace(0, 1.5 * reach, cells // 2, endpoint=False), np.linspace(1.5, far / reach, cells) * reach]
+    )
     middle = (edge[1:] + edge[:-1]) / 2
     volume = np.diff(edge**dimension) / dimension
     flow = edge[1:-1] ** (dimension - 1) / np.diff(middle)

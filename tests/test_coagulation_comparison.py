@@ -57,7 +57,7 @@ def ensemble(count, replicas, **fields):
     shape = {
         "residual_by_delta": (1, 1),
         "martingale": (1,),
-        "quadratic_variation": (1,),
+        "martingale_variation": (1,),
         "pair_rates": (2, 2),
         "pair_products": (1, 2, 2),
         "time_integral": (1,),
@@ -181,7 +181,7 @@ def test_martingales_candidates_and_distances_are_summed_up():
         spread = 1 / math.sqrt(count)
         fields = {
             "martingale": spread * rng.standard_normal((300, 1)),
-            "quadratic_variation": np.full((300, 1), spread**2),
+            "martingale_variation": np.full((300, 1), spread**2),
             "residual_by_delta": 0.3 + spread * rng.standard_normal((300, 1, 1)),
             "time_integral": 2.0 + spread * rng.standard_normal((300, 1)),
         }

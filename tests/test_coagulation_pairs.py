@@ -87,7 +87,9 @@ def test_functions_from_a_file_are_tabulated(functions, dimension):
     shell = functions("shell", radius=1.0, radial=True)
     r = np.linalg.norm(x, axis=1)
     away = (abs(r - 0.5) > 1e-4) & (abs(r - 1) > 1e-4)
-    np.testing.assert_allclose(_values(potential_of(shell, dimension), padded(x))[away], shell.values(x)[away], rtol=1e-12)
+    np.testing.assert_allclose(
+        _values(potential_of(shell, dimension), padded(x))[away], shell.values(x)[away], rtol=1e-12
+    )
     with pytest.raises(InputError, match="zero everywhere"):
         potential_of(functions("nothing", radius=1.0), dimension)
 
@@ -138,7 +140,10 @@ def test_range_far_below_any_number():
     log_a = -L + float(scattering(V, 2).log_length(s)[0])
     kappa = math.sqrt(alpha / L)
     within = (-L - log_a) * scipy.special.i0(0.5 * kappa) / scipy.special.i0(kappa)  # at half the radius
-    for x, close, distance, pairs in (((0.05, 0.0), False, 0.05, 2000), ((0.5, 0.0), True, math.exp(log_a + within), 400)):
+    for x, close, distance, pairs in (
+        ((0.05, 0.0), False, 0.05, 2000),
+        ((0.5, 0.0), True, math.exp(log_a + within), 400),
+    ):
         dot = x[0] * y[0] if not close else 0.0
         exact = disk_chance(distance, math.hypot(*y), dot, 1.0, log_a)
         share = _deep(potential_of(V, 2), -L, alpha / L, x, y, pairs, close) / pairs

@@ -216,7 +216,7 @@ class Batch:
         found: dict[str, Any] = {
             "time_integral": share * sums[:, INTEGRAL],
             "martingale": change - share * (sums[:, DIFFUSION] + sums[:, COMPENSATOR]),
-            "quadratic_variation": share**2 * sums[:, VARIATION],
+            "martingale_variation": share**2 * sums[:, VARIATION],
             "pair_rates": share * state.pairs,
             "events": state.numbers[:, EVENTS].copy(),
             "steps": state.numbers[:, STEP].copy(),

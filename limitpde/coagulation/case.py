@@ -8,6 +8,7 @@ from pydantic import Field
 
 from limitpde.checked import record
 from limitpde.coagulation.bins import Bins
+from limitpde.coagulation.candidate import default_delta
 from limitpde.coagulation.model import Initial, Model
 from limitpde.compare.test_functions import Table, TestFunction
 from limitpde.densities import Uniform
@@ -72,7 +73,8 @@ class Compare:
     test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
     """phi(x, m) = g(x) 1(m = n) for which residuals and observables are measured; without n, for all masses."""
     deltas: tuple[Positive, ...] | None = None
-    """Widths delta of the candidate densities (4.2); one that suits the domain by default."""
+    """Widths delta of the candidate densities (4.2); one that suits the domain by default, or the whole domain where
+    the initial data are even."""
 
     def __post_init__(self) -> None:
         for number, function in enumerate(self.test_functions):
@@ -126,6 +128,18 @@ class Case:
 
     def particle_options(self) -> dict[str, Any]:
         """Keyword arguments of `simulate`, but for count and those of every system."""
-        deltas = self.compare.deltas if self.compare is not None else ()
-        options = keywords(self.particles, leave_out=("counts", "domain"))
-        return {**options, "domain": self.domain, "deltas": deltas}
+        return {
+            **keywords(self.particles, leave_out=("counts", "domain")),
+            "domain": self.domain,
+            "deltas": self.deltas,
+        }
+
+    @property
+    def deltas(self) -> tuple[float | None, ...]:
+        """Widths of the candidate densities; None, one constant over the domain, where the initial data are."""
+        if self.compare is None:
+            return ()
+        if self.compare.deltas is not None:
+            return self.compare.deltas
+        even = self.domain.bounded and all(isinstance(part.density, Uniform) for part in self.initial.masses)
+        return (None,) if even else (default_delta(self.domain, self.initial),)

@@ -110,7 +110,7 @@ def _martingales(ensembles: Sequence[Ensemble]) -> Iterator[Row]:
     """M_T and [M]_T: E M_T = 0 and E M_T^2 = E [M]_T."""
     for ensemble in ensembles:
         for p in range(ensemble.martingale.shape[1]):
-            values, variation = ensemble.martingale[:, p], ensemble.quadratic_variation[:, p]
+            values, variation = ensemble.martingale[:, p], ensemble.martingale_variation[:, p]
             yield {
                 **_named(ensemble, test_function=p),
                 "mean": float(values.mean()),

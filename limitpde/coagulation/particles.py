@@ -42,6 +42,8 @@ MEASUREMENTS, FEWEST_MEASUREMENTS = 100, 4
 """Times at which candidate densities are measured: in all, and from one output time to the next."""
 MOST_COUNTED = 64
 LARGEST_COUNT = 2**30
+Part = dict[str, np.ndarray]
+"""Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,10 @@ class Ensemble:
     """(R, F, D) of it at the end, for all deltas."""
     martingale: np.ndarray
     """(R, F) of M_T of (4.1), see `events`; its mean is zero."""
-    quadratic_variation: np.ndarray
+    martingale_variation: np.ndarray
     """(R, F) of [M]_T; its mean is the variance of M_T."""
     compensator: np.ndarray
-    """(R, F) zeros: what M should be but for the noise."""
+    """(R, F) zeros: what W should be but for the noise."""
     pair_rates: np.ndarray
     """(R, L, L) left side of Proposition 4.1 with J = 1, masses n, m = 1, ..., L = min(n_max, 8): (Z/N) int_0^T of the
     sum over ordered pairs of alpha V_eps 1{m_i = n, m_j = m} dt."""
@@ -97,6 +99,11 @@ class Ensemble:
     """Particle steps per second of all ranks, over the whole simulation."""
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
+
+    @property
+    def quadratic_variation(self) -> None:
+        """None: the theory bounds the variance of M_T, not that of the macroscopic W."""
+        return
 
 
 def simulate(
@@ -114,6 +121,8 @@ def simulate(
     test_functions: Sequence[GaussianBump | Wave] = (),
     deltas: Sequence[float | None] = (),
     snapshot: Snapshot | None = None,
+    finished: Sequence[Part] = (),
+    keep: Callable[[Part], object] = lambda part: None,
     progress: Callable[[float], object] = lambda share: None,
     stop_asked: Callable[[], bool] = lambda: False,
     comm: MPI.Comm = MPI.COMM_WORLD,
@@ -139,6 +148,8 @@ def simulate(
         deltas: reaches of the mollifier of the candidate densities (4.2), None for a constant one; none, no macroscopic
             residual.
         snapshot: called with (t, positions (n, d), mass=(n,)) of replica 0 at the output times, on rank 0.
+        finished: measurements of replicas that an earlier run has kept, the same on every rank.
+        keep: called with the measurements of each batch of replicas when it is finished, on the rank that simulated it.
         progress: called with the share of this rank's work done since the last call.
         stop_asked: asked several times a second, on each rank; where true, the replicas under way are given up.
         comm: the ranks over which the replicas are spread.
@@ -173,17 +184,17 @@ def simulate(
         domain=domain,
     )
     began = time.perf_counter()
-    finished, failure = _run_replicas(
-        run, range(comm.rank, replicas, comm.size), threads, snapshot, progress, stop_asked
-    )
-    outcomes = comm.allgather((finished, failure))
+    left = np.setdiff1d(np.arange(replicas), [number for part in finished for number in part["replicas"]])
+    mine, failure = _run_replicas(run, left[comm.rank :: comm.size], threads, snapshot, keep, progress, stop_asked)
+    outcomes = comm.allgather((mine, failure))
     for _, failed in outcomes:
         if isinstance(failed, LimitPDEError):
             raise failed
         if failed is not None:
             raise RunError(f"{type(failed).__name__}: {failed}") from failed
     parts = [part for rank_parts, _ in outcomes for part in rank_parts]
-    return _ensemble(run, parts, replicas, (Z, method), time.perf_counter() - began)
+    speed = sum(float(part["work"].sum()) for part in parts) / (time.perf_counter() - began)
+    return _ensemble(run, [*finished, *parts], replicas, (Z, method), speed)
 
 
 def _check_arguments(count: int, replicas: int, end: float, step: float | None) -> None:
@@ -228,20 +239,22 @@ def _time_grid(end: float, stops: Iterable[float]) -> list[tuple[float, bool]]:
 
 def _run_replicas(
     run: Run,
-    mine: range,
+    mine: np.ndarray,
     threads: int,
     snapshot: Snapshot | None,
+    keep: Callable[[Part], object],
     progress: Callable[[float], object],
     stop: Callable[[], bool],
-) -> tuple[list[dict[str, np.ndarray]], Exception | None]:
+) -> tuple[list[Part], Exception | None]:
     """Batches of this rank's replicas that were finished, and why it failed, if it did."""
     size = max(threads, BATCH_PARTICLES // run.start.count)
-    finished: list[dict[str, np.ndarray]] = []
+    finished: list[Part] = []
     try:
         for first in range(0, len(mine), size):
-            batch = Batch(run, np.array(mine[first : first + size]))
+            batch = Batch(run, mine[first : first + size])
             share = len(mine[first : first + size]) / (len(mine) * len(run.grid))
             finished.append(batch.run(snapshot, partial(progress, share), stop))
+            keep(finished[-1])
     except Stopped:
         pass
     except Exception as error:  # every rank must learn of it before any raises
@@ -249,15 +262,14 @@ def _run_replicas(
     return finished, None
 
 
-def _ensemble(
-    run: Run, parts: list[dict[str, np.ndarray]], replicas: int, made_with: tuple[float, str], seconds: float
-) -> Ensemble:
+def _ensemble(run: Run, parts: Sequence[Part], replicas: int, made_with: tuple[float, str], speed: float) -> Ensemble:
     if not parts:
         raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.start.count} was finished")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(joined["replicas"])
     found = {name: values[order] for name, values in joined.items()}
-    work, steps = found.pop("work"), found.pop("steps")
+    del found["work"]
+    steps = found.pop("steps")
     for name in ("centre", "counts_by_mass"):
         found[name] = np.moveaxis(found[name], -1, 1)
     return Ensemble(
@@ -268,7 +280,7 @@ def _ensemble(
         times=np.array([0.0, *(t for t, output in run.grid if output)]),
         steps=float(steps.mean()),
         compensator=np.zeros_like(found["martingale"]),
-        work_per_second=float(work.sum()) / seconds,
+        work_per_second=speed,
         complete=len(order) == replicas,
         **found,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from limitpde.results.figures import Record
@@ -69,7 +70,14 @@ def _fitted(entries: list[Record]) -> str:
 def _candidates(entries: list[Record]) -> str:
     """W on the candidate densities, over N and delta."""
     rows = [
-        [entry["N"], entry["test_function"], entry["delta"], entry["mean"], entry.get("stderr", "-"), entry["mean_abs"]]
+        [
+            entry["N"],
+            entry["test_function"],
+            entry.get("delta", "domain"),
+            entry["mean"],
+            entry.get("stderr", "-"),
+            entry["mean_abs"],
+        ]
         for entry in entries
     ]
     if not rows:
@@ -84,7 +92,7 @@ def _pairs(entries: list[Record]) -> str:
     smallest: dict[tuple[int, int, int], Record] = {}
     for entry in entries:
         key = (entry["N"], entry["n"], entry["m"])
-        if key not in smallest or entry["delta"] < smallest[key]["delta"]:
+        if key not in smallest or entry.get("delta", math.inf) < smallest[key].get("delta", math.inf):
             smallest[key] = entry
     columns = ("N", "n", "m", "measured", "predicted", "ratio", "ratio_stderr", "naive_ratio")
     rows = [[entry.get(name, "-") for name in columns] for entry in smallest.values()]

@@ -107,23 +107,6 @@ class PDEResidual:
         self._diffusion, self._reaction = state["integrals"].copy()
         self._rates = self._integrands()
 
-    def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs to go on from here, the same on every rank."""
-        return {
-            "times": np.array(self.times),
-            "values": np.array(self.values),
-            "observables": np.array(self.observables),
-            "time_integral": np.array(self.time_integral),
-            "integrals": np.stack([self._diffusion, self._reaction]),
-        }
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, with a solver that is at its time. Collective."""
-        self.times, self.values = state["times"].tolist(), list(state["values"])
-        self.observables, self.time_integral = list(state["observables"]), list(state["time_integral"])
-        self._diffusion, self._reaction = state["integrals"].copy()
-        self._rates = self._integrands()
-
     def change(self) -> np.ndarray:
         """int phi (f(t) - f(0)), (F,)."""
         return np.asarray(self.observables[-1] - self.observables[0])

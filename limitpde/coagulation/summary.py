@@ -148,9 +148,8 @@ def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
 
 def comparison_figures(case: Case, ensembles: list[Ensemble], solution: PDEResidual | None) -> dict[str, Any]:
     """What the part `compare` of summary.json has for this system alone; `rates` go with those of all systems."""
-    return comparison.comparison_figures(
-        case.model, ensembles, solution, case.seed, initial=case.initial, domain=case.domain
-    )
+    where = {"deltas": case.deltas, "initial": case.initial, "domain": case.domain}
+    return comparison.comparison_figures(case.model, ensembles, solution, case.seed, **where)
 
 
 def particle_warnings(initial: Initial, ensemble: Ensemble) -> list[str]:
