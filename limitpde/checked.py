@@ -10,29 +10,42 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import re
 import typing
-from typing import Any, dataclass_transform
+from typing import Annotated, Any, dataclass_transform
 
 import pydantic
 import pydantic.dataclasses
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, Tag
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from limitpde.errors import InputError
 
 Location = tuple[int | str, ...]
 
 CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+SMALLEST, LARGEST = 1e-50, 1e50
 WORDING = {
     "Input should be a valid array": "must be a list",
     "Input should be an object": "must be a section",
     "Input should be a dictionary or an instance of": "must be a section, a",
     "Input should have": "must have",
     "Input should be": "must be",
+    "Input should lie": "must lie",
     "Tuple should have": "must have",
-    " after validation, not 0": "",
     "a valid integer": "an integer",
     "a valid ": "a ",
 }
+
+
+def _moderate(value: float) -> float:
+    if not SMALLEST <= value <= LARGEST:
+        raise PydanticCustomError("moderate", f"Input should lie between {SMALLEST:g} and {LARGEST:g}")
+    return value
+
+
+Moderate = Annotated[float, Field(gt=0), AfterValidator(_moderate)]
+"""A positive number whose powers and products are still numbers."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -67,38 +80,69 @@ def explain(error: pydantic.ValidationError, cls: type, data: Any, *, where: str
     """
     details = error.errors(include_url=False)
     deepest = [d for d in details if not (d["type"] == "too_short" and _has_deeper(d["loc"], details))]
-    lines = [f"{where}: {_line(detail, cls, data)}" for detail in deepest]
-    return "\n".join(dict.fromkeys(lines))
+    found: dict[str, list[str]] = {}
+    for detail in deepest:
+        head, message = _line(detail, cls, data)
+        found.setdefault(head, []).append(message)
+    meant = {suggested for messages in found.values() for suggested in re.findall(r"did you mean (\w+)\?", messages[0])}
+    lines = []
+    for head, messages in found.items():
+        path = head.split(" = ")[0]
+        if messages[0] == " is missing" and path.split(".")[-1] in meant and _sibling_unknown(path, found):
+            continue
+        if " = " in head and any(other.startswith(f"{path}[") for other in found):
+            continue  # of a union, what fits better has said more
+        first, *others = dict.fromkeys(messages)
+        more = "".join(" or " + other.removeprefix(": must ").removeprefix("be ") for other in others)
+        lines.append(f"{where}: {head}{first}{more}")
+    return "\n".join(lines)
+
+
+def _sibling_unknown(path: str, found: dict[str, list[str]]) -> bool:
+    """Whether an unknown key of the same section is taken for the missing one."""
+    section, key = path.rpartition(".")[::2]
+    ending = f"did you mean {key}?"
+    return any(head.rpartition(".")[0] == section and m[0].endswith(ending) for head, m in found.items())
 
 
 def _has_deeper(location: Location, details: list[ErrorDetails]) -> bool:
     return any(len(d["loc"]) > len(location) and d["loc"][: len(location)] == location for d in details)
 
 
-def _line(detail: ErrorDetails, cls: type, data: Any) -> str:
+def _line(detail: ErrorDetails, cls: type, data: Any) -> tuple[str, str]:
+    """The key, with its value, and what is to be said of it."""
     kind, location = detail["type"], detail["loc"]
     absent = kind in ("missing", "unexpected_keyword_argument", "union_tag_not_found")
     path = _path(location, data, with_absent=absent)
     context = detail.get("ctx", {})
     match kind:
         case "missing":
-            return f"{path} is missing"
+            return path, " is missing"
         case "unexpected_keyword_argument":
             known = _known(cls, location[:-1])
-            return f"{path}: unknown key{_nearest(str(location[-1]), known) or f'; known: {", ".join(known)}'}"
+            return path, f": unknown key{_nearest(str(location[-1]), known) or f'; known: {", ".join(known)}'}"
         case "union_tag_invalid" | "shape":
-            shape = detail["input"].get("shape") if isinstance(detail["input"], dict) else detail["input"]
             allowed = context.get("expected_tags", context.get("shapes", ""))
-            return f"{path}.shape = {_short(shape)}: must be one of {allowed}{_nearest(str(shape), allowed.split())}"
+            if not isinstance(detail["input"], dict):
+                return f"{path} = {_short(detail['input'])}", f": must be a section with a shape, one of {allowed}"
+            if "shape" not in detail["input"]:
+                return f"{path}.shape", f" is missing: one of {allowed}"
+            shape = detail["input"]["shape"]
+            nearest = _nearest(str(shape), allowed.split())
+            return f"{path}.shape = {_short(shape)}", f": must be one of {allowed}{nearest}"
         case "union_tag_not_found":
-            return f"{path}.shape is missing"
+            return f"{path}.shape", " is missing"
         case "value_error":
             message = detail["msg"].removeprefix("Value error, ")
-            return f"{path}: {message}" if path else message
-    message = detail["msg"]
+            return path, f": {message}" if path else message
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            bound, wording = next(iter(context.values())), kind.replace("_equal", " or equal to").replace("_", " ")
+            shown = f"{bound:g}" if isinstance(bound, float) else bound
+            return f"{path} = {_short(detail['input'])}", f": must be {wording} {shown}"
+    message = re.sub(r" after validation, not (\d+)", r", not \1", detail["msg"]).removesuffix(", not 0")
     for pydantics, ours in WORDING.items():
         message = message.replace(pydantics, ours)
-    return f"{path} = {_short(detail['input'])}: {message}"
+    return f"{path} = {_short(detail['input'])}", f": {message}"
 
 
 def _path(location: Location, data: Any, *, with_absent: bool) -> str:
@@ -116,25 +160,30 @@ def _path(location: Location, data: Any, *, with_absent: bool) -> str:
 
 
 def _known(cls: type, location: Location) -> list[str]:
-    """Names of the fields of the record at a location, of all records that may stand there."""
-    holders = [cls]
+    """Names of the fields of the record at a location; of all records that may stand there if not told which."""
+    holders: list[tuple[str, type]] = [("", cls)]
     for part in location:
-        fields = [typing.get_type_hints(holder, include_extras=True).get(str(part)) for holder in holders]
-        holders = [inner for field in fields if field is not None for inner in _records_in(field)] or holders
-    return [field.name for holder in holders for field in dataclasses.fields(holder)]
+        fields = [typing.get_type_hints(holder, include_extras=True).get(str(part)) for _, holder in holders]
+        inner = [found for field in fields if field is not None for found in _records_in(field)]
+        holders = inner or [(tag, holder) for tag, holder in holders if tag == part] or holders
+    return list(dict.fromkeys(field.name for _, holder in holders for field in dataclasses.fields(holder)))
 
 
-def _records_in(annotation: Any) -> list[type]:
-    if dataclasses.is_dataclass(annotation):
-        return [annotation] if isinstance(annotation, type) else []
-    return [found for argument in typing.get_args(annotation) for found in _records_in(argument)]
+def _records_in(annotation: Any, tag: str = "") -> list[tuple[str, type]]:
+    """The records that an annotation names, each with its tag in a union."""
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        shape = next((field.default for field in dataclasses.fields(annotation) if field.name == "shape"), "")
+        return [(tag or str(shape), annotation)]
+    arguments = typing.get_args(annotation)
+    tag = next((argument.tag for argument in arguments if isinstance(argument, Tag)), tag)
+    return [found for argument in arguments for found in _records_in(argument, tag)]
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, [word.strip("',\"") for word in known], n=1)
+    close = difflib.get_close_matches(name, [word.strip("',;\"") for word in known], n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 80 else text[:77] + "..."

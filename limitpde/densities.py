@@ -17,11 +17,11 @@ import numpy as np
 from pydantic import Discriminator, Field, Tag
 from scipy.special import gamma as gamma_function
 
-from limitpde.checked import record
+from limitpde.checked import LARGEST, Moderate, record
 from limitpde.errors import InputError
 
-Positive = Annotated[float, Field(gt=0)]
-Center = Annotated[tuple[float, ...], Field(min_length=1)]
+Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Center = Annotated[tuple[Coordinate, ...], Field(min_length=1)]
 
 
 def _distance(x: np.ndarray, center: tuple[float, ...]) -> np.ndarray:
@@ -42,11 +42,11 @@ class Gaussian:
     """mass * N(center, width^2 I)."""
 
     shape: Literal["gaussian"] = "gaussian"
-    mass: Positive
+    mass: Moderate
     """Integral of the density."""
     center: Center
     """Mean, (d,)."""
-    width: Positive
+    width: Moderate
     """Standard deviation in each coordinate, a length."""
 
     def density(self, x: np.ndarray) -> np.ndarray:
@@ -64,11 +64,11 @@ class UniformDisk:
     """mass spread evenly over the disk (ball) |x - center| < radius."""
 
     shape: Literal["disk"] = "disk"
-    mass: Positive
+    mass: Moderate
     """Integral of the density."""
     center: Center
     """Centre, (d,)."""
-    radius: Positive
+    radius: Moderate
     """Radius, a length."""
 
     def density(self, x: np.ndarray) -> np.ndarray:
@@ -88,13 +88,13 @@ class Ring:
     """mass around the circle |x - center| = radius in the plane, ~ exp(-(|x - center| - radius)^2 / (2 width^2))."""
 
     shape: Literal["ring"] = "ring"
-    mass: Positive
+    mass: Moderate
     """Integral of the density."""
-    center: tuple[float, float]
+    center: tuple[Coordinate, Coordinate]
     """Centre, (2,)."""
-    radius: Positive
+    radius: Moderate
     """Radius of the circle, a length."""
-    width: Positive
+    width: Moderate
     """Standard deviation across the circle, a length."""
 
     @property
@@ -124,7 +124,7 @@ class Uniform:
     """mass spread evenly over the whole domain, which must be bounded; drawn and evaluated by what knows the domain."""
 
     shape: Literal["uniform"] = "uniform"
-    mass: Positive
+    mass: Moderate
     """Integral of the density."""
 
 
@@ -138,11 +138,11 @@ class FromFile:
 
     python: str
     """"file.py:function"; the file is run."""
-    mass: Positive
+    mass: Moderate
     """Integral of the density."""
     center: Center = (0.0, 0.0)
     """Centre of the ball that holds the density, (d,)."""
-    radius: Positive
+    radius: Moderate
     """Radius of that ball, a length."""
 
     def __post_init__(self) -> None:

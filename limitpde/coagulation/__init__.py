@@ -13,7 +13,7 @@ from limitpde.coagulation.particles import Ensemble, simulate
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.pictures import PAINTERS
 from limitpde.coagulation.rates import beta, naive, propensity
-from limitpde.coagulation.report import comparison_section, particles_section, pde_section
+from limitpde.coagulation.report import comparison_section, particles_section, pde_section, residual_note
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.coagulation.summary import (
     WORK_UNIT,
@@ -47,5 +47,6 @@ __all__ = [
     "pde_section",
     "propensity",
     "residual",
+    "residual_note",
     "simulate",
 ]

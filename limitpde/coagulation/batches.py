@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numba
 import numpy as np
 
 from limitpde.coagulation.candidate import MacroBalance, MacroResidual
+from limitpde.coagulation.crew import Crew
 from limitpde.coagulation.encounters import Physics
 from limitpde.coagulation.events import (
     COMPENSATOR,
@@ -30,7 +32,7 @@ from limitpde.coagulation.events import (
     State,
 )
 from limitpde.coagulation.start import InitialParticles
-from limitpde.coagulation.steps import Crew, advance, advance_many, settle
+from limitpde.coagulation.steps import advance, settle
 from limitpde.domains import Domain
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
@@ -110,46 +112,46 @@ class Batch:
         """Go to the end; the measurements of these replicas, with the output times last."""
         snapshot = snapshot if self._replicas[0] == 0 else None
         self._measure(0.0, True, snapshot)
-        for end, output in self._run.grid:
-            self._reach(end, stop)
-            self._measure(end, output, snapshot)
-            part_done()
+        threads = numba.get_num_threads()
+        with ThreadPoolExecutor(threads) as pool:
+            for end, output in self._run.grid:
+                self._reach(end, stop, pool, threads)
+                self._measure(end, output, snapshot)
+                part_done()
         return {"replicas": self._replicas, **self._series(), **self._totals()}
 
     def _replica(self, r: int) -> State:
         return State(*(array[r] for array in self._state))
 
-    def _reach(self, end: float, stop: Callable[[], bool]) -> None:
+    def _reach(self, end: float, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
         """Advance all replicas to a time."""
-        state, run = self._state, self._run
-        threads = numba.get_num_threads()
-        alone = len(self._replicas) < threads and state.x.shape[1] >= SHARED
+        alone = len(self._replicas) < threads and self._state.x.shape[1] >= SHARED
         while True:
             if stop():
                 raise Stopped
-            arguments = (np.uint64(run.seed), self._replicas, end, run.step, BUDGET)
-            if alone:
-                self._crew(end, stop)
-            elif threads == 1 or len(self._replicas) == 1:
-                for r, replica in enumerate(self._replicas):
-                    if state.reals[r, TIME] < end:
-                        one = (arguments[0], int(replica), *arguments[2:])
-                        advance(run.physics, run.functions, self._replica(r), *one)
-            else:
-                advance_many(run.physics, run.functions, state, *arguments)
-            state = self._heed(end)
-            if np.all(state.reals[:, TIME] >= end):
+            behind = np.flatnonzero(self._state.reals[:, TIME] < end)
+            if len(behind) == 0:
                 return
+            if alone:
+                self._together(int(behind[0]), end, stop, pool, threads)
+            else:
+                list(pool.map(lambda r: self._advance(int(r), end), behind))
+            self._heed(end)
 
-    def _crew(self, end: float, stop: Callable[[], bool]) -> None:
-        """Advance one replica after the other, each on all threads."""
-        for r, replica in enumerate(self._replicas):
-            crew = Crew(self._run.physics, self._run.functions, self._replica(r), self._run.seed, int(replica))
-            while crew.step(end, self._run.step):
-                if stop():
-                    raise Stopped
+    def _advance(self, r: int, end: float) -> None:
+        """Advance one replica on one thread."""
+        run, replica = self._run, int(self._replicas[r])
+        advance(run.physics, run.functions, self._replica(r), np.uint64(run.seed), replica, end, run.step, BUDGET)
 
-    def _heed(self, end: float) -> State:
+    def _together(self, r: int, end: float, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
+        """Advance one replica on all threads."""
+        run, replica = self._run, int(self._replicas[r])
+        crew = Crew(run.physics, run.functions, self._replica(r), run.seed, replica, pool, 4 * threads)
+        while crew.step(end, run.step):
+            if stop():
+                raise Stopped
+
+    def _heed(self, end: float) -> None:
         """Give replicas more rows where they asked for them, and raise where they cannot go on."""
         state = self._state
         status, n, at = state.numbers[:, STATUS], self._run.start.count, state.reals[:, TIME].min()
@@ -168,7 +170,6 @@ class Batch:
                 padding = [(0, rows if k == axis else 0) for k in range(array.ndim)]
                 grown.append(np.pad(array, padding))
             self._state = State(*grown)
-        return self._state
 
     def _measure(self, t: float, output: bool, snapshot: Snapshot | None) -> None:
         run, d = self._run, self._run.domain.dimension

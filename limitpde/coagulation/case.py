@@ -7,12 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from limitpde.checked import record
-from limitpde.coagulation.bins import Bins
+from limitpde.coagulation.bins import Bins, MassGrid
 from limitpde.coagulation.candidate import default_delta
 from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.rates import propensity
+from limitpde.coagulation.reaction import LARGEST_MATRIX
 from limitpde.compare.test_functions import Table, TestFunction
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
+from limitpde.errors import InputError
 from limitpde.fem.mesh import AnyMesh, Ball, Box, Point, Torus
 from limitpde.sections import (
     Counts,
@@ -26,6 +29,9 @@ from limitpde.sections import (
     check_mesh_file,
     keywords,
 )
+
+MOST_STEPS = 1e9
+"""Steps of the equation that are too many."""
 
 
 @record
@@ -99,6 +105,8 @@ class Case:
 
     def __post_init__(self) -> None:
         check_case(self)
+        if self.pde is not None:
+            self._check_equation(self.pde)
         if self.compare is not None:
             Table.of(self.compare.test_functions, self.model.dimension)
         if self.particles is not None:
@@ -108,6 +116,40 @@ class Case:
                 self.model.log_eps(count, self.initial.Z)
         from_file = self.pde is not None and isinstance(self.pde.mesh, str)
         self.initial.check(self.domain, volume_known=from_file and self.particles is None)
+
+    def _check_equation(self, pde: PDE) -> None:
+        """Check what the equation asks of the other sections.
+
+        Raises:
+            ValueError: a mass has no place in its range, the mesh cannot be made, or there are too many steps.
+        """
+        if self.time.end / pde.step > MOST_STEPS:
+            raise ValueError(
+                f"pde.step = {pde.step:g}: too small, it asks for over {MOST_STEPS:g} steps up to time.end"
+            )
+        if isinstance(pde.mesh, Torus | Box | Ball):
+            try:
+                pde.mesh.check(self.model.dimension)
+            except InputError as error:
+                raise ValueError(f"pde.{error}") from None
+        propensity(self.model)
+        grid = MassGrid(self.model.n_max, pde.bins)
+        self.model.check_powers(grid.masses[-1])
+        limit = f"{grid.masses[-1]:g}, the largest mass of the equation ({'pde.bins' if pde.bins else 'model.n_max'})"
+        if grid.M > LARGEST_MATRIX and not grid.every_integer:
+            raise ValueError(f"pde.bins: {grid.M} masses; at most {LARGEST_MATRIX} are possible, take fewer per_decade")
+        if pde.bins is not None and self.model.beta.matrix is not None:
+            raise ValueError('pde.bins: beta.kernel = "matrix" has no rates for bins; leave them out')
+        for number, part in enumerate(self.initial.masses):
+            name = f"initial.masses[{number}]"
+            if part.n > grid.masses[-1]:
+                raise ValueError(f"{name}.n = {part.n}: must not exceed {limit}")
+            if isinstance(pde.mesh, Point) and not isinstance(part.density, Uniform):
+                raise ValueError(f"{name}.shape: must be 'uniform', as a point has only homogeneous densities")
+        for number, function in enumerate(self.compare.test_functions if self.compare is not None else ()):
+            if function.n is not None and function.n not in grid.masses:
+                name = f"compare.test_functions[{number}].n = {function.n}"
+                raise ValueError(f"{name}: must be a mass of the equation, from 1 to {limit}")
 
     @property
     def domain(self) -> Domain:

@@ -132,7 +132,7 @@ def law(of: Law, n: int) -> float:
     return of.values[-1]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def scan(
     P: Physics,
     S: Sorted,

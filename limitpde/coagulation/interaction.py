@@ -16,12 +16,11 @@ import scipy.integrate
 from pydantic import Discriminator, Field, Tag
 from scipy.special import gamma as gamma_function
 
-from limitpde.checked import record
+from limitpde.checked import LARGEST, Moderate, record
 from limitpde.densities import load_function
 from limitpde.errors import InputError
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 Alpha = NotNegative | tuple[tuple[NotNegative, ...], ...]
 
 
@@ -57,7 +56,7 @@ class Ball:
     """V = 1 for |x| < radius, 0 beyond (the Doi or lambda-rho model)."""
 
     shape: Literal["ball"] = "ball"
-    radius: Positive = 1.0
+    radius: Moderate = 1.0
     """Radius, in units of eps."""
     alpha: Alpha
     """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
@@ -92,7 +91,7 @@ class Bump:
     """V = exp(-1 / (1 - |x/radius|^2)) up to a factor that makes int V = 1: smooth, as the theorem asks."""
 
     shape: Literal["bump"] = "bump"
-    radius: Positive = 1.0
+    radius: Moderate = 1.0
     """Radius of the support, in units of eps."""
     alpha: Alpha
     """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
@@ -128,7 +127,7 @@ class Ellipsoid:
     """The bump on an ellipsoid: V = exp(-1 / (1 - q)), q = sum (x_c / axes_c)^2 < 1, with int V = 1."""
 
     shape: Literal["ellipsoid"] = "ellipsoid"
-    axes: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3)]
+    axes: Annotated[tuple[Moderate, ...], Field(min_length=2, max_length=3)]
     """Half axes along the coordinates, (d,), in units of eps."""
     alpha: Alpha
     """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
@@ -167,7 +166,7 @@ class FromFile:
 
     python: str
     """"file.py:function"; the file is run."""
-    radius: Positive
+    radius: Moderate
     """V counts as zero at and beyond this distance from 0, in units of eps."""
     radial: bool = False
     """Whether V depends on |x| only, which the function is then trusted to do."""

@@ -43,6 +43,8 @@ ROUGH = 1e-5
 """Relative difference of int V on two grids above which V is taken for one with jumps."""
 WARN = 1e-6
 """Relative error above which a warning is given."""
+INEXACT = "beta has an estimated relative error"
+"""How that warning begins."""
 MOST_POINTS = 2**25
 """Largest table of G, the limit of what a flat V may ask for."""
 MOST_ITERATIONS = 500
@@ -308,8 +310,7 @@ class GridScattering:
             raise RunError(f"V is too rough for a grid: beta would be off by {difference:.1e} (relative)")
         if difference > WARN:
             warnings.warn(
-                f"beta has an estimated relative error of {difference:.1e}: V is not smooth, or alpha / D is large, "
-                f"up to {largest / 2:.3g}",
+                f"{INEXACT} of {difference:.1e}: V is not smooth, or alpha / D is large, up to {largest / 2:.3g}",
                 RuntimeWarning,
                 stacklevel=2,
             )

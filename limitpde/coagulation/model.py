@@ -18,14 +18,13 @@ import pydantic
 from pydantic import Discriminator, Field, Tag
 from pydantic_core import ArgsKwargs
 
-from limitpde.checked import record
+from limitpde.checked import LARGEST, SMALLEST, Moderate, record
 from limitpde.coagulation.interaction import AnyInteraction
 from limitpde.densities import AnyDensityIn, Uniform, load_function
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 Mass = Annotated[int, Field(ge=1, lt=2**31)]
 
 
@@ -35,7 +34,7 @@ class PowerLaw:
 
     power: float
     """Exponent of the mass."""
-    scale: Positive = 1.0
+    scale: Moderate = 1.0
     """Value at mass one."""
 
     def at(self, n: np.ndarray) -> np.ndarray:
@@ -49,7 +48,7 @@ class Rates:
 
     kernel: Literal["constant", "additive", "multiplicative", "from_micro", "matrix", "python"] = "from_micro"
     """1, n + m, n m, the recipe (1.8)-(1.9), a matrix, or a function."""
-    scale: Positive = 1.0
+    scale: Moderate = 1.0
     """Factor in front of all of these; 1 for the theorem's own rates."""
     matrix: tuple[tuple[NotNegative, ...], ...] | None = None
     """beta(n, m) for n, m = 1 ... n_max, symmetric."""
@@ -77,7 +76,7 @@ class Fragmentation:
     beta(m, n-m) / (alpha int V), the chance that they do not.
     """
 
-    rate: Positive
+    rate: Moderate
     """Splittings per time, of mass one's power."""
     power: float = 0.0
     """Exponent of the mass."""
@@ -96,9 +95,24 @@ def _at(table: tuple[float, ...] | PowerLaw, n: np.ndarray) -> np.ndarray:
 
 
 Table = (
-    Annotated[Annotated[tuple[Positive, ...], Field(min_length=1)], Tag("list")] | Annotated[PowerLaw, Tag("power law")]
+    Annotated[Annotated[tuple[Moderate, ...], Field(min_length=1)], Tag("list")] | Annotated[PowerLaw, Tag("power law")]
 )
-AnyTable = Annotated[Table, Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "power law")]
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, list | tuple):
+        return "list"
+    return "power law" if isinstance(value, dict | PowerLaw) else None
+
+
+AnyTable = Annotated[
+    Table,
+    Discriminator(
+        _kind,
+        custom_error_type="table",
+        custom_error_message="Input should be a list, or a section { power = ..., scale = ... }",
+    ),
+]
 
 
 @record
@@ -134,6 +148,24 @@ class Model:
             raise ValueError(f"interaction.axes: must have dimension = {self.dimension} entries, not {len(axes)}")
         if self.fragmentation is not None and self.reaction == "annihilation":
             raise ValueError('fragmentation: goes with reaction = "coagulation" only')
+        self.check_powers(self.n_max)
+
+    def check_powers(self, largest: float) -> None:
+        """Check that power laws of masses up to the largest are numbers one can compute with.
+
+        Raises:
+            InputError: one is not.
+        """
+        for name in ("diffusion", "ranges", "fragmentation"):
+            law = getattr(self, name)
+            if isinstance(law, PowerLaw | Fragmentation):
+                with np.errstate(over="ignore"):
+                    value = float(law.at(np.array(float(max(largest, 2)))))
+                if not SMALLEST <= value <= LARGEST:
+                    raise InputError(
+                        f"{name}.power = {law.power:g}: makes the value {value:g} at the mass {largest:.6g}, "
+                        f"which must lie between {SMALLEST:g} and {LARGEST:g}"
+                    )
 
     def d(self, n: np.ndarray) -> np.ndarray:
         """Diffusion rates at masses n, of any shape."""

@@ -73,11 +73,11 @@ def _sum_images(name: str, density: Density, points: np.ndarray, torus: Domain) 
     """
     center, size = np.array(density.center), torus.size
     nearest = center + np.mod(points - center + size / 2, size) - size / 2
-    turns = np.floor(_reach(density) / size + 0.5).astype(int).tolist()
-    images = list(itertools.product(*(range(-count, count + 1) for count in turns)))
-    if len(images) > MOST_IMAGES:
+    turns = np.floor(_reach(density) / size + 0.5)
+    if np.prod(2 * turns + 1) > MOST_IMAGES:
         around = "it is so wide that it reaches around the torus many times"
         raise InputError(f"{name}: {around}; use shape = 'uniform', which it hardly differs from")
+    images = itertools.product(*(range(-count, count + 1) for count in turns.astype(int).tolist()))
     return np.asarray(sum(_value(density, nearest + np.array(image) * size) for image in images))
 
 

@@ -17,6 +17,7 @@ stays where it appeared) or vanishes in an annihilation; both are counted. On a 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,9 +27,10 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.coagulation.bins import Bins, MassGrid
+from limitpde.coagulation.lippmann import INEXACT, WARN
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.nodal import at_nodes
-from limitpde.coagulation.rates import propensity
+from limitpde.coagulation.rates import propensity, rate_error
 from limitpde.coagulation.reaction import Reaction
 from limitpde.domains import Domain
 from limitpde.errors import InputError, RunError
@@ -41,6 +43,8 @@ from limitpde.nbody.threads import use_threads
 
 SHOWN = 8
 """Masses that get a field of their own."""
+SAMPLED = 16
+"""Masses, roughly, whose rates are asked how exact they are."""
 CLIPPED = 1e-6
 """Share of a field that diffusion may set to zero because it was negative, from which on the user is told."""
 
@@ -89,12 +93,13 @@ class Solver:
         self.model, self.requested_step = model, step
         self.grid = MassGrid(model.n_max, bins)
         self.masses = self.grid.masses
+        model.check_powers(self.masses[-1])
         use_threads(comm)
         self.nodes = NodeSpace(mesh, comm, dimension=model.dimension)
         self.densities = self._initial_densities(initial)
         self.lost = np.zeros(self.nodes.owned)
         self.integrated = self._integrate()
-        self._reaction = Reaction(model, self.grid, propensity(model))
+        self._reaction = self._make_reaction()
         self._heat = HeatFlow(self.nodes, model.d(self.masses))
         self._heat.degree(step / 2)
         self._clipped = 0.0
@@ -110,6 +115,19 @@ class Solver:
             except InputError as error:
                 raise InputError(f"initial.masses[{number}].n: {error}") from None
         return densities
+
+    def _make_reaction(self) -> Reaction:
+        """The reaction; how exact its rates are is told with the other warnings, once, and not by every rank."""
+        model = self.model
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=INEXACT)
+            made = Reaction(model, self.grid, propensity(model))
+            if model.beta.kernel == "from_micro":
+                n = self.masses[:: max(1, len(self.masses) // SAMPLED)]
+                error = float(rate_error(model, n[:, np.newaxis], n).max())
+                if error > WARN:
+                    self._warnings.append(f"{INEXACT} of {error:.1e}: V is not smooth, or alpha / D is large")
+        return made
 
     # --- one step -----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from limitpde.coagulation.bridge import CANDIDATES, FIELDS, stack_size
 from limitpde.coagulation.encounters import BALL, TORUS, Physics, Sorted, law, scan
@@ -103,7 +103,7 @@ def plan(P: Physics, A: State, until: float, step: float) -> tuple[int, Plan]:
     most, short, long, rate = _bounds(P, A)
     core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
     shortest, longest = _edge_limits(P, core)
-    edge = min(max(A.reals[EDGE], shortest), longest)
+    edge = min(max(A.reals[EDGE], shortest), longest) if P.contact[0] > 0.0 else longest
     if P.domain == TORUS:  # the cells are no smaller: use them to the full
         edge = _up_to_cells(P, edge)
     spread = SPREAD * math.sqrt(4.0 * most)
@@ -189,7 +189,7 @@ def make_sorted(n: int) -> Sorted:
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def move(
     P: Physics,
     T: Functions,
@@ -227,7 +227,7 @@ def _move(P, A, B, S, slot, begin, end, seed, replica, dt):  # type: ignore[no-u
 
 
 @njit(cache=True)
-def _land(A: State, until: float, kept: np.ndarray) -> None:
+def land(A: State, until: float, kept: np.ndarray) -> None:
     """Put the clock right at the end of the way, and back where the step could not be taken."""
     if A.numbers[STATUS] == FULL:
         A.reals[:] = kept
@@ -235,7 +235,7 @@ def _land(A: State, until: float, kept: np.ndarray) -> None:
         A.reals[TIME] = until
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def advance(
     P: Physics, T: Functions, A: State, seed: np.uint64, replica: int, until: float, step: float, budget: int
 ) -> None:
@@ -260,130 +260,10 @@ def advance(
         look(P, A, ahead.grid, slot, start, 0.8, ahead.growth)
         move(P, T, A, B, S, slot, 0, n, seed, replica, ahead.dt)
         stack, last = np.empty((ahead.depth, 8)), len(start) - 1
-        count = len(records) + 1
+        count = len(records) + 1 if P.contact[0] > 0.0 else 0
         while count > len(records):
             count = scan(P, S, ahead.grid, start, 0, last, key, A.numbers[STEP], ahead.dt, ahead.reach, stack, records)
             if count > len(records):
                 records = np.empty((2 * count, FIELDS))
         A.numbers[STATUS] = finish(P, T, A, B, records[:count], seed, key, replica, ahead.dt)
-        _land(A, until, kept)
-
-
-@njit(cache=True, parallel=True)
-def advance_many(
-    P: Physics, T: Functions, A: State, seed: np.uint64, replicas: np.ndarray, until: float, step: float, budget: int
-) -> None:
-    """`advance` for many replicas, each on one thread; all arrays of A have one axis more, in front."""
-    for r in prange(len(replicas)):
-        one = State(
-            A.x[r],
-            A.mass[r],
-            A.ident[r],
-            A.mate[r],
-            A.offset[r],
-            A.lag[r],
-            A.phi[r],
-            A.numbers[r],
-            A.reals[r],
-            A.sums[r],
-            A.pairs[r],
-        )
-        advance(P, T, one, seed, replicas[r], until, step, budget)
-
-
-@njit(cache=True, parallel=True)
-def _move_all(
-    P: Physics,
-    T: Functions,
-    A: State,
-    B: Moved,
-    S: Sorted,
-    slot: np.ndarray,
-    cuts: np.ndarray,
-    seed: np.uint64,
-    replica: int,
-    dt: float,
-) -> None:
-    """`move` on many threads, the particles being cut into parts."""
-    for part in prange(len(cuts) - 1):
-        move(P, T, A, B, S, slot, cuts[part], cuts[part + 1], seed, replica, dt)
-
-
-@njit(cache=True, parallel=True)
-def _scan_all(
-    P: Physics,
-    S: Sorted,
-    grid: Grid,
-    start: np.ndarray,
-    cuts: np.ndarray,
-    key: np.uint64,
-    step: int,
-    ahead: tuple[float, float, int],
-    records: np.ndarray,
-    counts: np.ndarray,
-) -> None:
-    """`scan` on many threads, the cells being cut into parts, each with records of its own; ahead: dt, reach, depth."""
-    dt, reach, depth = ahead
-    for part in prange(len(cuts) - 1):
-        stack = np.empty((depth, 8))
-        counts[part] = scan(P, S, grid, start, cuts[part], cuts[part + 1], key, step, dt, reach, stack, records[part])
-
-
-class Crew:
-    """One large replica, whose steps are shared by all threads.
-
-    Args:
-        physics: the model.
-        functions: the test functions.
-        state: the replica, advanced in place.
-        seed: of the run.
-        replica: its number.
-    """
-
-    PARTS = 64
-    """Pieces of work per step."""
-
-    def __init__(self, physics: Physics, functions: Functions, state: State, seed: int, replica: int) -> None:
-        self._physics, self._functions, self._state = physics, functions, state
-        self._seed, self._replica = np.uint64(seed), replica
-        self._key = np.uint64(pair_key(np.uint64(seed), replica))
-        rows = len(state.mass)
-        self._sorted, self._slot = make_sorted(rows), np.empty(rows, dtype=np.int64)
-        self._moved = Moved(np.empty_like(state.x), np.empty_like(state.phi))
-        self._records = np.empty((self.PARTS, rows // self.PARTS + 64, FIELDS))
-
-    def step(self, until: float, step: float) -> bool:
-        """Take one step on the way to a time; whether there is more to do."""
-        P, T, A = self._physics, self._functions, self._state
-        n = int(A.numbers[COUNT])
-        A.numbers[STATUS] = GOING
-        if n == 0:
-            A.reals[TIME] = until
-        if not A.reals[TIME] < until:
-            return False
-        status, ahead = plan(P, A, until, step)
-        A.numbers[STATUS] = status
-        if status != GOING:
-            return False
-        kept = A.reals.copy()
-        start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
-        look(P, A, ahead.grid, self._slot, start, 0.8, ahead.growth)
-        cuts = np.linspace(0, n, self.PARTS + 1).astype(np.int64)
-        _move_all(P, T, A, self._moved, self._sorted, self._slot, cuts, self._seed, self._replica, ahead.dt)
-        records = self._meet(ahead, start, cuts)
-        A.numbers[STATUS] = finish(P, T, A, self._moved, records, self._seed, self._key, self._replica, ahead.dt)
-        _land(A, until, kept)
-        return bool(A.numbers[STATUS] == GOING and A.reals[TIME] < until)
-
-    def _meet(self, ahead: Plan, start: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-        """The candidates of the step, in the order in which one thread would find them."""
-        counts, cells = np.empty(self.PARTS, dtype=np.int64), np.searchsorted(start, cuts)
-        cells[0], cells[-1] = 0, len(start) - 1
-        step, lengths = int(self._state.numbers[STEP]), (ahead.dt, ahead.reach, ahead.depth)
-        while True:
-            _scan_all(
-                self._physics, self._sorted, ahead.grid, start, cells, self._key, step, lengths, self._records, counts
-            )
-            if counts.max() <= self._records.shape[1]:
-                return np.concatenate([part[:k] for part, k in zip(self._records, counts, strict=True)])
-            self._records = np.empty((self.PARTS, 2 * int(counts.max()), FIELDS))
+        land(A, until, kept)

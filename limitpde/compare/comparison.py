@@ -128,6 +128,7 @@ class Comparison:
             for p in self._numbers:
                 for k, t in enumerate(ensemble.times):
                     row: Row = {"N": ensemble.count, "test_function": p, "t": float(t), "mean": float(mean[p, k])}
+                    row["replicas"] = len(ensemble.replicas)
                     row["stderr"] = None if error is None else float(error[p, k])
                     row["pde"] = self._solution_at(float(t), p)
                     if row["pde"] is not None:

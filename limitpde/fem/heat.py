@@ -34,6 +34,8 @@ ENTRIES_PER_THREAD = 1 << 16
 """Entries of an array of the recurrence from which on another thread pays for being started: some 0.1 ms of work."""
 KEPT = 2
 """Step sizes whose coefficients are kept."""
+SMALLEST_RATE, LARGEST_RATE = 1e-100, 1e15
+"""Rates z below the first are as good as none; those above the second need more terms than there may be."""
 MOST_TERMS = 200_000
 """Terms of a step that are too many."""
 
@@ -115,8 +117,9 @@ class HeatFlow:
         if dt not in self._known:
             while len(self._known) >= KEPT:
                 del self._known[next(iter(self._known))]
-            z = dt * self.largest_eigenvalue / 2 * self.diffusivities
-            terms = int(walk_degree(z, TAIL).max(initial=0))
+            with np.errstate(over="ignore", under="ignore"):
+                z = np.maximum(dt * self.largest_eigenvalue / 2 * self.diffusivities, SMALLEST_RATE)
+            terms = int(walk_degree(np.minimum(z, LARGEST_RATE), TAIL).max(initial=0))
             if terms > MOST_TERMS:
                 raise InputError(
                     f"a time step of {dt:.3g} needs {terms} terms for its diffusion, more than {MOST_TERMS}: "

@@ -13,15 +13,15 @@ import numpy as np
 from mpi4py import MPI
 from pydantic import Discriminator, Field, Tag
 
-from limitpde.checked import record
+from limitpde.checked import LARGEST, Moderate, record
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem import simplices
 from limitpde.parallel import on_root
 
-Positive = Annotated[float, Field(gt=0)]
-Lengths = Positive | Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
-Coordinates = float | Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
+Lengths = Moderate | Annotated[tuple[Moderate, ...], Field(min_length=1, max_length=3)]
+Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Coordinates = Coordinate | Annotated[tuple[Coordinate, ...], Field(min_length=1, max_length=3)]
 
 MOST_NODES = 10**8
 """Nodes of a mesh that rank 0 can still hold."""
@@ -32,11 +32,11 @@ class Disk:
     """A disk, meshed by rings of 6, 12, 18, ... nodes and their Delaunay triangulation (all edge weights >= 0)."""
 
     shape: Literal["disk"] = "disk"
-    radius: Positive
+    radius: Moderate
     """Radius of the disk, a length."""
-    cell_size: Positive
+    cell_size: Moderate
     """Distance of the rings; the number of rings is radius / cell_size, rounded up."""
-    center: tuple[float, float] = (0.0, 0.0)
+    center: tuple[Coordinate, Coordinate] = (0.0, 0.0)
     """Centre of the disk."""
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Torus:
     shape: Literal["torus"] = "torus"
     size: Lengths
     """Lengths of the edges, (d,), or one length for all."""
-    cell_size: Positive
+    cell_size: Moderate
     """Length of the edges of the grid; the number of boxes along an edge is size / cell_size, rounded up."""
     origin: Coordinates = 0.0
     """Lower corner, (d,), or one coordinate for all."""
@@ -85,6 +85,14 @@ class Torus:
         """Numbers of boxes along the edges, (d,)."""
         return _boxes(self.domain(dimension).size, self.cell_size)
 
+    def check(self, dimension: int) -> None:
+        """Check that the mesh can be made.
+
+        Raises:
+            InputError: it has too many nodes.
+        """
+        _check_count(math.prod((self.boxes(dimension) + 1).tolist()), self.cell_size)
+
     def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, d) of the grid, both ends of each edge among them, and simplices (m, d + 1)."""
         return _grid(self.domain(dimension), self.boxes(dimension))
@@ -97,7 +105,7 @@ class Box:
     shape: Literal["box"] = "box"
     size: Lengths
     """Lengths of the edges, (d,), or one length for all."""
-    cell_size: Positive
+    cell_size: Moderate
     """Length of the edges of the grid; the number of boxes along an edge is size / cell_size, rounded up."""
     origin: Coordinates = 0.0
     """Lower corner, (d,), or one coordinate for all."""
@@ -113,10 +121,21 @@ class Box:
         """
         return Domain.box(_each("size", self.size, dimension), _each("origin", self.origin, dimension))
 
+    def boxes(self, dimension: int) -> np.ndarray:
+        """Numbers of boxes along the edges, (d,)."""
+        return _boxes(self.domain(dimension).size, self.cell_size)
+
+    def check(self, dimension: int) -> None:
+        """Check that the mesh can be made.
+
+        Raises:
+            InputError: it has too many nodes.
+        """
+        _check_count(math.prod((self.boxes(dimension) + 1).tolist()), self.cell_size)
+
     def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, d) and simplices (m, d + 1)."""
-        domain = self.domain(dimension)
-        return _grid(domain, _boxes(domain.size, self.cell_size))
+        return _grid(self.domain(dimension), self.boxes(dimension))
 
 
 @record
@@ -124,9 +143,9 @@ class Ball:
     """A ball with a wall: an interval, the disk of `Disk`, or tetrahedra in layers (`limitpde.fem.simplices`)."""
 
     shape: Literal["ball"] = "ball"
-    radius: Positive
+    radius: Moderate
     """Radius, a length."""
-    cell_size: Positive
+    cell_size: Moderate
     """Distance of the layers; the number of layers is radius / cell_size, rounded up."""
     center: Coordinates = 0.0
     """Centre, (d,), or one coordinate for all."""
@@ -142,10 +161,18 @@ class Ball:
         """
         return Domain.ball(self.radius, _each("center", self.center, dimension))
 
+    def check(self, dimension: int) -> None:
+        """Check that the mesh can be made.
+
+        Raises:
+            InputError: it has too many nodes.
+        """
+        layers = _rounded_up(self.radius / self.cell_size)
+        _check_count({1: 2 * layers, 2: 3 * layers**2, 3: 4 * layers**3}[dimension], self.cell_size)  # roughly
+
     def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, d) and simplices (m, d + 1)."""
         domain, layers = self.domain(dimension), _rounded_up(self.radius / self.cell_size)
-        _check_count({1: 2 * layers, 2: 3 * layers**2, 3: 4 * layers**3}[dimension])  # roughly
         if dimension == 1:
             return simplices.grid(domain.low, domain.size, np.array([2 * layers]))
         if dimension == 2:
@@ -204,6 +231,8 @@ def build(
         if isinstance(mesh, str | Path)
         else (lambda: mesh.cells(dimension))
     )
+    if isinstance(mesh, Torus | Box | Ball):
+        mesh.check(dimension)
     points, cells = np.empty((0, dimension)), np.empty((0, dimension + 1), dtype=np.int64)
 
     def keep() -> None:
@@ -216,7 +245,6 @@ def build(
 
 
 def _grid(domain: Domain, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    _check_count(math.prod((boxes + 1).tolist()))
     return simplices.grid(domain.low, domain.size, boxes)
 
 
@@ -228,9 +256,10 @@ def _boxes(size: np.ndarray, cell_size: float) -> np.ndarray:
     return np.array([_rounded_up(length / cell_size) for length in size])
 
 
-def _check_count(nodes: int) -> None:
+def _check_count(nodes: int, cell_size: float) -> None:
     if nodes > MOST_NODES:
-        raise InputError(f"mesh.cell_size: makes {nodes:.3g} nodes, more than {MOST_NODES:.3g}; make it larger")
+        most = f"more than {MOST_NODES:.3g}; make it larger"
+        raise InputError(f"mesh.cell_size = {cell_size:g}: makes {nodes:.3g} nodes, {most}")
 
 
 def _check_radius(radius: float, cell_size: float) -> None:

@@ -107,7 +107,8 @@ def read(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         data = meshio.gmsh.read(path)  # meshio.read ends the process where the file is not gmsh's
     except Exception as error:  # meshio raises many kinds for a file that is not gmsh's
-        raise InputError(f"mesh = {str(path)!r}: not a gmsh .msh file that meshio can read ({error})") from error
+        reason = str(error) or type(error).__name__
+        raise InputError(f"mesh = {str(path)!r}: not a gmsh .msh file that meshio can read ({reason})") from error
     wanted = GMSH_CELLS[dimension]
     lesser = {"vertex", *(GMSH_CELLS[d] for d in range(1, dimension))}
     if wanted not in data.cells_dict or set(data.cells_dict) - lesser - {wanted}:
@@ -115,6 +116,8 @@ def read(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"mesh = {str(path)!r}: must hold {PLURALS[dimension]} of first order only (it holds {found})")
     used, cells = np.unique(data.cells_dict[wanted], return_inverse=True)
     points = data.points[used]
+    if not np.isfinite(points).all():
+        raise InputError(f"mesh = {str(path)!r}: some of its points have coordinates that are not finite")
     for c in range(dimension, points.shape[1]):
         if np.ptp(points[:, c]) > 1e-12 * np.ptp(points):
             where = "in a plane z = constant" if dimension == 2 else "on a line along x"

@@ -6,16 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import scipy.stats
+
 from limitpde.results import figures
 
 SIGNIFICANT = 4.5
-"""Standard errors from which a deviation is pointed out."""
-RESIDUAL_COLUMNS = ("N", "test_function", "mean", "stderr", "theory_mean", "mean_abs", "variance", "theory_variance")
-DEVIATIONS = ("mean_deviation", "variance_deviation")
+"""Standard errors from which a deviation is pointed out, for many replicas."""
 
 
 class System(Protocol):
     """What a system says about itself; each function returns Markdown from its part of summary.json, or nothing."""
+
+    @property
+    def residual_note(self) -> str:
+        """What its W tests."""
 
     @property
     def pde_section(self) -> Callable[[figures.Record], str]:
@@ -36,7 +40,7 @@ def write(directory: Path, pictures: Sequence[Path], system: System, summary: fi
     parts = [
         _head(summary),
         _warnings(summary),
-        _comparison(summary.get("compare", {})),
+        _comparison(summary.get("compare", {}), system.residual_note),
         system.comparison_section(summary.get("compare", {})),
         system.pde_section(summary.get("pde", {})),
         system.particles_section(summary.get("particles", [])),
@@ -67,12 +71,20 @@ def _warnings(summary: figures.Record) -> str:
     return "\n".join(f"- **Note:** {warning}" for warning in summary.get("warnings", []))
 
 
-def _comparison(compare: figures.Record) -> str:
+def significant(deviation: float, replicas: int) -> bool:
+    """Whether a mean over replicas is as far from what is expected as SIGNIFICANT standard errors are for many.
+
+    The standard error of few replicas is itself uncertain, hence Student's distribution.
+    """
+    return bool(abs(deviation) > scipy.stats.t.isf(scipy.stats.norm.sf(SIGNIFICANT), max(replicas - 1, 1)))
+
+
+def _comparison(compare: figures.Record, note: str) -> str:
     residual, observables = compare.get("residual", []), compare.get("observables", [])
     named = residual or compare.get("pde_residual", [])
     parts = [
         _against_solution([entry for entry in observables if "deviation" in entry]),
-        _residual(residual),
+        _residual(residual, note),
         "\n".join(_rate(rate) for rate in compare.get("rates", [])),
         "\n".join(
             f"- W[T, phi] of the solution itself, test function {entry['test_function']}: {entry['residual']:.3e}"
@@ -91,11 +103,12 @@ def _legend(entries: list[figures.Record]) -> dict[int, str]:
 def _against_solution(entries: list[figures.Record]) -> str:
     """The means int phi dL_t of the particles against int phi rho_t of the solution: it tests everything at once."""
     rows, worst = [], 0.0
+    differ = [entry for entry in entries if significant(entry["deviation"], entry["replicas"])]
     for count, number in sorted({(entry["N"], entry["test_function"]) for entry in entries}):
         mine = [entry for entry in entries if (entry["N"], entry["test_function"]) == (count, number)]
         end = max(mine, key=lambda entry: entry["t"])
         largest = max(abs(entry["deviation"]) for entry in mine)
-        worst = max(worst, largest)
+        worst = max([worst, *(abs(entry["deviation"]) for entry in mine if entry in differ)])
         cells = [end["mean"], end["stderr"], end["pde"], f"{end['deviation']:+.1f}", f"{largest:.1f}"]
         rows.append([count, number, *cells])
     if not rows:
@@ -105,40 +118,51 @@ def _against_solution(entries: list[figures.Record]) -> str:
         "Deviations are in standard errors of the particles' mean. Besides the noise they hold the O(1/N) difference"
     )
     verdict += " between the mean of N particles and the limit, and the errors of both schemes."
-    if worst > SIGNIFICANT:
+    if differ:
         verdict += f"\n\n**The particles and the solution differ, by {worst:.1f} standard errors.**"
     return "### Particles against the solution of the equation\n\n" + table(header, rows) + "\n\n" + verdict
 
 
-def _residual(entries: list[figures.Record]) -> str:
-    """W[T, phi] of the particles in the equation: its mean tests drift and diffusivity, its variance the noise."""
+RESIDUAL_COLUMNS = {
+    "N": "N",
+    "test_function": "test function",
+    "mean": "mean W",
+    "stderr": "stderr",
+    "theory_mean": "expected",
+    "mean_abs": "mean abs W",
+    "variance": "variance W",
+    "theory_variance": "Ito isometry",
+    "mean_deviation": "deviation of mean",
+    "variance_deviation": "of variance",
+}
+
+
+def _residual(entries: list[figures.Record], note: str) -> str:
+    """W[T, phi] of the particles in the equation, and what there is to say about its mean."""
     rows, notes = [], []
+    columns = [key for key in RESIDUAL_COLUMNS if any(key in entry for entry in entries)]
     for entry in entries:
-        rows.append([*(entry.get(key, "-") for key in RESIDUAL_COLUMNS), *(_sigmas(entry, key) for key in DEVIATIONS)])
+        rows.append([_cell(entry, key) for key in columns])
         name = f"N = {entry['N']}, test function {entry['test_function']}"
         from_zero = entry["mean"] / entry["stderr"] if entry["stderr"] > 0 else 0.0
-        if abs(from_zero) > SIGNIFICANT:
+        if significant(from_zero, entry["replicas"]):
             notes.append(f"- **{name}: W does not vanish in the mean**, by {abs(from_zero):.1f} standard errors.")
             if entry["theory_mean"] != 0:
                 notes[-1] += " The particles do not have the drift and the noise of this equation; that explains"
                 notes[-1] += f" a mean of {entry['theory_mean']:.4g}."
-        if abs(entry.get("mean_deviation", 0.0)) > SIGNIFICANT:
-            notes.append(
-                f"- **{name}: the mean is not the expected one**: is the time step of the particles too large?"
-            )
+        if entry["theory_mean"] != 0 and significant(entry.get("mean_deviation", 0.0), entry["replicas"]):
+            notes.append(f"- **{name}: the mean is not the expected one**: is the time step too large?")
     if not rows:
         return ""
-    header = ["N", "test function", "mean W", "stderr", "expected", "mean abs W", "variance W", "Ito isometry"]
-    found = table([*header, "deviation of mean", "of variance"], rows)
-    text = (
-        "Expected: what drift and noise of the particles imply; zero where they are those of the equation. Deviations"
-    )
-    text += " are in standard errors. W takes the forces from the particles themselves; a wrong force shows above."
+    found = table([RESIDUAL_COLUMNS[key] for key in columns], rows)
+    text = f"Deviations are in standard errors. {note}"
     return "### The weak-form residual W[T, phi] of the particles\n\n" + "\n\n".join([found, text, "\n".join(notes)])
 
 
-def _sigmas(entry: figures.Record, key: str) -> str:
-    return f"{entry[key]:+.1f}" if key in entry else "-"
+def _cell(entry: figures.Record, key: str) -> Any:
+    if key not in entry:
+        return "-"
+    return f"{entry[key]:+.1f}" if key.endswith("deviation") else entry[key]
 
 
 def _rate(rate: figures.Record) -> str:

@@ -10,7 +10,7 @@ from limitpde.signed.model import Initial, Model
 from limitpde.signed.particles import WORK_UNIT, Ensemble, simulate
 from limitpde.signed.pde import Solver
 from limitpde.signed.pictures import PAINTERS
-from limitpde.signed.report import comparison_section, particles_section, pde_section
+from limitpde.signed.report import comparison_section, particles_section, pde_section, residual_note
 from limitpde.signed.residual import PDEResidual
 from limitpde.signed.summary import (
     PDESummary,
@@ -38,5 +38,6 @@ __all__ = [
     "particles_section",
     "pde_section",
     "residual",
+    "residual_note",
     "simulate",
 ]

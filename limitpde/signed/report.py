@@ -5,6 +5,11 @@ from __future__ import annotations
 from limitpde.results.figures import Record
 from limitpde.results.report import table
 
+residual_note = (
+    "Expected: what drift and noise of the particles imply; zero where they are those of the equation. W takes the "
+    "forces from the particles themselves; a wrong force shows above."
+)
+
 
 def pde_section(pde: Record) -> str:
     """The part on the limit equation, from `pde` of summary.json."""
