@@ -70,7 +70,10 @@ def run(
     checked = on_root(comm, lambda: cases.read(case, changes))
     directory = out or Path(checked.output.directory or Path("results") / case.stem)
     work = experiment.Experiment(checked, directory, name=case.stem, resume=resume, quiet=quiet, comm=comm)
-    summary = work.run()
+    try:
+        summary = work.run()
+    except InputError as error:  # what only the run can find out, such as what a mesh file holds
+        raise InputError(f"{case}: {error}") from error
     if summary["status"] != "done":
         say(f"limitpde: {summary['status']}: {summary['reason']}\nwhat was computed is in {directory}", error=True)
     elif not quiet:

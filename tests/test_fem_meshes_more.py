@@ -188,8 +188,8 @@ def test_numbers_of_entries_must_be_the_dimension(comm):
         (Torus(size=(1.0, 1.0), cell_size=0.5), r"mesh\.size = \[1\.0, 1\.0\]: must be a number or have 3 entries"),
         (Box(size=1.0, cell_size=0.5, origin=(0.0,)), r"mesh\.origin = \[0\.0\]: must be a number or have 3 entries"),
         (Ball(radius=1.0, cell_size=0.5, center=(0.0, 1.0)), r"mesh\.center = \[0\.0, 1\.0\]: .* 3 entries"),
-        (Torus(size=1.0, cell_size=1e-5), r"mesh\.cell_size: makes 1e\+15 nodes, more than 1e\+08; make it larger"),
-        (Ball(radius=1.0, cell_size=1e-5), r"mesh\.cell_size: makes 4e\+15 nodes"),
+        (Torus(size=1.0, cell_size=1e-5), r"mesh\.cell_size = 1e-05: makes 1e\+15 nodes, more than 1e\+08"),
+        (Ball(radius=1.0, cell_size=1e-5), r"mesh\.cell_size = 1e-05: makes 4e\+15 nodes"),
         (Disk(radius=1.0, cell_size=0.5), r"mesh\.shape = 'disk': has dimension 2, not 3"),
     ):
         with pytest.raises(InputError, match=message):

@@ -19,6 +19,7 @@ from limitpde.coagulation.events import (
     DIFFUSION,
     EVENTS,
     FULL,
+    GOING,
     INTEGRAL,
     NEXT,
     STATUS,
@@ -114,17 +115,23 @@ class Batch:
         self._measure(0.0, True, snapshot)
         threads = numba.get_num_threads()
         with ThreadPoolExecutor(threads) as pool:
+            ahead: list[float] = []
             for end, output in self._run.grid:
-                self._reach(end, stop, pool, threads)
-                self._measure(end, output, snapshot)
-                part_done()
+                ahead.append(end)
+                if output or self._balances:
+                    self._reach(np.array(ahead), stop, pool, threads)
+                    self._measure(end, output, snapshot)
+                    for _ in ahead:
+                        part_done()
+                    ahead = []
         return {"replicas": self._replicas, **self._series(), **self._totals()}
 
     def _replica(self, r: int) -> State:
         return State(*(array[r] for array in self._state))
 
-    def _reach(self, end: float, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
-        """Advance all replicas to a time."""
+    def _reach(self, stops: np.ndarray, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
+        """Advance all replicas through some times to the last of them."""
+        end = float(stops[-1])
         alone = len(self._replicas) < threads and self._state.x.shape[1] >= SHARED
         while True:
             if stop():
@@ -133,23 +140,26 @@ class Batch:
             if len(behind) == 0:
                 return
             if alone:
-                self._together(int(behind[0]), end, stop, pool, threads)
+                self._together(int(behind[0]), stops, stop, pool, threads)
             else:
-                list(pool.map(lambda r: self._advance(int(r), end), behind))
+                list(pool.map(lambda r: self._advance(int(r), stops), behind))
             self._heed(end)
 
-    def _advance(self, r: int, end: float) -> None:
+    def _advance(self, r: int, stops: np.ndarray) -> None:
         """Advance one replica on one thread."""
         run, replica = self._run, int(self._replicas[r])
-        advance(run.physics, run.functions, self._replica(r), np.uint64(run.seed), replica, end, run.step, BUDGET)
+        advance(run.physics, run.functions, self._replica(r), np.uint64(run.seed), replica, stops, run.step, BUDGET)
 
-    def _together(self, r: int, end: float, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
+    def _together(self, r: int, stops: np.ndarray, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
         """Advance one replica on all threads."""
         run, replica = self._run, int(self._replicas[r])
         crew = Crew(run.physics, run.functions, self._replica(r), run.seed, replica, pool, 4 * threads)
-        while crew.step(end, run.step):
-            if stop():
-                raise Stopped
+        for end in stops:
+            while crew.step(float(end), run.step):
+                if stop():
+                    raise Stopped
+            if self._state.numbers[r, STATUS] != GOING:
+                return
 
     def _heed(self, end: float) -> None:
         """Give replicas more rows where they asked for them, and raise where they cannot go on."""

@@ -21,9 +21,9 @@ from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import pair_normals, pair_uniforms
 
 GAMMA = 0.5772156649015329
-STEP, POINTS = 0.4, 11
-"""The trapezoidal rule in u: exp(-(STEP POINTS)^2) and exp(-2 pi c / STEP) are below 1e-6."""
-_HERMITE, _WEIGHTS = (array[12:].copy() for array in np.polynomial.hermite.hermgauss(24))
+STEP, POINTS = 0.5, 9
+"""The trapezoidal rule in u: exp(-(STEP POINTS)^2) and exp(-2 pi c / STEP) are below 4e-6."""
+_HERMITE, _WEIGHTS = (array[6:].copy() for array in np.polynomial.hermite.hermgauss(12))
 TERMS = 24
 NEAR = 4.0
 """|z| up to which K_0 is summed as a power series."""
@@ -92,7 +92,7 @@ def _scaled_k0(z: complex) -> complex:
         harmonic += 1.0 / k
         first += term
         second += harmonic * term
-        if abs(term) < 1e-17:
+        if abs(term) < 1e-9:
             break
     return (second - (np.log(0.5 * z) + GAMMA) * first) * np.exp(z)
 

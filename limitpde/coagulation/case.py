@@ -183,5 +183,5 @@ class Case:
             return ()
         if self.compare.deltas is not None:
             return self.compare.deltas
-        even = self.domain.bounded and all(isinstance(part.density, Uniform) for part in self.initial.masses)
+        even = all(isinstance(part.density, Uniform) for part in self.initial.masses)
         return (None,) if even else (default_delta(self.domain, self.initial),)

@@ -40,6 +40,7 @@ from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.original import gathered
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
+from limitpde.parallel import on_all
 
 SHOWN = 8
 """Masses that get a field of their own."""
@@ -99,7 +100,7 @@ class Solver:
         self.densities = self._initial_densities(initial)
         self.lost = np.zeros(self.nodes.owned)
         self.integrated = self._integrate()
-        self._reaction = self._make_reaction()
+        self._reaction = on_all(self.nodes.comm, self._make_reaction)
         self._heat = HeatFlow(self.nodes, model.d(self.masses))
         self._heat.degree(step / 2)
         self._clipped = 0.0

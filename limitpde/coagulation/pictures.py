@@ -99,11 +99,13 @@ def _spectrum(directory: Path) -> Any:
         error = 2 * np.array(density["stderr"])[seen] if "stderr" in density else None
         n = 1 + np.flatnonzero(seen)
         axis.errorbar(n, mean[seen], error, fmt="o", ms=4, capsize=2, label=f"particles, N = {entry['N']}")
-    values = np.concatenate([line.get_ydata() for line in axis.get_lines()])
-    floor = max(values[values > 0].min(initial=np.inf), 1e-8 * values.max(initial=0)) if np.any(values > 0) else 1.0
-    axis.set(xlabel="mass n", ylabel="number of particles, integral of f_n", yscale="log", ylim=(floor / 2, None))
-    if len(values) > 40:
-        axis.set_xscale("log")
+    axis.set(xlabel="mass n", ylabel="number of particles, integral of f_n")
+    n, value = (np.concatenate(each) for each in zip(*(line.get_data() for line in axis.get_lines()), strict=True))
+    if np.any(value > 0):
+        floor = max(value[value > 0].min(), 1e-8 * value.max())
+        last = n[value >= floor].max()
+        axis.set(yscale="log", ylim=(floor / 2, 2 * value.max()), xscale="log" if last > 100 else "linear")
+        axis.set_xlim(0.9 if last > 100 else 0, 1.1 * last + 1)
     axis.legend()
     return figure
 

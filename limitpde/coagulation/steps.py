@@ -158,17 +158,18 @@ def settle(P: Physics, T: Functions, A: State) -> None:
         for c in range(3):
             low[c], high[c] = min(low[c], A.x[i, c]), max(high[c], A.x[i, c])
     extent = max((high - low).max(), 1e-200)
-    _, longest = _edge_limits(P, 0.0)
-    A.reals[EDGE] = min(extent * (CROWD / n) ** (1 / 3), longest)
+    _, _, long, _ = _bounds(P, A)
+    shortest, longest = _edge_limits(P, 2.0 * long * math.exp(P.log_eps) * P.V.reach)
+    A.reals[EDGE] = extent * (CROWD / n) ** (1 / 3)
     slot = np.empty(n, dtype=np.int64)
     for _ in range(100):
-        edge = min(A.reals[EDGE], longest)
+        edge = min(max(A.reals[EDGE], shortest, 1e-200), longest)
         grid = make_grid(A.x, n, P.low, P.size, P.domain == TORUS, P.flat, edge)
         start = np.empty(np.prod(grid.cells) + 1, dtype=np.int64)
         A.reals[DENSITY] = 0.0
         A.reals[EDGE] = edge
         factor = look(P, A, grid, slot, start, 0.5, 2.0)
-        if 0.7 < factor < 1.4 or (factor > 1.0 and edge >= min(longest, extent)):
+        if 0.7 < factor < 1.4 or (factor > 1.0 and edge >= min(longest, extent)) or (factor < 1.0 and edge <= shortest):
             break
     A.reals[DENSITY] /= 0.3
 
@@ -237,33 +238,44 @@ def land(A: State, until: float, kept: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True)
 def advance(
-    P: Physics, T: Functions, A: State, seed: np.uint64, replica: int, until: float, step: float, budget: int
+    P: Physics, T: Functions, A: State, seed: np.uint64, replica: int, stops: np.ndarray, step: float, budget: int
 ) -> None:
-    """Step one replica to a time, or until about `budget` particle steps are spent, or its status is not GOING."""
+    """Step one replica through times, or until about `budget` particle steps are spent, or its status is not GOING."""
     rows = len(A.mass)
     S, slot = make_sorted(rows), np.empty(rows, dtype=np.int64)
     B = Moved(np.empty_like(A.x), np.empty_like(A.phi))
     key, spent = pair_key(seed, replica), A.numbers[WORK] + budget
     records = np.empty((rows + 256, FIELDS))
     A.numbers[STATUS] = GOING
-    while A.reals[TIME] < until and A.numbers[WORK] < spent and A.numbers[STATUS] == GOING:
-        n = A.numbers[COUNT]
-        if n == 0:
-            A.reals[TIME] = until
-            break
-        status, ahead = plan(P, A, until, step)
-        if status != GOING:
-            A.numbers[STATUS] = status
-            break
-        kept = A.reals.copy()
-        start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
-        look(P, A, ahead.grid, slot, start, 0.8, ahead.growth)
-        move(P, T, A, B, S, slot, 0, n, seed, replica, ahead.dt)
-        stack, last = np.empty((ahead.depth, 8)), len(start) - 1
-        count = len(records) + 1 if P.contact[0] > 0.0 else 0
-        while count > len(records):
-            count = scan(P, S, ahead.grid, start, 0, last, key, A.numbers[STEP], ahead.dt, ahead.reach, stack, records)
-            if count > len(records):
-                records = np.empty((2 * count, FIELDS))
-        A.numbers[STATUS] = finish(P, T, A, B, records[:count], seed, key, replica, ahead.dt)
-        land(A, until, kept)
+    for until in stops:
+        while A.reals[TIME] < until and A.numbers[WORK] < spent and A.numbers[STATUS] == GOING:
+            n = A.numbers[COUNT]
+            if n == 0:
+                A.reals[TIME] = until
+                break
+            status, ahead = plan(P, A, until, step)
+            if status != GOING:
+                A.numbers[STATUS] = status
+                break
+            kept = A.reals.copy()
+            start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
+            look(P, A, ahead.grid, slot, start, 0.8, ahead.growth)
+            move(P, T, A, B, S, slot, 0, n, seed, replica, ahead.dt)
+            records, count = _meet(P, S, ahead, start, key, A.numbers[STEP], records)
+            A.numbers[STATUS] = finish(P, T, A, B, records[:count], seed, key, replica, ahead.dt)
+            land(A, until, kept)
+
+
+@njit(cache=True)
+def _meet(
+    P: Physics, S: Sorted, ahead: Plan, start: np.ndarray, key: np.uint64, step: int, records: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """The candidates of a step, in the given array or in a longer one, and their number."""
+    if not P.contact[0] > 0.0:
+        return records, 0
+    stack, last = np.empty((ahead.depth, 8)), len(start) - 1
+    while True:
+        count = scan(P, S, ahead.grid, start, 0, last, key, step, ahead.dt, ahead.reach, stack, records)
+        if count <= len(records):
+            return records, count
+        records = np.empty((2 * count, FIELDS))

@@ -79,6 +79,14 @@ class PDESummary:
             )
         return found
 
+    def _where(self) -> dict[str, Any]:
+        """Second moment and centre; a point has none."""
+        if self._solver.mesh is None:
+            return {}
+        first, last = self.first, self._last
+        moment = {"start": first["second_moment"], "end": last["second_moment"]}
+        return {"second_moment": moment, "centre": {"start": _centre(first), "end": _centre(last)}}
+
     def figures(self) -> dict[str, Any]:
         """The part `pde` of summary.json."""
         first, last, model = self.first, self._last, self._solver.model
@@ -93,8 +101,7 @@ class PDESummary:
             "end_time": self._solver.t,
             "mass": mass,
             "minimum": self._minimum,
-            "second_moment": {"start": first["second_moment"], "end": last["second_moment"]},
-            "centre": {"start": _centre(first), "end": _centre(last)},
+            **self._where(),
             "moments": {str(k): {"start": first[f"moment_{k}"], "end": last[f"moment_{k}"]} for k in range(3)},
             "masses": self._solver.masses.tolist(),
             "density_end": self._solver.integrated.tolist(),
@@ -103,10 +110,10 @@ class PDESummary:
 
 
 def _centre(figures: dict[str, float]) -> list[float] | None:
-    """Centre of the mass in the range; none where there is no mass, or no space."""
+    """Centre of the mass in the range; none where there is no mass."""
     sums = [figures[f"centre_{axis}"] for axis in "xyz" if f"centre_{axis}" in figures]
     mass = figures["mass_total"]
-    return [value / mass for value in sums] if sums and mass > 0 else None
+    return [value / mass for value in sums] if mass > 0 else None
 
 
 def _mean(values: np.ndarray) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from pydantic import Field
 from limitpde.checked import record
 from limitpde.errors import InputError
 
-Vector = Annotated[tuple[float, ...], Field(min_length=1)]
+Bounded = Annotated[float, Field(ge=-1e50, le=1e50)]
+Vector = Annotated[tuple[Bounded, ...], Field(min_length=1)]
 
 
 def _factor(charge: bool, n: int | None) -> str:
@@ -35,7 +36,7 @@ class GaussianBump:
     shape: Literal["gaussian"] = "gaussian"
     center: Vector
     """Where g = 1, (d,)."""
-    width: Annotated[float, Field(ge=1e-100)]
+    width: Annotated[float, Field(ge=1e-100, le=1e100)]
     """Distance at which g = exp(-1/2)."""
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""
@@ -64,7 +65,7 @@ class Wave:
     shape: Literal["wave"] = "wave"
     k: Vector
     """Wave vector, (d,)."""
-    phase: float = 0.0
+    phase: Bounded = 0.0
     """Phase at the origin."""
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""
