@@ -46,16 +46,19 @@ def bridges(V, dimension, alpha, time, a, b, pairs, seed=1):
 
 
 @njit
-def _walks(V, flat, alpha, start, time, cuts, pairs, seed):
+def _walks(V, flat, alpha, start, time, cuts, pairs, seed, rng):
     """Share of pairs that started at a distance and reacted before a time, in steps cut at random."""
-    np.random.seed(seed)
     records, hits = np.empty((1000, FIELDS)), 0
     for k in range(pairs):
         x, y, z = start, 0.0, 0.0
         for step in range(cuts):
             dt = time / cuts
             spread, unit = math.sqrt(2 * dt), math.sqrt(dt)
-            b = (x + spread * np.random.normal(), y + spread * np.random.normal(), z + spread * np.random.normal())
+            b = (
+                x + spread * rng.standard_normal(),
+                y + spread * rng.standard_normal(),
+                z + spread * rng.standard_normal(),
+            )
             if flat:
                 b = (b[0], b[1], 0.0)
             log_rate = math.log(CANDIDATES * alpha * V.highest * dt)
@@ -74,7 +77,7 @@ def _walks(V, flat, alpha, start, time, cuts, pairs, seed):
 
 def walks(V, dimension, alpha, start, time, cuts, pairs, seed=1):
     """Share of pairs that react before a time, and its standard error."""
-    share = _walks(V, dimension == 2, alpha, start, time, cuts, pairs, np.uint64(seed))
+    share = _walks(V, dimension == 2, alpha, start, time, cuts, pairs, np.uint64(seed), np.random.default_rng(seed))
     return share, math.sqrt(max(share * (1 - share), 1 / pairs) / pairs)
 
 
@@ -110,9 +113,8 @@ def reaction_chance(profile, reach, dimension, alpha, start, time, cells=1500):
 
 
 @njit
-def _fine(V, flat, alpha, time, a, b, steps, pairs, seed):
+def _fine(V, flat, alpha, time, a, b, steps, pairs, rng):
     """Share of bridges that react, from many short steps along each, with the hazard at their middles."""
-    np.random.seed(seed)
     total, dt = 0.0, time / steps
     for _ in range(pairs):
         x, y, z = a
@@ -120,9 +122,9 @@ def _fine(V, flat, alpha, time, a, b, steps, pairs, seed):
         for k in range(steps):
             share, left = 1.0 / (steps - k), (steps - k - 1.0) / (steps - k)
             spread = math.sqrt(2 * dt * left)
-            u = x + share * (b[0] - x) + spread * np.random.normal()
-            v = y + share * (b[1] - y) + spread * np.random.normal()
-            w = 0.0 if flat else z + share * (b[2] - z) + spread * np.random.normal()
+            u = x + share * (b[0] - x) + spread * rng.standard_normal()
+            v = y + share * (b[1] - y) + spread * rng.standard_normal()
+            w = 0.0 if flat else z + share * (b[2] - z) + spread * rng.standard_normal()
             hazard += 0.5 * dt * alpha * (value(V, x, y, z) + value(V, u, v, w))
             x, y, z = u, v, w
         total += 1 - math.exp(-hazard)
@@ -130,13 +132,13 @@ def _fine(V, flat, alpha, time, a, b, steps, pairs, seed):
 
 
 def fine_bridges(V, dimension, alpha, time, a, b, steps, pairs, seed=1):
-    """Chance that a bridge from a to b reacts, by many short steps: an independent way, good to the length of the steps."""
+    """Chance that a bridge from a to b reacts, by many short steps: independent, good to the length of the steps."""
     a, b = (tuple(map(float, np.pad(point, (0, 3 - len(point))))) for point in (a, b))
-    return _fine(V, dimension == 2, alpha, time, a, b, steps, pairs, seed)
+    return _fine(V, dimension == 2, alpha, time, a, b, steps, pairs, np.random.default_rng(seed))
 
 
 def over_all_ends(chance, x, time, dimension, nodes=200):
-    """Mean of chance(|x|, |y|, x.y) over the end y of a free path from distance x, by Gauss's rule in r and the angle."""
+    """Mean of chance(|x|, |y|, x.y) over the end y of a free path from distance x, by Gauss's rule."""
     t, weights = np.polynomial.legendre.leggauss(nodes)
     low, high = max(0.0, x - 9 * math.sqrt(2 * time)), x + 9 * math.sqrt(2 * time)
     r, wr = (low + high) / 2 + (high - low) / 2 * t, (high - low) / 2 * weights
@@ -153,7 +155,7 @@ def over_all_ends(chance, x, time, dimension, nodes=200):
 
 
 def disk_capture(x, log_radius, time):
-    """Chance that Brownian motion (generator Lap) from distance x meets a small disk before a time: Talbot's inversion."""
+    """Chance that Brownian motion (generator Lap) from x meets a small disk before a time, by Talbot's rule."""
     M, total = 32, 0.0
     level = math.log(2) - np.euler_gamma - log_radius
     for k in range(M):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.serial
 
 @njit
 def _pairs(x, n, low, size, torus, flat, reach):
-    """Pairs within the reach, as the cells give them, with squared distances, how many pairs shared a cell, and the cells."""
+    """Pairs within the reach, as the cells give them, with squared distances, how many shared a cell, and the cells."""
     grid = make_grid(x, n, low, size, torus, flat, reach)
     slot, start = np.empty(n, dtype=np.int64), np.empty(np.prod(grid.cells) + 1, dtype=np.int64)
     shared = sort_into_cells(x, n, grid, slot, start)

@@ -66,9 +66,7 @@ def main() -> None:
     beta = float(propensity(MODEL)(1, 1))
     print(f"load {os.getloadavg()[0]:.1f}, threads {os.environ.get('OMP_NUM_THREADS', os.cpu_count())}")
     print(f"left at t = {END} in the limit: {exact.annihilation(END, beta=beta):.5f}\n")
-    print(
-        "| simulator | N | seconds a run | million particle steps (events) a second | left |\n|---|---|---|---|---|"
-    )
+    print("| simulator | N | seconds a run | million particle steps (events) a second | left |\n|---|---|---|---|---|")
     counts, seconds = [1000, 10_000], {}
     for method in ("closed", "micro"):
         for count, replicas in [(1000, 40), (10_000, 2), *([(100_000, 1)] if options.large else [])]:

@@ -1,14 +1,14 @@
 """Whether and when a pair reacts, given both ends of its relative path over a step: for any V, without knowing beta.
 
 Given its ends a and b, the relative path over a time d is a Brownian bridge, of variance 2 D d per coordinate, and the
-pair reacts at the rate k V(x / l), l the pair's range. The bridge is halved again and again, its middle being normal with
-mean (a + b) / 2 and variance D d / 2, and a half is left out where it can hardly touch the ball |x| < R l that holds the
-support of V: the probability is below exp(-[(|a| + |b| - 2 R l)^2 - |a - b|^2] / (4 D d)), here below exp(-CUT). A piece
-so short that few candidates are expected is thinned: candidates for a reaction come as a Poisson process of the rate
-CANDIDATES k max V, the path is drawn at each of them in turn, exactly, and a candidate at x is accepted with the
-probability p = V(x / l) / (CANDIDATES max V). So the law of the reaction is exact but for CUT, whatever the length of the
-step, without any step for V. Summed over the candidates up to the reaction, p is an unbiased estimate of the hazard
-int k V dt along the path, and (accepted - p) are the increments of a martingale.
+pair reacts at the rate k V(x / l), l the pair's range. The bridge is halved again and again, its middle being normal
+with mean (a + b) / 2 and variance D d / 2, and a half is left out where it can hardly touch the ball |x| < R l that
+holds the support of V: the probability is below exp(-[(|a| + |b| - 2 R l)^2 - |a - b|^2] / (4 D d)), here below
+exp(-CUT). A piece so short that few candidates are expected is thinned: candidates for a reaction come as a Poisson
+process of the rate CANDIDATES k max V, the path is drawn at each of them in turn, exactly, and a candidate at x is
+accepted with the probability p = V(x / l) / (CANDIDATES max V). So the law of the reaction is exact but for CUT,
+whatever the length of the step, without any step for V. Summed over the candidates up to the reaction, p is an unbiased
+estimate of the hazard int k V dt along the path, and (accepted - p) are the increments of a martingale.
 
 A piece after j halvings is kept in units of its own sqrt(D d), where its ends are of order one, and the range enters by
 its logarithm. So eps may be smaller than any floating-point number.

@@ -6,9 +6,9 @@ momentum zero is felt: the rest is smaller by (a / |x|)^2. With x, y the ends, t
     d = 3:  P = tau / (|x||y|) (exp(a (|x| + |y| - a) / tau) - 1) exp(-w / (2 tau));
     d = 2:  P = (4/pi) Re int_0^inf k exp(k^2 + |x - y|^2 / 4) K_0(k|x|) K_0(k|y|) / (log(2/(k a)) - gamma) du,
 
-lengths in units of sqrt(tau) and k = c + i u. That is the Laplace transform of the exterior Green function of a disk that
-is small beside |x|, |y| and sqrt(tau), inverted along the line of steepest descent, c = (|x| + |y|)/2, or c = 1 if that
-is less, where the trapezoidal rule converges exponentially. Only log a enters.
+lengths in units of sqrt(tau) and k = c + i u. That is the Laplace transform of the exterior Green function of a disk
+that is small beside |x|, |y| and sqrt(tau), inverted along the line of steepest descent, c = (|x| + |y|)/2, or c = 1 if
+that is less, where the trapezoidal rule converges exponentially. Only log a enters.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """All pairs of particles that may react during one step, and the candidates for their reactions.
 
-Every pair within the reach of the step is asked whether its relative path, of which both ends are known, met the support
-of V: see `bridge` for any V, and `capture` for pairs far apart where the scattering length is used. At a wall the free
-path of a particle is folded back, and the folded paths of a pair meet where the path of one meets the mirror image of the
-other's; so a pair near a wall is tested once more with one of the two mirrored, in a box at each wall and edge exactly, in
-a ball at the sphere by the map r -> 2 R - r along the radius, which is exact but for the curvature over a step. Mirror
-images are farther apart than the pair itself, so no pair is missed.
+Every pair within the reach of the step is asked whether its relative path, of which both ends are known, met the
+support of V: see `bridge` for any V, and `capture` for pairs far apart where the scattering length is used. At a wall
+the free path of a particle is folded back, and the folded paths of a pair meet where the path of one meets the mirror
+image of the other's; so a pair near a wall is tested once more with one of the two mirrored, in a box at each wall and
+edge exactly, in a ball at the sphere by the map r -> 2 R - r along the radius, which is exact but for the curvature
+over a step. Mirror images are farther apart than the pair itself, so no pair is missed.
 
 Every draw has a counter of its own, made of the two numbers of the particles, and a pair is always seen from its lower
 number. Hence nothing depends on the order in which pairs are met.

@@ -1,17 +1,18 @@
 """What happens during one step: reactions and splittings in the order of time, and what they add to the micro identity.
 
-For phi(x, n) and particles i = 1 ... n(t), Hammond (4.1), with the 1/2 that it drops put back (each unordered pair reacts
-at the rate alpha V_eps):
+For phi(x, n) and particles i = 1 ... n(t), Hammond (4.1), with the 1/2 that it drops put back (each unordered pair
+reacts at the rate alpha V_eps):
 
     sum phi(x_i, m_i) |_0^t = int_0^t sum d(m_i) Lap phi dt + int_0^t sum_{i<j} alpha V_eps C_ij phi dt + M_t,
 
-C_ij phi the mean change when i and j react; splittings add their own rate times their mean change. M is a martingale with
+C_ij phi the mean change when i and j react; splittings add their own rate times their mean change. M is a martingale
+with
 
     [M]_t = int_0^t sum 2 d(m_i) |grad phi|^2 dt + sum over the jumps of (jump)^2.
 
-The hazards are those of the candidates of `bridge`: int alpha V_eps dt is estimated by the sum of their chances p, without
-bias, and then a candidate is a jump of M of (accepted) (change) - p C phi. Time integrals weigh both ends of a step by
-one half, or, for a particle that changes on the way, by the shares of the step before and after.
+The hazards are those of the candidates of `bridge`: int alpha V_eps dt is estimated by the sum of their chances p,
+without bias, and then a candidate is a jump of M of (accepted) (change) - p C phi. Time integrals weigh both ends of a
+step by one half, or, for a particle that changes on the way, by the shares of the step before and after.
 
 A particle that was hit twice keeps the earlier hit only. Within its step a survivor goes on as it was before: with its
 old diffusivity, and with the candidates found for its old mass. That, and the two paths of three particles that meet

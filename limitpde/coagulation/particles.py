@@ -8,7 +8,8 @@ All particles take a step together, whose length is set by their density (`steps
 chance that a pair reacts is that of its relative path given both ends (`encounters`, `bridge`, `capture`); reactions
 happen in the order of time (`events`). The sum of the masses is conserved exactly: masses are integers. Replicas are
 spread over ranks and threads, or where there are fewer of them than threads, each uses all threads. What is drawn
-depends on (seed, N, replica, particles, step) only, so results are bitwise the same for any number of ranks and threads.
+depends on (seed, N, replica, particles, step) only, so results are bitwise the same for any number of ranks and
+threads.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ CROWDED = 20_000
 """d = 3: N up to which `auto` means `micro`."""
 
 
-def chosen_method(method: str, model: Model, count: int, Z: float) -> str:  # noqa: N803 - the paper's letter
+def chosen_method(method: str, model: Model, count: int, Z: float) -> str:
     """`micro` or `closed`; auto is `micro` where that costs seconds per replica.
 
     Raises:
@@ -42,7 +42,7 @@ def chosen_method(method: str, model: Model, count: int, Z: float) -> str:  # no
 def physics_of(
     model: Model,
     count: int,
-    Z: float,  # noqa: N803 - the paper's letter
+    Z: float,
     domain: Domain,
     *,
     method: str,

@@ -58,7 +58,7 @@ def _middle_plane(points: np.ndarray, cells: np.ndarray, value: np.ndarray) -> t
     """Triangles of the plane z = constant through the middle of tetrahedra."""
     grid = pyvista.UnstructuredGrid({VTK_TETRAHEDRON: cells}, points)
     grid.point_data["value"] = value
-    middle = np.asarray(grid.center) + 1e-9 * grid.length  # beside the nodes, which would give slivers
+    middle = np.asarray(grid.center) + 0.3 * np.cbrt(grid.volume / len(cells))  # between nodes, which give slivers
     plane = grid.slice(normal="z", origin=middle).triangulate()
     return np.asarray(plane.points), plane.regular_faces, np.asarray(plane.point_data["value"])
 

@@ -15,8 +15,8 @@ MOST_MASSES = 6
 
 
 residual_note = (
-    "W is that of (1.10) on the candidate densities (4.2) of the smallest delta, with the beta of the equation: a wrong "
-    "beta shows here. Besides the noise it holds what mollifying does to products of densities, of the order delta^2, "
+    "W is that of (1.10) on the candidate densities (4.2) of the smallest delta, with the equation's beta: a wrong one "
+    "shows here. Besides the noise it holds what mollifying does to products of densities, of the order delta^2, "
     "and the depletion of close pairs, of the order eps / delta."
 )
 

@@ -1,4 +1,4 @@
-"""Where coagulating particles start: masses and positions drawn independently from Z^-1 h_n(x) (Hammond section 1.3)."""
+"""Where coagulating particles start: masses and positions are independent, from Z^-1 h_n(x) (Hammond section 1.3)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class InitialParticles:
         """
         part_of = rng.choice(len(self._parts), size=self.count, p=self._chance)
         x = np.empty((self.count, self.domain.dimension))
-        for number, part in enumerate(self._parts):
+        for number in range(len(self._parts)):
             mine = part_of == number
             x[mine] = self._positions(number, int(mine.sum()), rng)
         return x, np.array([part.n for part in self._parts], dtype=np.int64)[part_of]
@@ -61,6 +61,7 @@ class InitialParticles:
             found, tried = np.concatenate([found, drawn[domain.contains(drawn)]]), tried + len(drawn)
             if tried >= 10 / RAREST and len(found) < RAREST * tried:
                 raise InputError(
-                    f"initial.masses[{number}]: less than {RAREST:g} of the density lies in the {domain.kind}; move it inside"
+                    f"initial.masses[{number}]: less than {RAREST:g} of the density lies in the {domain.kind}; "
+                    "move it inside"
                 )
         return found[:n]

@@ -1,7 +1,7 @@
 """Time steps of the coagulating particles: how long, where everybody goes, and all of it, on one thread or on many.
 
-Given both ends of its path over a step, the free motion and the chance of a reaction of each pair are exact for a step of
-any length (`bridge`), so the step is set by the density and not by eps: pairs beyond the reach of a step,
+Given both ends of its path over a step, the free motion and the chance of a reaction of each pair are exact for a step
+of any length (`bridge`), so the step is set by the density and not by eps: pairs beyond the reach of a step,
 
     reach = SPREAD sqrt(2 D dt) + R eps,    D = 2 max d(m),    R eps the largest distance at which V acts,
 

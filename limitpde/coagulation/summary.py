@@ -155,8 +155,15 @@ def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
 
 def comparison_figures(case: Case, ensembles: list[Ensemble], solution: PDEResidual | None) -> dict[str, Any]:
     """What the part `compare` of summary.json has for this system alone; `rates` go with those of all systems."""
-    where = {"deltas": case.deltas, "initial": case.initial, "domain": case.domain}
-    return comparison.comparison_figures(case.model, ensembles, solution, case.seed, **where)
+    return comparison.comparison_figures(
+        case.model,
+        ensembles,
+        solution,
+        case.seed,
+        deltas=case.deltas,
+        initial=case.initial,
+        domain=case.domain,
+    )
 
 
 def particle_warnings(initial: Initial, ensemble: Ensemble) -> list[str]:

@@ -2,12 +2,12 @@
 
 A grid of cells with edges no shorter than the reach asked for; a pair within the reach then lies in one cell or in two
 that touch. The grid is always periodic. On a torus its period is that of the torus, and a neighbour met across the edge
-comes with the shift of its image. Elsewhere points are folded onto it: two that are far apart may share a cell, and only
-their distance tells, so that clouds of any shape and extent need no more cells than there are particles. With three or
-more cells along each axis no pair is met twice.
+comes with the shift of its image. Elsewhere points are folded onto it: two that are far apart may share a cell, and
+only their distance tells, so that clouds of any shape and extent need no more cells than there are particles. With
+three or more cells along each axis no pair is met twice.
 
-Cells are numbered with the first axis fastest; three neighbours along it are one stretch of the sorted particles. Points
-have three coordinates, of which the third is 0, with one cell along it, in the plane.
+Cells are numbered with the first axis fastest; three neighbours along it are one stretch of the sorted particles.
+Points have three coordinates, of which the third is 0, with one cell along it, in the plane.
 """
 
 from __future__ import annotations
