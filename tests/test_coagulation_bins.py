@@ -8,16 +8,16 @@ import scipy.linalg
 from kernels import KERNELS, constant, doi, make, monomers, run
 
 from limitpde.coagulation import exact
-from limitpde.coagulation.annihilation import Annihilation
-from limitpde.coagulation.bins import Bins, MassGrid
-from limitpde.coagulation.fragmentation import Splitting
 from limitpde.coagulation.interaction import Ball
-from limitpde.coagulation.low_rank import factorise
 from limitpde.coagulation.model import Fragmentation, Model
-from limitpde.coagulation.pivots import PivotCoagulation
 from limitpde.coagulation.rates import naive, propensity
 from limitpde.coagulation.reaction import Reaction
-from limitpde.coagulation.substitution import DirectCoagulation
+from limitpde.coagulation.reaction.annihilation import Annihilation
+from limitpde.coagulation.reaction.bins import Bins, MassGrid
+from limitpde.coagulation.reaction.fragmentation import Splitting
+from limitpde.coagulation.reaction.low_rank import factorise
+from limitpde.coagulation.reaction.pivots import PivotCoagulation
+from limitpde.coagulation.reaction.substitution import DirectCoagulation
 from limitpde.errors import InputError
 
 pytestmark = pytest.mark.serial

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from limitpde.coagulation.candidate import MacroResidual, default_delta, means
 from limitpde.coagulation.interaction import Bump
-from limitpde.coagulation.mass_rates import MassRates
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw, Rates
-from limitpde.coagulation.mollifier import Grid
-from limitpde.coagulation.walls import at_grid, seam_warnings
+from limitpde.coagulation.proof.candidate import MacroResidual, default_delta, means
+from limitpde.coagulation.proof.mass_rates import MassRates
+from limitpde.coagulation.proof.mollifier import Grid
+from limitpde.coagulation.proof.walls import at_grid, seam_warnings
 from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
 from limitpde.densities import Gaussian, Uniform, UniformDisk
 from limitpde.domains import Domain

@@ -16,9 +16,9 @@ import pytest
 from mpi4py import MPI
 
 from limitpde.coagulation import Model
-from limitpde.coagulation.capacity import ball_log_derivative
-from limitpde.coagulation.collision import collision_probability
 from limitpde.coagulation.rates import propensity, scattering_length
+from limitpde.coagulation.rates.capacity import ball_log_derivative
+from limitpde.coagulation.rates.collision import collision_probability
 from limitpde.errors import InputError
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from limitpde.coagulation import fitted_beta
-from limitpde.coagulation.comparison import comparison_figures, inverse_distance
-from limitpde.coagulation.initial_slope import initial_slope
 from limitpde.coagulation.interaction import Ball, Bump, Ellipsoid, FromFile
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw
+from limitpde.coagulation.proof import fitted_beta
+from limitpde.coagulation.proof.comparison import comparison_figures, inverse_distance
+from limitpde.coagulation.proof.initial_slope import initial_slope
 from limitpde.coagulation.rates import naive, propensity
 from limitpde.densities import Gaussian, Uniform
 from limitpde.domains import Domain

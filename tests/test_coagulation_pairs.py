@@ -18,11 +18,11 @@ import scipy.stats
 from numba import njit
 from pair_laws import bridges, disk_capture, fine_bridges, over_all_ends, reaction_chance, walks
 
-from limitpde.coagulation.bridge import CANDIDATES, FIELDS, bisect, stack_size
-from limitpde.coagulation.capture import _scaled_k0, capture_time, disk_chance, sphere_chance
+from limitpde.coagulation.encounters.bridge import CANDIDATES, FIELDS, bisect, stack_size
+from limitpde.coagulation.encounters.capture import _scaled_k0, capture_time, disk_chance, sphere_chance
+from limitpde.coagulation.encounters.potential import CELLS, potential_of, value
 from limitpde.coagulation.interaction import Ball, Bump, Ellipsoid, FromFile
-from limitpde.coagulation.potential import CELLS, potential_of, value
-from limitpde.coagulation.scattering import scattering
+from limitpde.coagulation.rates.scattering import scattering
 from limitpde.errors import InputError
 from limitpde.nbody.random import pair_key
 

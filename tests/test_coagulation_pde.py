@@ -21,9 +21,9 @@ from clouds import CLOUDS_MASS, clouds, fields_of, homogeneous, model_of
 from mpi4py import MPI
 from nodal import everywhere
 
-from limitpde.coagulation.bins import Bins
 from limitpde.coagulation.model import Initial
 from limitpde.coagulation.pde import Solver
+from limitpde.coagulation.reaction.bins import Bins
 from limitpde.densities import UniformDisk
 from limitpde.fem.mesh import Ball, Box, Point, Torus
 from limitpde.results.fields import FieldSeries, read_fields

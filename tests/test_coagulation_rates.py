@@ -17,9 +17,7 @@ import pytest
 import scipy.integrate
 
 from limitpde.coagulation import Model
-from limitpde.coagulation.capacity import ball_log_derivative, conductance, solve_radial
 from limitpde.coagulation.interaction import Bump, Ellipsoid, FromFile
-from limitpde.coagulation.lippmann import GridScattering
 from limitpde.coagulation.rates import (
     beta,
     capacity,
@@ -30,7 +28,9 @@ from limitpde.coagulation.rates import (
     scattering_length,
     upper_bound,
 )
-from limitpde.coagulation.scattering import RadialScattering, integral, scattering
+from limitpde.coagulation.rates.capacity import ball_log_derivative, conductance, solve_radial
+from limitpde.coagulation.rates.lippmann import GridScattering
+from limitpde.coagulation.rates.scattering import RadialScattering, integral, scattering
 from limitpde.errors import InputError, RunError
 
 pytestmark = pytest.mark.serial

@@ -18,9 +18,9 @@ import ufl
 from mpi4py import MPI
 
 from limitpde.coagulation import Model
-from limitpde.coagulation.collision import collision_probability
-from limitpde.coagulation.rates_fem import beta_fem
-from limitpde.coagulation.support_mesh import FROM_MESHIO, icosahedral_ball
+from limitpde.coagulation.rates.collision import collision_probability
+from limitpde.coagulation.rates.finite_elements import beta_fem
+from limitpde.coagulation.rates.support_mesh import FROM_MESHIO, icosahedral_ball
 from limitpde.errors import InputError
 
 SETS = ((1.0, (0.5, 0.5)), (20.0, (1.0, 1.0)), (100.0, (1.0, 0.25)))

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from limitpde.coagulation import residual
-from limitpde.coagulation.bins import Bins, MassGrid
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw, Rates
 from limitpde.coagulation.pde import Solver
+from limitpde.coagulation.reaction.bins import Bins, MassGrid
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian, Uniform

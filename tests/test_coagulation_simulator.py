@@ -15,10 +15,11 @@ import pytest
 from mpi4py import MPI
 from particle_cases import BALL, MIXED, ONES, SE, SQUARE, TORUS, wave
 
-from limitpde.coagulation import batches, particles
+from limitpde.coagulation import particles
+from limitpde.coagulation.encounters import batches
+from limitpde.coagulation.encounters.start import InitialParticles
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw
 from limitpde.coagulation.particles import Ensemble, simulate
-from limitpde.coagulation.start import InitialParticles
 from limitpde.compare.test_functions import GaussianBump
 from limitpde.densities import Gaussian, Uniform, UniformDisk
 from limitpde.domains import Domain

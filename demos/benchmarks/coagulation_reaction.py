@@ -14,9 +14,9 @@ import time
 import numpy as np
 
 from limitpde.coagulation import Model, exact
-from limitpde.coagulation.bins import Bins, MassGrid
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction import Reaction
+from limitpde.coagulation.reaction.bins import Bins, MassGrid
 
 
 def numpy_operator(beta: np.ndarray, f: np.ndarray) -> np.ndarray:

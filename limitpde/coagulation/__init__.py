@@ -7,12 +7,12 @@ solves the limit equation, `simulate` the particles; `residual` and `candidate` 
 
 from limitpde.coagulation import exact, residual
 from limitpde.coagulation.case import Case
-from limitpde.coagulation.collision import collision_probability
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.particles import Ensemble, simulate
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.pictures import PAINTERS
 from limitpde.coagulation.rates import beta, naive, propensity
+from limitpde.coagulation.rates.collision import collision_probability
 from limitpde.coagulation.report import comparison_section, particles_section, pde_section, residual_note
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.coagulation.summary import (

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from limitpde.checked import record
-from limitpde.coagulation.bins import Bins, MassGrid
-from limitpde.coagulation.candidate import default_delta
 from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.proof.candidate import default_delta
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction import LARGEST_MATRIX
+from limitpde.coagulation.reaction.bins import Bins, MassGrid
 from limitpde.compare.test_functions import Table, TestFunction
 from limitpde.densities import Uniform
 from limitpde.domains import Domain

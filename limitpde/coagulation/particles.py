@@ -23,14 +23,14 @@ from functools import partial
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.coagulation.batches import Batch, Run, Snapshot, Stopped
-from limitpde.coagulation.candidate import FEW, MacroResidual, check_functions
-from limitpde.coagulation.encounters import Physics
-from limitpde.coagulation.events import Functions
+from limitpde.coagulation.encounters.batches import Batch, Run, Snapshot, Stopped
+from limitpde.coagulation.encounters.events import Functions
+from limitpde.coagulation.encounters.pairs import Physics
+from limitpde.coagulation.encounters.physics import chosen_method, physics_of
+from limitpde.coagulation.encounters.start import InitialParticles
 from limitpde.coagulation.model import Initial, Model
-from limitpde.coagulation.physics import chosen_method, physics_of
+from limitpde.coagulation.proof.candidate import FEW, MacroResidual, check_functions
 from limitpde.coagulation.rates import propensity
-from limitpde.coagulation.start import InitialParticles
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.domains import Domain
 from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError

@@ -26,12 +26,12 @@ import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.coagulation.bins import Bins, MassGrid
-from limitpde.coagulation.lippmann import INEXACT, WARN
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.nodal import at_nodes
 from limitpde.coagulation.rates import propensity, rate_error
+from limitpde.coagulation.rates.lippmann import INEXACT, WARN
 from limitpde.coagulation.reaction import Reaction
+from limitpde.coagulation.reaction.bins import Bins, MassGrid
 from limitpde.domains import Domain
 from limitpde.errors import InputError, RunError
 from limitpde.fem import mesh as meshes

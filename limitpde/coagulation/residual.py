@@ -12,7 +12,7 @@ stiffness matrix, since int grad lambda_j . grad x_c = int d_c lambda_j = int_wa
 but test functions must be periodic there (`warnings`). Time integrals are trapezoidal sums over the steps.
 
 What grows beyond the range of masses has left it: for all masses, the number in the range then falls by two. On pivots
-(`limitpde.coagulation.bins`) products are split between neighbours, number and mass kept.
+(`limitpde.coagulation.reaction.bins`) products are split between neighbours, number and mass kept.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limitpde.coagulation.candidate import check_functions, means
-from limitpde.coagulation.low_rank import factorise
-from limitpde.coagulation.mass_rates import MassRates
+from limitpde.coagulation.proof.candidate import check_functions, means
+from limitpde.coagulation.proof.mass_rates import MassRates
+from limitpde.coagulation.proof.walls import seam_warnings
 from limitpde.coagulation.rates import propensity
-from limitpde.coagulation.walls import seam_warnings
+from limitpde.coagulation.reaction.low_rank import factorise
 from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
 from limitpde.errors import InputError
 from limitpde.fem.stepping import StepReport
 
 if TYPE_CHECKING:
-    from limitpde.coagulation.bins import MassGrid
     from limitpde.coagulation.model import Model
     from limitpde.coagulation.pde import Solver
+    from limitpde.coagulation.reaction.bins import MassGrid
     from limitpde.fem.nodes import NodeSpace
 
 LARGEST_MATRIX = 2048

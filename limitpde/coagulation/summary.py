@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.coagulation import comparison
 from limitpde.coagulation.case import Case
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.particles import Ensemble
 from limitpde.coagulation.pde import Solver
+from limitpde.coagulation.proof import comparison
 from limitpde.coagulation.rates import beta
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.statistics import mean_and_stderr

@@ -3,9 +3,9 @@
     d = 3:  conductance g(s) = beta / D = 4 pi a, a the scattering length in units of eps       (Hammond (1.9));
     d = 2:  log a(s), where w = 1 - u ~ log(r / a), s = alpha / (D |log eps|).
 
-Radial V: `limitpde.coagulation.capacity`, exactly where few values of s are asked for, and otherwise through the
+Radial V: `limitpde.coagulation.rates.capacity`, exactly where few values of s are asked for, and otherwise through the
 Chebyshev interpolant of log p in log s, which is analytic in a strip of half width pi because p(s) is a Stieltjes
-function. Any other V: `limitpde.coagulation.lippmann`, whose Lanczos quadrature holds for all s at once.
+function. Any other V: `limitpde.coagulation.rates.lippmann`, whose Lanczos quadrature holds for all s at once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 import scipy.fft
 from numpy.polynomial import chebyshev
 
-from limitpde.coagulation.capacity import RadialSolution, ball_log_derivative, conductance, solve_radial
 from limitpde.coagulation.interaction import Ball, FromFile, Interaction, sphere_area
-from limitpde.coagulation.lippmann import GridScattering
+from limitpde.coagulation.rates.capacity import RadialSolution, ball_log_derivative, conductance, solve_radial
+from limitpde.coagulation.rates.lippmann import GridScattering
 from limitpde.densities import load_function
 from limitpde.errors import RunError
 

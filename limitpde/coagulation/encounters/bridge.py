@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from limitpde.coagulation.potential import Potential, value
+from limitpde.coagulation.encounters.potential import Potential, value
 from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import pair_normals, pair_uniforms
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from limitpde.coagulation.mollifier import cells_near, eta_at, fold
+from limitpde.coagulation.proof.mollifier import cells_near, eta_at, fold
 from limitpde.compare.test_functions import spatial
 
 BLOCKS = 64

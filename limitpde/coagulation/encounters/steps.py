@@ -18,9 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from limitpde.coagulation.bridge import CANDIDATES, FIELDS, stack_size
-from limitpde.coagulation.encounters import BALL, TORUS, Physics, Sorted, law, scan
-from limitpde.coagulation.events import (
+from limitpde.coagulation.encounters.bridge import CANDIDATES, FIELDS, stack_size
+from limitpde.coagulation.encounters.events import (
     COUNT,
     DENSITY,
     EDGE,
@@ -39,6 +38,7 @@ from limitpde.coagulation.events import (
     finish,
     fold,
 )
+from limitpde.coagulation.encounters.pairs import BALL, TORUS, Physics, Sorted, law, scan
 from limitpde.nbody.cells import Grid, make_grid, sort_into_cells
 from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import four_normals, pair_key

@@ -15,7 +15,7 @@ A product f_n f_m counts pairs i != j only. With its pairs i = i the literal f_n
 in the mean by Z / (N delta^d) int eta^2 h_n, which vanishes as N -> infinity before delta -> 0 but is all there is at
 a small delta. For independent particles the product then has the mean of f_n(u) squared. Correlations remain: particles
 near each other may have met before, hence at a distance r >> eps the pair density is f_n f_m (1 - a eps / r) (d = 3, a
-the scattering length), and the products are low by a share of order a eps / delta (`limitpde.coagulation.comparison`).
+the scattering length), and the products are low by a share of order a eps / delta (`comparison`).
 
 delta = None stands for a mollifier that is constant over the whole domain: f_n = (Z/N) (number of mass n) / volume, for
 what starts homogeneous.
@@ -27,11 +27,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from limitpde.coagulation.mass_rates import Beta, MassRates, System
 from limitpde.coagulation.model import Initial, Model
-from limitpde.coagulation.mollifier import CELLS_PER_DELTA, Grid, eta_table
-from limitpde.coagulation.node_sums import node_sums, planes
-from limitpde.coagulation.walls import at_grid
+from limitpde.coagulation.proof.mass_rates import Beta, MassRates, System
+from limitpde.coagulation.proof.mollifier import CELLS_PER_DELTA, Grid, eta_table
+from limitpde.coagulation.proof.node_sums import node_sums, planes
+from limitpde.coagulation.proof.walls import at_grid
 from limitpde.compare.test_functions import GaussianBump, Table, Wave, evaluate
 from limitpde.densities import Uniform
 from limitpde.domains import Domain

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limitpde.coagulation import fitted_beta
 from limitpde.coagulation.interaction import Bump
 from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.proof import fitted_beta
 from limitpde.coagulation.rates import naive, propensity, scattering_length
 from limitpde.compare.rates import fit_rate, mean_abs, mean_square
 from limitpde.compare.statistics import deviation, mean_and_stderr

@@ -22,7 +22,7 @@ from scipy.special import elliprf
 
 from limitpde.coagulation.interaction import Ellipsoid
 from limitpde.coagulation.model import Model
-from limitpde.coagulation.scattering import integral, scattering
+from limitpde.coagulation.rates.scattering import integral, scattering
 from limitpde.densities import load_function
 from limitpde.errors import InputError
 

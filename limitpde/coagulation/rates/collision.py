@@ -17,11 +17,11 @@ import numba
 import numpy as np
 import scipy.ndimage
 
-from limitpde.coagulation.capacity import RadialSolution
 from limitpde.coagulation.interaction import Interaction
-from limitpde.coagulation.lippmann import Grid, solve
 from limitpde.coagulation.model import Model
-from limitpde.coagulation.scattering import RadialScattering
+from limitpde.coagulation.rates.capacity import RadialSolution
+from limitpde.coagulation.rates.lippmann import Grid, solve
+from limitpde.coagulation.rates.scattering import RadialScattering
 from limitpde.errors import InputError
 
 CELLS = {3: 64, 2: 128}

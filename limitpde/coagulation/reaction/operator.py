@@ -14,7 +14,7 @@ the generator of the flow,
 two lower triangular systems. It is of order two; densities stay >= 0 for any step; the mass at a node and what is
 lost add up to the mass before, to rounding. Lost is what would be heavier than the last mass of the grid, so that
 truncation tends to an inert gel (Stockmayer), or for annihilation (section 3) the mass of what vanishes.
-Fragmentation (`limitpde.coagulation.fragmentation`) acts for half a step before and for half a step after (Strang).
+Fragmentation (`fragmentation`) acts for half a step before and for half a step after (Strang).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from typing import Protocol
 
 import numpy as np
 
-from limitpde.coagulation.annihilation import Annihilation
-from limitpde.coagulation.bins import MassGrid
-from limitpde.coagulation.fragmentation import Splitting
-from limitpde.coagulation.ledger import masses_at, settle
-from limitpde.coagulation.low_rank import Factors, factorise
 from limitpde.coagulation.model import Model
-from limitpde.coagulation.pivots import PivotCoagulation
-from limitpde.coagulation.relaxed import RelaxedCoagulation, pays
-from limitpde.coagulation.substitution import DirectCoagulation
+from limitpde.coagulation.reaction.annihilation import Annihilation
+from limitpde.coagulation.reaction.bins import MassGrid
+from limitpde.coagulation.reaction.fragmentation import Splitting
+from limitpde.coagulation.reaction.ledger import masses_at, settle
+from limitpde.coagulation.reaction.low_rank import Factors, factorise
+from limitpde.coagulation.reaction.pivots import PivotCoagulation
+from limitpde.coagulation.reaction.relaxed import RelaxedCoagulation, pays
+from limitpde.coagulation.reaction.substitution import DirectCoagulation
 from limitpde.errors import InputError
 
 type Propensity = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from limitpde.coagulation.mollifier import Grid
+from limitpde.coagulation.proof.mollifier import Grid
 from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
 from limitpde.domains import Domain
 

@@ -8,7 +8,7 @@ it interpolates in the pivots. With the eigenvectors of beta(J, J) it becomes a 
 those below rounding are dropped.
 
 The result is compared with beta on random pairs, and where it fails the sample is refined there. What passes has a
-relative error below TOLERANCE in all pairs compared. `limitpde.coagulation.relaxed` makes use of the factors.
+relative error below TOLERANCE in all pairs compared. `limitpde.coagulation.reaction.relaxed` makes use of the factors.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ With g_n = n f_n the equations (1.3)-(1.4) say how mass flows,
     g_n' = sum_{m+l=n} beta(m, l) f_l g_m - g_n sum_l beta(n, l) f_l,
 
 so that with f lagged and g implicit each step is a lower triangular system of an M-matrix, solved in one sweep. Masses
-m + l > M leave the range; what they carry is summed up apart from the rest. `limitpde.coagulation.reaction` says which
+m + l > M leave the range; what they carry is summed up apart from the rest. `operator` says which
 coefficients make the scheme one of order two.
 
 Rounding: while the loss of a step is below half, the change of g_n is computed and added, so that its rounding error

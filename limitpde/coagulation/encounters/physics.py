@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from limitpde.coagulation.encounters import Law, Physics
+from limitpde.coagulation.encounters.pairs import Law, Physics
+from limitpde.coagulation.encounters.potential import potential_of
 from limitpde.coagulation.model import Model, PowerLaw
-from limitpde.coagulation.potential import potential_of
 from limitpde.coagulation.rates import capacity
-from limitpde.coagulation.scattering import integral, scattering
+from limitpde.coagulation.rates.scattering import integral, scattering
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 

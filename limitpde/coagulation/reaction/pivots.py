@@ -4,7 +4,7 @@ A pair of masses x_i, x_j makes v = x_i + x_j, which `MassGrid.split` divides be
 Seen as a flow of mass, what leaves i at the rate beta(i, j) f_j goes to pivot k and to k + 1 in the proportion of the
 masses that arrive there. As v > x_i, nothing flows down; what returns to i itself (k = i, a small partner) never left.
 So the step is lower triangular as on the integers, and the scheme, its order and its properties are those of
-`limitpde.coagulation.substitution`.
+`limitpde.coagulation.reaction.substitution`.
 
 LANES nodes go through the kernel together, densities being stored with the node as the fast index.
 """
@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from limitpde.coagulation.bins import MassGrid
-from limitpde.coagulation.substitution import TINY, updated
+from limitpde.coagulation.reaction.bins import MassGrid
+from limitpde.coagulation.reaction.substitution import TINY, updated
 
 Floats = NDArray[np.float64]
 

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from limitpde.coagulation.bridge import CANDIDATES, CUT, bisect, note
-from limitpde.coagulation.capture import capture_time, disk_chance, sphere_chance
-from limitpde.coagulation.potential import Potential
+from limitpde.coagulation.encounters.bridge import CANDIDATES, CUT, bisect, note
+from limitpde.coagulation.encounters.capture import capture_time, disk_chance, sphere_chance
+from limitpde.coagulation.encounters.potential import Potential
 from limitpde.nbody.cells import STRETCHES, Grid, neighbours_ahead
 from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import pair_uniforms

@@ -1,6 +1,6 @@
 """Annihilation (Hammond section 3) at the nodes: f_n' = -f_n sum_m beta(n, m) f_m, pairs that meet vanish.
 
-MPRK22 as in `limitpde.coagulation.reaction`: with the hazards s(f)_n = sum_m beta(n, m) f_m,
+MPRK22 as in `operator`: with the hazards s(f)_n = sum_m beta(n, m) f_m,
 
     f1 = f0 / (1 + dt s(f0)),     f = f0 / (1 + dt/2 [s(f0) f0/f1 + s(f1)]),
 

@@ -27,8 +27,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from limitpde.coagulation.encounters import BALL, BOX, DRAWS, TORUS, Physics, law
-from limitpde.coagulation.potential import Potential, value
+from limitpde.coagulation.encounters.pairs import BALL, BOX, DRAWS, TORUS, Physics, law
+from limitpde.coagulation.encounters.potential import Potential, value
 from limitpde.compare.test_functions import spatial
 from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import pair_uniforms, two_uniforms

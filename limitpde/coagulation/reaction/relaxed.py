@@ -1,13 +1,13 @@
 """Coagulation on many masses 1 ... M by factors of beta: forward substitution as relaxed convolutions, O(R M log^2 M).
 
-With beta(m, l) = sum_r U_r(m) W_r(l) (`limitpde.coagulation.low_rank`) the gain of a mass is a sum of convolutions,
+With beta(m, l) = sum_r U_r(m) W_r(l) (`low_rank`) the gain of a mass is a sum of convolutions,
 
     sum_{m+l=n} beta(m, l) z_m f_l = sum_r sum_{m+l=n} (U_r z)_m (W_r f)_l,
 
 f known and z_m = c_m g_m known only once g_m is solved. So the masses are taken in leaves of LEAF: a leaf is solved
 directly; once leaves up to e are solved, e = odd 2^k, the last 2^k of them send to the next 2^k all they have to give,
 by one Fourier transform each of U_r z (of twice that length) and one back (van der Hoeven, J. Symb. Comput. 34, 2002).
-The scheme is that of `limitpde.coagulation.substitution`, and so are its properties, in spite of rounding:
+The scheme is that of `limitpde.coagulation.reaction.substitution`, and so are its properties, in spite of rounding:
 
 - Conservation: what mass m loses to a block of masses is max(0, sum_r U_r(m) [difference of sums of W_r f from above]),
   and it loses no more than the sum of these. The gains of a block are scaled so that their sum is what was sent.
@@ -25,8 +25,8 @@ import scipy.fft
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from limitpde.coagulation.low_rank import Factors
-from limitpde.coagulation.substitution import TINY, updated
+from limitpde.coagulation.reaction.low_rank import Factors
+from limitpde.coagulation.reaction.substitution import TINY, updated
 
 Floats = NDArray[np.float64]
 

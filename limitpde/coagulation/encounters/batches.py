@@ -10,10 +10,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from limitpde.coagulation.candidate import MacroBalance, MacroResidual
-from limitpde.coagulation.crew import Crew
-from limitpde.coagulation.encounters import Physics
-from limitpde.coagulation.events import (
+from limitpde.coagulation.encounters.crew import Crew
+from limitpde.coagulation.encounters.events import (
     COMPENSATOR,
     COUNT,
     DIFFUSION,
@@ -32,8 +30,10 @@ from limitpde.coagulation.events import (
     Functions,
     State,
 )
-from limitpde.coagulation.start import InitialParticles
-from limitpde.coagulation.steps import advance, settle
+from limitpde.coagulation.encounters.pairs import Physics
+from limitpde.coagulation.encounters.start import InitialParticles
+from limitpde.coagulation.encounters.steps import advance, settle
+from limitpde.coagulation.proof.candidate import MacroBalance, MacroResidual
 from limitpde.domains import Domain
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator

@@ -8,7 +8,7 @@ the chance w(m, n-m) (beta / (alpha int V) where beta follows from the particles
 In g_n = n f_n this is a linear flow of mass from k to n < k at the rate L_nk = (n/k) 2 a(k)/(k-1) w(n, k-n); as w is
 symmetric the loss of k is sum_n L_nk, so mass is conserved. With a few thousand masses the flow over a step is taken
 exactly, as exp(dt L): a matrix >= 0 with column sums one. For more masses and w = 1, L_nk = n c_k, and the scheme is
-that of `limitpde.coagulation.reaction`, solved from the top by running sums: of order two, positive, conservative.
+that of `operator`, solved from the top by running sums: of order two, positive, conservative.
 
 On pivots the parts go to pivots by `MassGrid.split`; parts below the smallest pivot go to it by their mass. For
 continuous mass the lighter part is even on (0, n). Sums over many integers are integrals, by Gauss's rule.
@@ -22,9 +22,9 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from limitpde.coagulation.bins import MassGrid
 from limitpde.coagulation.model import Fragmentation, Model
 from limitpde.coagulation.rates import naive
+from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.errors import InputError
 
 Floats = NDArray[np.float64]

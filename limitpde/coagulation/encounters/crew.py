@@ -11,10 +11,10 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from limitpde.coagulation.bridge import FIELDS
-from limitpde.coagulation.encounters import Physics, scan
-from limitpde.coagulation.events import COUNT, GOING, STATUS, STEP, TIME, Functions, Moved, State, finish
-from limitpde.coagulation.steps import Plan, land, look, make_sorted, move, plan
+from limitpde.coagulation.encounters.bridge import FIELDS
+from limitpde.coagulation.encounters.events import COUNT, GOING, STATUS, STEP, TIME, Functions, Moved, State, finish
+from limitpde.coagulation.encounters.pairs import Physics, scan
+from limitpde.coagulation.encounters.steps import Plan, land, look, make_sorted, move, plan
 from limitpde.nbody.random import pair_key
 
 

@@ -29,7 +29,7 @@ from mpi4py import MPI
 
 from limitpde.coagulation.interaction import Interaction
 from limitpde.coagulation.model import Model
-from limitpde.coagulation.support_mesh import around, from_file
+from limitpde.coagulation.rates.support_mesh import around, from_file
 from limitpde.errors import InputError, RunError
 from limitpde.fem.linear import LinearSolver, Options
 
