@@ -181,3 +181,18 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(InputError, match="dimension 2 or 3"):
         collision_probability(model_of(shape="bump", dimension=1), 1, 1)
     assert (collision_probability(model_of(shape="bump", alpha=0.0), 1, 1)(np.zeros((2, 3))) == 0).all()
+
+
+@pytest.mark.serial
+def test_the_probability_of_a_long_ellipsoid_gives_back_its_rate():
+    """(1.9) from values of u, on boxes with edges of different lengths (one longer than the cut-off of G)."""
+    axes = (0.7, 0.7, 1.4)
+    model = Model(diffusion=[1.0], interaction={"shape": "ellipsoid", "axes": axes, "alpha": 20.0}, n_max=1)
+    u = collision_probability(model, 1, 1)
+    line = (np.arange(40) + 0.5) / 20 - 1
+    points = np.stack([axis.ravel() for axis in np.meshgrid(*[line] * 3, indexing="ij")], axis=1) * np.array(axes)
+    values = model.interaction.values(points)
+    rate = 20.0 * (values * (1 - u(points))).sum() / values.sum()
+    assert rate == pytest.approx(8.4851486859, rel=1e-4)
+    far = u(np.array([[10.0, 0.0, 0.0], [0.0, 0.0, 10.0]]))
+    assert far == pytest.approx(rate / (4 * np.pi * 2.0 * 10.0), rel=0.01)

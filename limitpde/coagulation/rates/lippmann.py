@@ -93,7 +93,7 @@ class Grid:
     def _transform(self) -> np.ndarray:
         """Transform of G times a cell's volume, on displacements within the box, for twice as many points per axis."""
         edges = self.spacing * self.cells
-        halves = [math.ceil((1 + self.cut / edge) * self.cells / 2) for edge in edges]
+        halves = [max(self.cells, math.ceil((1 + self.cut / edge) * self.cells / 2)) for edge in edges]
         if math.prod(halves) > MOST_POINTS:
             raise InputError(
                 "interaction: V is too flat for a grid, its box has the edges "
