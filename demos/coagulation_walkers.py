@@ -2,8 +2,8 @@
 
 Walkers of rate one on the torus of N^3 sites; a pair at one site merges at the rate kappa (Hammond section 2.2). After
 long times the walkers mix between their encounters; each pair merges at the rate beta / N^3, with Cox's constant G in
-beta = 1 / (1/kappa + G/2), and the number left is that of Kingman's coalescent at the time beta t / N^3. The scale printed in the
-paper, t = 2 N^3 s / G, has G/2 upside down; both are compared.
+beta = 1 / (1/kappa + G/2), and the number left is that of Kingman's coalescent at the time beta t / N^3. The scale
+printed in the paper, t = 2 N^3 s / G, has G/2 upside down; both are compared.
 
 Run: python demos/coagulation_walkers.py
 """
