@@ -69,7 +69,7 @@ def _fitted(entries: list[Record]) -> str:
     rows = [[entry.get(name, "-") for name in columns] for entry in entries]
     if not rows:
         return ""
-    header = ["N", "beta fitted", "stderr", "(1.9)", "deviation", "naive rate", "deviation from it"]
+    header = ["N", "beta fitted", "stderr", "of the equation", "deviation", "naive rate", "deviation from it"]
     text = (
         "Deviations are in standard errors. The naive rate alpha int V forgets that close pairs have already reacted."
     )
