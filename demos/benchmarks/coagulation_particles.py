@@ -36,7 +36,7 @@ def own(count: int, replicas: int, method: str) -> float:
     ensemble = simulate(MODEL, INITIAL, count=count, replicas=replicas, **options)
     seconds = (time.perf_counter() - began) / replicas
     left = ensemble.survivors[:, -1] / count
-    error = f" +- {left.std(ddof=1) / math.sqrt(replicas):.5f}" if replicas > 1 else ""
+    error = f" +- {left.std(ddof=1) / math.sqrt(replicas):.5f}" if replicas >= 10 else ""
     rate = ensemble.work_per_second / 1e6
     print(f"| limitpde, {method} | {count} | {seconds:.3g} | {rate:.2f} | {left.mean():.5f}{error} |", flush=True)
     return seconds
