@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import numpy as np
 from mpi4py import MPI
 
 from limitpde.errors import Interrupted, RunError
@@ -44,6 +45,21 @@ def on_all[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
         if failure is not None:
             raise failure
     return result  # type: ignore[return-value]
+
+
+def gathered(comm: MPI.Comm, numbers: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Rows of all ranks in the order of their numbers, on rank 0; nothing elsewhere. Collective.
+
+    Args:
+        comm: the ranks.
+        numbers: (owned,) number of each row, each number on one rank only.
+        values: (owned, ...) rows.
+    """
+    parts = comm.gather((numbers, values), root=0)
+    if parts is None:
+        return values[:0]
+    rows, all_values = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return np.asarray(all_values[np.argsort(rows)])
 
 
 def all_arrive(comm: MPI.Comm, *, seconds: float) -> bool:

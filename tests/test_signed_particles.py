@@ -124,7 +124,7 @@ def test_a_tiny_run_redone_in_numpy(comm, kernel, interaction):
     charges = signs if interaction == "signed" else np.ones(n)
     drift = [forces(p, charges, 0.4, kernel) * 1.3 / n for p in x]
     limit = np.array([forces(p, charges, 1e-30, "capped") * 1.3 / n for p in x])  # W takes K itself
-    seed = np.uint64(particles._ensemble_seed(3, n))
+    seed = np.uint64(particles.ensemble_seed(3, n))
     for k in range(steps):
         noise = 0.9 * math.sqrt(dt) * normals(seed, 0, n, k)
         np.testing.assert_allclose(x[k + 1], x[k] + dt * drift[k] + noise, rtol=0, atol=1e-13)

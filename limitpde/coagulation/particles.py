@@ -33,7 +33,8 @@ from limitpde.coagulation.proof.candidate import FEW, MacroResidual, check_funct
 from limitpde.coagulation.rates import propensity
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.domains import Domain
-from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
+from limitpde.errors import InputError, Interrupted
+from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, share_of
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import on_all
 
@@ -43,8 +44,6 @@ MEASUREMENTS, FEWEST_MEASUREMENTS = 100, 4
 """Times at which candidate densities are measured: in all, and from one output time to the next."""
 MOST_COUNTED = 64
 LARGEST_COUNT = 2**30
-Part = dict[str, np.ndarray]
-"""Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +176,7 @@ def simulate(
         functions=Functions(table.kinds, table.masses, table.parameters),
         start=start,
         share=Z / count,
-        seed=_ensemble_seed(seed, count),
+        seed=ensemble_seed(seed, count),
         step=math.inf if step is None else step,
         grid=_time_grid(end, stops),
         shape=(min(model.n_max, MOST_COUNTED), min(model.n_max, FEW)),
@@ -185,15 +184,9 @@ def simulate(
         domain=domain,
     )
     began = time.perf_counter()
-    left = np.setdiff1d(np.arange(replicas), [number for part in finished for number in part["replicas"]])
-    mine, failure = _run_replicas(run, left[comm.rank :: comm.size], threads, snapshot, keep, progress, stop_asked)
-    outcomes = comm.allgather((mine, failure))
-    for _, failed in outcomes:
-        if isinstance(failed, LimitPDEError):
-            raise failed
-        if failed is not None:
-            raise RunError(f"{type(failed).__name__}: {failed}") from failed
-    parts = [part for rank_parts, _ in outcomes for part in rank_parts]
+    share = share_of(comm, replicas, finished)
+    mine, failure = _run_replicas(run, share, threads, snapshot, keep, progress, stop_asked)
+    parts = gathered_parts(comm, mine, failure)
     speed = sum(float(part["work"].sum()) for part in parts) / (time.perf_counter() - began)
     return _ensemble(run, [*finished, *parts], replicas, (Z, method), speed)
 
@@ -221,11 +214,6 @@ def _check_size(model: Model, initial: Initial, physics: Physics, domain: Domain
             f"particles.counts: pairs act at distances up to {reach:.3g}, which must be below "
             f"{longest / 1.5:.3g} in this {domain.kind}; take more particles or a larger domain"
         )
-
-
-def _ensemble_seed(seed: int, count: int) -> int:
-    """A seed of its own for each particle number, so that ensembles of different N are independent."""
-    return int(np.random.SeedSequence([seed, count]).generate_state(1, np.uint64)[0])
 
 
 def _time_grid(end: float, stops: Iterable[float]) -> list[tuple[float, bool]]:
@@ -266,9 +254,7 @@ def _run_replicas(
 def _ensemble(run: Run, parts: Sequence[Part], replicas: int, made_with: tuple[float, str], speed: float) -> Ensemble:
     if not parts:
         raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.start.count} was finished")
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.argsort(joined["replicas"])
-    found = {name: values[order] for name, values in joined.items()}
+    found = in_order(parts)
     del found["work"]
     steps = found.pop("steps")
     for name in ("centre", "counts_by_mass"):
@@ -282,6 +268,6 @@ def _ensemble(run: Run, parts: Sequence[Part], replicas: int, made_with: tuple[f
         steps=float(steps.mean()),
         compensator=np.zeros_like(found["martingale"]),
         work_per_second=speed,
-        complete=len(order) == replicas,
+        complete=len(found["replicas"]) == replicas,
         **found,
     )

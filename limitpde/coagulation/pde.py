@@ -37,10 +37,9 @@ from limitpde.errors import InputError, RunError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.heat import HeatFlow
 from limitpde.fem.nodes import NodeSpace
-from limitpde.fem.original import gathered
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
-from limitpde.parallel import on_all
+from limitpde.parallel import gathered, on_all
 
 SHOWN = 8
 """Masses that get a field of their own."""

@@ -17,7 +17,7 @@ from dolfinx import fem
 from dolfinx.mesh import CellType, Mesh
 
 from limitpde.errors import InputError
-from limitpde.parallel import on_root
+from limitpde.parallel import gathered, on_root
 from limitpde.results import vtkhdf
 from limitpde.results.vtkhdf import Layout, Mode, times
 
@@ -168,24 +168,18 @@ class FieldSeries:
         row = np.empty(owned, dtype=np.int64)
         mine = dofmap.list < owned
         row[dofmap.list[mine]] = self._original(place, len(dofmap.list))[mine]
-        values = self._sort(row, function.x.array[: owned * size].reshape(-1, size))
+        values = gathered(self.mesh.comm, row, function.x.array[: owned * size].reshape(-1, size))
         return np.pad(values, ((0, 0), (0, 1))) if size == 2 else values[:, 0] if size == 1 else values
-
-    def _sort(self, row: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """All ranks' rows in order, on rank 0; nothing elsewhere. Collective."""
-        parts = self.mesh.comm.gather((row, values), root=0)
-        if parts is None:
-            return values[:0]
-        rows, all_values = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return all_values[np.argsort(rows)]
 
     def _gather_grid(self) -> dict[str, np.ndarray]:
         """The datasets of the mesh, on rank 0. Collective."""
         geometry, topology = self.mesh.geometry, self.mesh.topology
         nodes, cells = geometry.index_map().size_local, topology.index_map(topology.dim).size_local
         kind, order = VTK_CELLS[topology.cell_type]
-        points = self._sort(self._nodes[:nodes], geometry.x[:nodes].astype("f8"))
-        corners = self._sort(self._cells[:cells], self._nodes[geometry.dofmaps[0][:cells]][:, order].astype("i8"))
+        points = gathered(self.mesh.comm, self._nodes[:nodes], geometry.x[:nodes].astype("f8"))
+        corners = gathered(
+            self.mesh.comm, self._cells[:cells], self._nodes[geometry.dofmaps[0][:cells]][:, order].astype("i8")
+        )
         return {
             "NumberOfPoints": np.array([len(points)]),
             "NumberOfCells": np.array([len(corners)]),

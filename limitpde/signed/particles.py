@@ -27,9 +27,10 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Table, Wave
-from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
+from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.pairs import closest_equal_signs, pair_interactions, pair_sum
 from limitpde.nbody.random import Stream, generator, two_normals
+from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, share_of
 from limitpde.nbody.threads import use_threads
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.residual import ParticleResidual
@@ -42,8 +43,6 @@ METHODS = ("direct", "auto")
 WORK_UNIT = "pair_interactions"
 """What `work_per_second` counts."""
 Snapshot = Callable[..., None]
-Part = dict[str, np.ndarray]
-"""Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ def simulate(
     run = _Run(
         model=model,
         start=InitialPositions(initial, count, comm),
-        seed=_ensemble_seed(seed, count),
+        seed=ensemble_seed(seed, count),
         grid=_time_grid(step, end, stops),
         residual=ParticleResidual(model, count, Table.of(test_functions, 2)),
         kernel=kernel,
@@ -150,15 +149,9 @@ def simulate(
     )
     _compile_kernels()
     began = time.perf_counter()
-    left = np.setdiff1d(np.arange(replicas), [number for part in finished for number in part["replicas"]])
-    mine, failure = _run_replicas(run, left[comm.rank :: comm.size], snapshot, keep, progress, stop_asked)
-    outcomes = comm.allgather((mine, failure))
-    for _, failed in outcomes:
-        if isinstance(failed, LimitPDEError):
-            raise failed
-        if failed is not None:
-            raise RunError(f"{type(failed).__name__}: {failed}") from failed
-    parts = [part for rank_parts, _ in outcomes for part in rank_parts]
+    share = share_of(comm, replicas, finished)
+    mine, failure = _run_replicas(run, share, snapshot, keep, progress, stop_asked)
+    parts = gathered_parts(comm, mine, failure)
     done = sum(len(part["replicas"]) for part in parts)
     speed = pair_interactions(done, count) * (run.steps + 1) / (time.perf_counter() - began)
     return _ensemble(run, [*finished, *parts], replicas, speed)
@@ -171,11 +164,6 @@ def _check_arguments(count: int, replicas: int, step: float, end: float) -> None
     for name, number in (("particles.step", step), ("time.end", end)):
         if not (number > 0 and math.isfinite(number)):
             raise InputError(f"{name} = {number}: must be greater than 0")
-
-
-def _ensemble_seed(seed: int, count: int) -> int:
-    """A seed of its own for each particle number, so that ensembles of different N are independent."""
-    return int(np.random.SeedSequence([seed, count]).generate_state(1, np.uint64)[0])
 
 
 def _time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[float, int]]:
@@ -342,22 +330,20 @@ def _euler_maruyama(
 def _ensemble(run: _Run, parts: Sequence[Part], replicas: int, speed: float) -> Ensemble:
     if not parts:
         raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.count} was finished")
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.argsort(joined["replicas"])
-    sorted_ = {name: values[order] for name, values in joined.items()}
+    found = in_order(parts)
     return Ensemble(
         count=run.count,
         signs=run.start.signs,
         steps=run.steps,
         times=np.array([0.0, *(t for t, _ in run.grid)]),
-        replicas=sorted_["replicas"],
-        second_moment=sorted_["second_moment"],
-        centre=np.moveaxis(sorted_["centre"], 1, 2),
-        observables=sorted_["observables"],
-        residual=sorted_["residual"],
-        quadratic_variation=sorted_["quadratic_variation"],
-        compensator=sorted_["compensator"],
+        replicas=found["replicas"],
+        second_moment=found["second_moment"],
+        centre=np.moveaxis(found["centre"], 1, 2),
+        observables=found["observables"],
+        residual=found["residual"],
+        quadratic_variation=found["quadratic_variation"],
+        compensator=found["compensator"],
         eps=run.eps,
         work_per_second=speed,
-        complete=len(order) == replicas,
+        complete=len(found["replicas"]) == replicas,
     )

@@ -37,10 +37,10 @@ from limitpde.fem import mesh as meshes
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.linear import LinearSolver, symmetric_options
-from limitpde.fem.original import gathered, original_nodes
+from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import GROWTH, LARGEST_RATIO, Bdf, Observer, StepReport, attempts, march
-from limitpde.parallel import on_all
+from limitpde.parallel import gathered, on_all
 from limitpde.signed.model import SPECIES, Initial, Model
 
 ROUNDING = 1e-12
