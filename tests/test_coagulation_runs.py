@@ -86,6 +86,16 @@ def test_wrong_rates_are_refuted(shared_folder, comm, beta):
     assert abs(fitted["beta"] - 17.2135003584) < SE * fitted["stderr"]  # the particles know nothing of it
 
 
+@pytest.mark.serial
+def test_a_function_that_varies_is_seen_through_candidates_that_do(comm):
+    """Even data: a constant candidate density would make W of a wave zero, whatever the particles do."""
+    wave = {"test_functions": [{"shape": "wave", "k": [2 * np.pi, 0.0, 0.0], "n": 1}]}
+    assert cases.check(CASE).deltas == (None,)
+    assert cases.check(changed(compare=wave)).deltas == (0.1,)
+    without = {name: section for name, section in changed(compare=wave).items() if name != "particles"}
+    assert cases.check(without).deltas == ()
+
+
 def test_the_summary_has_what_the_contract_promises(truth):
     pde, (small, large) = truth["pde"], truth["particles"]
     assert pde["mass"]["total"]["end"] + pde["mass"]["annihilated"]["end"] == pytest.approx(1.0, abs=1e-12)

@@ -12,7 +12,7 @@ from limitpde.coagulation.proof.candidate import default_delta
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction import LARGEST_MATRIX
 from limitpde.coagulation.reaction.bins import Bins, MassGrid
-from limitpde.compare.test_functions import Table, TestFunction
+from limitpde.compare.test_functions import Table, TestFunction, Wave
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -178,10 +178,12 @@ class Case:
 
     @property
     def deltas(self) -> tuple[float | None, ...]:
-        """Widths of the candidate densities; None, one constant over the domain, where the initial data are."""
-        if self.compare is None:
+        """Widths of the candidate densities; None, one constant over the domain, where data and functions are even."""
+        if self.compare is None or self.particles is None:
             return ()
         if self.compare.deltas is not None:
             return self.compare.deltas
         even = all(isinstance(part.density, Uniform) for part in self.initial.masses)
-        return (None,) if even else (default_delta(self.domain, self.initial),)
+        if even and all(isinstance(g, Wave) and not any(g.k) for g in self.compare.test_functions):
+            return (None,)
+        return (default_delta(self.domain, self.initial),)
