@@ -237,7 +237,7 @@ class Experiment:
                 ensemble = self._simulate_count(count)
                 self.ensembles.append(ensemble)
                 self.summary["particles"].append(self.system.particle_summary(self.case.model, ensemble))
-                self.summary["warnings"] += self.system.particle_warnings(self.case.initial, ensemble)
+                self.summary["warnings"] += self.system.particle_warnings(self.case, ensemble)
                 rates[str(count)] = ensemble.work_per_second
                 on_root(self.comm, partial(self._write_observables, ensemble))
                 if not ensemble.complete:

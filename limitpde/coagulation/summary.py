@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from limitpde.coagulation.case import Case
-from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.model import Model
 from limitpde.coagulation.particles import Ensemble
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.proof import comparison
@@ -166,11 +166,19 @@ def comparison_figures(case: Case, ensembles: list[Ensemble], solution: PDEResid
     )
 
 
-def particle_warnings(initial: Initial, ensemble: Ensemble) -> list[str]:
+def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
     """What a user must know before comparing the particles with the equation."""
+    found = []
+    if case.pde is not None and isinstance(case.pde.mesh, str) and not case.domain.bounded:
+        found.append(
+            f"N = {ensemble.count}: the particles live in the whole space, the equation within the walls of "
+            f"{case.pde.mesh}: the two can agree only as long as hardly anything comes near these"
+        )
     dimension = ensemble.centre.shape[2]
     ratio = math.exp(ensemble.log_eps) * ensemble.count ** (1 / dimension)
-    if ratio < CLOSE:
-        return []
-    distance = f"N^(-1/{dimension}), the distance of particles in a unit volume"
-    return [f"N = {ensemble.count}: the interaction range is {ratio:.2g} of {distance}; the limit needs it to be small"]
+    if ratio >= CLOSE:
+        found.append(
+            f"N = {ensemble.count}: the interaction range is {ratio:.2g} of N^(-1/{dimension}), the distance of particles "
+            "in a unit volume; the limit needs it to be small"
+        )
+    return found

@@ -9,7 +9,8 @@ import numpy as np
 
 from limitpde.compare.statistics import deviation, mean_and_stderr
 from limitpde.fem.stepping import StepReport
-from limitpde.signed.model import Initial, Model
+from limitpde.signed.case import Case
+from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble
 from limitpde.signed.pde import Solver
 
@@ -149,8 +150,9 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     }
 
 
-def particle_warnings(initial: Initial, ensemble: Ensemble) -> list[str]:
+def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
     """What a user must know before comparing the particles with the equation."""
+    initial = case.initial
     if initial.points is not None:
         return []
     share = float(np.mean(ensemble.signs > 0))
