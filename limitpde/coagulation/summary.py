@@ -177,8 +177,6 @@ def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
     dimension = ensemble.centre.shape[2]
     ratio = math.exp(ensemble.log_eps) * ensemble.count ** (1 / dimension)
     if ratio >= CLOSE:
-        found.append(
-            f"N = {ensemble.count}: the interaction range is {ratio:.2g} of N^(-1/{dimension}), the distance of particles "
-            "in a unit volume; the limit needs it to be small"
-        )
+        distance = f"N^(-1/{dimension}), the distance of particles in a unit volume"
+        found.append(f"N = {ensemble.count}: the range is {ratio:.2g} of {distance}; the limit needs it to be small")
     return found
