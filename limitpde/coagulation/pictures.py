@@ -7,7 +7,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pyvista
 
 from limitpde.results import figures, tables
 from limitpde.results.fields import read_fields
@@ -56,6 +55,8 @@ def _draw(figure: Any, axis: Any, state: tuple[Any, ...], name: str) -> None:
 
 def _middle_plane(points: np.ndarray, cells: np.ndarray, value: np.ndarray) -> tuple[Any, Any, Any]:
     """Triangles of the plane z = constant through the middle of tetrahedra."""
+    import pyvista  # takes a second to load, and only solid bodies need it
+
     grid = pyvista.UnstructuredGrid({VTK_TETRAHEDRON: cells}, points)
     grid.point_data["value"] = value
     middle = np.asarray(grid.center) + 0.3 * np.cbrt(grid.volume / len(cells))  # between nodes, which give slivers
