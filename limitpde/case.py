@@ -17,13 +17,13 @@ from typing import Any
 import pydantic
 import tomli_w
 
-from limitpde import coagulation, signed
+from limitpde import coagulation, signed, vlasov
 from limitpde.checked import explain
 from limitpde.errors import InputError
 
-SYSTEMS: dict[str, ModuleType] = {"signed": signed, "coagulation": coagulation}
-Case = signed.Case | coagulation.Case
-CASES: dict[str, type[Case]] = {"signed": signed.Case, "coagulation": coagulation.Case}
+SYSTEMS: dict[str, ModuleType] = {"signed": signed, "coagulation": coagulation, "vlasov": vlasov}
+Case = signed.Case | coagulation.Case | vlasov.Case
+CASES: dict[str, type[Case]] = {"signed": signed.Case, "coagulation": coagulation.Case, "vlasov": vlasov.Case}
 
 
 def read(path: str | Path, overrides: Iterable[str] = ()) -> Case:

@@ -147,11 +147,11 @@ class Experiment:
         case, end = self.case, self.case.time.end
         with self._timed("pde"):
             solver = self.system.Solver(case.model, case.initial, comm=self.comm, **case.solver_options())
-            steps = self.system.PDESummary(solver)
+            steps = self.system.PDESummary(solver, case)
             self.solution = self.system.PDEResidual(solver, self.functions)
             table = Table(self.directory / "pde" / "diagnostics.csv", ("t", "dt", "order", *steps.columns))
             resumed = self._restore(solver, steps, table)
-            write_fields = self._field_writer(solver, resumed=resumed)
+            write_fields = self._output_writer(solver, resumed=resumed)
             bar = self._bar("PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]")
             _advance(bar, solver.t)
 
@@ -216,14 +216,21 @@ class Experiment:
         on_root(self.comm, lambda: table.keep_until(solver.t))
         return True
 
-    def _field_writer(self, solver: Any, *, resumed: bool) -> Callable[[float], None]:
-        """What writes the fields at a time; a solution without a mesh, that of an ordinary equation, has none."""
-        if solver.mesh is None:
-            return lambda t: None
-        series = FieldSeries(self.directory / "pde" / "fields.vtkhdf", solver.mesh, mode="a" if resumed else "w")
+    def _output_writer(self, solver: Any, *, resumed: bool) -> Callable[[float], None]:
+        """What writes the outputs of the solver at a time, each into its file below pde/. Both are collective."""
+        series = {
+            stem: FieldSeries(self.directory / "pde" / f"{stem}.vtkhdf", mesh, mode="a" if resumed else "w")
+            for stem, (mesh, _) in solver.outputs().items()
+        }
         if resumed:
-            series.truncate(solver.t)
-        return lambda t: series.write(t, solver.fields())
+            for file in series.values():
+                file.truncate(solver.t)
+
+        def write(t: float) -> None:
+            for stem, (_, functions) in solver.outputs().items():
+                series[stem].write(t, functions)
+
+        return write
 
     # --- the particles ----------------------------------------------------------------------------------------------
 
@@ -290,13 +297,10 @@ class Experiment:
 
     # --- the comparison, and the files ------------------------------------------------------------------------------
 
-    def _compare(self) -> None:
-        """Statistics, rates and tables of whatever has been computed. On rank 0."""
-        if not self.functions or (self.solution is None and not self.ensembles):
-            return
+    def _compare(self, own: figures.Record) -> None:
+        """Statistics, rates and tables of whatever has been computed, with what the system compares. On rank 0."""
         theory = self.case.model.residual_rate
         comparison = Comparison(self.functions, self.ensembles, self.solution, rate_theory=theory, seed=self.case.seed)
-        own = self.system.comparison_figures(self.case, self.ensembles, self.solution)
         rates = [*comparison.rates(), *own.pop("rates", [])]
         self.summary["compare"] = comparison.figures() | ({"rates": rates} if self.ensembles else {}) | own
         columns = ("system", "N", "replica", "test_function", "t", "residual")
@@ -327,10 +331,16 @@ class Experiment:
 
     def _finish(self, status: str, reason: str) -> None:
         """Compare, draw, write the report, and last the final figures. Collective."""
+        compared = bool(self.functions) and (self.solution is not None or bool(self.ensembles))
+        own: figures.Record = {}
+        if compared:
+            with self._timed("compare"):  # collective: the solution is spread over all ranks
+                own = self.system.comparison_figures(self.case, self.ensembles, self.solution, self.comm)
 
         def write() -> None:
-            with self._timed("compare"):
-                self._compare()
+            if compared:
+                with self._timed("compare"):
+                    self._compare(own)
             self._save(force=True)
             with self._timed("output"):
                 drawn = pictures.draw(self.directory, self.system.PAINTERS)

@@ -155,7 +155,7 @@ def test_homogeneous_data_solve_the_ordinary_equations(comm):
         solver.solve(1.0)
     (ode,) = everywhere(point.nodes, point.densities)
     np.testing.assert_allclose(torus.densities, np.broadcast_to(ode, torus.densities.shape), rtol=1e-12)
-    assert (point.dofs, point.mesh, point.fields()) == (12, None, {})
+    assert (point.dofs, point.mesh, point.outputs()) == (12, None, {})
     assert set(torus.figures()) - set(point.figures()) == {"centre_x", "centre_y"}
     for name, value in point.figures().items():
         if name != "second_moment":
@@ -183,7 +183,7 @@ def test_annihilation_counts_what_vanishes(comm, shared_folder):
     assert figures["mass_total"] == pytest.approx(0.5, abs=1e-4)
     assert figures["mass_annihilated"] == pytest.approx(1 - figures["mass_total"], rel=1e-13)
     assert (figures["mass_overflow"], figures["ledger"]) == (0.0, pytest.approx(1.0, rel=1e-13))
-    assert list(solver.fields()) == ["f_1", "number", "mass", "annihilated"]
+    assert list(solver.outputs()["fields"][1]) == ["f_1", "number", "mass", "annihilated"]
 
 
 # What it reports
@@ -221,7 +221,7 @@ def test_fields_can_be_written(comm, shared_folder):
     solver = Solver(model_of(2, n_max=12), clouds(2), mesh=Torus(size=1.0, cell_size=0.2), step=0.05)
     series = FieldSeries(shared_folder / "fields.vtkhdf", solver.mesh)
     solver.solve(0.05)
-    series.write(solver.t, solver.fields())
+    series.write(solver.t, solver.outputs()["fields"][1])
     f = fields_of(solver).reshape(5, 5, 13)
     if comm.rank == 0:
         points, _, arrays, t = read_fields(shared_folder / "fields.vtkhdf")
@@ -311,4 +311,4 @@ def test_bins_split_a_mass_between_pivots(comm):
     assert figures["ledger"] == pytest.approx(0.5 + 777 * 0.25, rel=1e-13)
     solver.solve(0.2)
     assert solver.figures()["ledger"] == pytest.approx(0.5 + 777 * 0.25, rel=1e-13)
-    assert list(solver.fields())[:5] == ["f_1", "f_2", "f_3", "f_4", "f_6"]
+    assert list(solver.outputs()["fields"][1])[:5] == ["f_1", "f_2", "f_3", "f_4", "f_6"]

@@ -163,6 +163,21 @@ def test_statistics_of_a_normal_sample():
     assert mean_and_stderr(sample[:1])[1] is None
 
 
+def test_rounding_is_no_deviation_but_what_is_more_than_that_is():
+    """Particles without noise: W - A is rounding, of the same sign in all replicas; a wrong A must still show."""
+    rng = np.random.default_rng(5)
+    expected = rng.standard_normal(20) / 1000
+    for error, scale, seen in ((1e-13, 0.0, False), (1e-9, 0.0, True), (1e-9, 1.0, False), (1e-6, 1.0, True)):
+        residual = expected + error * (1 + 0.1 * rng.random(20))
+        s = ResidualStatistics.of(residual, compensator=expected, quadratic_variation=None, scale=scale)
+        assert math.isnan(s.mean_deviation) != seen
+        assert not seen or s.mean_deviation > 10
+    exact = ResidualStatistics.of(expected, compensator=expected, quadratic_variation=None)
+    assert math.isnan(exact.mean_deviation)
+    missing = ResidualStatistics.of(np.full(20, 1e-13), compensator=expected, quadratic_variation=None)
+    assert missing.mean_deviation == pytest.approx(-deviation(expected), rel=1e-6)
+
+
 def test_standard_errors_of_the_variance_are_right():
     """Over many samples: (s^2 - 1) / stderr has standard deviation 1."""
     rng = np.random.default_rng(1)

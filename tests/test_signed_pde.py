@@ -246,7 +246,7 @@ def test_stops_are_met_on_the_way():
 
 def test_fields_are_the_nodal_values():
     solver = unequal(4)
-    fields = solver.fields()
+    fields = solver.outputs()["fields"][1]
     assert set(fields) == {"rho_positive", "rho_negative", "charge", "potential"}
     np.testing.assert_array_equal(fields["rho_positive"].x.array, solver.densities["positive"])
     np.testing.assert_array_equal(fields["potential"].x.array, solver.potential)

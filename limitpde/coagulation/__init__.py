@@ -13,7 +13,7 @@ from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.pictures import PAINTERS
 from limitpde.coagulation.rates import beta, naive, propensity
 from limitpde.coagulation.rates.collision import collision_probability
-from limitpde.coagulation.report import comparison_section, particles_section, pde_section, residual_note
+from limitpde.coagulation.report import comparison_section, mean_note, particles_section, pde_section, residual_note
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.coagulation.summary import (
     WORK_UNIT,
@@ -39,6 +39,7 @@ __all__ = [
     "comparison_figures",
     "comparison_section",
     "exact",
+    "mean_note",
     "naive",
     "observable_series",
     "particle_summary",

@@ -101,6 +101,11 @@ class Ensemble:
     """False where the run was asked to stop: then only the finished replicas are here."""
 
     @property
+    def in_theory(self) -> bool:
+        """True: the particles are always those of the theorem."""
+        return True
+
+    @property
     def quadratic_variation(self) -> None:
         """None: the theory bounds the variance of M_T, not that of the macroscopic W."""
         return

@@ -206,16 +206,17 @@ class Solver:
         share = f"a share of {self._clipped:.2g} of a density was negative after diffusion and was set to zero"
         return [*self._warnings, f"{share}: the mesh has obtuse angles and is too coarse for these densities"]
 
-    def fields(self) -> dict[str, dolfinx.fem.Function]:
-        """Functions on the mesh: f_n of the first masses, number and mass in all, and the mass that was lost.
+    def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
+        """File -> mesh and functions on it: f_n of the first masses, number and mass in all, and the mass lost.
 
-        The last is called overflow or annihilated. There are none without a mesh.
+        The last is called overflow or annihilated. There are none without a mesh. Collective.
         """
         if self.nodes.mesh is None:
             return {}
         values = {f"f_{n:g}": self.densities[:, k] for k, n in enumerate(self.masses[:SHOWN])}
         values |= {"number": self.densities.sum(axis=1), "mass": self.densities @ self.masses, self._loss: self.lost}
-        return {name: self.nodes.function(name, nodal) for name, nodal in values.items()}
+        functions = {name: self.nodes.function(name, nodal) for name, nodal in values.items()}
+        return {"fields": (self.nodes.mesh, functions)}
 
     def figures(self) -> dict[str, float]:
         """Masses, moments and extrema of the present state.

@@ -21,6 +21,12 @@ residual_note = (
 )
 
 
+def mean_note(entry: Record, deviation: float) -> str:
+    """What to say of a W whose mean is this many standard errors from zero."""
+    found = f"**W does not vanish in the mean**, by {deviation:.1f} standard errors."
+    return f"{found} It should fall as N grows and then delta falls; see (1.10) on the candidate densities."
+
+
 def pde_section(pde: Record) -> str:
     """The part on the limit equation, from `pde` of summary.json."""
     if not pde:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
 from limitpde.coagulation.case import Case
 from limitpde.coagulation.model import Model
@@ -16,6 +17,7 @@ from limitpde.coagulation.rates import beta
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.fem.stepping import StepReport
+from limitpde.parallel import on_root
 
 WORK_UNIT = "particle_steps"
 """What `work_per_second` of an ensemble counts."""
@@ -32,13 +34,14 @@ class PDESummary:
 
     Args:
         solver: at time 0.
+        case: which asks for no figures of its own.
 
     Attributes:
         first: the figures at time 0.
         steps: steps taken in.
     """
 
-    def __init__(self, solver: Solver) -> None:
+    def __init__(self, solver: Solver, case: object = None) -> None:
         self._solver = solver
         self.first = self._last = solver.figures()
         self.steps = 0
@@ -153,17 +156,23 @@ def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
     return found | {f"density_{n + 1}": share * ensemble.counts_by_mass[:, :, n] for n in shown}
 
 
-def comparison_figures(case: Case, ensembles: list[Ensemble], solution: PDEResidual | None) -> dict[str, Any]:
-    """What the part `compare` of summary.json has for this system alone; `rates` go with those of all systems."""
-    return comparison.comparison_figures(
-        case.model,
-        ensembles,
-        solution,
-        case.seed,
-        deltas=case.deltas,
-        initial=case.initial,
-        domain=case.domain,
-    )
+def comparison_figures(
+    case: Case, ensembles: list[Ensemble], solution: PDEResidual | None, comm: MPI.Comm
+) -> dict[str, Any]:
+    """What `compare` of summary.json has for this system alone; `rates` go with those of all systems. Collective."""
+
+    def compare() -> dict[str, Any]:
+        return comparison.comparison_figures(
+            case.model,
+            ensembles,
+            solution,
+            case.seed,
+            deltas=case.deltas,
+            initial=case.initial,
+            domain=case.domain,
+        )
+
+    return on_root(comm, compare)
 
 
 def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:

@@ -1,4 +1,9 @@
-"""Statistics of the weak-form residual over independent replicas."""
+"""Statistics of the weak-form residual over independent replicas.
+
+A is what W should be but for the noise M. Particles without noise leave M = W - A to rounding and to the errors of the
+time steps, which are no sample of anything: a deviation in standard errors would point at the smallest rounding. So
+differences up to a share NEGLIGIBLE of the observables, of which W is a difference, count as zero.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NEGLIGIBLE = 1e-8
+"""Share of the observables up to which the difference of W and A counts as zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResidualStatistics:
     """Mean and spread of W = A + M over replicas, and what the theory predicts for them.
 
     A is what W should be but for the noise (zero for particles of the limit's own drift and diffusivity), M a
-    martingale of known quadratic variation Q: E M^2 = E Q.
+    martingale, of quadratic variation Q where that is known: E M^2 = E Q. Particles without noise have M = 0.
     """
 
     mean: float
@@ -33,7 +41,7 @@ class ResidualStatistics:
     theory_mean: float
     """Mean of A."""
     mean_deviation: float
-    """Mean of M, in its standard errors."""
+    """Mean of M, in its standard errors; NaN where M is negligible."""
     theory_variance: float | None
     """Mean of Q: the variance of W where A = 0, of M always; None where the theory knows no Q."""
     variance_deviation: float | None
@@ -41,13 +49,21 @@ class ResidualStatistics:
 
     @classmethod
     def of(
-        cls, residual: np.ndarray, *, compensator: np.ndarray, quadratic_variation: np.ndarray | None
+        cls,
+        residual: np.ndarray,
+        *,
+        compensator: np.ndarray,
+        quadratic_variation: np.ndarray | None,
+        scale: float = 0.0,
     ) -> ResidualStatistics | None:
-        """Statistics of W, A and (where it is known) Q over replicas, (R,) each; none from fewer than two replicas."""
+        """Statistics of W, A and (where it is known) Q over replicas, (R,) each; none from fewer than two replicas.
+
+        `scale` is the size of the observables.
+        """
         n = len(residual)
         if n < 2:
             return None
-        martingale = residual - compensator
+        martingale = _difference(residual, compensator, scale)
         variance = residual.var(ddof=1)
         fourth = ((residual - residual.mean()) ** 4).mean()
         spread = max(fourth - variance**2 * (n - 3) / (n - 1), 0.0) / n
@@ -65,6 +81,13 @@ class ResidualStatistics:
             theory_variance=None if quadratic_variation is None else float(quadratic_variation.mean()),
             variance_deviation=None if quadratic_variation is None else deviation(martingale**2 - quadratic_variation),
         )
+
+
+def _difference(residual: np.ndarray, compensator: np.ndarray, scale: float) -> np.ndarray:
+    """W - A of each replica, (R,); zeros where none of them is more than negligible."""
+    difference = residual - compensator
+    size = max(scale, float(np.abs(residual).max()), float(np.abs(compensator).max()))
+    return difference if np.abs(difference).max() > NEGLIGIBLE * size else np.zeros_like(difference)
 
 
 def deviation(values: np.ndarray) -> float:

@@ -8,9 +8,10 @@ One compiled function, `spatial`, evaluates all shapes; numpy callers use `evalu
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import numba
@@ -123,6 +124,67 @@ class Table:
             np.array([f.n or 0 for f in functions], dtype=np.int64),
             np.array([f.parameters() for f in functions], dtype=float).reshape(len(functions), dimension + 1),
         )
+
+
+REACH = 8.6
+"""Widths beyond which a Gaussian is below 1e-16."""
+MOST_IMAGES = 1000
+"""Images of one test function on a torus that are allowed."""
+
+
+def on_torus(
+    functions: Sequence[GaussianBump | Wave], low: np.ndarray, size: np.ndarray
+) -> tuple[list[GaussianBump | Wave], np.ndarray]:
+    """The functions as periodic ones: each Gaussian as the sum of its images, each wave as it is.
+
+    Args:
+        functions: P functions.
+        low: (d,) lower corner of the torus.
+        size: (d,) its edges; infinite along coordinates that are not periodic.
+
+    Returns:
+        The images of all, and a matrix (P, images) of zeros and ones that adds up what belongs together.
+
+    Raises:
+        InputError: a Gaussian is so wide that it has too many images.
+    """
+    images: list[GaussianBump | Wave] = []
+    owners = []
+    for number, function in enumerate(functions):
+        mine = [function] if isinstance(function, Wave) else _images(number, function, low, size)
+        images += mine
+        owners += [number] * len(mine)
+    return images, np.equal.outer(np.arange(len(functions)), owners).astype(float)
+
+
+def _images(number: int, function: GaussianBump, low: np.ndarray, size: np.ndarray) -> list[GaussianBump | Wave]:
+    """The images of a Gaussian that can be seen from the torus."""
+    shifts = []
+    for c, a, length in zip(function.center, low.tolist(), size.tolist(), strict=True):
+        if math.isinf(length):
+            shifts.append([0.0])
+            continue
+        first = math.ceil((a - REACH * function.width - c) / length)
+        last = math.floor((a + length + REACH * function.width - c) / length)
+        shifts.append([turn * length for turn in range(first, last + 1)])
+        if math.prod(map(len, shifts)) > MOST_IMAGES:
+            width = f"compare.test_functions[{number}].width = {function.width:g}"
+            raise InputError(f"{width}: too large on a torus with an edge of {length:g}; take a wave")
+    values = {field.name: getattr(function, field.name) for field in fields(function)}
+    centers = [np.add(function.center, shift) for shift in itertools.product(*shifts)]
+    return [GaussianBump(**values | {"center": tuple(center.tolist())}) for center in centers]
+
+
+def waves_off_torus(functions: Sequence[GaussianBump | Wave], size: np.ndarray) -> list[int]:
+    """Numbers of the waves that are not periodic on the torus with edges `size` (d,), infinite where it has none."""
+    found = []
+    for number, function in enumerate(functions):
+        if isinstance(function, Wave):
+            bounded = np.isfinite(size)
+            turns = np.array(function.k)[bounded] * size[bounded] / (2 * math.pi)
+            if np.abs(turns - np.round(turns)).max(initial=0.0) > 1e-3:
+                found.append(number)
+    return found
 
 
 @numba.njit(cache=True)

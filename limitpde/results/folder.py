@@ -14,6 +14,8 @@ STALE = (
     "report.md",
     "checkpoint/*.npz",
     "pde/fields.*",
+    "pde/moments.*",
+    "pde/slice_*.*",
     "pde/diagnostics.csv",
     "particles/N*/particles.*",
     "particles/N*/observables.csv",

@@ -95,9 +95,11 @@ def invariants(directory: Path, *, masses: Mapping[str, str], panels: Sequence[s
 
 
 def _residual_rate(directory: Path) -> Any:
-    """Root mean square of W against N, the line that the theory predicts, and its bias where there is one."""
-    entries = figures.read(directory / "summary.json").get("compare", {}).get("residual", [])
-    entries = [entry for entry in entries if entry["rms"] > 0]
+    """Root mean square of W against N, and what the theory predicts: its size with its bias, or else its power of N."""
+    compare = figures.read(directory / "summary.json").get("compare", {})
+    entries = [entry for entry in compare.get("residual", []) if entry["rms"] > 0]
+    rates = [rate for rate in compare.get("rates", []) if rate["quantity"] == "residual_rms"]
+    powers = {rate["test_function"]: rate.get("theory") for rate in rates}
     if len({entry["N"] for entry in entries}) < 2:
         return None
     figure, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
@@ -108,6 +110,9 @@ def _residual_rate(directory: Path) -> Any:
         rms = np.array([entry["rms"] for entry in mine])
         error = np.array([entry["rms_stderr"] for entry in mine])
         theory = np.sqrt([entry.get("theory_variance", math.nan) + entry["theory_mean"] ** 2 for entry in mine])
+        power = powers.get(number)
+        if np.isnan(theory).all() and power is not None:
+            theory = rms[0] * (counts / counts[0]) ** power
         axis.errorbar(counts, rms, 2 * error, fmt="o", color=colour, capsize=3, label=mine[0]["label"])
         axis.plot(counts, theory, "--", color=colour, lw=1)
     axis.set(xscale="log", yscale="log", xlabel="N", ylabel="root mean square of W[T, phi]")

@@ -22,6 +22,10 @@ class System(Protocol):
         """What its W tests."""
 
     @property
+    def mean_note(self) -> Callable[[figures.Record, float], str]:
+        """What to say of a W of this entry of `compare.residual` whose mean is this many standard errors from zero."""
+
+    @property
     def pde_section(self) -> Callable[[figures.Record], str]:
         """From `pde`."""
 
@@ -40,7 +44,7 @@ def write(directory: Path, pictures: Sequence[Path], system: System, summary: fi
     parts = [
         _head(summary),
         _warnings(summary),
-        _comparison(summary.get("compare", {}), system.residual_note),
+        _comparison(summary.get("compare", {}), system),
         system.comparison_section(summary.get("compare", {})),
         system.pde_section(summary.get("pde", {})),
         system.particles_section(summary.get("particles", [])),
@@ -79,13 +83,16 @@ def significant(deviation: float, replicas: int) -> bool:
     return bool(abs(deviation) > scipy.stats.t.isf(scipy.stats.norm.sf(SIGNIFICANT), max(replicas - 1, 1)))
 
 
-def _comparison(compare: figures.Record, note: str) -> str:
+def _comparison(compare: figures.Record, system: System) -> str:
     residual, observables = compare.get("residual", []), compare.get("observables", [])
     named = residual or compare.get("pde_residual", [])
     parts = [
         _against_solution([entry for entry in observables if "deviation" in entry]),
-        _residual(residual, note),
-        "\n".join(_rate(rate) for rate in compare.get("rates", [])),
+        _residual(residual, system),
+        "\n".join(
+            rate_line(rate, f"{rate['quantity']} of test function {rate['test_function']}")
+            for rate in compare.get("rates", [])
+        ),
         "\n".join(
             f"- W[T, phi] of the solution itself, test function {entry['test_function']}: {entry['residual']:.3e}"
             for entry in compare.get("pde_residual", [])
@@ -137,7 +144,7 @@ RESIDUAL_COLUMNS = {
 }
 
 
-def _residual(entries: list[figures.Record], note: str) -> str:
+def _residual(entries: list[figures.Record], system: System) -> str:
     """W[T, phi] of the particles in the equation, and what there is to say about its mean."""
     rows, notes = [], []
     columns = [key for key in RESIDUAL_COLUMNS if any(key in entry for entry in entries)]
@@ -146,16 +153,13 @@ def _residual(entries: list[figures.Record], note: str) -> str:
         name = f"N = {entry['N']}, test function {entry['test_function']}"
         from_zero = entry["mean"] / entry["stderr"] if entry["stderr"] > 0 else 0.0
         if significant(from_zero, entry["replicas"]):
-            notes.append(f"- **{name}: W does not vanish in the mean**, by {abs(from_zero):.1f} standard errors.")
-            if entry["theory_mean"] != 0:
-                notes[-1] += " The particles do not have the drift and the noise of this equation; that explains"
-                notes[-1] += f" a mean of {entry['theory_mean']:.4g}."
+            notes.append(f"- {name}: {system.mean_note(entry, abs(from_zero))}")
         if entry["theory_mean"] != 0 and significant(entry.get("mean_deviation", 0.0), entry["replicas"]):
             notes.append(f"- **{name}: the mean is not the expected one**: is the time step too large?")
     if not rows:
         return ""
     found = table([RESIDUAL_COLUMNS[key] for key in columns], rows)
-    text = f"Deviations are in standard errors. {note}"
+    text = f"Deviations are in standard errors. {system.residual_note}"
     return "### The weak-form residual W[T, phi] of the particles\n\n" + "\n\n".join([found, text, "\n".join(notes)])
 
 
@@ -165,13 +169,13 @@ def _cell(entry: figures.Record, key: str) -> Any:
     return f"{entry[key]:+.1f}" if key.endswith("deviation") else entry[key]
 
 
-def _rate(rate: figures.Record) -> str:
+def rate_line(rate: figures.Record, name: str) -> str:
+    """A line on the fitted power of N of something of this name."""
     verdict = ""
     if "theory" in rate:
         inside = "inside" if rate["low"] <= rate["theory"] <= rate["high"] else "OUTSIDE"
         verdict = f"; theory {rate['theory']:g} is {inside} the interval, as 19 of 20 should be"
     interval = f"95 %: {rate['low']:.3f} to {rate['high']:.3f}"
-    name = f"{rate['quantity']} of test function {rate['test_function']}"
     return f"- {name} is like N^{rate['slope']:.3f} ({interval}{verdict})"
 
 

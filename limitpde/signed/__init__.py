@@ -10,7 +10,7 @@ from limitpde.signed.model import Initial, Model
 from limitpde.signed.particles import WORK_UNIT, Ensemble, simulate
 from limitpde.signed.pde import Solver
 from limitpde.signed.pictures import PAINTERS
-from limitpde.signed.report import comparison_section, particles_section, pde_section, residual_note
+from limitpde.signed.report import comparison_section, mean_note, particles_section, pde_section, residual_note
 from limitpde.signed.residual import PDEResidual
 from limitpde.signed.summary import (
     PDESummary,
@@ -32,6 +32,7 @@ __all__ = [
     "Solver",
     "comparison_figures",
     "comparison_section",
+    "mean_note",
     "observable_series",
     "particle_summary",
     "particle_warnings",

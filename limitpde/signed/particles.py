@@ -78,6 +78,11 @@ class Ensemble:
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
 
+    @property
+    def in_theory(self) -> bool:
+        """Whether the particles have the drift and the noise of the theorem, so that its rate applies."""
+        return not self.compensator.any()
+
 
 def simulate(
     model: Model,

@@ -344,15 +344,15 @@ class Solver:
         """psi at the nodes, (n_local,)."""
         return self._now.potential
 
-    def fields(self) -> dict[str, dolfinx.fem.Function]:
-        """Densities, net charge and potential as functions on the mesh."""
+    def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
+        """File -> mesh and functions on it: densities, net charge and potential. Collective."""
         values = {f"rho_{name}": density for name, density in self.densities.items()}
         values |= {"charge": self._charge(self._now.densities), "potential": self._now.potential}
         functions = {}
         for name, nodal in values.items():
             functions[name] = dolfinx.fem.Function(self.graph.space, name=name)
             functions[name].x.array[:] = nodal
-        return functions
+        return {"fields": (self.mesh, functions)}
 
     def figures(self) -> dict[str, float]:
         """Invariants and extrema of the present state: masses, free energy, moments, smallest and largest value."""

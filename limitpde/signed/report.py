@@ -11,6 +11,15 @@ residual_note = (
 )
 
 
+def mean_note(entry: Record, deviation: float) -> str:
+    """What to say of a W whose mean is this many standard errors from zero."""
+    found = f"**W does not vanish in the mean**, by {deviation:.1f} standard errors."
+    if entry["theory_mean"] == 0:
+        return found
+    why = "The particles do not have the drift and the noise of this equation"
+    return f"{found} {why}; that explains a mean of {entry['theory_mean']:.4g}."
+
+
 def pde_section(pde: Record) -> str:
     """The part on the limit equation, from `pde` of summary.json."""
     if not pde:

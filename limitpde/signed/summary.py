@@ -31,13 +31,14 @@ class PDESummary:
 
     Args:
         solver: at time 0.
+        case: which asks for no figures of its own.
 
     Attributes:
         first: the figures at time 0.
         steps: steps taken in.
     """
 
-    def __init__(self, solver: Solver) -> None:
+    def __init__(self, solver: Solver, case: object = None) -> None:
         self._solver = solver
         self.first = self._last = solver.figures()
         self._names = list(solver.densities)
@@ -168,6 +169,6 @@ def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
     return {"second_moment": ensemble.second_moment, **centre}
 
 
-def comparison_figures(case: object, ensembles: list[Ensemble], solution: object) -> dict[str, Any]:
+def comparison_figures(case: object, ensembles: list[Ensemble], solution: object, comm: object) -> dict[str, Any]:
     """What the part `compare` of summary.json has for this system alone: nothing."""
     return {}

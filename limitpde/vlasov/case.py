@@ -1,0 +1,139 @@
+"""A case of the Vlasov system: its own sections, and what they mean for `Solver` and `simulate`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from limitpde.checked import record
+from limitpde.compare.test_functions import Table, TestFunction
+from limitpde.fem.mesh import AnyMesh
+from limitpde.sections import (
+    Counts,
+    Natural,
+    Output,
+    Positive,
+    Seed,
+    Time,
+    check_case,
+    check_counts,
+    check_mesh_file,
+    keywords,
+)
+from limitpde.vlasov.initial import Initial, Start
+from limitpde.vlasov.model import Model
+from limitpde.vlasov.potentials import AnyPotential
+
+Cells = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=6)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+@record
+class PDE:
+    """Section [pde]: the keyword arguments of `Solver`, and what is fitted."""
+
+    cells: Cells
+    """Numbers of cells: of all 2 d coordinates, or one for x and one for v; with a mesh, those of v only."""
+    degree: Annotated[int, Field(ge=1, le=5)] = 3
+    """Polynomial degree k in each coordinate; a cell has (k + 1)^(2 d) unknowns."""
+    step: Positive
+    """Time step."""
+    order: Literal[2, 4] = 4
+    """Order of the splitting in time: Strang, or six stages of Blanes and Moan."""
+    positivity: bool = False
+    """Keep f >= 0 by a limiter that conserves mass."""
+    mesh: AnyMesh | None = None
+    """A mesh with walls for x, instead of a tensor grid."""
+    walls: Literal["absorbing", "specular"] = "absorbing"
+    """What the walls of the mesh do."""
+    fit: tuple[Seconds, Seconds] | None = None
+    """Interval of time in which growth rate and frequency of the field are fitted."""
+
+    def __post_init__(self) -> None:
+        check_mesh_file(self.mesh)
+        if self.fit is not None and not self.fit[0] < self.fit[1]:
+            raise ValueError(f"fit = {list(self.fit)}: the second time must be the later one")
+
+
+@record
+class Particles:
+    """Section [particles]: counts, and keyword arguments of `simulate`."""
+
+    counts: Counts
+    """Particle numbers N."""
+    replicas: Natural = 1
+    """Independent copies of each."""
+    step: Positive
+    """Time step."""
+    order: Literal[2, 4] = 2
+    """Order of the symplectic integrator."""
+    method: Literal["direct", "fast", "auto"] = "auto"
+    """Force sum: over all pairs, by what costs O(N) (trigonometric sums, sorted sheets, moments), or the faster one."""
+    potential: AnyPotential | None = None
+    """Gamma of the particles, where it is not to be that of the equation; the comparison must then reject them."""
+
+    def __post_init__(self) -> None:
+        check_counts(self.counts)
+
+
+@record
+class Compare:
+    """Section [compare]."""
+
+    test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
+    """phi(x, v) for which residuals and observables are measured; center and k have 2 d entries, x then v."""
+
+    def __post_init__(self) -> None:
+        for number, function in enumerate(self.test_functions):
+            for name, unwanted in (("n", function.n is not None), ("charge", function.charge)):
+                if unwanted:
+                    raise ValueError(f"test_functions[{number}].{name}: Newton's particles have none; leave it out")
+
+
+@record
+class Case:
+    """A case of the Vlasov system."""
+
+    system: Literal["vlasov"]
+    model: Model
+    initial: Initial
+    time: Time
+    seed: Seed = 0
+    """All randomness follows from it."""
+    pde: PDE | None = None
+    particles: Particles | None = None
+    compare: Compare | None = None
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        check_case(self)
+        Start(self.initial, self.model)  # checks that they fit
+        if self.compare is not None:
+            Table.of(self.compare.test_functions, 2 * self.model.dimension)
+        if self.pde is not None:
+            self._check_pde(self.pde)
+        if self.particles is not None and self.particles.potential is not None:
+            self.particles.potential.check(self.model.x_box, periodic=self.model.domain.periodic)
+
+    def _check_pde(self, pde: PDE) -> None:
+        d = self.model.dimension
+        allowed = (2, 2 * d) if pde.mesh is None else (1, d)
+        if len(pde.cells) not in allowed:
+            raise ValueError(f"pde.cells = {list(pde.cells)}: must have {allowed[0]} or {allowed[1]} entries")
+        if pde.fit is not None and pde.fit[0] >= self.time.end:
+            raise ValueError(f"pde.fit = {list(pde.fit)}: must begin before time.end = {self.time.end:g}")
+        if pde.mesh is None:
+            return
+        if self.model.domain.periodic:
+            raise ValueError("model.domain.periodic = true: a case with pde.mesh has walls; set it to false")
+        if self.particles is not None:
+            raise ValueError("particles: with pde.mesh there are walls, which the particles do not know")
+
+    def solver_options(self) -> dict[str, Any]:
+        """Keyword arguments of `Solver`."""
+        return keywords(self.pde, leave_out=("fit",))
+
+    def particle_options(self) -> dict[str, Any]:
+        """Keyword arguments of `simulate`, but for count and those of every system."""
+        return keywords(self.particles, leave_out=("counts",))

@@ -1,0 +1,62 @@
+"""Gamma = sum_k c_k cos(k . x): convolutions by Fourier sums over the Gauss points, one coordinate after the other.
+
+With rho_k = sum_y w_y rho(y) e^{-i k . y} and C_k = c_k / 2 at k and -k,
+
+    Gamma * rho = sum_k C_k rho_k e^{i k . x},    -grad Gamma * rho = -sum_k i k C_k rho_k e^{i k . x}.
+
+sum_x w_x rho F = -sum_k i k C_k |rho_k|^2 = 0. The sums go over the box of wave numbers that holds all k, half of it
+for the last coordinate, as all is real; a force costs two products with a matrix (nodes, wave numbers) for
+each coordinate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from limitpde.vlasov.fields.along import along, weights_of
+from limitpde.vlasov.modes import Modes
+
+
+class Trigonometric:
+    """Convolutions with a finite sum of cosines.
+
+    Args:
+        modes: of Gamma.
+        axes: of x.
+    """
+
+    def __init__(self, modes: Modes, axes: Sequence[Any]) -> None:
+        d = len(axes)
+        both = np.concatenate([modes.k, -modes.k])
+        numbers = [np.unique(np.append(np.abs(both[:, j]), 0.0)) for j in range(d)]
+        numbers = [np.concatenate([-positive[:0:-1], positive]) for positive in numbers[:-1]] + [numbers[-1]]
+        half = both[:, -1] >= 0
+        both, coefficients = both[half], np.tile(modes.c / 2, 2)[half]
+        self._coefficients = np.zeros(tuple(len(number) for number in numbers))
+        places = tuple(np.searchsorted(number, column) for number, column in zip(numbers, both.T, strict=True))
+        self._coefficients[places] = np.where(both[:, -1] > 0, 2.0, 1.0) * coefficients  # the other half is conjugate
+        self._k = np.meshgrid(*numbers, indexing="ij", sparse=True)
+        self._back = [np.exp(1j * np.outer(axis.nodes, number)) for axis, number in zip(axes, numbers, strict=True)]
+        self._forth = [matrix.conj().T for matrix in self._back]
+        self._weights = weights_of(axes)
+
+    def _weighted(self, values: np.ndarray) -> np.ndarray:
+        """C_k times the Fourier sums of (*X)."""
+        return self._coefficients * along(self._forth, self._weights * values)
+
+    def potential(self, rho: np.ndarray) -> np.ndarray:
+        """Gamma * rho, (*X) -> (*X)."""
+        return along(self._back, self._weighted(rho)).real
+
+    def force(self, rho: np.ndarray) -> np.ndarray:
+        """-grad Gamma * rho, (*X) -> (d, *X)."""
+        weighted = self._weighted(rho)
+        return np.stack([along(self._back, k * weighted).imag for k in self._k])
+
+    def coupling(self, current: np.ndarray) -> np.ndarray:
+        """sum_j d_j Gamma * J_j, (d, *X) -> (*X)."""
+        total = sum(k * self._weighted(part) for k, part in zip(self._k, current, strict=True))
+        return -along(self._back, np.asarray(total)).imag

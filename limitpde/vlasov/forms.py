@@ -1,0 +1,122 @@
+"""The unknown of the limit equation, as `Solver` drives it: f itself, or a complex alpha with |alpha|^2 = f."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from limitpde.vlasov.initial import Start
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Velocity moments of f at the x nodes of this rank."""
+
+    rho: np.ndarray
+    """(*x_shape) int f dv."""
+    momentum: np.ndarray
+    """(d, *x_shape) int v f dv."""
+    kinetic: np.ndarray
+    """(*x_shape) int |v|^2 / 2 f dv."""
+
+    @classmethod
+    def of(cls, form: Form) -> Moments:
+        """The moments of what a form holds. Collective."""
+        v_nodes = form.space.v_nodes
+        d = len(v_nodes)
+        factors = [np.ones((1 + 2 * d, len(v))) for v in v_nodes]
+        for j, v in enumerate(v_nodes):
+            factors[j][1 + j] = v
+            factors[j][1 + d + j] = v**2 / 2
+        found = form.velocity_integrals(factors)
+        return cls(found[0], found[1 : 1 + d], found[1 + d :].sum(axis=0))
+
+
+class Form(Protocol):
+    """What `Solver` needs of an unknown. Every method is collective."""
+
+    space: Any
+    """Where f lives: TensorSpace, MeshSpace, or a space of the form's own."""
+    lost: float
+    """Mass that has left the domain on this rank."""
+
+    def drift(self, dt: float) -> None:
+        """Transport in x over dt."""
+
+    def kick(self, dt: float) -> None:
+        """Transport in v by the present force over dt."""
+
+    def velocity_integrals(self, factors: Sequence[np.ndarray]) -> np.ndarray:
+        """Int f prod_j factors[j][q](v_j) dv at the x nodes, (Q, *x_shape); factors: d arrays (Q, n_j)."""
+
+    def figures(self, t: float) -> dict[str, float]:
+        """Norms, extrema and invariants of its own."""
+
+    def density_values(self) -> np.ndarray:
+        """F at the nodes in natural order, on rank 0."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs, on rank 0."""
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`, given on every rank."""
+
+
+class Density:
+    """f of (Vl) itself.
+
+    Args:
+        start: the initial density.
+        space: where f lives.
+        field: the forces.
+    """
+
+    def __init__(self, start: Start, space: Any, field: Any) -> None:
+        self.space, self._field = space, field
+        self.lost = 0.0
+        self._f = space.array(1)
+        space.fill(self._f, lambda z: start.density(z)[None])
+        self._force: np.ndarray | None = None
+
+    @property
+    def values(self) -> np.ndarray:
+        """F at the nodes of this rank, (*x_shape, *v_shape)."""
+        return np.asarray(self._f[0])
+
+    def drift(self, dt: float) -> None:
+        """f(x, v) -> f(x - v dt, v), exactly. Collective."""
+        self._f, lost = self.space.drift(self._f, dt)
+        self.lost += lost
+        self._force = None
+
+    def kick(self, dt: float) -> None:
+        """f(x, v) -> f(x, v - F dt), exactly, with the present F, which a kick does not change. Collective."""
+        if self._force is None:
+            ones = [np.ones((1, len(v))) for v in self.space.v_nodes]
+            self._force = self._field.force(self.velocity_integrals(ones)[0]) + self._field.exterior_force
+        self._f, lost = self.space.kick(self._f, self._force, dt)
+        self.lost += lost
+
+    def velocity_integrals(self, factors: Sequence[np.ndarray]) -> np.ndarray:
+        """Int f prod_j factors[j][q](v_j) dv at the x nodes, (Q, *x_shape). Collective."""
+        return np.asarray(self.space.velocity_integrals(self.values, factors))
+
+    def figures(self, t: float) -> dict[str, float]:
+        """Int f^2 and the smallest nodal value. Collective."""
+        return {"l2": self.space.square_integral(self.values), "minimum": self.space.minimum(self.values)}
+
+    def density_values(self) -> np.ndarray:
+        """F at the nodes in natural order, on rank 0. Collective."""
+        return np.asarray(self.space.gather(self.values))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs, on rank 0. Collective."""
+        return {"f": self.density_values()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`. Collective."""
+        self._f[0] = self.space.scatter(state["f"])
+        self._force = None

@@ -1,0 +1,345 @@
+"""Newton's particles of (Ham^N) (Neiss and Pickl), by symplectic splitting of order 2 or 4.
+
+    x_i' = v_i,    v_i' = -(M / (N - 1)) sum_{j != i} grad Gamma(x_i - x_j) - grad U(x_i),
+
+masses M / N. Drifts and kicks are those of the equation's solver (`splitting`); energy oscillates with O(step^order), momentum
+is conserved to rounding (without U), and the map is symplectic and reversible. Particles live on the torus of the model,
+or in the whole space; the sums over pairs are those of `forces`, which for most potentials cost O(N).
+
+Particles are drawn independently from f_0 / M. Replicas are spread over the ranks, the particles of a batch of replicas over
+the threads; what is drawn depends on (seed, N, replica) alone, and all sums have an order that does not depend on threads.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.compare.test_functions import GaussianBump, Table, Wave
+from limitpde.errors import InputError, Interrupted, RunError
+from limitpde.nbody.random import Stream, generator
+from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, share_of
+from limitpde.nbody.threads import use_threads
+from limitpde.vlasov.forces import Sums, make_sums
+from limitpde.vlasov.initial import Initial, Start
+from limitpde.vlasov.model import Model
+from limitpde.vlasov.particle_residual import Balance
+from limitpde.vlasov.potentials import AnyPotential
+from limitpde.vlasov.splitting import composition, merged
+
+BATCH_PARTICLES = 65_536
+"""Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""
+KEPT_NUMBERS = 4_000_000
+"""Coordinates, at the start and at the end, that are kept to measure distances: those of the first replicas."""
+WORK_UNIT = "particle_steps"
+"""What `work_per_second` counts."""
+Snapshot = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Replicas of one particle number: what they were measured to do. The same on every rank."""
+
+    count: int
+    """N."""
+    steps: int
+    """Time steps of one replica."""
+    times: np.ndarray
+    """(T,) output times, from 0 to the end."""
+    replicas: np.ndarray
+    """(R,) numbers of the replicas that were finished."""
+    second_moment: np.ndarray
+    """(R, T) of (M/N) sum |x_i|^2."""
+    centre: np.ndarray
+    """(R, T, d) of (1/N) sum x_i."""
+    momentum: np.ndarray
+    """(R, T, d) of (M/N) sum v_i."""
+    kinetic: np.ndarray
+    """(R, T) of (M/N) sum |v_i|^2 / 2."""
+    energy: np.ndarray
+    """(R, T) of M/N times the Hamiltonian (Ham^N): kinetic + M^2/(N (N-1)) sum_{i<j} Gamma + (M/N) sum U."""
+    observables: np.ndarray
+    """(R, P, T) of int phi dmu."""
+    residual: np.ndarray
+    """(R, P, T) of W[t, phi](mu)."""
+    compensator: np.ndarray
+    """(R, P) of A, what W must be at the end."""
+    points: np.ndarray
+    """(K, 2, N, 2 d) points (x, v) of the first K replicas at time 0 and at the end."""
+    work_per_second: float
+    """Particles advanced by one step, per second of all ranks, over the whole simulation."""
+    complete: bool
+    """False where the run was asked to stop: then only the finished replicas are here."""
+    in_theory: bool
+    """Whether the particles have the potential of the equation, so that W is of order 1/N."""
+    quadratic_variation: None = None
+    """Newton's particles have no noise."""
+
+
+def simulate(
+    model: Model,
+    initial: Initial,
+    *,
+    count: int,
+    replicas: int,
+    step: float,
+    end: float,
+    seed: int = 0,
+    stops: Iterable[float] = (),
+    test_functions: Sequence[GaussianBump | Wave] = (),
+    order: int = 2,
+    method: str = "auto",
+    potential: AnyPotential | None = None,
+    snapshot: Snapshot | None = None,
+    finished: Sequence[Part] = (),
+    keep: Callable[[Part], object] = lambda part: None,
+    progress: Callable[[float], object] = lambda share: None,
+    stop_asked: Callable[[], bool] = lambda: False,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+) -> Ensemble:
+    """Simulate replicas of N particles and measure them. Collective.
+
+    Args:
+        model: the parameters.
+        initial: f_0, from which the particles are drawn independently.
+
+    Keyword Args:
+        count: N.
+        replicas: number of independent copies.
+        step: largest time step; each interval between output times is cut into equal steps.
+        end: final time.
+        seed: all randomness follows from it and N.
+        stops: output times between 0 and the end.
+        test_functions: phi(x, v), of 2 d coordinates, whose observables and residuals are measured; on a torus a
+            Gaussian stands for the sum of its images.
+        order: of the integrator, 2 or 4.
+        method: sum over pairs: "direct" (all pairs), "fast" (less), or "auto".
+        potential: Gamma of the particles, where it is not to be that of the model; W is then that of the model.
+        snapshot: called with (t, positions, velocity=(N, d)) of replica 0 at the output times, on rank 0; positions are
+            (N, d), for d = 1 points (x, v) of the phase plane.
+        finished: measurements of replicas that an earlier run has kept, the same on every rank.
+        keep: called with the measurements of each batch of replicas when it is finished, on the rank that simulated it.
+        progress: called with the share of this rank's work done since the last call.
+        stop_asked: asked at each step, on each rank; where true, the replicas under way are given up.
+        comm: the ranks over which the replicas are spread.
+
+    Raises:
+        InputError: an argument is out of range.
+        RunError: a particle has left for infinity.
+        Interrupted: asked to stop before any replica was finished.
+    """
+    _check_arguments(count, replicas, step, end)
+    composition(order)  # checks it
+    Table.of(test_functions, 2 * model.dimension)
+    use_threads(comm)
+    box, periodic = model.x_box, model.domain.periodic
+    own = potential is not None and potential != model.potential
+    run = _Run(
+        model=model,
+        start=Start(initial, model),
+        count=count,
+        seed=ensemble_seed(seed, count),
+        grid=_time_grid(step, end, stops),
+        order=order,
+        felt=make_sums(potential or model.potential, box, periodic=periodic, method=method),
+        limit=make_sums(model.potential, box, periodic=periodic, method=method) if own else None,
+        functions=tuple(test_functions),
+    )
+    began = time.perf_counter()
+    share = share_of(comm, replicas, finished)
+    mine, failure = _run_replicas(run, share, snapshot, keep, progress, stop_asked)
+    parts = gathered_parts(comm, mine, failure)
+    done = sum(len(part["replicas"]) for part in parts)
+    speed = done * count * run.steps / (time.perf_counter() - began)
+    return _ensemble(run, [*finished, *parts], replicas, speed)
+
+
+def _check_arguments(count: int, replicas: int, step: float, end: float) -> None:
+    for name, value in (("counts", count), ("replicas", replicas)):
+        if value < 1:
+            raise InputError(f"particles.{name} = {value}: must be at least 1")
+    for name, number in (("particles.step", step), ("time.end", end)):
+        if not (number > 0 and math.isfinite(number)):
+            raise InputError(f"{name} = {number}: must be greater than 0")
+
+
+def _time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[float, int]]:
+    """Output times after 0, and the number of equal steps from each one to the next."""
+    times = sorted({*(t for t in stops if 0 < t < end * (1 - 1e-12)), end})
+    return [(b, math.ceil((b - a) / step * (1 - 1e-9))) for a, b in zip([0.0, *times], times, strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """All that the replicas of one particle number have in common."""
+
+    model: Model
+    start: Start
+    count: int
+    seed: int
+    grid: list[tuple[float, int]]
+    order: int
+    felt: Sums
+    limit: Sums | None
+    """The sums of the equation's potential, where the particles have another one."""
+    functions: tuple[GaussianBump | Wave, ...]
+
+    @property
+    def steps(self) -> int:
+        return sum(steps for _, steps in self.grid)
+
+    @property
+    def kept(self) -> int:
+        """Replicas whose points are kept."""
+        return max(1, KEPT_NUMBERS // (4 * self.count * self.model.dimension))
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error
+    """The user asked to stop: the batch under way is given up."""
+
+
+def _run_replicas(
+    run: _Run,
+    mine: np.ndarray,
+    snapshot: Snapshot | None,
+    keep: Callable[[Part], object],
+    progress: Callable[[float], object],
+    stop: Callable[[], bool],
+) -> tuple[list[Part], Exception | None]:
+    """Batches of this rank's replicas that were finished, and why it failed, if it did."""
+    size = max(1, BATCH_PARTICLES // run.count)
+    finished: list[Part] = []
+    try:
+        for first in range(0, len(mine), size):
+            replicas = mine[first : first + size]
+            step_done = partial(progress, len(replicas) / (len(mine) * run.steps))
+            finished.append(_Batch(run, replicas).run(snapshot, step_done, stop))
+            keep(finished[-1])
+    except _Stopped:
+        pass
+    except Exception as error:  # every rank must learn of it before any raises
+        return finished, error
+    return finished, None
+
+
+class _Batch:
+    """Some replicas on their way from 0 to the end."""
+
+    def __init__(self, run: _Run, replicas: np.ndarray) -> None:
+        self._run, self._replicas = run, replicas
+        d = run.model.dimension
+        z = np.stack([run.start.sample(run.count, generator(run.seed, Stream.INITIAL, int(r))) for r in replicas])
+        self._x, self._v = np.ascontiguousarray(z[..., :d]), np.ascontiguousarray(z[..., d:])
+        self._balance = Balance(run.model, run.start.mass, run.functions, len(replicas))
+        self._forces: tuple[np.ndarray, np.ndarray] | None = None
+        self._rows: list[dict[str, np.ndarray]] = []
+
+    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
+        """Step to the end; the measurements of these replicas, time last."""
+        snapshot = snapshot if self._replicas[0] == 0 else None
+        t = 0.0
+        points = [self._points()]
+        self._record(0.0, snapshot)
+        for end, steps in self._run.grid:
+            dt = (end - t) / steps
+            for stages in merged(self._run.order, steps):
+                if stop():
+                    raise _Stopped
+                for kind, share in stages:
+                    (self._drift if kind == "drift" else self._kick)(share * dt)
+                step_done()
+            t = end
+            self._record(t, snapshot)
+        points.append(self._points())
+        stacked = {name: np.stack([row[name] for row in self._rows], axis=-1) for name in self._rows[0]}
+        return {
+            "replicas": self._replicas,
+            "compensator": self._balance.compensator,
+            "points": np.stack(points, axis=1),
+            **stacked,
+        }
+
+    def _drift(self, dt: float) -> None:
+        self._balance.drift(self._x, self._v, dt)
+        d = self._run.model.dimension
+        self._x = self._run.model.positions.wrap((self._x + dt * self._v).reshape(-1, d)).reshape(self._x.shape)
+        self._forces = None
+
+    def _kick(self, dt: float) -> None:
+        if self._forces is None:
+            self._forces = self._accelerations()
+        felt, limit = self._forces
+        self._balance.kick(self._x, self._v, felt, limit, dt)
+        self._v = self._v + dt * felt
+
+    def _accelerations(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the particles feel, and the force of the equation at their places, (R, N, d) each."""
+        run, x, mass = self._run, self._x, self._run.start.mass
+        felt = run.felt.gradients(x)
+        limit = felt if run.limit is None else run.limit.gradients(x)
+        outer = self._exterior("gradient").reshape(x.shape) if run.model.exterior is not None else 0.0
+        return -mass / max(run.count - 1, 1) * felt - outer, -mass / run.count * limit - outer
+
+    def _exterior(self, what: str) -> np.ndarray:
+        """U or its gradient at all particles."""
+        model = self._run.model
+        function = getattr(model.exterior, what)
+        x = self._x.reshape(-1, model.dimension)
+        return np.asarray(function(x, torus=model.x_box if model.domain.periodic else None))
+
+    def _points(self) -> np.ndarray:
+        """(x, v) of those of the replicas that are kept, (K, N, 2 d)."""
+        kept = self._replicas < self._run.kept
+        return np.concatenate([self._x[kept], self._v[kept]], axis=2)
+
+    def _record(self, t: float, snapshot: Snapshot | None) -> None:
+        x, v, run, mass = self._x, self._v, self._run, self._run.start.mass
+        kinetic = mass * (v**2).sum(axis=2).mean(axis=1) / 2
+        energy = kinetic + mass**2 / (run.count * max(run.count - 1, 1)) * run.felt.energies(x)
+        if run.model.exterior is not None:
+            energy = energy + mass * self._exterior("value").reshape(x.shape[:2]).mean(axis=1)
+        if not np.all(np.isfinite(energy)):
+            raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {run.count})")
+        figures = {
+            "second_moment": mass * (x**2).sum(axis=2).mean(axis=1),
+            "centre": x.mean(axis=1),
+            "momentum": mass * v.mean(axis=1),
+            "kinetic": kinetic,
+            "energy": energy,
+        }
+        self._rows.append(figures | self._balance.observe(x, v))
+        if snapshot is not None:
+            places = np.concatenate([x[0], v[0]], axis=1) if x.shape[2] == 1 else x[0]
+            snapshot(t, places, velocity=v[0])
+
+
+def _ensemble(run: _Run, parts: Sequence[Part], replicas: int, speed: float) -> Ensemble:
+    if not parts:
+        raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.count} was finished")
+    found = in_order([{name: rows for name, rows in part.items() if name != "points"} for part in parts])
+    kept = [(part["replicas"][part["replicas"] < run.kept], part["points"]) for part in parts]
+    points = in_order([{"replicas": numbers, "points": rows} for numbers, rows in kept])["points"]
+    return Ensemble(
+        count=run.count,
+        steps=run.steps,
+        times=np.array([0.0, *(t for t, _ in run.grid)]),
+        replicas=found["replicas"],
+        second_moment=found["second_moment"],
+        centre=np.moveaxis(found["centre"], 1, 2),
+        momentum=np.moveaxis(found["momentum"], 1, 2),
+        kinetic=found["kinetic"],
+        energy=found["energy"],
+        observables=found["observables"],
+        residual=found["residual"],
+        compensator=found["compensator"],
+        points=points,
+        work_per_second=speed,
+        complete=len(found["replicas"]) == replicas,
+        in_theory=run.limit is None,
+    )

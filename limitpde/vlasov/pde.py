@@ -1,0 +1,225 @@
+"""The Vlasov equation (Neiss-Pickl (Vl)) and its Hamiltonian forms (HVl), (HHt), by splitting in phase space.
+
+    d_t f + v . grad_x f + F . grad_v f = 0,    F = -grad Gamma * rho - grad U,    rho = int f dv.
+
+*Space.* f is a piecewise polynomial of degree k in every coordinate, discontinuous between cells, given by its values
+at the Gauss points of each cell. On a tensor grid, transport along one coordinate is exact translation followed by the
+L2 projection (semi-Lagrangian discontinuous Galerkin: Rossmanith-Seal, Crouseilles-Mehrenberger-Vecil, Qiu-Shu): mass
+is conserved to rounding, int f^2 does not increase, and no step is too long for it. On an unstructured mesh in x the
+transport in x is upwind discontinuous Galerkin (`phase_space.mesh`).
+
+*Time.* x-transport ("drift") and v-transport by the frozen force ("kick") are composed to order 2 or 4 (`splitting`). A
+kick does not change rho, hence its force is exact; nodal quadrature makes int rho F vanish to rounding, so momentum is
+conserved; the energy oscillates with O(step^order) and does not drift on moderate times.
+
+*Boundaries.* Velocities are cut off at the ends of their intervals, and positions too unless they are periodic: what
+leaves is counted as lost, nothing comes in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dolfinx
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.errors import InputError, RunError
+from limitpde.fem.mesh import AnyMesh
+from limitpde.fem.stepping import Observer, StepReport, march
+from limitpde.nbody.threads import use_threads
+from limitpde.vlasov.fields import make_field
+from limitpde.vlasov.fields.mesh_field import MeshField
+from limitpde.vlasov.forms import Density, Form, Moments
+from limitpde.vlasov.hamiltonian import make_form
+from limitpde.vlasov.initial import Initial, Start
+from limitpde.vlasov.model import Model
+from limitpde.vlasov.outputs import PhaseOutputs
+from limitpde.vlasov.phase_space import Axis, TensorSpace
+from limitpde.vlasov.phase_space.mesh import MeshSpace, make_mesh
+from limitpde.vlasov.splitting import composition, merged
+
+
+class Solver:
+    """Solves (Vl), (HVl) or (HHt), as the model says. Collective, like all methods.
+
+    Args:
+        model: the parameters.
+        initial: the density at time 0.
+
+    Keyword Args:
+        cells: numbers of cells of the 2 d coordinates, or one for all x and one for all v. With a `mesh`, those of v
+            only: d, or one for all.
+        degree: k, 1 to 5.
+        step: time step; each interval between output times is cut into equal steps.
+        order: of the splitting in time, 2 or 4.
+        positivity: keep f >= 0 by scaling it towards its mean within each cell.
+        mesh: a mesh for x instead of a tensor grid; it has walls.
+        walls: of the mesh: "absorbing" or "specular".
+        comm: the ranks to use.
+
+    Attributes:
+        t: time reached.
+        space: where f lives.
+        field: what gives the forces.
+        form: the unknown.
+
+    Raises:
+        InputError: an argument is out of range, or does not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        initial: Initial,
+        *,
+        cells: Sequence[int],
+        degree: int = 3,
+        step: float,
+        order: int = 4,
+        positivity: bool = False,
+        mesh: AnyMesh | None = None,
+        walls: str = "absorbing",
+        comm: MPI.Comm = MPI.COMM_WORLD,
+    ) -> None:
+        if not (step > 0 and math.isfinite(step)):
+            raise InputError(f"pde.step = {step}: must be greater than 0")
+        if not 1 <= degree <= 5:
+            raise InputError(f"pde.degree = {degree}: must lie between 1 and 5")
+        if model.form != "density" and (mesh is not None or positivity):
+            raise InputError(f"model.form = {model.form!r}: alpha needs a tensor grid, and no limiter for positivity")
+        self.model, self.requested_step, self.t = model, step, 0.0
+        composition(order)  # checks it
+        self.order = order
+        use_threads(comm)
+        start = Start(initial, model)
+        self.mass = start.mass
+        v_axes = _axes(model.v_box, _each(cells, model.dimension, mesh is not None, "v"), degree, periodic=False)
+        self.space: Any
+        self.form: Form
+        if mesh is not None:
+            self.space = MeshSpace(
+                make_mesh(mesh, model.dimension, comm),
+                v_axes,
+                degree=degree,
+                walls=walls,
+                order=order,
+                positivity=positivity,
+            )
+            self.field: Any = MeshField(model, self.space)
+            self.form = Density(start, self.space, self.field)
+        else:
+            x_cells = _each(cells, model.dimension, False, "x")
+            x_axes = _axes(model.x_box, x_cells, degree, periodic=model.domain.periodic)
+            if model.form == "density":
+                self.space = TensorSpace(x_axes, v_axes, positivity=positivity, comm=comm)
+                self.field = make_field(model, self.space)
+                self.form = Density(start, self.space, self.field)
+            else:
+                self.form = make_form(model, start, x_axes, v_axes, comm)
+                self.space, self.field = self.form.space, self.form.field  # type: ignore[attr-defined]
+        self.comm = comm
+        self._outputs: PhaseOutputs | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user must know before trusting the solution."""
+        return list(getattr(self.form, "warnings", []))
+
+    @property
+    def dofs(self) -> int:
+        """Unknowns: values of f, or of the real and the imaginary part of alpha."""
+        return int(self.space.dofs) * (1 if self.model.form == "density" else 2)
+
+    @property
+    def suggested_step(self) -> float:
+        """The step that was asked for."""
+        return self.requested_step
+
+    def advance(self, dt: float, steps: int = 1) -> None:
+        """Make equal steps, the ends of adjoining ones merged, and measure nothing. Collective."""
+        for stages in merged(self.order, steps):
+            for kind, share in stages:
+                (self.form.drift if kind == "drift" else self.form.kick)(share * dt)
+        self.t += steps * dt
+
+    def step(self, dt: float) -> StepReport:
+        """Advance by dt, and measure. Collective.
+
+        Raises:
+            RunError: f is no longer finite.
+        """
+        self.advance(dt)
+        figures = self.figures()
+        if not math.isfinite(figures["energy"] + figures["l2"]):
+            raise RunError(f"f is no longer finite at t = {self.t:.6g}")
+        return StepReport(t=self.t, dt=dt, order=self.order, figures=figures)
+
+    def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
+        """Step up to time `end`, landing on every time in `stops`; each observer sees the report of each step."""
+        march(self, end, stops=stops, observers=observers)
+
+    # --- what the state is ----------------------------------------------------------------------------------------
+
+    def figures(self) -> dict[str, float]:
+        """Masses, energies, moments and norms of the present state. Collective."""
+        space, moments = self.space, Moments.of(self.form)
+        x = np.moveaxis(space.x_points, -1, 0)
+        rho = moments.rho
+        rows = [rho, moments.kinetic, rho * self.field.exterior_potential, rho * (x**2).sum(axis=0)]
+        mass, kinetic, exterior, square, *vectors = space.integrate_x(np.stack([*rows, *moments.momentum, *(rho * x)]))
+        d, axes = self.model.dimension, "xyz"
+        field_energy = self.field.field_energy(rho)
+        potential = field_energy + exterior
+        return {
+            "mass_total": float(mass),
+            "mass_lost": float(self.comm.allreduce(self.form.lost)),
+            "energy": float(kinetic + potential),
+            "energy_kinetic": float(kinetic),
+            "energy_potential": float(potential),
+            "field_energy": float(field_energy),
+            **{f"momentum_{axes[j]}": float(vectors[j]) for j in range(d)},
+            "second_moment": float(square),
+            **{f"centre_{axes[j]}": float(vectors[d + j] / mass) for j in range(d)},
+            **self.form.figures(self.t),
+        }
+
+    def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
+        """What is drawn in ParaView: name of a file -> its mesh and the functions on it. Collective."""
+        if self._outputs is None:
+            self._outputs = PhaseOutputs(self)
+        return self._outputs.outputs()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs to go on from here; on rank 0. Collective."""
+        return {"clock": np.array([self.t, self.comm.allreduce(self.form.lost)]), **self.form.state()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
+        self.t, lost = map(float, state["clock"])
+        self.form.restore(state)
+        self.form.lost = lost if self.comm.rank == 0 else 0.0
+
+
+def _each(cells: Sequence[int], d: int, velocities_only: bool, axis: str) -> list[int]:
+    """Numbers of cells of the x or of the v coordinates.
+
+    Raises:
+        InputError: there are too many or too few, or one is not positive.
+    """
+    allowed = (1, d) if velocities_only else (2, 2 * d)
+    if len(cells) not in allowed or min(cells) < 1:
+        what = "v" if velocities_only else "x, then v"
+        raise InputError(f"pde.cells = {list(cells)}: must be {allowed[0]} or {allowed[1]} numbers >= 1, for {what}")
+    parts = len(cells) // (1 if velocities_only else 2)
+    mine = list(cells[-parts:] if axis == "v" else cells[:parts])
+    return mine * d if len(mine) == 1 else mine
+
+
+def _axes(box: np.ndarray, cells: Sequence[int], degree: int, *, periodic: bool) -> list[Axis]:
+    return [
+        Axis(low=float(low), high=float(high), cells=number, degree=degree, periodic=periodic)
+        for (low, high), number in zip(box, cells, strict=True)
+    ]

@@ -1,0 +1,273 @@
+"""f on a tensor grid of phase space: where its values lie, and how they are moved, summed and gathered.
+
+The values are those at the Gauss points of uniform cells, an array (components, *x_shape, *v_shape) on each rank, which
+has a block of whole cells (`grid`). Transport along a coordinate is exact translation with L2 projection
+(`translation`), for any step: it conserves mass to rounding and does not increase int f^2.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.errors import InputError
+from limitpde.vlasov.phase_space import kernels
+from limitpde.vlasov.phase_space.axes import Axis
+from limitpde.vlasov.phase_space.derivative import derivative
+from limitpde.vlasov.phase_space.grid import ProcessGrid
+from limitpde.vlasov.phase_space.halo import bring
+from limitpde.vlasov.phase_space.lines import Lines, drift_lines, kick_lines
+from limitpde.vlasov.phase_space.outflow import outflow
+from limitpde.vlasov.phase_space.translation import moves
+
+BLOCK = 1 << 16
+"""Points at which a function is evaluated together."""
+WIDEST = 64
+"""Longest run whose numbers have moves of their own."""
+
+
+class TensorSpace:
+    """Piecewise polynomials on the product of x axes and v axes. Collective.
+
+    Args:
+        x_axes: d axes, periodic or with ends.
+        v_axes: d axes with ends.
+        positivity: keep what is >= 0 so.
+        comm: the ranks.
+
+    Attributes:
+        d: number of positions.
+        degree: of the polynomials.
+        x_shape: nodes of this rank along the x axes; v_shape: along the v axes.
+        x_points: (*x_shape, d); x_weights: (*x_shape) quadrature weights.
+        v_nodes: d arrays of the nodes of this rank along the v axes; v_weights: their weights.
+
+    Raises:
+        InputError: the axes do not fit together.
+    """
+
+    def __init__(
+        self,
+        x_axes: Sequence[Axis],
+        v_axes: Sequence[Axis],
+        *,
+        positivity: bool = False,
+        comm: MPI.Comm = MPI.COMM_WORLD,
+    ) -> None:
+        axes = [*x_axes, *v_axes]
+        if len(x_axes) != len(v_axes) or not 1 <= len(x_axes) <= 3:
+            raise InputError(f"{len(x_axes)} x axes, {len(v_axes)} v axes: 1 to 3 are needed, as many of v as of x")
+        if any(axis.periodic for axis in v_axes):
+            raise InputError("a v axis is periodic: velocities have ends")
+        if len({axis.degree for axis in axes}) > 1:
+            raise InputError(f"degrees {[axis.degree for axis in axes]}: must be the same for all axes")
+        self.x_axes, self.v_axes, self.positivity, self.comm = tuple(x_axes), tuple(v_axes), positivity, comm
+        self.d, self.degree = len(x_axes), axes[0].degree
+        self.grid = ProcessGrid(axes, self.d, comm)
+        self._local = self.grid.nodes(comm.rank)
+        nodes = [axis.nodes[part] for axis, part in zip(axes, self._local, strict=True)]
+        weights = [axis.weights[part] for axis, part in zip(axes, self._local, strict=True)]
+        self._weights, d = weights, self.d
+        self.x_shape = tuple(len(part) for part in nodes[:d])
+        self.v_shape = tuple(len(part) for part in nodes[d:])
+        self.x_points = np.stack(np.meshgrid(*nodes[:d], indexing="ij"), axis=-1)
+        self.x_weights = product(weights[:d])
+        self.v_nodes, self.v_weights = nodes[d:], weights[d:]
+
+    @property
+    def dofs(self) -> int:
+        """Values of one component on all ranks."""
+        return int(np.prod([axis.n for axis in (*self.x_axes, *self.v_axes)], dtype=np.int64))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Nodes of this rank, (*x_shape, *v_shape)."""
+        return self.x_shape + self.v_shape
+
+    def array(self, components: int = 1) -> np.ndarray:
+        """Zeros, (components, *x_shape, *v_shape)."""
+        return np.zeros((components, *self.shape))
+
+    def fill(self, f: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Set f (components, *x_shape, *v_shape) to a function of points z (n, 2 d): (n,) or (components, n)."""
+        if not f[0].size:
+            return
+        v = np.stack(np.meshgrid(*self.v_nodes, indexing="ij"), axis=-1).reshape(-1, self.d)
+        x = self.x_points.reshape(-1, self.d)
+        rows = f.reshape(len(f), len(x), len(v))
+        some = max(1, BLOCK // len(v))
+        for first, start in itertools.product(range(0, len(x), some), range(0, len(v), BLOCK)):
+            part, speeds = x[first : first + some], v[start : start + BLOCK]
+            z = np.concatenate([np.repeat(part, len(speeds), axis=0), np.tile(speeds, (len(part), 1))], axis=1)
+            found = np.reshape(np.asarray(function(z), dtype=float), (-1, len(part), len(speeds)))
+            rows[:, first : first + some, start : start + BLOCK] = found
+
+    # --- transport ------------------------------------------------------------------------------------------------
+
+    def drift(self, f: np.ndarray, dt: float) -> tuple[np.ndarray, float]:
+        """f(x, v) -> f(x - v dt, v), in place. Collective.
+
+        Returns:
+            f, and what left over the ends of the x axes on this rank (0 for several components).
+        """
+        lost = 0.0
+        for j, axis in enumerate(self.x_axes):
+            lines = drift_lines(self.shape, j, axis.P, moves(axis, self.v_nodes[j] * dt), WIDEST)
+            lost += self._sweep(f, lines, j)
+        return f, lost
+
+    def kick(self, f: np.ndarray, force: np.ndarray, dt: float) -> tuple[np.ndarray, float]:
+        """f(x, v) -> f(x, v - force(x) dt), in place. Collective.
+
+        Args:
+            f: (components, *x_shape, *v_shape).
+            force: (d, *x_shape).
+            dt: time.
+
+        Returns:
+            f, and what left over the ends of the v axes on this rank (0 for several components).
+        """
+        force = np.array(force, dtype=float, order="C")
+        if self.grid.v_comm.size > 1:
+            self.grid.v_comm.Bcast(force)
+        lost = 0.0
+        for j, axis in enumerate(self.v_axes):
+            lines = kick_lines(self.shape, j, axis.P, moves(axis, force[j].ravel() * dt))
+            lost += self._sweep(f, lines, self.d + j)
+        return f, lost
+
+    def _sweep(self, f: np.ndarray, lines: Lines, which: int) -> float:
+        """Move all components along one axis."""
+        axis = (*self.x_axes, *self.v_axes)[which]
+        begin, end = self.grid.cells(self.comm.rank)[which]
+        lost = 0.0
+        if len(f) == 1 and not axis.periodic:
+            lost = outflow(f[0].reshape(-1), lines, axis, begin, end, self._across(lines, which))
+        for component in f:
+            flat = component.reshape(-1)
+            kernels.sweep(flat, lines, bring(flat, lines, which, axis, self.grid), axis.P)
+        return lost
+
+    def _across(self, lines: Lines, which: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights of the other axes: of the numbers of each run, of outer and of mid indices of its lines."""
+        d, w = self.d, self._weights
+        if which >= d:
+            inner = product(w[which + 1 :]).ravel()
+            return self.x_weights.reshape(-1, 1) * inner, product(w[d:which]).ravel(), np.ones(1)
+        inner = product(w[d + which :]).ravel()
+        index = lines.base[:, None] + np.arange(int(lines.width.max(initial=0)))
+        return (
+            inner[np.minimum(index, len(inner) - 1)],
+            product(w[:which]).ravel(),
+            product(w[which + 1 : d + which]).ravel(),
+        )
+
+    # --- sums -----------------------------------------------------------------------------------------------------
+
+    def velocity_integrals(self, f: np.ndarray, factors: Sequence[np.ndarray]) -> np.ndarray:
+        """int f prod_j factors[j][q](v_j) dv at the x nodes. Collective.
+
+        Args:
+            f: one component, (*x_shape, *v_shape).
+            factors: d arrays (Q, nodes of this rank along v_j).
+
+        Returns:
+            (Q, *x_shape)
+        """
+        rows = [int(np.prod(self.shape[: self.d + j], dtype=np.int64)) for j in range(self.d)]
+        sums = f.reshape(rows[-1], self.v_shape[-1]) @ (factors[-1] * self.v_weights[-1]).T
+        for j in range(self.d - 2, -1, -1):
+            sums = sums.reshape(rows[j], self.v_shape[j], len(factors[j]))
+            sums = np.einsum("anq,qn->aq", sums, factors[j] * self.v_weights[j])
+        found = np.ascontiguousarray(sums.T).reshape(len(factors[0]), *self.x_shape)
+        return self._total(self.grid.v_comm, found)
+
+    def integrate_x(self, values: np.ndarray) -> np.ndarray:
+        """Integrals over all x of values (..., *x_shape): (...), on every rank. Collective."""
+        sums = np.tensordot(values, self.x_weights, axes=self.d)
+        return self._total(self.grid.x_comm, np.asarray(sums, dtype=float))
+
+    def square_integral(self, f: np.ndarray) -> float:
+        """int f^2 of one component. Collective."""
+        squares = self.velocity_integrals(f * f, [np.ones((1, n)) for n in self.v_shape])
+        return float(self.integrate_x(squares)[0])
+
+    def minimum(self, f: np.ndarray) -> float:
+        """Smallest value of one component on all ranks. Collective."""
+        return float(self.comm.allreduce(float(np.min(f, initial=np.inf)), op=MPI.MIN))
+
+    def derivative(self, f: np.ndarray, axis: int) -> np.ndarray:
+        """d/dz_axis of one component, z = (x, v); skew-symmetric, zero beyond the ends of axes. Collective."""
+        return derivative(f, axis, (*self.x_axes, *self.v_axes)[axis], self.grid)
+
+    @staticmethod
+    def _total(comm: MPI.Comm, local: np.ndarray) -> np.ndarray:
+        """Sum over some ranks, the same on all of them. Collective on these."""
+        if comm.size == 1:
+            return local
+        total = np.empty_like(local)
+        comm.Allreduce(local, total)
+        return total
+
+    # --- other layouts --------------------------------------------------------------------------------------------
+
+    def gather_x(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., *x_shape) of all x nodes, (..., *X), on every rank. Collective."""
+        comm, d, lead = self.grid.x_comm, self.d, values.shape[: values.ndim - self.d]
+        whole = np.empty((*lead, *(axis.n for axis in self.x_axes)), dtype=values.dtype)
+        parts = self.grid.parts[d:]
+        for rank, part in enumerate(comm.allgather(np.ascontiguousarray(values)) if comm.size > 1 else [values]):
+            first = rank * int(np.prod(parts))  # the rank of the same block of x, with the first block of v
+            whole[(..., *self.grid.nodes(first)[:d])] = part
+        return whole
+
+    def local_x(self, values: np.ndarray) -> np.ndarray:
+        """The part (..., *x_shape) of this rank of values (..., *X) at all x nodes."""
+        return np.ascontiguousarray(values[(..., *self._local[: self.d])])
+
+    def gather(self, f: np.ndarray) -> np.ndarray:
+        """One component at all nodes, (*X, *V), on rank 0; nothing elsewhere. Collective."""
+        comm = self.comm
+        if comm.rank > 0:
+            comm.Send(np.ascontiguousarray(f), 0)
+            return np.empty((0,) * (2 * self.d))
+        whole = np.empty([axis.n for axis in (*self.x_axes, *self.v_axes)])
+        whole[self._local] = f
+        for rank in range(1, comm.size):
+            nodes = self.grid.nodes(rank)
+            part = np.empty([s.stop - s.start for s in nodes])
+            comm.Recv(part, rank)
+            whole[nodes] = part
+        return whole
+
+    def scatter(self, f: np.ndarray | None) -> np.ndarray:
+        """This rank's block (*x_shape, *v_shape) of values (*X, *V), given on every rank or on rank 0. Collective.
+
+        Raises:
+            InputError: their shape is another one.
+        """
+        comm, expected = self.comm, tuple(axis.n for axis in (*self.x_axes, *self.v_axes))
+        shapes = comm.allgather(None if f is None else f.shape)
+        if shapes[0] != expected:
+            raise InputError(f"values of f have the shape {shapes[0]}: {expected} is needed")
+        if f is not None and all(shape == expected for shape in shapes):
+            return np.array(f[self._local], dtype=float)
+        if comm.rank > 0:
+            block = np.empty(self.shape)
+            comm.Recv(block, 0)
+            return block
+        assert f is not None
+        for rank in range(1, comm.size):
+            comm.Send(np.ascontiguousarray(f[self.grid.nodes(rank)], dtype=float), rank)
+        return np.array(f[self._local], dtype=float)
+
+
+def product(factors: Sequence[np.ndarray]) -> np.ndarray:
+    """Outer product of vectors; one of none."""
+    result = np.ones(())
+    for factor in factors:
+        result = np.multiply.outer(result, factor)
+    return np.asarray(result)

@@ -1,0 +1,167 @@
+"""The weak-form residual of the solution of (Vl).
+
+    W[T, phi](f) = int phi (f_T - f_0) dz                            (change)
+                 - int_0^T int v . grad_x phi f dz dt                (transport)
+                 - int_0^T int F . grad_v phi f dz dt                (force)
+
+with F = -grad Gamma * rho - grad U. It vanishes for a weak solution; here it shows the errors of space and time. The
+integrals over phase space are those of the Gauss quadrature: a test function is a sum of products of functions of one
+coordinate each, so that one pass over f serves all of them. The integrals over time are those of the cubic spline
+through the steps, of order four. On a torus a Gaussian stands for the sum of its images. `particle_residual` has W of
+the particles.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from limitpde.compare.test_functions import GaussianBump, Table, Wave, on_torus, waves_off_torus
+from limitpde.fem.stepping import StepReport
+
+if TYPE_CHECKING:
+    from limitpde.vlasov.pde import Solver
+
+
+class PDEResidual:
+    """W[t, phi] of a solution, an observer of its `Solver`. Collective; all is the same on every rank.
+
+    Args:
+        solver: at time 0.
+        test_functions: P functions on phase space, of 2 d coordinates.
+
+    Attributes:
+        times: times of the steps.
+        observables: int phi f at these times, (P,) each.
+        warnings: what to know before trusting W.
+        solver: whose solution it is.
+    """
+
+    def __init__(self, solver: Solver, test_functions: Sequence[GaussianBump | Wave]) -> None:
+        d = solver.model.dimension
+        Table.of(test_functions, 2 * d)  # checks the dimension
+        self.solver = solver
+        points = np.moveaxis(np.asarray(solver.space.x_points), -1, 0)
+        kinds = {"gaussian": _GaussianProducts, "wave": _WaveProducts}
+        low, size = solver.model.torus
+        images, self._sums = on_torus(test_functions, low, size)
+        self._products = [kinds[phi.shape](phi, points, solver.space.v_nodes) for phi in images]
+        self.warnings = [
+            f"test function {number} is not periodic on the torus: what crosses its edge enters W"
+            for number in waves_off_torus(test_functions, size)
+        ]
+        self.times, self.observables, self._rates = [solver.t], [], []
+        self._measure()
+
+    def __call__(self, report: StepReport) -> None:
+        """Take in one step."""
+        self.times.append(report.t)
+        self._measure()
+
+    def _measure(self) -> None:
+        """Int phi f, and what W subtracts from its growth."""
+        space, form, field = self.solver.space, self.solver.form, self.solver.field
+        count = len(self._products)
+        if not count:
+            self.observables.append(np.zeros(0))
+            self._rates.append(np.zeros(0))
+            return
+        ones = [np.ones((1, len(v))) for v in space.v_nodes]
+        rows = [ones, *(product.factors for product in self._products)]
+        factors = [np.concatenate([row[j] for row in rows]) for j in range(len(ones))]
+        found = form.velocity_integrals(factors)
+        force = field.force(found[0]) + field.exterior_force
+        densities, first = [], 1
+        for product in self._products:
+            last = first + len(product.factors[0])
+            densities += product.densities(found[first:last], force)
+            first = last
+        values = self._sums @ space.integrate_x(np.stack(densities)).reshape(count, 2)
+        self.observables.append(values[:, 0])
+        self._rates.append(values[:, 1])
+
+    @property
+    def values(self) -> list[np.ndarray]:
+        """W[t, phi] at each of the times, (P,) each."""
+        change = np.array(self.observables) - self.observables[0]
+        if len(self.times) == 1:
+            return list(change)
+        integral = CubicSpline(self.times, np.array(self._rates)).antiderivative()
+        return list(change - integral(self.times))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs to go on from here, the same on every rank."""
+        return {
+            "times": np.array(self.times),
+            "observables": np.array(self.observables),
+            "rates": np.array(self._rates),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`."""
+        self.times = state["times"].tolist()
+        self.observables, self._rates = list(state["observables"]), list(state["rates"])
+
+
+class _GaussianProducts:
+    """phi = prod of Gaussians; rows: g; v_j g for each j; d g / d v_j for each j.
+
+    Args:
+        phi: the test function.
+        points: (d, *x_shape) x nodes.
+        v_nodes: d arrays of v nodes.
+    """
+
+    def __init__(self, phi: GaussianBump, points: np.ndarray, v_nodes: Sequence[np.ndarray]) -> None:
+        d = len(v_nodes)
+        center = np.array(phi.center)
+        away = points - center[:d].reshape(d, *(1,) * (points.ndim - 1))
+        self._x = np.exp(-(away**2).sum(axis=0) / (2 * phi.width**2))
+        self._x_gradient = -away / phi.width**2 * self._x
+        self.factors = []
+        for j, v in enumerate(v_nodes):
+            g = np.exp(-((v - center[d + j]) ** 2) / (2 * phi.width**2))
+            rows = np.tile(g, (1 + 2 * d, 1))
+            rows[1 + j] = v * g
+            rows[1 + d + j] = -(v - center[d + j]) / phi.width**2 * g
+            self.factors.append(rows)
+
+    def densities(self, found: np.ndarray, force: np.ndarray) -> list[np.ndarray]:
+        """Int phi f dv and int (v . grad_x phi + F . grad_v phi) f dv, (*x_shape) each."""
+        d = len(force)
+        transport = (self._x_gradient * found[1 : 1 + d]).sum(axis=0)
+        return [self._x * found[0], transport + self._x * (force * found[1 + d :]).sum(axis=0)]
+
+
+class _WaveProducts:
+    """phi = Re e^(i k.x + i phase) e^(i k.v); rows: the 2^d products of cosines and sines, then v_j times these.
+
+    Args:
+        phi: the test function.
+        points: (d, *x_shape) x nodes.
+        v_nodes: d arrays of v nodes.
+    """
+
+    def __init__(self, phi: Wave, points: np.ndarray, v_nodes: Sequence[np.ndarray]) -> None:
+        d = len(v_nodes)
+        self._k = np.array(phi.k)
+        self._x = np.exp(1j * (np.tensordot(self._k[:d], points, 1) + phi.phase))
+        choices = list(itertools.product((0, 1), repeat=d))  # 0: cosine, 1: sine
+        self._powers = np.array([1j ** sum(choice) for choice in choices])
+        self.factors = []
+        for j, v in enumerate(v_nodes):
+            waves = np.stack([np.cos(self._k[d + j] * v), np.sin(self._k[d + j] * v)])
+            rows = waves[[choice[j] for choice in choices]]
+            self.factors.append(np.concatenate([rows * v if i == j else rows for i in (-1, *range(d))]))
+
+    def densities(self, found: np.ndarray, force: np.ndarray) -> list[np.ndarray]:
+        """Int phi f dv and int (v . grad_x phi + F . grad_v phi) f dv, (*x_shape) each."""
+        d = len(force)
+        parts = found.reshape(1 + d, len(self._powers), *found.shape[1:])
+        wave = self._x * np.tensordot(self._powers, parts, (0, 1))  # e^(i k.z) and v_j e^(i k.z), integrated over v
+        along = np.tensordot(self._k[:d], wave[1:], 1) + np.tensordot(self._k[d:], force, 1) * wave[0]
+        return [wave[0].real, (1j * along).real]

@@ -1,0 +1,217 @@
+"""What a run of the Vlasov system says about itself in summary.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from limitpde.compare.statistics import mean_and_stderr
+from limitpde.fem.stepping import StepReport
+from limitpde.vlasov.case import Case
+from limitpde.vlasov.growth import Growth, fit_growth
+from limitpde.vlasov.model import Model
+from limitpde.vlasov.particles import Ensemble
+from limitpde.vlasov.pde import Solver
+
+LOST_WARNING = 1e-6
+"""Share of the mass that left the domain from which the domain is called into question."""
+ENERGY_WARNING = 1e-2
+"""Relative change of the energy from which the step or the cells are called into question."""
+OUTSIDE_WARNING = 1e-3
+"""Share of the particles outside the domain of the equation from which the comparison is called into question."""
+COMMON = (
+    *("mass_total", "mass_lost", "energy", "energy_kinetic", "energy_potential", "field_energy", "second_moment"),
+    *(f"{name}_{axis}" for name in ("momentum", "centre") for axis in "xyz"),
+    *("l2", "minimum"),
+)
+"""Figures of every form of the equation."""
+
+
+class PDESummary:
+    """Takes in the steps of a solver, and gives the part `pde` of summary.json. Collective where it is made.
+
+    Args:
+        solver: at time 0.
+        case: whose `pde.fit` says where growth rate and frequency are fitted.
+
+    Attributes:
+        first: the figures at time 0.
+        steps: steps taken in.
+    """
+
+    def __init__(self, solver: Solver, case: Case | None = None) -> None:
+        self._solver = solver
+        self._fit = case.pde.fit if case is not None and case.pde is not None else None
+        self.first = self._last = solver.figures()
+        self.steps = 0
+        self._minimum = self.first.get("minimum", 0.0)
+        self._largest = dict.fromkeys(("mass", "energy", "momentum", "l2"), 0.0)
+        self._field: list[tuple[float, float]] = []  # t and field energy, within the interval of the fit
+        self._own_change = dict.fromkeys(self._own, 0.0)
+        self._keep_field(solver.t, self.first)
+
+    @property
+    def _own(self) -> list[str]:
+        """Names of the figures of the form alone."""
+        return [name for name in self.first if name not in COMMON]
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
+        return {name: value for name, value in vars(self).items() if name not in ("_solver", "_fit")}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        vars(self).update(state)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the figures of a step."""
+        return list(self.first)
+
+    def start_row(self) -> dict[str, float]:
+        """The row of diagnostics.csv for time 0."""
+        return self.first
+
+    def add(self, step: StepReport) -> None:
+        """Take in one step."""
+        first, now, largest = self.first, step.figures, self._largest
+        self.steps += 1
+        self._last = now
+        self._minimum = min(self._minimum, now.get("minimum", 0.0))
+        mass = first["mass_total"] + first["mass_lost"]
+        changes = {
+            "mass": abs((now["mass_total"] + now["mass_lost"]) / mass - 1),
+            "energy": abs(now["energy"] - first["energy"]),
+            "momentum": max(abs(b - a) for a, b in zip(*map(self._momentum, (first, now)), strict=True)),
+            "l2": now["l2"] - first["l2"],
+        }
+        for name, change in changes.items():
+            largest[name] = max(largest[name], change)
+        for name in self._own_change:
+            self._own_change[name] = max(self._own_change[name], abs(now[name] - first[name]))
+        self._keep_field(step.t, now)
+
+    def _keep_field(self, t: float, figures: dict[str, float]) -> None:
+        if self._fit is not None and self._fit[0] <= t * (1 + 1e-9) and t <= self._fit[1] * (1 + 1e-9):
+            self._field.append((t, figures["field_energy"]))
+
+    def warnings(self) -> list[str]:
+        """What a user must know before trusting the figures."""
+        found = list(self._solver.warnings)
+        lost = (self._last["mass_lost"] - self.first["mass_lost"]) / self.first["mass_total"]
+        if lost > LOST_WARNING:
+            found.append(
+                f"{lost:.2g} of the mass left the domain, where nothing comes in; take larger intervals of v (or x)"
+            )
+        energy = self._relative("energy")
+        if energy is not None and energy > ENERGY_WARNING:
+            found.append(f"the energy changed by up to {energy:.2g} of itself; take a smaller step, or more cells")
+        if self._fit is not None and self._growth() is None:
+            found.append(
+                f"pde.fit = {list(self._fit)}: fewer than two steps with a field lie in it, so nothing was fitted"
+            )
+        return found
+
+    def _growth(self) -> Growth | None:
+        """The fit to the field energy, where the case asks for one."""
+        if self._fit is None:
+            return None
+        t, energy = np.array(self._field, dtype=float).reshape(-1, 2).T
+        return fit_growth(t, energy, self._fit)
+
+    def _momentum(self, figures: dict[str, float]) -> list[float]:
+        return _vector(figures, "momentum")
+
+    def _relative(self, name: str) -> float | None:
+        """Largest change of a figure in units of its modulus at the start; None where that is zero."""
+        size = abs(self.first[name])
+        return self._largest[name] / size if size > 0 else None
+
+    def figures(self) -> dict[str, Any]:
+        """The part `pde` of summary.json."""
+        first, last = self.first, self._last
+        ends = {name: {"start": first[name], "end": last[name]} for name in ("second_moment", "energy", "l2")}
+        vectors = {name: {"start": _vector(first, name), "end": _vector(last, name)} for name in ("centre", "momentum")}
+        found: dict[str, Any] = {
+            "dofs": self._solver.dofs,
+            "steps": self.steps,
+            "end_time": self._solver.t,
+            "mass": {
+                "total": {
+                    "start": first["mass_total"],
+                    "end": last["mass_total"],
+                    "max_relative_drift": self._largest["mass"],
+                },
+                "lost": {"start": first["mass_lost"], "end": last["mass_lost"]},
+            },
+            "minimum": self._minimum if "minimum" in first else None,
+            "second_moment": ends["second_moment"],
+            "centre": vectors["centre"],
+            "energy": ends["energy"] | {"max_relative_drift": self._relative("energy")},
+            "momentum": vectors["momentum"] | {"largest_change": self._largest["momentum"]},
+            "l2": ends["l2"] | {"max_relative_increase": self._relative("l2")},
+        }
+        for name, change in self._own_change.items():
+            found[name] = {"start": first[name], "end": last[name], "largest_change": change}
+        growth = self._growth()
+        if growth is not None and self._fit is not None:
+            found["field_growth_rate"], found["field_frequency"] = growth.rate, growth.frequency
+            ends_of_fit = {"start": self._fit[0], "end": self._fit[1]}
+            found["field_fit"] = ends_of_fit | {"peaks": growth.peaks, "intercept": growth.intercept}
+        return found
+
+
+def _vector(figures: dict[str, float], name: str) -> list[float]:
+    return [figures[f"{name}_{axis}"] for axis in "xyz" if f"{name}_{axis}" in figures]
+
+
+def _mean(values: np.ndarray) -> dict[str, Any]:
+    """Mean and standard error over the replicas."""
+    mean, error = mean_and_stderr(values)
+    return {"mean": float(mean), "stderr": None if error is None else float(error)}
+
+
+def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
+    """One entry of the list `particles` of summary.json."""
+    energy, momentum = ensemble.energy, ensemble.momentum
+    size = np.abs(energy[:, :1])
+    drift = float((np.abs(energy - energy[:, :1]) / size).max()) if (size > 0).all() else None
+    return {
+        "N": ensemble.count,
+        "replicas": len(ensemble.replicas),
+        "steps": ensemble.steps,
+        "second_moment": {name: _mean(ensemble.second_moment[:, k]) for name, k in (("start", 0), ("end", -1))},
+        "energy": {name: _mean(energy[:, k]) for name, k in (("start", 0), ("end", -1))}
+        | {"max_relative_drift": drift},
+        "momentum": {"largest_change": float(np.abs(momentum - momentum[:, :1]).max())},
+    }
+
+
+def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
+    """What a user must know before comparing the particles with the equation."""
+    found, model = [], case.model
+    if ensemble.count == 1:
+        found.append("N = 1: a single particle has nothing to interact with; its force is that of U alone")
+    if case.pde is None or not len(ensemble.points):
+        return found
+    d = model.dimension
+    boxes = [("v", ensemble.points[..., d:], model.v_box)]
+    if not model.domain.periodic:
+        boxes.append(("x", ensemble.points[..., :d], model.x_box))
+    for name, coordinates, box in boxes:
+        outside = float(((coordinates < box[:, 0]) | (coordinates > box[:, 1])).any(axis=-1).mean(axis=(0, 2)).max())
+        if outside > OUTSIDE_WARNING:
+            found.append(
+                f"N = {ensemble.count}: {outside:.2g} of the particles have left the intervals of {name} "
+                "(model.domain), within which the equation is solved"
+            )
+    return found
+
+
+def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
+    """What observables.csv holds besides the test functions: name -> (R, T)."""
+    found = {"energy": ensemble.energy, "kinetic": ensemble.kinetic, "second_moment": ensemble.second_moment}
+    for name, values in (("momentum", ensemble.momentum), ("centre", ensemble.centre)):
+        found |= {f"{name}_{axis}": values[..., k] for k, axis in enumerate("xyz"[: values.shape[2]])}
+    return found
