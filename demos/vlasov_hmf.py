@@ -1,10 +1,10 @@
 """Claim: the attractive HMF model has its transition at T = 1/2: noise is damped above, amplified to order one below.
 
-Gamma = -cos x, unit mass: Newton's particles start independently from a homogeneous Maxwellian, so that the magnetisation
-M = |(1/N) sum e^{i x_j}| is noise, N E M^2 = 1. The linear theory of (Vl) says what becomes of it. For T > 1/2 the state is
-stable, and the noise settles at that of thermal equilibrium, N E M^2 = 2 T / (2 T - 1), a value that no iid sample has. For
-T < 1/2 it grows like exp(gamma t) with gamma from the dispersion relation, until M is of order one whatever N is; the Vlasov
-equation, started from a perturbation of that size, does the same.
+Gamma = -cos x, unit mass: Newton's particles start independently from a homogeneous Maxwellian, so that the
+magnetisation M = |(1/N) sum e^{i x_j}| is noise, N E M^2 = 1. The linear theory of (Vl) says what becomes of it. For T
+> 1/2 the state is stable, and the noise settles at that of thermal equilibrium, N E M^2 = 2 T / (2 T - 1), a value that
+no iid sample has. For T < 1/2 it grows like exp(gamma t) with gamma from the dispersion relation, until M is of order
+one whatever N is; the Vlasov equation, started from a perturbation of that size, does the same.
 
 Run: mpiexec -n 2 python -m mpi4py demos/vlasov_hmf.py   (a minute)
 """
@@ -22,6 +22,7 @@ root = MPI.COMM_WORLD.rank == 0
 
 
 def model(temperature):
+    """The HMF model with velocities up to seven standard deviations."""
     width = 7 * np.sqrt(temperature)
     return Model(potential={"kind": "cosine", "strength": -1.0}, domain={"x": (0.0, 2 * np.pi), "v": (-width, width)})
 
@@ -58,6 +59,7 @@ x, ones = solver.space.x_points[..., 0], [np.ones((1, len(solver.space.v_nodes[0
 
 
 def watch(report):
+    """Keep the largest magnetisation of the equation."""
     rho = solver.form.velocity_integrals(ones)[0]
     largest[0] = max(largest[0], abs(float(solver.space.integrate_x(rho * np.cos(x)))))
 

@@ -1,8 +1,9 @@
-"""Claim: strong Landau damping by the Vlasov solver has the energies of a spectral reference, and Newton's particles follow.
+"""Claim: strong Landau damping has the energies of a spectral reference, and Newton's particles follow it.
 
-Electrons of unit density with f_0 = M(v) (1 + 0.5 cos(x/2)) (k = 0.5): the field energy W(t) = 1/2 int E^2 dx falls by three
-orders of magnitude and rises again when the particles trapped in the wave come round. The particles interact as charged sheets
-(sorted, exact); their residual in the equation is of order 1/N, their observables differ from it by order N^-1/2.
+Electrons of unit density with f_0 = M(v) (1 + 0.5 cos(x/2)) (k = 0.5): the field energy W(t) = 1/2 int E^2 dx falls by
+three orders of magnitude and rises again when the particles trapped in the wave come round. The particles interact as
+charged sheets (sorted, exact); their residual in the equation is of order 1/N, their observables differ from it by
+order N^-1/2.
 
 Run: mpiexec -n 2 python -m mpi4py demos/vlasov_landau.py   -> results/vlasov_landau/report.md
 """
@@ -16,7 +17,8 @@ import limitpde
 from limitpde.results import tables
 
 REFERENCE = {1: 0.66409480, 2: 0.37606951, 5: 0.114314746, 10: 5.7187983e-3, 15: 2.8685525e-3, 20: 2.7630172e-3}
-"""W(t) of a Fourier method on 128 x 2048 points of fourth order with step 0.0125 (limitpde.vlasov.spectral_reference)."""
+"""W(t) of a Fourier method on 128 x 2048 points of fourth order with step 0.0125
+(limitpde.vlasov.spectral_reference)."""
 
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)
 assert summary["status"] == "done", summary["reason"]

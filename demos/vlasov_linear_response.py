@@ -1,8 +1,9 @@
 """Claim: small perturbations answer as the linear theory says, to 1e-6, with errors of order two and four in the step.
 
-f_0 = n_0 M(v) (1 + a cos kx) with a = 1e-6: r(t) = rho_k(t) / rho_k(0) solves the Volterra equation exactly (no fitted rate has
-that many digits: the asymptote is not reached in the times over which rates are fitted). Cases: Landau damping of plasma
-waves at k = 0.3, 0.4, 0.5, the attractive HMF below and above its critical temperature 1/2, and a Gaussian kernel.
+f_0 = n_0 M(v) (1 + a cos kx) with a = 1e-6: r(t) = rho_k(t) / rho_k(0) solves the Volterra equation exactly (no fitted
+rate has that many digits: the asymptote is not reached in the times over which rates are fitted). Cases: Landau damping
+of plasma waves at k = 0.3, 0.4, 0.5, the attractive HMF below and above its critical temperature 1/2, and a Gaussian
+kernel.
 
 Run: mpiexec -n 2 python -m mpi4py demos/vlasov_linear_response.py   (a minute)
 """

@@ -35,7 +35,7 @@ CASE = {
     "compare": {
         "test_functions": [
             {"shape": "wave", "k": [1.0, 0.0]},
-            {"shape": "gaussian", "center": [3.0, 0.5], "width": 0.9},
+            {"shape": "gaussian", "center": [1.5, 0.5], "width": 0.9},
         ]
     },
     "output": {"every": 0.5},

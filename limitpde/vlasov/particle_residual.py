@@ -3,15 +3,16 @@
     W[t, phi](mu) = int phi d(mu_t - mu_0) - int_0^t int (v . grad_x phi + F_mu . grad_v phi) dmu ds,
     F_mu = -grad Gamma * mu - grad U,    mu = (M/N) sum_i delta_(x_i, v_i).
 
-The particles feel a_i = -(M/(N-1)) sum_{j != i} grad Gamma(x_i - x_j) - grad U(x_i). As grad Gamma(0) = 0, the sums of both are
-the same but for their factors, and W is exactly
+The particles feel a_i = -(M/(N-1)) sum_{j != i} grad Gamma(x_i - x_j) - grad U(x_i). As grad Gamma(0) = 0, the sums of
+both are the same but for their factors, and W is exactly
 
-    A[t] = int_0^t int (a - F_mu) . grad_v phi dmu ds  ( = -(1/(N-1)) int_0^t int (grad Gamma * mu) . grad_v phi dmu ds ),
+    A[t] = int_0^t int (a - F_mu) . grad_v phi dmu ds  ( = -(1/(N-1)) int_0^t int (grad Gamma * mu) . grad_v phi dmu ds
+    ),
 
-of order 1/N, unless the particles have a Gamma of their own; then A says what W must be. The trajectories of a splitting
-consist of straight pieces in x (drifts) and in v (kicks); the integrals over time are taken along these pieces by Gauss's
-quadrature with three points, so that W = A holds to rounding for what was simulated, whatever the step.
-"""
+of order 1/N, unless the particles have a Gamma of their own; then A says what W must be. The trajectories of a
+splitting consist of straight pieces in x (drifts) and in v (kicks); the integrals over time are taken along these
+pieces by Gauss's quadrature with three points, so that W = A holds to rounding for what was simulated, whatever the
+step."""
 
 from __future__ import annotations
 

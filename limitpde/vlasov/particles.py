@@ -2,13 +2,13 @@
 
     x_i' = v_i,    v_i' = -(M / (N - 1)) sum_{j != i} grad Gamma(x_i - x_j) - grad U(x_i),
 
-masses M / N. Drifts and kicks are those of the equation's solver (`splitting`); energy oscillates with O(step^order), momentum
-is conserved to rounding (without U), and the map is symplectic and reversible. Particles live on the torus of the model,
-or in the whole space; the sums over pairs are those of `forces`, which for most potentials cost O(N).
+masses M / N. Drifts and kicks are those of the equation's solver (`splitting`); energy oscillates with O(step^order),
+momentum is conserved to rounding (without U), and the map is symplectic and reversible. Particles live on the torus of
+the model, or in the whole space; the sums over pairs are those of `forces`, which for most potentials cost O(N).
 
-Particles are drawn independently from f_0 / M. Replicas are spread over the ranks, the particles of a batch of replicas over
-the threads; what is drawn depends on (seed, N, replica) alone, and all sums have an order that does not depend on threads.
-"""
+Particles are drawn independently from f_0 / M. Replicas are spread over the ranks, the particles of a batch of replicas
+over the threads; what is drawn depends on (seed, N, replica) alone, and all sums have an order that does not depend on
+threads."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import dolfinx
 import numpy as np
@@ -81,7 +81,7 @@ class Solver:
         order: int = 4,
         positivity: bool = False,
         mesh: AnyMesh | None = None,
-        walls: str = "absorbing",
+        walls: Literal["absorbing", "specular"] = "absorbing",
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         if not (step > 0 and math.isfinite(step)):
@@ -119,7 +119,7 @@ class Solver:
                 self.form = Density(start, self.space, self.field)
             else:
                 self.form = make_form(model, start, x_axes, v_axes, comm)
-                self.space, self.field = self.form.space, self.form.field  # type: ignore[attr-defined]
+                self.space, self.field = self.form.space, self.form.field
         self.comm = comm
         self._outputs: PhaseOutputs | None = None
 

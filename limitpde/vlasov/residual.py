@@ -54,7 +54,9 @@ class PDEResidual:
             f"test function {number} is not periodic on the torus: what crosses its edge enters W"
             for number in waves_off_torus(test_functions, size)
         ]
-        self.times, self.observables, self._rates = [solver.t], [], []
+        self.times = [solver.t]
+        self.observables: list[np.ndarray] = []
+        self._rates: list[np.ndarray] = []
         self._measure()
 
     def __call__(self, report: StepReport) -> None:

@@ -5,9 +5,9 @@ phi in V_h, continuous and of degree k + 1 on the cells on which f has degree k:
     int grad phi . grad psi dx = strength int rho psi dx    for all psi in V_h.
 
 *Grounded walls:* phi = 0 at the boundary, and so are the psi. No mean is subtracted from rho: all of the charge counts,
-and a neutral domain needs a background of its own (an exterior potential). This Gamma is Green's function of the domain.
-*Natural walls:* no flux, d phi / dn = 0. There is a solution only for a charge of mean zero, so the mean of rho over the
-domain is subtracted, and phi is the solution of mean zero.
+and a neutral domain needs a background of its own (an exterior potential). This Gamma is Green's function of the
+domain. *Natural walls:* no flux, d phi / dn = 0. There is a solution only for a charge of mean zero, so the mean of rho
+over the domain is subtracted, and phi is the solution of mean zero.
 
 The force is -grad phi at the nodes of f, of the cell of the node. rho psi is integrated exactly. The energy is
 int |grad phi|^2 / (2 strength) = int rho phi / 2. The mesh is small against phase space: every rank has all of it,

@@ -1,4 +1,5 @@
-"""Sums in closed form, or by sorting, of potentials whose force is a polynomial or a sign; and sums of any potential."""
+"""Sums in closed form, or by sorting, of potentials whose force is a polynomial or a sign; and sums of any
+potential."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ class SheetSums:
     """Charged sheets, d = 1: -Gamma'' = strength (delta - mean), by sorting in O(N log N).
 
     Gamma(x) = strength (x^2 / (2 L) - |x| / 2 + L / 12) for |x| <= L on a torus of length L (that is periodic, so
-    positions in one period need no wrapping); -strength |x| / 2 in the whole space. Sheets at one place do not feel each other.
+    positions in one period need no wrapping); -strength |x| / 2 in the whole space. Sheets at one place do not feel
+    each other.
 
     Args:
         strength: of Gamma.

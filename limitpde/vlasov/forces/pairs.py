@@ -3,10 +3,9 @@
     G_i = sum_{j != i} grad Gamma(x_i - x_j),    grad Gamma(x) = g(|x|^2) x,
     g(q) = -strength / width^2 exp(-q / (2 width^2))  (gaussian),    -strength (q + width^2)^(-3/2)  (softened).
 
-A particle acts on itself with x = 0, hence with force 0 and no branch. g is even in x to the last bit, so that the forces of
-a pair are opposite, and momentum is conserved to the rounding of the sums. The order of each sum depends on N alone, not on
-the number of threads.
-"""
+A particle acts on itself with x = 0, hence with force 0 and no branch. g is even in x to the last bit, so that the
+forces of a pair are opposite, and momentum is conserved to the rounding of the sums. The order of each sum depends on N
+alone, not on the number of threads."""
 
 from __future__ import annotations
 

@@ -5,10 +5,9 @@ Gamma(x) = sum_k c_k cos(k.x) (a cosine, or any smooth kernel on a torus with it
     sum_j Gamma(x_i - x_j)      = sum_k c_k [cos(k.x_i) C_k + sin(k.x_i) S_k],
     sum_j grad Gamma(x_i - x_j) = sum_k c_k k [cos(k.x_i) S_k - sin(k.x_i) C_k],
 
-C_k + i S_k = sum_j e^{i k.x_j}. The term j = i of the second sum is zero, that of the first c_k. The waves of all k come
-from those of the lattice's first wave numbers by multiplication. Sums over particles are over blocks of a fixed size, then
-over the blocks, so that they do not depend on the number of threads.
-"""
+C_k + i S_k = sum_j e^{i k.x_j}. The term j = i of the second sum is zero, that of the first c_k. The waves of all k
+come from those of the lattice's first wave numbers by multiplication. Sums over particles are over blocks of a fixed
+size, then over the blocks, so that they do not depend on the number of threads."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ With barycentric coordinates lambda_e of a cell K, b_e = v . grad lambda_e, and 
     (A u)_i = - sum_r b_r (D_r u)_i + sum_e d max(b_e, 0) (R_e [u])_i,    [u] = u outside - u inside, on facet e,
 
 because the outer normal times area over volume of facet e is -d grad lambda_e: the facets with b_e > 0 are those
-through which v enters. It is the weak form with upwind fluxes, integrated by parts once more, and all its integrals are exact.
-Outside a wall u is zero, or what u is inside for the mirrored velocity. The velocities of an array are its columns; the
-loops over them are innermost and blocked, so that what a cell needs of BLOCK columns stays in the first-level cache.
-"""
+through which v enters. It is the weak form with upwind fluxes, integrated by parts once more, and all its integrals are
+exact. Outside a wall u is zero, or what u is inside for the mirrored velocity. The velocities of an array are its
+columns; the loops over them are innermost and blocked, so that what a cell needs of BLOCK columns stays in the
+first-level cache."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
+import numba
 import numpy as np
 from mpi4py import MPI
 
 from limitpde.errors import InputError
-from limitpde.vlasov.phase_space import kernels
+from limitpde.vlasov.phase_space import kernels, limiter
 from limitpde.vlasov.phase_space.axes import Axis
 from limitpde.vlasov.phase_space.derivative import derivative
 from limitpde.vlasov.phase_space.grid import ProcessGrid
@@ -25,7 +26,7 @@ from limitpde.vlasov.phase_space.translation import moves
 
 BLOCK = 1 << 16
 """Points at which a function is evaluated together."""
-WIDEST = 64
+WIDEST = 128
 """Longest run whose numbers have moves of their own."""
 
 
@@ -144,11 +145,15 @@ class TensorSpace:
         axis = (*self.x_axes, *self.v_axes)[which]
         begin, end = self.grid.cells(self.comm.rank)[which]
         lost = 0.0
-        if len(f) == 1 and not axis.periodic:
-            lost = outflow(f[0].reshape(-1), lines, axis, begin, end, self._across(lines, which))
         for component in f:
             flat = component.reshape(-1)
+            if self.positivity:
+                limiter.before(flat, lines, axis.P)
+            if len(f) == 1 and not axis.periodic:
+                lost = outflow(flat, lines, axis, begin, end, self._across(lines, which))
             kernels.sweep(flat, lines, bring(flat, lines, which, axis, self.grid), axis.P)
+            if self.positivity:
+                limiter.after(flat, lines, axis.P)
         return lost
 
     def _across(self, lines: Lines, which: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -192,8 +197,9 @@ class TensorSpace:
 
     def square_integral(self, f: np.ndarray) -> float:
         """int f^2 of one component. Collective."""
-        squares = self.velocity_integrals(f * f, [np.ones((1, n)) for n in self.v_shape])
-        return float(self.integrate_x(squares)[0])
+        rows = squares(f.reshape(-1, self.v_shape[-1]), self.v_weights[-1])
+        weights = np.multiply.outer(self.x_weights, product(self.v_weights[:-1])).ravel()
+        return float(self.comm.allreduce(float(rows @ weights)))
 
     def minimum(self, f: np.ndarray) -> float:
         """Smallest value of one component on all ranks. Collective."""
@@ -263,6 +269,18 @@ class TensorSpace:
         for rank in range(1, comm.size):
             comm.Send(np.ascontiguousarray(f[self.grid.nodes(rank)], dtype=float), rank)
         return np.array(f[self._local], dtype=float)
+
+
+@numba.njit(cache=True, parallel=True, fastmath=kernels.FAST)
+def squares(f: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """sum_n weights_n f_n^2 of each row of f (rows, n), (rows,)."""
+    sums = np.empty(len(f))
+    for i in numba.prange(len(f)):
+        row, total = f[i], 0.0
+        for k in range(len(weights)):
+            total += weights[k] * row[k] * row[k]
+        sums[i] = total
+    return sums
 
 
 def product(factors: Sequence[np.ndarray]) -> np.ndarray:
