@@ -31,7 +31,7 @@ def squares(temperature, count, replicas, end, every):
     """Times, and M^2 of each replica at these, (R, T)."""
     stops = np.arange(every, end, every)
     initial = Maxwellian(thermal=np.sqrt(temperature))
-    options = {"count": count, "replicas": replicas, "step": 0.05, "end": end, "seed": 3, "stops": stops}
+    options = {"count": count, "replicas": replicas, "step": 0.1, "end": end, "seed": 3, "stops": stops}
     ensemble = simulate(model(temperature), initial, test_functions=WAVES, **options)
     return ensemble.times, (ensemble.observables**2).sum(axis=1)
 
@@ -47,11 +47,11 @@ for temperature in (0.75, 1.0):
     assert abs(noise[-1] - theory) < 4.5 * error[-1], "the noise is not that of equilibrium"
     assert noise[-1] - 1 > 4.5 * error[-1], "the noise has not changed"
 
-T, N = 0.4, 10_000
+T, N = 0.25, 100_000
 gamma = dominant_root(1.0, -np.pi, [Stream(density=1 / (2 * np.pi), temperature=T)]).imag
-times, found = squares(T, N, 40, 40.0, 1.0)
-size = np.sqrt(found.mean(axis=0))
-grows = (times >= 10) & (times <= 20)
+times, found = squares(T, N, 4, 30.0, 1.0)
+size, most = np.sqrt(found.mean(axis=0)), np.sqrt(found.max(axis=1)).mean()
+grows = (times >= 5) & (times <= 11)
 rate = np.polyfit(times[grows], np.log(size[grows]), 1)[0]
 solver = Solver(model(T), Landau(k=1.0, amplitude=2 / np.sqrt(N), thermal=np.sqrt(T)), cells=(16, 48), step=0.25)
 largest = [0.0]
@@ -64,10 +64,11 @@ def watch(report):
     largest[0] = max(largest[0], abs(float(solver.space.integrate_x(rho * np.cos(x)))))
 
 
-solver.solve(60.0, observers=[watch])
+solver.solve(30.0, observers=[watch])
 if root:
     print(f"T = {T}: rms M grows from {size[0]:.4f} at the rate {rate:.4f} (theory: {gamma:.4f})")
-    print(f"         largest rms M of the particles {size.max():.3f}, of the equation {largest[0]:.3f}")
+    print(f"         largest M of the particles {most:.3f}, of the equation {largest[0]:.3f}")
     print(f"         (thermal equilibrium at this temperature: {hmf_magnetisation(T):.3f})")
-assert abs(rate - gamma) < 0.1 * gamma, f"the growth rate {rate:.4f} is not {gamma:.4f}"
-assert size.max() > 10 * size[0], "the noise has not grown to order one"
+assert abs(rate - gamma) < 0.05 * gamma, f"the growth rate {rate:.4f} is not {gamma:.4f}"
+assert abs(most - largest[0]) < 0.03, "particles and equation come to different magnetisations"
+assert most > 0.3, "the noise has not grown to order one"

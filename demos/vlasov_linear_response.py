@@ -59,4 +59,4 @@ for name, case in CASES.items():
         if order == 2:
             rate = np.log2(errors[-2] / errors[-1])
             assert abs(rate - 2) < 0.1, f"{name}: order {rate:.2f} instead of 2"
-        assert errors[-1] < (1e-6 if order == 4 else 1e-3), f"{name}: {errors[-1]:.1e} is too much"
+        assert errors[-1] < (1e-6 if order == 4 else 2e-3), f"{name}: {errors[-1]:.1e} is too much"

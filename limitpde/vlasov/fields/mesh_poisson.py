@@ -119,8 +119,9 @@ def _factorised(functions: dolfinx.fem.FunctionSpace, fixed: np.ndarray) -> Line
 
 
 def _tables(functions: dolfinx.fem.FunctionSpace, element: Simplex) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The basis psi of V_h on the reference cell: values (n, p) and derivatives (d, n, p) at the nodes of f, and the
-    means of l_i psi_p (n, p).
+    """The basis psi of V_h on the reference cell: values, derivatives, and means with l_i.
+
+    Values (n, p) and derivatives (d, n, p) are those at the nodes of f, means are of l_i psi_p (n, p).
     """
     basis = functions.element.basix_element
     at_nodes = basis.tabulate(1, element.nodes)[..., 0]

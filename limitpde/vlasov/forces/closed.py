@@ -1,5 +1,4 @@
-"""Sums in closed form, or by sorting, of potentials whose force is a polynomial or a sign; and sums of any
-potential."""
+"""Sums over pairs in closed form or by sorting, for forces that are polynomials or signs; and sums of any potential."""
 
 from __future__ import annotations
 

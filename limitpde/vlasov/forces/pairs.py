@@ -5,7 +5,8 @@
 
 A particle acts on itself with x = 0, hence with force 0 and no branch. g is even in x to the last bit, so that the
 forces of a pair are opposite, and momentum is conserved to the rounding of the sums. The order of each sum depends on N
-alone, not on the number of threads."""
+alone, not on the number of threads.
+"""
 
 from __future__ import annotations
 

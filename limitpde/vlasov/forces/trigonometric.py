@@ -7,7 +7,8 @@ Gamma(x) = sum_k c_k cos(k.x) (a cosine, or any smooth kernel on a torus with it
 
 C_k + i S_k = sum_j e^{i k.x_j}. The term j = i of the second sum is zero, that of the first c_k. The waves of all k
 come from those of the lattice's first wave numbers by multiplication. Sums over particles are over blocks of a fixed
-size, then over the blocks, so that they do not depend on the number of threads."""
+size, then over the blocks, so that they do not depend on the number of threads.
+"""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def printed_growth_bound(M: float, constant: float, t: float) -> float:
 
 
 def lipschitz_factor(M: float, constant: float, t: float) -> float:
-    """Corollary 3.7: ||alpha(t) - beta(t)|| <= factor ||alpha(0) - beta(0)||, both with W^{1,2} norms <= M at time 0."""
+    """Corollary 3.7: ||alpha(t) - beta(t)|| <= factor ||alpha(0) - beta(0)||, both W^{1,2} norms <= M at time 0."""
     C = constant * M**2
     rate = 1 + 2 * C
     a, b = M * (1 + C) / rate, M * (1 + 3 * C) / rate

@@ -120,9 +120,14 @@ class FourierSpace:
         self.waves = [axis.waves for axis in self.v_axes]
 
     @property
+    def axes(self) -> list[Axis | UniformAxis]:
+        """Those of x and of v."""
+        return [*self.x_axes, *self.v_axes]
+
+    @property
     def dofs(self) -> int:
         """Complex values on all ranks."""
-        return math.prod(axis.n for axis in (*self.x_axes, *self.v_axes))
+        return math.prod(axis.n for axis in self.axes)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -186,7 +191,7 @@ class FourierSpace:
         if comm.rank > 0:
             comm.Send(np.ascontiguousarray(u), 0)
             return np.empty((0,) * (2 * self.d), dtype=u.dtype)
-        whole = np.empty([axis.n for axis in (*self.x_axes, *self.v_axes)], dtype=u.dtype)
+        whole = np.empty([axis.n for axis in self.axes], dtype=u.dtype)
         whole[self._local] = u
         for rank in range(1, comm.size):
             nodes = self.grid.nodes(rank)[: self.d]
@@ -201,7 +206,7 @@ class FourierSpace:
         Raises:
             InputError: their shape is another one.
         """
-        expected = tuple(axis.n for axis in (*self.x_axes, *self.v_axes))
+        expected = tuple(axis.n for axis in self.axes)
         if u.shape != expected:
             raise InputError(f"values of alpha have the shape {u.shape}: {expected} is needed")
         return np.ascontiguousarray(u[self._local])

@@ -182,8 +182,8 @@ class Hht:
         """Say, once, that |alpha|^2 reaches the ends of the velocities."""
         if edge > NEAR * largest and not self.warnings:
             self.warnings.append(
-                f"at t = {t:g}, |alpha|^2 at the ends of model.domain.v is {edge / largest:.1e} of its maximum: in (HHt) "
-                "velocities are periodic, and what leaves at one end comes in at the other; enlarge model.domain.v"
+                f"at t = {t:g}, |alpha|^2 at the ends of model.domain.v is {edge / largest:.1e} of its maximum: in "
+                "(HHt) velocities are periodic, what leaves at one end comes in at the other; enlarge model.domain.v"
             )
 
     def density_values(self) -> np.ndarray:
