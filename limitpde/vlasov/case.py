@@ -108,6 +108,7 @@ class Case:
 
     def __post_init__(self) -> None:
         check_case(self)
+        self.model.check_potentials(on_mesh=self.pde is not None and self.pde.mesh is not None)
         Start(self.initial, self.model)  # checks that they fit
         if self.compare is not None:
             Table.of(self.compare.test_functions, 2 * self.model.dimension)

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from limitpde.checked import LARGEST, record
 from limitpde.domains import Domain
-from limitpde.vlasov.potentials import AnyExterior, AnyPotential, Free
+from limitpde.vlasov.potentials import AnyExterior, AnyPotential, Free, Poisson
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Interval = tuple[Coordinate, Coordinate]
@@ -74,7 +74,19 @@ class Model:
 
     def __post_init__(self) -> None:
         self.domain.box("v", self.dimension)
-        self.potential.check(self.x_box, periodic=self.domain.periodic)
+        self.check_potentials(on_mesh=not self.domain.periodic)
+
+    def check_potentials(self, *, on_mesh: bool) -> None:
+        """Check that Gamma and U make sense where the model is to be solved.
+
+        Keyword Args:
+            on_mesh: on a mesh with walls, which has a Green's function for Poisson's Gamma in every dimension.
+
+        Raises:
+            ValueError: they do not.
+        """
+        if not (on_mesh and isinstance(self.potential, Poisson)):
+            self.potential.check(self.x_box, periodic=self.domain.periodic)
         if self.exterior is not None:
             self.exterior.check(self.x_box, periodic=self.domain.periodic)
 

@@ -92,6 +92,10 @@ class Solver:
             raise InputError(f"model.form = {model.form!r}: alpha needs a tensor grid, and no limiter for positivity")
         self.model, self.requested_step, self.t = model, step, 0.0
         composition(order)  # checks it
+        try:
+            model.check_potentials(on_mesh=mesh is not None)
+        except ValueError as error:
+            raise InputError(f"model: {error}") from error
         self.order = order
         use_threads(comm)
         start = Start(initial, model)

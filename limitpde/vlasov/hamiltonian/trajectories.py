@@ -41,22 +41,36 @@ BATCH = 1 << 17
 """Particles that move together."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Excitations:
     """What was measured of the number k of particles that are not in the state alpha."""
 
     particles: int
     """N."""
-    replicas: int
-    """Independent samples."""
-    excited: float
-    """E k = N <q_1>."""
-    excited_error: float
-    """Its standard error."""
-    pairs: float
-    """E k (k - 1) = N (N - 1) <q_1 q_2>."""
-    pairs_error: float
-    """Its standard error."""
+    single: np.ndarray
+    """(R,) independent samples whose mean is <q_1>, between 0 and 2."""
+    pair: np.ndarray
+    """(R,) independent samples whose mean is <q_1 q_2>, between 0 and 4."""
+
+    @property
+    def excited(self) -> float:
+        """E k = N <q_1>."""
+        return float(self.particles * self.single.mean())
+
+    @property
+    def excited_error(self) -> float:
+        """Its standard error."""
+        return float(self.particles * self.single.std(ddof=1)) / math.sqrt(len(self.single))
+
+    @property
+    def pairs(self) -> float:
+        """E k (k - 1) = N (N - 1) <q_1 q_2>."""
+        return float(self.particles * (self.particles - 1) * self.pair.mean())
+
+    @property
+    def pairs_error(self) -> float:
+        """Its standard error."""
+        return float(self.particles * (self.particles - 1) * self.pair.std(ddof=1)) / math.sqrt(len(self.pair))
 
     def beta_bounds(self, exponent: float) -> tuple[float, float]:
         """What lies below and above beta_N for lambda = exponent, apart from the standard errors."""
@@ -163,15 +177,7 @@ def excitations(
     for first in range(0, replicas, size):
         rows.append(_estimates(newton, start, state, min(size, replicas - first), rng))
     single, pair = np.concatenate(rows, axis=1)
-    pairs = particles * (particles - 1)
-    return Excitations(
-        particles=particles,
-        replicas=replicas,
-        excited=float(particles * single.mean()),
-        excited_error=float(particles * single.std(ddof=1) / math.sqrt(replicas)),
-        pairs=float(pairs * pair.mean()),
-        pairs_error=float(pairs * pair.std(ddof=1) / math.sqrt(replicas)),
-    )
+    return Excitations(particles, single, pair)
 
 
 class _Newton:
