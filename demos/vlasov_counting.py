@@ -1,11 +1,12 @@
-"""Claim: N particles from a product state stay in the mean-field state but for about one of them: <q_1> = O(1/N).
+"""Claim: all but about one of N particles from a product state stay in the mean-field state: <q_1> = O(1/N).
 
 alpha_N solves (HLv^N), the transport along Newton's trajectories, from alpha_0 x ... x alpha_0; alpha solves (HVl) from
-alpha_0. Theorem 4.8 of Neiss and Pickl bounds beta_N = <m_lambda>, m_lambda(k) = min(k / N^lambda, 1) of the number k of
-particles outside alpha, by C (N^-lambda + N^{-(1 - lambda)/4}): no power beyond 1/5, for lambda = 1/5, and hardly any for
-lambda near 1. Measured is more: E k = N <q_1> stays bounded, hence beta_N = O(N^-lambda) for every lambda, and beta_N = <q_1>
-= O(1/N) for lambda = 1. For two particles the Monte Carlo sums are checked against alpha_2 on a grid of R^4, in both of
-its variables. Attractive HMF model, Gamma = -cos x, at t = 1; alpha_0 real, and with a phase.
+alpha_0. Theorem 4.8 of Neiss and Pickl bounds beta_N = <m_lambda>, m_lambda(k) = min(k / N^lambda, 1) of the number k
+of particles outside alpha, by C (N^-lambda + N^{-(1 - lambda)/4}): no power beyond 1/5, the one for lambda = 1/5, and
+hardly any for lambda near 1. Measured is more: E k = N <q_1> stays bounded, hence beta_N <= E k / N^lambda for every
+lambda < 1, and <q_1>, which is beta_N for lambda = 1, falls like 1/N. For two particles the Monte Carlo sums are
+checked against alpha_2 on a grid of R^4, by (HLv^N) and by its Fourier transform (PsQM^N). Attractive HMF model, Gamma
+= -cos x, at t = 1; alpha_0 real, and with a phase that is not one of the trivial ones, linear in x and v.
 
 Run: python demos/vlasov_counting.py
 """
@@ -22,7 +23,7 @@ from limitpde.vlasov.initial import Landau
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.pde import Solver
 
-END, COUNTS, REPLICAS, EXPONENT = 1.0, (2, 4, 8, 16, 32, 64), 20_000, 0.5
+END, COUNTS, REPLICAS, EXPONENT = 1.0, (2, 4, 8, 16, 32, 64), 8000, 0.5
 
 
 def model(form: str) -> Model:
@@ -48,7 +49,7 @@ def on_trajectories(initial: Landau) -> list[Excitations]:
     solver.solve(END)
     state = GridState(solver.space.x_axes[0], solver.space.v_axes[0], solver.form.alpha_values())
     return [
-        excitations(solver.model, initial, state, time=END, particles=N, replicas=REPLICAS, step=0.1, seed=1)
+        excitations(solver.model, initial, state, time=END, particles=N, replicas=REPLICAS, step=0.2, seed=1)
         for N in COUNTS
     ]
 
@@ -67,8 +68,8 @@ def compare(initial: Landau) -> None:
     for one in found:
         low, high = one.beta_bounds(EXPONENT)
         print(
-            f"{one.particles:4d}   {one.excited:.4f} +- {one.excited_error:.4f}  {one.pairs:.4f} +- {one.pairs_error:.4f}"
-            f"  between {low:.4f} and {high:.4f}"
+            f"{one.particles:4d}   {one.excited:.4f} +- {one.excited_error:.4f}  {one.pairs:.4f} +- "
+            f"{one.pairs_error:.4f}  between {low:.4f} and {high:.4f}"
         )
     for name, power, theorem in (
         ("<q_1>", 0.0, theorem_rate(0.2)),
@@ -78,9 +79,16 @@ def compare(initial: Landau) -> None:
         assert rate is not None
         print(f"{name} falls like N^{rate.slope:.3f} [{rate.low:.3f}, {rate.high:.3f}]; the theorem has N^-{theorem:g}")
         assert rate.high < -theorem, "it does not fall faster than the theorem says"
-    assert found[-1].excited < 1.1 * found[-3].excited, "the number of excited particles grows with N"
+    assert found[-1].excited < 1.15 * found[-3].excited, "the number of excited particles grows with N"
 
 
-for name, phase in (("real", None), ("e^{i v / 2} times a real one", (0.0, 0.5))):
-    print(f"alpha_0 is {name}")
-    compare(Landau(k=1.0, amplitude=0.5, thermal=0.7, phase=phase))
+def phase(z: np.ndarray) -> np.ndarray:
+    """S of alpha_0 = sqrt(f_0) e^{iS} at points (n, 2)."""
+    x, v = z.T
+    return np.asarray(0.2 * v**2 + 0.3 * np.sin(x) * v)
+
+
+if __name__ == "__main__":
+    for name, own in (("real", None), ("sqrt(f_0) e^{i (v^2 / 5 + 0.3 v sin x)}", {"python": f"{__file__}:phase"})):
+        print(f"alpha_0 is {name}")
+        compare(Landau(k=1.0, amplitude=0.5, thermal=0.7, phase=own))

@@ -14,8 +14,8 @@ from mpi4py import MPI
 
 from limitpde.compare.test_functions import Wave
 from limitpde.vlasov import Landau, Maxwellian, Model, Solver, simulate
-from limitpde.vlasov.dispersion import Stream, dominant_root
-from limitpde.vlasov.equilibria import hmf_magnetisation
+from limitpde.vlasov.exact.dispersion import Stream, dominant_root
+from limitpde.vlasov.exact.equilibria import hmf_magnetisation
 
 WAVES = [Wave(k=(1.0, 0.0)), Wave(k=(1.0, 0.0), phase=-np.pi / 2)]  # the components of the magnetisation
 root = MPI.COMM_WORLD.rank == 0

@@ -18,7 +18,7 @@ from limitpde.results import tables
 
 REFERENCE = {1: 0.66409480, 2: 0.37606951, 5: 0.114314746, 10: 5.7187983e-3, 15: 2.8685525e-3, 20: 2.7630172e-3}
 """W(t) of a Fourier method on 128 x 2048 points of fourth order with step 0.0125
-(limitpde.vlasov.spectral_reference)."""
+(limitpde.vlasov.exact.spectral)."""
 
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)
 assert summary["status"] == "done", summary["reason"]

@@ -14,7 +14,7 @@ from mpi4py import MPI
 
 import limitpde
 from limitpde.results import tables
-from limitpde.vlasov.dispersion import Stream, dominant_root
+from limitpde.vlasov.exact.dispersion import Stream, dominant_root
 
 comm = MPI.COMM_WORLD
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)

@@ -12,9 +12,9 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.vlasov import Landau, Model, Solver
-from limitpde.vlasov.dispersion import Stream, dominant_root
 from limitpde.vlasov.exact import torus_symbol
-from limitpde.vlasov.linear_response import linear_response
+from limitpde.vlasov.exact.dispersion import Stream, dominant_root
+from limitpde.vlasov.exact.linear_response import linear_response
 
 END, AMPLITUDE = 10.0, 1e-6
 CASES = {  # name: (potential, k, temperature)

@@ -19,6 +19,8 @@ from mpi4py import MPI
 
 from limitpde.compare.rates import fit_rate, mean_abs, rms
 from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
+from limitpde.compare.test_functions import GaussianBump, Wave, evaluate, on_torus, waves_off_torus
+from limitpde.errors import InputError
 from limitpde.fem.mesh import Disk
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble, simulate
@@ -210,3 +212,24 @@ def test_rate_needs_two_numbers_and_two_replicas():
     assert fit_rate([8, 16], [sample, sample[:1]], rms, seed=0) is None
     assert fit_rate([8, 16], [sample, np.zeros(2)], rms, seed=0) is None
     assert fit_rate([8, 32], [sample, sample / 2], rms, seed=0).slope == pytest.approx(-0.5)
+
+
+@pytest.mark.serial
+def test_a_gaussian_on_a_torus_is_the_sum_of_its_images():
+    bump, wave = GaussianBump(center=(0.5, 0.2), width=1.0), Wave(k=(2.0, 0.4))
+    low, size = np.array([0.0, 0.0]), np.array([np.pi, np.inf])
+    images, sums = on_torus([bump, wave], low, size)
+    assert sums.shape == (2, len(images))
+    points = np.random.default_rng(1).uniform(0, np.pi, (50, 2))
+    here = sums @ np.stack([evaluate(image, points)[0] for image in images])
+    direct = sum(np.exp(-((points[:, 0] - 0.5 - n * np.pi) ** 2 + (points[:, 1] - 0.2) ** 2) / 2) for n in range(-5, 6))
+    np.testing.assert_allclose(here[0], direct, rtol=1e-13)
+    np.testing.assert_allclose(here[1], np.cos(points @ [2.0, 0.4]), rtol=1e-13)
+    with pytest.raises(InputError, match=r"test_functions\[0\]\.width"):
+        on_torus([GaussianBump(center=(0.5, 0.2), width=1e4)], low, size)
+
+
+@pytest.mark.serial
+def test_waves_that_do_not_fit_a_torus_are_named():
+    waves = [Wave(k=(2.0, 0.4)), Wave(k=(2.1, 0.4)), GaussianBump(center=(0.0, 0.0), width=1.0)]
+    assert waves_off_torus(waves, np.array([np.pi, np.inf])) == [1]

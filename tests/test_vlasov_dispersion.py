@@ -11,7 +11,7 @@ import pytest
 
 from limitpde.errors import InputError, RunError
 from limitpde.vlasov import exact
-from limitpde.vlasov.dispersion import (
+from limitpde.vlasov.exact.dispersion import (
     Stream,
     asymptote,
     dispersion,
@@ -21,7 +21,7 @@ from limitpde.vlasov.dispersion import (
     root_near,
     roots_within,
 )
-from limitpde.vlasov.linear_response import linear_response
+from limitpde.vlasov.exact.linear_response import linear_response
 from limitpde.vlasov.potentials import Gaussian
 
 pytestmark = pytest.mark.serial

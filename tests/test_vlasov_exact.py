@@ -11,7 +11,8 @@ import pytest
 import scipy.integrate
 
 from limitpde.errors import InputError, RunError
-from limitpde.vlasov import equilibria, exact
+from limitpde.vlasov import exact
+from limitpde.vlasov.exact import equilibria
 from limitpde.vlasov.potentials import Cosine, Harmonic, Poisson, Softened
 
 pytestmark = pytest.mark.serial

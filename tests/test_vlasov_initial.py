@@ -16,7 +16,7 @@ import pytest
 from limitpde.checked import record
 from limitpde.errors import InputError
 from limitpde.vlasov.initial import FromFile, Gaussian, Initial, Landau, Maxwellian, PhaseFunction, Start, TwoStream
-from limitpde.vlasov.laws import wrapped_normal_density
+from limitpde.vlasov.initial_laws import wrapped_normal_density
 from limitpde.vlasov.model import Model, PhaseDomain
 
 pytestmark = pytest.mark.serial

@@ -15,12 +15,12 @@ from mpi4py import MPI
 
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
-from limitpde.vlasov.exterior import Centred
 from limitpde.vlasov.fields import mesh_field
 from limitpde.vlasov.fields.mesh_field import MeshField
 from limitpde.vlasov.phase_space.axes import Axis
 from limitpde.vlasov.phase_space.mesh import MeshSpace, make_mesh
 from limitpde.vlasov.potentials import Cosine, Free, Gaussian, Harmonic, Poisson, Softened
+from limitpde.vlasov.potentials.exterior import Centred
 
 
 def make_space(mesh, d, comm, *, degree=2, v=1.0, v_cells=1, **options):

@@ -299,7 +299,6 @@ LINE = {**DOMAIN, "periodic": False}
         ({"potential": {"kind": "gaussian", "width": 1e-7}}, "potential.width = 1e-07: too small for this torus"),
         ({"potential": {"kind": "harmonic"}}, "potential.kind = 'harmonic': not periodic"),
         ({"potential": {"kind": "python"}}, "potential.python is missing"),
-        ({"potential": {"kind": "poisson"}, "dimension": 2, "domain": LINE}, "dimension = 2: needs domain.periodic"),
         ({"exterior": {"kind": "gaussian"}}, "exterior.kind = 'gaussian': not periodic"),
         ({"exterior": {"kind": "harmonic", "width": 1.0}, "domain": LINE}, "width = 1: kind = 'harmonic' has none"),
         ({"exterior": {"kind": "cosine", "center": [1.0, 2.0]}}, "exterior.center = .1.0, 2.0.: must have 1 entries"),
@@ -327,7 +326,7 @@ def test_modes_of_many_points_in_blocks(monkeypatch):
     x = np.linspace(0, 7, 101)[:, None]
     value, gradient = modes.value(x), modes.gradient(x)
     np.testing.assert_allclose(value, (0.5 * np.cos(x) - 0.25 * np.cos(2 * x))[:, 0], atol=1e-15)
-    monkeypatch.setattr("limitpde.vlasov.modes.BLOCK", 20)
+    monkeypatch.setattr("limitpde.vlasov.potentials.modes.BLOCK", 20)
     np.testing.assert_array_equal(modes.value(x), value)
     np.testing.assert_array_equal(modes.gradient(x), gradient)
     assert modes.value(x[:0]).shape == (0,)

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from limitpde.errors import InputError
-from limitpde.vlasov import equilibria, exact
-from limitpde.vlasov.dispersion import Stream
-from limitpde.vlasov.linear_response import linear_response
+from limitpde.vlasov import exact
+from limitpde.vlasov.exact import equilibria
+from limitpde.vlasov.exact.dispersion import Stream
+from limitpde.vlasov.exact.linear_response import linear_response
+from limitpde.vlasov.exact.spectral import HamiltonianReference, SpectralReference
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.potentials import Cosine, Free, FromFile, Gaussian, Harmonic, Poisson
-from limitpde.vlasov.spectral_reference import HamiltonianReference, SpectralReference
 
 pytestmark = pytest.mark.serial
 

@@ -3,7 +3,7 @@
 Electrons of unit density with f_0 = M(v) (1 + 0.01 cos(x/2)) on the circle of length 4 pi, up to t = 20; the error is
 the largest one of rho_1(t) / rho_1(0) at t = 0.5, 1, ..., 20, against a Fourier solution of fourth order that is
 converged to 1e-9. All have velocities up to 6, which costs 2e-8. Numpy: Fourier transforms in x and v
-(`limitpde.vlasov.spectral_reference`), and in x with periodic cubic splines in v. Compiling is not counted, the start
+(`limitpde.vlasov.exact.spectral`), and in x with periodic cubic splines in v. Compiling is not counted, the start
 of the runs neither. One thread: OMP_NUM_THREADS=1.
 
 Run: python demos/benchmarks/vlasov_peers.py [--quick] [--peers-python PYTHON]
@@ -23,11 +23,11 @@ import numpy as np
 from mpi4py import MPI
 from scipy.ndimage import spline_filter1d
 
+from limitpde.vlasov.exact.spectral import SpectralReference
 from limitpde.vlasov.initial import Landau
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.potentials import Poisson
-from limitpde.vlasov.spectral_reference import SpectralReference
 
 AMPLITUDE, END, EVERY = 0.01, 20.0, 0.5
 TIMES = EVERY * np.arange(round(END / EVERY) + 1)

@@ -52,7 +52,9 @@ def comparison_figures(case: Case, ensembles: list[Ensemble], solution: PDEResid
             "distances_left_out": f"f has {solver.space.dofs} values: distances are measured up to {LARGEST}"
         }
     if case.model.form == "hartree":
-        return found | {"distances_left_out": "f of the Hartree form is known at equally spaced velocities, not in cells"}
+        return found | {
+            "distances_left_out": "f of the Hartree form is known at equally spaced velocities, not in cells"
+        }
     f = solver.form.density_values()
 
     def measure() -> Row:

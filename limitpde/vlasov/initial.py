@@ -20,7 +20,7 @@ from limitpde.checked import LARGEST, Moderate, record
 from limitpde.densities import load_function
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-from limitpde.vlasov.laws import FromFunction, Law, Normals, Product, Waves, values_of
+from limitpde.vlasov.initial_laws import FromFunction, Law, Normals, Product, Waves, values_of
 from limitpde.vlasov.model import Model
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]

@@ -8,7 +8,8 @@ the model, or in the whole space; the sums over pairs are those of `forces`, whi
 
 Particles are drawn independently from f_0 / M. Replicas are spread over the ranks, the particles of a batch of replicas
 over the threads; what is drawn depends on (seed, N, replica) alone, and all sums have an order that does not depend on
-threads."""
+threads.
+"""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from limitpde.vlasov.fields.poisson import TorusPoisson
 from limitpde.vlasov.fields.sheets import Sheets
 from limitpde.vlasov.fields.trigonometric import Trigonometric
 from limitpde.vlasov.model import Model
-from limitpde.vlasov.modes import Modes
 from limitpde.vlasov.potentials import Cosine, Free, Gaussian, Harmonic, Poisson, on_torus
+from limitpde.vlasov.potentials.modes import Modes
 
 LARGEST_MATRIX = 2048
 """Nodes of a coordinate up to which a matrix over them is stored."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from limitpde.vlasov.fields.along import along, weights_of
-from limitpde.vlasov.modes import Modes
+from limitpde.vlasov.potentials.modes import Modes
 
 
 class Trigonometric:

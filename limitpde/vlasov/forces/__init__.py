@@ -17,7 +17,6 @@ from limitpde.errors import InputError
 from limitpde.vlasov.forces.closed import AnySums, HarmonicSums, NoSums, SheetSums
 from limitpde.vlasov.forces.pairs import PairSums
 from limitpde.vlasov.forces.trigonometric import TrigonometricSums
-from limitpde.vlasov.modes import Modes
 from limitpde.vlasov.potentials import (
     AnyPotential,
     Cosine,
@@ -28,6 +27,7 @@ from limitpde.vlasov.potentials import (
     Softened,
     on_torus,
 )
+from limitpde.vlasov.potentials.modes import Modes
 
 METHODS = ("direct", "fast", "auto")
 __all__ = ["METHODS", "Sums", "make_sums"]

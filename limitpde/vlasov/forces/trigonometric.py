@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from limitpde.vlasov.modes import Modes
+from limitpde.vlasov.potentials.modes import Modes
 
 BLOCK = 2048
 """Particles whose waves are summed by one task."""
@@ -53,7 +53,8 @@ class TrigonometricSums:
 def _powers(point, first, table):  # type: ignore[no-untyped-def]
     """e^{i m kappa_a x_a} for m = 0, 1, ..., into table (d, most + 1)."""
     for a in range(len(first)):
-        turn = np.exp(1j * (first[a] * point[a]))
+        angle = first[a] * point[a]
+        turn = complex(np.cos(angle), np.sin(angle))
         table[a, 0] = 1.0
         for m in range(1, table.shape[1]):
             table[a, m] = table[a, m - 1] * turn

@@ -4,12 +4,13 @@
     P_k = the sum over all ways to choose k particles of q for these and p for the others,
     n(k) = sqrt(k / N),    m_lambda(k) = min(k / N^lambda, 1),    beta_N = sum_k m_lambda(k) <P_k>.
 
-<P_k> is a probability law of the number k of excited particles, with mean N <q_1> in a symmetric state. Theorem 4.8 says
+<P_k> is a law of the number k of excited particles; in a symmetric state its mean is N <q_1>. Theorem 4.8 says
 
     beta_N(t) <= (N^-lambda + N^{-(1 - lambda)/4}) C(t)    for beta_N(0) = 0.
 
-Where only <q_1> and <q_1 q_2> are known, E k = N <q_1> and E k(k - 1) = N (N - 1) <q_1 q_2> enclose beta_N (`beta_bounds`):
-m_lambda(k) <= k / N^lambda, and for integers (k - K)^+ <= k (k - 1) / (4 K - 2), here with K = floor(N^lambda).
+Where only <q_1> and <q_1 q_2> are known, E k = N <q_1> and E k(k - 1) = N (N - 1) <q_1 q_2> enclose beta_N
+(`beta_bounds`): k / N <= m_lambda(k) <= k / N^lambda, and for integers (k - K)^+ <= k (k - 1) / (4 K - 2), here with
+K = floor(N^lambda).
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def theorem_rate(exponent: float) -> float:
 def occupation(alpha_N: np.ndarray, alpha: np.ndarray, weights: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """<P_k>, k = 0, ..., N, in one space dimension.
 
-    With S the particles that have been projected, <prod_j (p_j + s q_j)> = sum_S s^{N - |S|} (1 - s)^{|S|} <prod_S p_j>; <P_k>
-    is the coefficient of s^k.
+    <P_k> is the coefficient of s^k in <prod_j (p_j + s q_j)> = sum_S s^{N - |S|} (1 - s)^{|S|} <prod_S p_j>, where S
+    goes over all sets of particles.
 
     Args:
         alpha_N: values at (x_1, ..., x_N, v_1, ..., v_N), complex; the same nodes for each particle.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -178,12 +179,14 @@ class FourierSpace:
         lead = values.shape[: values.ndim - self.d]
         whole = np.empty((*lead, *(axis.n for axis in self.x_axes)), dtype=values.dtype)
         for rank, part in enumerate(self.comm.allgather(np.ascontiguousarray(values))):
-            whole[(..., *self.grid.nodes(rank)[: self.d])] = part
+            index: Any = (..., *self.grid.nodes(rank)[: self.d])
+            whole[index] = part
         return whole
 
     def local_x(self, values: np.ndarray) -> np.ndarray:
         """The part (..., *x_shape) of this rank of values (..., *X) at all x nodes."""
-        return np.ascontiguousarray(values[(..., *self._local)])
+        index: Any = (..., *self._local)
+        return np.ascontiguousarray(values[index])
 
     def gather(self, u: np.ndarray) -> np.ndarray:
         """Values (*X, *V) on rank 0; nothing elsewhere. Collective."""

@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.vlasov.hamiltonian.amplitude import Amplitude, loss_warning
 from limitpde.vlasov.hamiltonian.bounds import growth_bound, potential_bound
 from limitpde.vlasov.hamiltonian.fourier import FourierSpace
 from limitpde.vlasov.hamiltonian.slopes import Slopes
-from limitpde.vlasov.initial import Start
 from limitpde.vlasov.model import Model
 
 NEAR = 1e-8
@@ -56,7 +56,7 @@ class Hht:
         warnings: what to know before trusting the solution.
     """
 
-    def __init__(self, model: Model, start: Start, space: FourierSpace, field: Any) -> None:
+    def __init__(self, model: Model, start: Amplitude, space: FourierSpace, field: Any) -> None:
         self.space, self.field, self.lost = space, field, 0.0
         self.warnings: list[str] = []
         self._slopes = Slopes(space)
@@ -64,7 +64,9 @@ class Hht:
         self.waves = np.zeros(space.shape, dtype=complex)
         space.fill(self.waves, start.alpha)
         space.transform(self.waves)
-        self._start_norm = self.figures(0.0)["norm_w12"]
+        self._first = 0.0, 0.0
+        figures = self.figures(0.0)
+        self._first = figures["norm"], figures["norm_w12"]
 
     # --- flows ----------------------------------------------------------------------------------------------------
 
@@ -151,7 +153,6 @@ class Hht:
         force = self.field.force(rho) + self.field.exterior_force
         square, extrema = self._extrema(alpha)
         sums = space.integrate_x(np.stack([(force * current).sum(axis=0), rho, in_v, square]))
-        self._warn(t, *extrema[1:])
         found = {
             "l2": float(sums[3]),
             "minimum": extrema[0],
@@ -159,9 +160,9 @@ class Hht:
             "norm_w12": math.sqrt(float(sums[1] + sums[2]) + in_x),
             "h_ht": (transport + float(sums[0])) / 2,
         }
+        self._warn(t, found["norm"], *extrema[1:])
         if math.isfinite(self._constant):
-            norm = found["norm_w12"] if t == 0 else self._start_norm
-            found["norm_w12_bound"] = growth_bound(norm, self._constant, t)
+            found["norm_w12_bound"] = growth_bound(self._first[1], self._constant, t)
         return found
 
     def _extrema(self, alpha: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float]]:
@@ -178,9 +179,13 @@ class Hht:
         space.comm.Allreduce(MPI.IN_PLACE, local, op=MPI.MAX)
         return square.reshape(space.x_shape), (float(-local[0]), float(local[1]), float(local[2]))
 
-    def _warn(self, t: float, largest: float, edge: float) -> None:
-        """Say, once, that |alpha|^2 reaches the ends of the velocities."""
-        if edge > NEAR * largest and not self.warnings:
+    def _warn(self, t: float, norm: float, largest: float, edge: float) -> None:
+        """Say, once, that |alpha|^2 reaches the ends of the velocities, or that much of it is gone."""
+        if self.warnings:
+            return
+        if warning := loss_warning(t, norm, self._first[0]):
+            self.warnings.append(warning)
+        if edge > NEAR * largest:
             self.warnings.append(
                 f"at t = {t:g}, |alpha|^2 at the ends of model.domain.v is {edge / largest:.1e} of its maximum: in "
                 "(HHt) velocities are periodic, what leaves at one end comes in at the other; enlarge model.domain.v"
@@ -197,9 +202,9 @@ class Hht:
     def state(self) -> dict[str, np.ndarray]:
         """What `restore` needs, on rank 0. Collective."""
         waves = self.space.gather(self.waves)
-        return {"real": waves.real.copy(), "imaginary": waves.imag.copy(), "norm_w12": np.array([self._start_norm])}
+        return {"real": waves.real.copy(), "imaginary": waves.imag.copy(), "norms": np.array(self._first)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`, given on every rank. Collective."""
         self.waves = self.space.scatter(state["real"] + 1j * state["imaginary"])
-        self._start_norm = float(state["norm_w12"][0])
+        self._first = float(state["norms"][0]), float(state["norms"][1])

@@ -33,9 +33,10 @@ import numba
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.vlasov.hamiltonian.amplitude import Amplitude, loss_warning
 from limitpde.vlasov.hamiltonian.bounds import growth_bound, potential_bound
+from limitpde.vlasov.hamiltonian.currents import currents
 from limitpde.vlasov.hamiltonian.slopes import FAST, Slopes
-from limitpde.vlasov.initial import Start
 from limitpde.vlasov.model import Model
 
 BLOCK = 1 << 18
@@ -57,10 +58,11 @@ class Hvl:
     Attributes:
         space, field: as given.
         lost: 0: what leaves the domain is not counted, as |alpha|^2 also shrinks where alpha is not resolved.
+        warnings: what to know before trusting the solution.
         alpha: (2, *x_shape, *v_shape) real and imaginary part.
     """
 
-    def __init__(self, model: Model, start: Start, space: Any, field: Any, *, phase: bool = True) -> None:
+    def __init__(self, model: Model, start: Amplitude, space: Any, field: Any, *, phase: bool = True) -> None:
         self.space, self.field, self.lost = space, field, 0.0
         self._interacting = model.potential.kind != "none"
         self._phase, self._slopes = phase and self._interacting, Slopes(space)
@@ -68,7 +70,9 @@ class Hvl:
         space.fill(self.alpha, lambda z: _parts(start.alpha(z)))
         self._constant = potential_bound(model)
         self._frozen: tuple[np.ndarray, np.ndarray] | None = None
-        self._start_norm = math.sqrt(sum(self._squares()[1:]))
+        self.warnings: list[str] = []
+        squares = self._squares()
+        self._first = math.sqrt(squares[1]), math.sqrt(sum(squares[1:]))
 
     @property
     def values(self) -> np.ndarray:
@@ -101,7 +105,7 @@ class Hvl:
         if self._frozen is None:
             self._frozen = self.field.exterior_force, np.zeros(self.space.x_shape)
             if self._interacting:
-                rho, current, _ = self._slopes.velocity(self.alpha)
+                rho, current = currents(self.space, self.alpha)
                 self._frozen = self.field.force(rho) + self.field.exterior_force, self.field.coupling(current)
         force, theta = self._frozen
         self.alpha, _ = self.space.kick(self.alpha, force, dt)
@@ -149,8 +153,10 @@ class Hvl:
             "norm_w12": math.sqrt(mass + in_x + in_v),
             "h_vl": energy,
         }
+        if not self.warnings and (warning := loss_warning(t, found["norm"], self._first[0])):
+            self.warnings.append(warning)
         if math.isfinite(self._constant):
-            found["norm_w12_bound"] = growth_bound(self._start_norm, self._constant, t)
+            found["norm_w12_bound"] = growth_bound(self._first[1], self._constant, t)
         return found
 
     def _weighted_squares(self) -> np.ndarray:
@@ -175,18 +181,17 @@ class Hvl:
 
     def state(self) -> dict[str, np.ndarray]:
         """What `restore` needs, on rank 0. Collective."""
-        norm = np.array([self._start_norm])
         return {
             "real": self.space.gather(self.alpha[0]),
             "imaginary": self.space.gather(self.alpha[1]),
-            "norm_w12": norm,
+            "norms": np.array(self._first),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`. Collective."""
         self.alpha[0] = self.space.scatter(state["real"])
         self.alpha[1] = self.space.scatter(state["imaginary"])
-        self._start_norm = float(state["norm_w12"][0])
+        self._first = float(state["norms"][0]), float(state["norms"][1])
         self._frozen = None
 
 

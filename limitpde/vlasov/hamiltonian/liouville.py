@@ -7,9 +7,9 @@ is the transport of (HVl) with dimension N, no two-body potential, and the exter
 
     U(x_1, ..., x_N) = 1/(N - 1) sum_{m < n} Gamma(x_m - x_n);
 
-without a two-body potential theta = 0. Its Fourier transform in all velocities, (PsQM^N), is (HHt) with the same U, since F . xi =
-1/(2 (N - 1)) sum_{m != n} Vhat(z_m - z_n). H_VL is then H_{N,VL} = 1/(2i) int H_N [conj(alpha_N), alpha_N], and |alpha_N|^2
-solves (Lv^N). The state starts as the product of N times the same alpha_0.
+without a two-body potential theta = 0. Its Fourier transform in all velocities, (PsQM^N), is (HHt) with the same U,
+since F . xi = 1/(2 (N - 1)) sum_{m != n} Vhat(z_m - z_n). H_VL is H_{N,VL} = 1/(2i) int H_N [conj(alpha_N), alpha_N]
+then, and |alpha_N|^2 solves (Lv^N). The state starts as the product of N times the same alpha_0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from mpi4py import MPI
@@ -54,7 +54,7 @@ def many_body_model(model: Model, particles: int, form: Literal["density", "hami
     domain = PhaseDomain(x=(x,) * particles, v=(v,) * particles, periodic=model.domain.periodic)
     return dataclasses.replace(
         model,
-        dimension=particles,
+        dimension=particles,  # type: ignore[arg-type]
         potential=Free(),
         exterior=Pairs(potential=model.potential),
         form=form,
@@ -139,7 +139,8 @@ class Liouville:
         else:
             space = TensorSpace(*axes, comm=comm)
             field = make_field(many, space)
-            self.form = Hvl(many, start, space, field) if form == "hamiltonian" else Density(start, space, field)
+            hamiltonian = form == "hamiltonian"
+            self.form = Hvl(many, start, space, field) if hamiltonian else Density(cast(Start, start), space, field)
         self.t, self._stages = 0.0, composition(order)
 
     def advance(self, time: float, steps: int) -> None:

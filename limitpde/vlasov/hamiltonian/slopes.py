@@ -43,13 +43,13 @@ class Slopes:
             axis.weights[part] for axis, part in zip(space.x_axes, space.grid.nodes(space.comm.rank)[:d], strict=True)
         ]
         self._weights = [*x_weights, *space.v_weights]
-        self._v = _flat([*space.v_weights])
+        self._v = flat([*space.v_weights])
         self._speeds = []
         for j in range(d):
             factors = [
                 w * v if m == j else w for m, (w, v) in enumerate(zip(space.v_weights, space.v_nodes, strict=True))
             ]
-            self._speeds.append(_flat(factors))
+            self._speeds.append(flat(factors))
 
     def velocity(self, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the derivatives in v give, at the x nodes. Collective.
@@ -64,9 +64,9 @@ class Slopes:
         space, d = self._space, self._space.d
         found = np.zeros((d + 2, space.x_weights.size))
         for j in range(d):
-            after = _flat(self._weights[d + j + 1 :])
+            after = flat(self._weights[d + j + 1 :])
             sums = self._along(alpha, d + j, np.ones(1), after, after)
-            before = _flat(self._weights[d : d + j])
+            before = flat(self._weights[d : d + j])
             flow, square, density = before @ sums.reshape(len(found[0]), len(before), 3).transpose(2, 1, 0)
             found[j] = flow
             found[d] += square
@@ -81,9 +81,9 @@ class Slopes:
         space = self._space
         total = np.zeros(2)
         for j in range(space.d):
-            after = _flat(self._weights[j + 1 : space.d])
+            after = flat(self._weights[j + 1 : space.d])
             sums = self._along(alpha, j, after, self._speeds[j], self._v)
-            total += (_flat(self._weights[:j]) @ sums)[:2]
+            total += (flat(self._weights[:j]) @ sums)[:2]
         space.comm.Allreduce(MPI.IN_PLACE, total)
         return float(total[0]), float(total[1])
 
@@ -103,7 +103,7 @@ class Slopes:
         axis = (*space.x_axes, *space.v_axes)[which]
         lines = alpha.reshape(2, *_split(alpha.shape[1:], which, axis.P, len(mid), len(flow)))
         out = np.zeros((lines.shape[1], lines.shape[2], 3))
-        ends = _ends(lines, which, axis, space.grid)  # collective: before any rank turns back
+        ends = faces(lines, which, axis, space.grid)  # collective: before any rank turns back
         if lines.size:
             w = gauss(axis.P)[1]
             first, last = lagrange(axis.P, np.array([0.0, 1.0]))
@@ -115,7 +115,7 @@ class Slopes:
         return out.sum(axis=1)
 
 
-def _flat(factors: list[np.ndarray]) -> np.ndarray:
+def flat(factors: list[np.ndarray]) -> np.ndarray:
     """Outer product of vectors, flattened; one of none."""
     result = np.ones(1)
     for factor in factors:
@@ -129,7 +129,7 @@ def _split(shape: tuple[int, ...], which: int, P: int, mid: int, inner: int) -> 
     return before, shape[which] // P, P, mid, inner
 
 
-def _ends(lines: np.ndarray, which: int, axis: Axis, grid: Any) -> np.ndarray:
+def faces(lines: np.ndarray, which: int, axis: Axis, grid: Any) -> np.ndarray:
     """Values beyond the first and after the last cell of this rank, at the faces, (2, 2, before, mid, inner).
 
     Collective on the ranks along the axis. First index: before, after; second: real, imaginary part.

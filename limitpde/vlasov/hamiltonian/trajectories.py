@@ -1,21 +1,21 @@
-"""How many of N particles are not in the mean-field state, by Monte Carlo along Newton's trajectories, in one dimension.
+"""How many of N particles are not in the mean-field state, by Monte Carlo along Newton's trajectories, for d = 1.
 
-alpha_N(t, z_1, ..., z_N) = prod_j alpha_0(Z_j(0)) with Newton's trajectories through z at time t, traced back; it starts as a
-product, so that beta_N(0) = 0. For fixed other particles, Lagrange's identity turns the part of alpha_N that is orthogonal to
-a normalised alpha in z_1 into a square,
+alpha_N(t, z_1, ..., z_N) = prod_j alpha_0(Z_j(0)) with Newton's trajectories through z at time t, traced back; it
+starts as a product, so that beta_N(0) = 0. For fixed other particles, Lagrange's identity turns the part of alpha_N
+that is orthogonal to a normalised alpha in z_1 into a square,
 
     <q_1> = 1/2 int |alpha(z_1') alpha_N(z_1, z_2, ...) - alpha(z_1) alpha_N(z_1', z_2, ...)|^2 d(z_1', z_1, z_2, ...),
 
-and for two particles, with A, B, C, D the four products of this kind in which neither, the first, the second, both of
+and for two particles, with A, B, C, D the products alpha alpha alpha_N in which neither, the first, the second, both of
 z_1, z_2 have changed places with z_1', z_2',
 
     <q_1> = 1/4 int |A - B|^2 + |C - D|^2,    <q_1 q_2> = 1/4 int |A - B - C + D|^2.
 
-Points z ~ |alpha_N(t)|^2 are where Newton's particles from independent points of f_0 arrive, and z_1', z_2' ~ |alpha(t)|^2
-are drawn from the grid of (HVl): the density |A|^2. As the squares are symmetric in those exchanges, (|A|^2 + |B|^2 + |C|^2 +
-|D|^2) / 4 may stand for it. So the estimators, with S this sum,
+Points z ~ |alpha_N(t)|^2 are where Newton's particles from independent points of f_0 arrive, and z_1', z_2' ~
+|alpha(t)|^2 are drawn from the grid of (HVl): the density |A|^2. As the squares are symmetric in those exchanges, S / 4
+with S = |A|^2 + |B|^2 + |C|^2 + |D|^2 may stand for it. So the estimators
 
-    (|A - B|^2 + |C - D|^2 + |A - C|^2 + |B - D|^2) / (2 S)    and    |A - B - C + D|^2 / S,
+    (|A - B|^2 + |C - D|^2 + |A - C|^2 + |B - D|^2) / (2 S)    and    |A - B - C + D|^2 / S
 
 are unbiased, bounded by 2 and by 4, and as small as what they measure: the relative error does not grow with N, while
 that of the ratio whose mean is <p_1> = 1 - <q_1> does.

@@ -125,7 +125,7 @@ class MeshSpace:
     def fill(self, f: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> None:
         """Set f (components, *x_shape, *v_shape) to function(z (m, 2d)) -> (m,) or (components, m) at the nodes."""
         velocities = np.stack([axis.ravel() for axis in np.meshgrid(*self.v_nodes, indexing="ij")], axis=1)
-        flat = f.reshape(len(f), self.x_shape[0], -1)
+        flat = f.reshape(len(f), self.x_shape[0], len(velocities))
         step = max(1, FILL_BLOCK // len(velocities))
         for first in range(0, self.x_shape[0], step):
             points = self.x_points[first : first + step]

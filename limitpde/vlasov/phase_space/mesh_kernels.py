@@ -8,7 +8,8 @@ because the outer normal times area over volume of facet e is -d grad lambda_e: 
 through which v enters. It is the weak form with upwind fluxes, integrated by parts once more, and all its integrals are
 exact. Outside a wall u is zero, or what u is inside for the mirrored velocity. The velocities of an array are its
 columns; the loops over them are innermost and blocked, so that what a cell needs of BLOCK columns stays in the
-first-level cache."""
+first-level cache.
+"""
 
 from __future__ import annotations
 

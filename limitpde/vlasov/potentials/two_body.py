@@ -30,9 +30,9 @@ from scipy.special import k0, k1
 
 from limitpde.checked import LARGEST, Moderate, record
 from limitpde.errors import InputError
-from limitpde.vlasov import modes as lattice
-from limitpde.vlasov.modes import Modes, wave_numbers
-from limitpde.vlasov.user_potential import FromFile, nearest_image, user_potential
+from limitpde.vlasov.potentials import modes as lattice
+from limitpde.vlasov.potentials.modes import Modes, wave_numbers
+from limitpde.vlasov.potentials.user import FromFile, nearest_image, user_potential
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Center = Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)]

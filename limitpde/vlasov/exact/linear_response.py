@@ -17,7 +17,7 @@ import numpy as np
 from scipy.interpolate import BarycentricInterpolator
 
 from limitpde.errors import InputError
-from limitpde.vlasov.dispersion import Stream
+from limitpde.vlasov.exact.dispersion import Stream
 
 POINTS = 16
 """Gauss points of a panel."""

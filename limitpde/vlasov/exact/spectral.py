@@ -30,8 +30,8 @@ import scipy.fft
 from limitpde.errors import InputError
 from limitpde.vlasov.exact import torus_symbol
 from limitpde.vlasov.model import Model
+from limitpde.vlasov.potentials.two_body import Potential, on_torus
 from limitpde.vlasov.splitting import composition
-from limitpde.vlasov.two_body import Potential, on_torus
 
 Observer = Callable[[float, np.ndarray], None]
 """t and the values on the grid, (nx, nv)."""

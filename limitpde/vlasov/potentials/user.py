@@ -10,7 +10,7 @@ import numpy as np
 from limitpde.checked import record
 from limitpde.densities import load_function
 from limitpde.errors import InputError
-from limitpde.vlasov.modes import Modes
+from limitpde.vlasov.potentials.modes import Modes
 
 SAMPLES = 32
 """Random points at which a function is tried."""

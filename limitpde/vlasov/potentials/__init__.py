@@ -1,8 +1,8 @@
 """The potentials that a model can name: of two bodies (`two_body`), and exterior ones (`exterior`)."""
 
-from limitpde.vlasov.exterior import AnyExterior, Centred, Exterior, ExteriorFromFile, Pairs
-from limitpde.vlasov.modes import Modes, wave_numbers
-from limitpde.vlasov.two_body import (
+from limitpde.vlasov.potentials.exterior import AnyExterior, Centred, Exterior, ExteriorFromFile, Pairs
+from limitpde.vlasov.potentials.modes import Modes, wave_numbers
+from limitpde.vlasov.potentials.two_body import (
     AnyPotential,
     Cosine,
     Free,
@@ -13,7 +13,7 @@ from limitpde.vlasov.two_body import (
     Softened,
     on_torus,
 )
-from limitpde.vlasov.user_potential import FromFile
+from limitpde.vlasov.potentials.user import FromFile
 
 __all__ = [
     "AnyExterior",

@@ -17,8 +17,8 @@ from pydantic import Tag
 
 from limitpde.checked import Moderate, record
 from limitpde.errors import InputError
-from limitpde.vlasov.modes import wave_numbers
-from limitpde.vlasov.two_body import (
+from limitpde.vlasov.potentials.modes import wave_numbers
+from limitpde.vlasov.potentials.two_body import (
     AnyPotential,
     Center,
     Cosine,
@@ -30,7 +30,7 @@ from limitpde.vlasov.two_body import (
     by_kind,
     on_torus,
 )
-from limitpde.vlasov.user_potential import check_user_potential, user_potential
+from limitpde.vlasov.potentials.user import check_user_potential, user_potential
 
 
 class Exterior(Protocol):
