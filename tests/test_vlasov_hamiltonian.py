@@ -298,8 +298,7 @@ def test_an_alpha_that_the_grid_cannot_hold_is_warned_of(comm, form):
     """The L2 projection lets |alpha|^2, and with it the mass, fall where alpha varies too fast."""
     solver, rows = solve(form, landau(CURVED), (3, 6), step=0.5, end=20.0, comm=comm)
     assert rows[-1]["mass_total"] < 0.995 * rows[0]["mass_total"]
-    assert len(solver.warnings) == 1
-    assert "too fast for the grid" in solver.warnings[0]
+    assert sum("too fast for the grid" in warning for warning in solver.warnings) == 1
 
 
 def test_axes_must_fit_together(comm):

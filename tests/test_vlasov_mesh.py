@@ -279,6 +279,7 @@ def test_squares_are_integrated_exactly_where_the_mass_matrix_is_not_diagonal(co
     assert space.square_integral(f[0]) == pytest.approx(1 / 7 + 2 / 16 + 1 / 9, rel=1e-12)
 
 
+@pytest.mark.serial  # on more ranks the groups of velocities are larger
 def test_a_step_that_is_split_makes_as_many_substeps_as_stability_needs(comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.05), 1, comm, degree=2, v=(-3.0, 3.0), v_cells=200)
     f = filled(space, lambda z: bell(z, 0.3))

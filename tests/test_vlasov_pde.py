@@ -230,5 +230,5 @@ def test_wrong_arguments(options, message, comm):
 def test_poissons_potential_in_the_plane_needs_a_torus_or_a_mesh(comm):
     plane = {"x": (-3.0, 3.0), "v": (-5.0, 5.0), "periodic": False}
     free = Model(dimension=2, potential={"kind": "poisson", "strength": 1.0}, domain=plane)
-    with pytest.raises(InputError, match="dimension = 2: needs domain.periodic"):
+    with pytest.raises(InputError, match=r"dimension = 2: needs domain\.periodic"):
         Solver(free, initial("gaussian", center=(0.0,) * 4, width=0.5), cells=(4, 4), step=0.1, comm=comm)

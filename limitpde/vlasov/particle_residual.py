@@ -48,7 +48,8 @@ class Balance:
 
     def __init__(self, model: Model, mass: float, test_functions: Sequence[GaussianBump | Wave], replicas: int) -> None:
         low, size = model.torus
-        images, self._sums = on_torus(test_functions, low, size)
+        images, sums = on_torus(test_functions, low, size)
+        self._functions, self._owners = len(sums), sums.T.nonzero()[1]
         self._table = Table.of(images, 2 * model.dimension)
         self._low, self._size, self._mass = low, size, mass
         shape = (replicas, len(images))
@@ -57,23 +58,31 @@ class Balance:
 
     def drift(self, x: np.ndarray, v: np.ndarray, dt: float) -> None:
         """Take in the pieces x -> x + v dt, before the move; x and v are (R, N, d)."""
-        if len(self._table.kinds):
-            d = x.shape[2]
-            self._expected += self._along(x, v, v, v, dt, self._low[:d], self._size[:d], self._table.parameters)[:, 0]
+        self._expected += self._along(x, v, v, v, dt, [*range(2 * x.shape[2])])[:, 0]
 
     def kick(self, x: np.ndarray, v: np.ndarray, felt: np.ndarray, limit: np.ndarray, dt: float) -> None:
         """Take in the pieces v -> v + felt dt, before the move, where the equation has the force `limit`."""
-        if len(self._table.kinds):
-            d = x.shape[2]
-            turned = np.ascontiguousarray(self._table.parameters[:, [*range(d, 2 * d), *range(d), 2 * d]])
-            found = self._along(v, x, felt, limit, dt, self._low[d:], self._size[d:], turned)
-            self._expected += found[:, 0]
-            self._compensator += found[:, 1]
+        d = x.shape[2]
+        found = self._along(v, x, felt, limit, dt, [*range(d, 2 * d), *range(d)])
+        self._expected += found[:, 0]
+        self._compensator += found[:, 1]
 
-    def _along(self, *pieces: Any) -> np.ndarray:
-        """(M/N) sum_i int_0^dt g_i . grad phi ds with g = rate and g = step - rate, (R, 2, images)."""
-        sums = np.asarray(_path_integrals(*pieces, self._table.kinds, _POINTS, _WEIGHTS))
-        return np.asarray(self._mass / pieces[0].shape[1] * sums)
+    def _along(
+        self, moving: np.ndarray, still: np.ndarray, step: np.ndarray, rate: np.ndarray, dt: float, axes: list[int]
+    ) -> np.ndarray:
+        """(M/N) sum_i int_0^dt g_i . grad phi ds with g = rate and g = step - rate, (R, 2, images).
+
+        The coordinates that move and those that stay are, together, the coordinates `axes` of phase space.
+        """
+        _, n, d = moving.shape
+        low, size, kinds = self._low[axes[:d]], self._size[axes[:d]], self._table.kinds
+        parameters = np.ascontiguousarray(self._table.parameters[:, [*axes, 2 * d]])
+        changes = parameters[:, :d].any(axis=1)
+        if len(kinds) == 0:
+            return np.zeros((len(moving), 2, 0))
+        pieces = (moving, still, step, rate, dt, low, size)
+        sums = _path_integrals(*pieces, parameters, changes, kinds, _POINTS, _WEIGHTS)
+        return np.asarray(self._mass / n * sums)
 
     def observe(self, x: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
         """Observables int phi dmu and residuals W at present, (R, P) each."""
@@ -82,12 +91,18 @@ class Balance:
         if self._initial is None:
             self._initial = values
         residual = values - self._initial - self._expected
-        return {"observables": values @ self._sums.T, "residual": residual @ self._sums.T}
+        return {"observables": self._joined(values), "residual": self._joined(residual)}
 
     @property
     def compensator(self) -> np.ndarray:
         """A at present, (R, P)."""
-        return np.asarray(self._compensator @ self._sums.T)
+        return self._joined(self._compensator)
+
+    def _joined(self, values: np.ndarray) -> np.ndarray:
+        """The sums over the images of each function, (R, images) -> (R, P), in an order that does not depend on R."""
+        joined = np.zeros((self._functions, len(values)))
+        np.add.at(joined, self._owners, values.T)
+        return joined.T.copy()
 
 
 @njit(cache=True, error_model="numpy")
@@ -98,13 +113,14 @@ def _wrapped(low: float, size: float, coordinate: float) -> Any:
 
 @njit(cache=True, error_model="numpy", fastmath=_FAST)
 def _along_wave(moving, still, step, rate, dt, parameters, work):  # type: ignore[no-untyped-def]
-    """The integrals of cos(k . z + phase), exactly: its gradient's mean is -k sin(middle) sin(h) / h, 2 h = k . step dt.
+    """Integrals of cos(k . z + phase), exactly: the mean gradient is -k sin(middle) sin(h) / h, 2 h = k . step dt.
 
     All but the last two are (n, d); parameters are k of the moving coordinates, of those that stay, and the phase.
     """
     n, d = moving.shape
     middle, half, ours = work[0, :n], work[1, :n], work[2, :n]
-    middle[:], half[:], ours[:] = parameters[2 * d], 0.0, 0.0
+    for i in range(n):
+        middle[i], half[i], ours[i] = parameters[2 * d], 0.0, 0.0
     for a in range(d):
         k, other = parameters[a], parameters[d + a]
         for i in range(n):
@@ -126,14 +142,16 @@ def _along_bump(moving, still, step, rate, dt, low, size, parameters, points, we
     n, d = moving.shape
     inverse = parameters[2 * d]
     aside, power, ours, whole = work[0, :n], work[1, :n], work[2, :n], work[3, :n]
-    aside[:] = 0.0
+    for i in range(n):
+        aside[i] = 0.0
     for a in range(d):
         center = parameters[d + a]
         for i in range(n):
             aside[i] += 0.5 * inverse * (still[i, a] - center) ** 2
     first = second = 0.0
     for s in range(len(points)):
-        power[:], ours[:], whole[:] = aside, 0.0, 0.0
+        for i in range(n):
+            power[i], ours[i], whole[i] = aside[i], 0.0, 0.0
         part, front = points[s] * dt, weights[s] * dt * inverse
         for a in range(d):
             periodic, center = np.isfinite(size[a]), parameters[a]
@@ -159,9 +177,10 @@ def _along_bump(moving, still, step, rate, dt, low, size, parameters, points, we
 
 @njit(cache=True, parallel=True, error_model="numpy")
 def _path_integrals(  # type: ignore[no-untyped-def]
-    moving, still, step, rate, dt, low, size, parameters, kinds, points, weights
+    moving, still, step, rate, dt, low, size, parameters, changes, kinds, points, weights
 ):
-    R, n, d = moving.shape
+    """The integrals along the ways moving -> moving + dt step, (R, 2, images); changes: whether a function does so."""
+    R, n = moving.shape[:2]
     blocks = (n + BLOCK - 1) // BLOCK
     parts = np.zeros((R, blocks, 2, len(kinds)))
     for task in prange(R * blocks):
@@ -172,9 +191,9 @@ def _path_integrals(  # type: ignore[no-untyped-def]
         for p in range(len(kinds)):
             if kinds[p] == GAUSSIAN:
                 found = _along_bump(y, rest, go, g, dt, low, size, parameters[p], points, weights, work)
-            elif np.any(parameters[p, :d] != 0.0):
+            elif changes[p]:
                 found = _along_wave(y, rest, go, g, dt, parameters[p], work)
-            else:  # it does not change along the way
+            else:
                 continue
             parts[r, b, 0, p], parts[r, b, 1, p] = found
     return _summed(parts)

@@ -220,7 +220,8 @@ def _run_replicas(
         for first in range(0, len(mine), size):
             replicas = mine[first : first + size]
             step_done = partial(progress, len(replicas) / (len(mine) * run.steps))
-            finished.append(_Batch(run, replicas).run(snapshot, step_done, stop))
+            with np.errstate(over="ignore", invalid="ignore"):  # `_record` finds what has left for infinity
+                finished.append(_Batch(run, replicas).run(snapshot, step_done, stop))
             keep(finished[-1])
     except _Stopped:
         pass
@@ -284,15 +285,15 @@ class _Batch:
         run, x, mass = self._run, self._x, self._run.start.mass
         felt = run.felt.gradients(x)
         limit = felt if run.limit is None else run.limit.gradients(x)
-        outer = self._exterior("gradient").reshape(x.shape) if run.model.exterior is not None else 0.0
+        outer = self._exterior("gradient") if run.model.exterior is not None else 0.0
         return -mass / max(run.count - 1, 1) * felt - outer, -mass / run.count * limit - outer
 
     def _exterior(self, what: str) -> np.ndarray:
-        """U or its gradient at all particles."""
+        """U (R, N) or its gradient (R, N, d) at the particles, one replica at a time: none depends on the others."""
         model = self._run.model
         function = getattr(model.exterior, what)
-        x = self._x.reshape(-1, model.dimension)
-        return np.asarray(function(x, torus=model.x_box if model.domain.periodic else None))
+        torus = model.x_box if model.domain.periodic else None
+        return np.stack([function(cloud, torus=torus) for cloud in self._x])
 
     def _points(self) -> np.ndarray:
         """(x, v) of those of the replicas that are kept, (K, N, 2 d)."""
@@ -304,7 +305,7 @@ class _Batch:
         kinetic = mass * (v**2).sum(axis=2).mean(axis=1) / 2
         energy = kinetic + mass**2 / (run.count * max(run.count - 1, 1)) * run.felt.energies(x)
         if run.model.exterior is not None:
-            energy = energy + mass * self._exterior("value").reshape(x.shape[:2]).mean(axis=1)
+            energy = energy + mass * self._exterior("value").mean(axis=1)
         if not np.all(np.isfinite(energy)):
             raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {run.count})")
         figures = {

@@ -59,14 +59,14 @@ def make_sums(potential: AnyPotential, x_box: np.ndarray, *, periodic: bool, met
     """
     if method not in METHODS:
         raise InputError(f"particles.method = {method!r}: must be one of {', '.join(METHODS)}")
+    name = f"potential.kind = {potential.kind!r}"
+    if isinstance(potential, Poisson) and len(x_box) > 1:
+        raise InputError(f"{name}: too singular for particles in d = {len(x_box)}, (Pot) does not hold; use 'softened'")
     fast = None if method == "direct" else _fast(potential, x_box, periodic=periodic)
     if fast is not None:
         return fast
-    name = f"potential.kind = {potential.kind!r}"
     if method == "fast":
         raise InputError(f"particles.method = 'fast': there is no sum below N^2 for {name}; use 'direct' or 'auto'")
-    if isinstance(potential, Poisson) and len(x_box) > 1:
-        raise InputError(f"{name}: too singular for particles in d = {len(x_box)}, (Pot) does not hold; use 'softened'")
     if isinstance(potential, Gaussian | Softened) and not periodic:
         return PairSums(potential.strength, potential.width, softened=isinstance(potential, Softened))
     if periodic:
@@ -83,7 +83,7 @@ def _fast(potential: AnyPotential, x_box: np.ndarray, *, periodic: bool) -> Sums
         return HarmonicSums(potential.strength)
     if isinstance(potential, Poisson):
         length = float(x_box[0, 1] - x_box[0, 0])
-        return SheetSums(potential.strength, length if periodic else None) if d == 1 else None
+        return SheetSums(potential.strength, length if periodic else None)
     if periodic:
         modes = potential.modes(x_box)
         return None if modes is None else TrigonometricSums(modes, 2 * np.pi / np.diff(x_box, axis=1)[:, 0])

@@ -14,7 +14,7 @@ LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
 """ln 2 in two parts; the first has 32 zero bits at its end, so that its product with a small integer is exact."""
 FARTHEST = 700.0
-"""exp(-s) is taken as exp(-FARTHEST), 1e-304, from here on: products with it are no subnormal numbers, which are slow."""
+"""exp(-s) is taken as exp(-FARTHEST), 1e-304, from here on: subnormal numbers would be slow."""
 PI_HIGH, PI_LOW = 3.1415926218032837, 3.178650954705639e-08
 """pi in two parts; the first has 27 zero bits at its end, so that its product with a small integer is exact."""
 

@@ -60,7 +60,8 @@ class SheetSums:
 
     def gradients(self, x: np.ndarray) -> np.ndarray:
         """sum_j Gamma'(x_i - x_j), (R, N, 1)."""
-        signs = _sign_sums(np.ascontiguousarray(x[:, :, 0]))[:, :, None]
+        places = np.ascontiguousarray(x[:, :, 0])
+        signs = _sign_sums(places, np.argsort(places, axis=1))[:, :, None]
         background = 0.0
         if self._length is not None:
             background = x.shape[1] * (x - x.mean(axis=1, keepdims=True)) / self._length
@@ -79,12 +80,12 @@ class SheetSums:
 
 
 @njit(cache=True, parallel=True)
-def _sign_sums(x):  # type: ignore[no-untyped-def]
-    """sum_j sign(x_i - x_j), (R, N)."""
+def _sign_sums(x, orders):  # type: ignore[no-untyped-def]
+    """sum_j sign(x_i - x_j), (R, N); orders are those that sort the rows."""
     R, n = x.shape
     out = np.empty((R, n))
     for r in prange(R):
-        order = np.argsort(x[r])
+        order = orders[r]
         first = 0
         while first < n:
             last = first

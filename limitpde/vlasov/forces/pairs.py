@@ -40,7 +40,7 @@ class PairSums:
             _softened(q, found, -self._strength, self._width**2)
         else:
             _gaussian(q, found, -self._strength / self._width**2, 0.5 / self._width**2)
-        return np.moveaxis(found, 1, 2)
+        return np.ascontiguousarray(np.moveaxis(found, 1, 2))
 
     def energies(self, x: np.ndarray) -> np.ndarray:
         """sum_{i < j} Gamma(x_i - x_j) of each replica, (R,)."""

@@ -12,9 +12,12 @@ size, then over the blocks, so that they do not depend on the number of threads.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit, prange
 
+from limitpde.vlasov.forces.arithmetic import sine
 from limitpde.vlasov.potentials.modes import Modes
 
 BLOCK = 2048
@@ -34,30 +37,41 @@ class TrigonometricSums:
         self._numbers = np.rint(modes.k / self._first).astype(np.int64).reshape(-1, len(self._first))
         self._k, self._c = np.ascontiguousarray(modes.k, dtype=float), np.ascontiguousarray(modes.c, dtype=float)
 
-    def _amplitudes(self, x: np.ndarray) -> np.ndarray:
-        """C_k + i S_k of each replica, (R, K)."""
-        return np.asarray(_sum_waves(np.ascontiguousarray(x), self._first, self._numbers, BLOCK))
-
     def gradients(self, x: np.ndarray) -> np.ndarray:
         """sum_j grad Gamma(x_i - x_j) for positions (R, N, d), (R, N, d)."""
-        weighted = self._c * self._amplitudes(x)
-        return np.asarray(_forces(np.ascontiguousarray(x), self._first, self._numbers, self._k, weighted, BLOCK))
+        turns = _turns(np.ascontiguousarray(x), self._first, BLOCK)
+        weighted = self._c * _sum_waves(turns, self._numbers, BLOCK)
+        return np.asarray(_forces(turns, self._numbers, self._k, weighted, BLOCK))
 
     def energies(self, x: np.ndarray) -> np.ndarray:
         """sum_{i < j} Gamma(x_i - x_j) of each replica, (R,)."""
-        pairs = (self._c * np.abs(self._amplitudes(x)) ** 2).sum(axis=1)
+        amplitudes = _sum_waves(_turns(np.ascontiguousarray(x), self._first, BLOCK), self._numbers, BLOCK)
+        pairs = (self._c * np.abs(amplitudes) ** 2).sum(axis=1)
         return np.asarray((pairs - x.shape[1] * self._c.sum()) / 2)
 
 
+@njit(cache=True, parallel=True, error_model="numpy")
+def _turns(x, first, block):  # type: ignore[no-untyped-def]
+    """e^{i kappa_a x_a} of all particles, (R, N, d)."""
+    R, n, d = x.shape
+    blocks = (n + block - 1) // block
+    out = np.empty((R, n, d), dtype=np.complex128)
+    for task in prange(R * blocks):
+        r, b = task // blocks, task % blocks
+        for a in range(d):
+            for i in range(b * block, min(n, (b + 1) * block)):
+                angle = first[a] * x[r, i, a]
+                out[r, i, a] = complex(sine(angle + 0.5 * math.pi), sine(angle))
+    return out
+
+
 @njit(cache=True, error_model="numpy")
-def _powers(point, first, table):  # type: ignore[no-untyped-def]
-    """e^{i m kappa_a x_a} for m = 0, 1, ..., into table (d, most + 1)."""
-    for a in range(len(first)):
-        angle = first[a] * point[a]
-        turn = complex(np.cos(angle), np.sin(angle))
+def _powers(turns, table):  # type: ignore[no-untyped-def]
+    """Powers 0, 1, ... of the turns (d,) of a particle, into table (d, most + 1)."""
+    for a in range(len(turns)):
         table[a, 0] = 1.0
         for m in range(1, table.shape[1]):
-            table[a, m] = table[a, m - 1] * turn
+            table[a, m] = table[a, m - 1] * turns[a]
 
 
 @njit(cache=True, error_model="numpy")
@@ -74,8 +88,9 @@ def _wave(table, numbers):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def _sum_waves(x, first, numbers, block):  # type: ignore[no-untyped-def]
-    R, n, d = x.shape
+def _sum_waves(turns, numbers, block):  # type: ignore[no-untyped-def]
+    """C_k + i S_k of each replica, (R, K)."""
+    R, n, d = turns.shape
     K = len(numbers)
     most = np.abs(numbers).max() if K else 0
     blocks = (n + block - 1) // block
@@ -84,7 +99,7 @@ def _sum_waves(x, first, numbers, block):  # type: ignore[no-untyped-def]
         r, b = task // blocks, task % blocks
         table = np.empty((d, most + 1), dtype=np.complex128)
         for i in range(b * block, min(n, (b + 1) * block)):
-            _powers(x[r, i], first, table)
+            _powers(turns[r, i], table)
             for k in range(K):
                 parts[r, b, k] += _wave(table, numbers[k])
     total = np.zeros((R, K), dtype=np.complex128)
@@ -95,9 +110,9 @@ def _sum_waves(x, first, numbers, block):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def _forces(x, first, numbers, waves, weighted, block):  # type: ignore[no-untyped-def]
+def _forces(turns, numbers, waves, weighted, block):  # type: ignore[no-untyped-def]
     """sum_k c_k k Im(conj(e^{i k.x_i}) (C_k + i S_k)), with weighted = c_k (C_k + i S_k)."""
-    R, n, d = x.shape
+    R, n, d = turns.shape
     K = len(numbers)
     most = np.abs(numbers).max() if K else 0
     blocks = (n + block - 1) // block
@@ -106,7 +121,7 @@ def _forces(x, first, numbers, waves, weighted, block):  # type: ignore[no-untyp
         r, b = task // blocks, task % blocks
         table = np.empty((d, most + 1), dtype=np.complex128)
         for i in range(b * block, min(n, (b + 1) * block)):
-            _powers(x[r, i], first, table)
+            _powers(turns[r, i], table)
             for k in range(K):
                 size = (_wave(table, numbers[k]).conjugate() * weighted[r, k]).imag
                 for a in range(d):

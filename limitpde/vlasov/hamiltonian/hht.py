@@ -53,12 +53,11 @@ class Hht:
         lost: 0: what leaves the domain is not counted.
         waves: (*x_shape, *v_shape) ahat up to a factor of modulus one that depends on xi alone, complex; the squares
             add up to those of alpha at the velocities.
-        warnings: what to know before trusting the solution.
     """
 
     def __init__(self, model: Model, start: Amplitude, space: FourierSpace, field: Any) -> None:
         self.space, self.field, self.lost = space, field, 0.0
-        self.warnings: list[str] = []
+        self._notes: dict[str, str] = {}
         self._slopes = Slopes(space)
         self._constant = potential_bound(model)
         self.waves = np.zeros(space.shape, dtype=complex)
@@ -181,15 +180,19 @@ class Hht:
 
     def _warn(self, t: float, norm: float, largest: float, edge: float) -> None:
         """Say, once, that |alpha|^2 reaches the ends of the velocities, or that much of it is gone."""
-        if self.warnings:
-            return
         if warning := loss_warning(t, norm, self._first[0]):
-            self.warnings.append(warning)
+            self._notes.setdefault("loss", warning)
         if edge > NEAR * largest:
-            self.warnings.append(
+            self._notes.setdefault(
+                "edge",
                 f"at t = {t:g}, |alpha|^2 at the ends of model.domain.v is {edge / largest:.1e} of its maximum: in "
-                "(HHt) velocities are periodic, what leaves at one end comes in at the other; enlarge model.domain.v"
+                "(HHt) velocities are periodic, what leaves at one end comes in at the other; enlarge model.domain.v",
             )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to know before trusting the solution, of each kind the first."""
+        return list(self._notes.values())
 
     def density_values(self) -> np.ndarray:
         """f = |alpha|^2 at the nodes in natural order, on rank 0. Collective."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -85,11 +86,12 @@ def _halves(comm: MPI.Comm, x_parts: int, v_parts: int) -> tuple[MPI.Comm, MPI.C
         return comm, MPI.COMM_SELF
     if x_parts == 1:
         return MPI.COMM_SELF, comm
-    known = comm.Get_attr(_KEY)
+    known: Any = comm.Get_attr(_KEY)
     if known is None:
         known = {}
         comm.Set_attr(_KEY, known)
     if (x_parts, v_parts) not in known:
         x_place, v_place = divmod(comm.rank, v_parts)
         known[x_parts, v_parts] = comm.Split(v_place, x_place), comm.Split(x_place, v_place)
-    return known[x_parts, v_parts]
+    found: tuple[MPI.Comm, MPI.Comm] = known[x_parts, v_parts]
+    return found

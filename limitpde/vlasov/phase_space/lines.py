@@ -11,6 +11,7 @@ and is width[r] numbers long.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,7 @@ def drift_lines(shape: tuple[int, ...], axis: int, P: int, moves: Moves, widest:
         )
     change = (np.diff(moves.cells) != 0) | (np.diff(moves.forward) != 0)
     cuts = np.concatenate([[0], np.flatnonzero(change) + 1, [count]]) if count else np.array([0])
-    firsts = [np.arange(a, b, widest) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    firsts = [np.arange(a, b, widest) for a, b in itertools.pairwise(cuts)]
     first = np.concatenate([np.empty(0, dtype=np.int64), *firsts])
     width = np.diff(np.append(first, count)) if count else first
     return Lines(np.array(layout), first, width, first, moves, True, moves.cells[first], moves.forward[first])

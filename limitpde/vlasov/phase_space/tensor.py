@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numba
 import numpy as np
@@ -227,12 +228,14 @@ class TensorSpace:
         parts = self.grid.parts[d:]
         for rank, part in enumerate(comm.allgather(np.ascontiguousarray(values)) if comm.size > 1 else [values]):
             first = rank * int(np.prod(parts))  # the rank of the same block of x, with the first block of v
-            whole[(..., *self.grid.nodes(first)[:d])] = part
+            index: Any = (..., *self.grid.nodes(first)[:d])
+            whole[index] = part
         return whole
 
     def local_x(self, values: np.ndarray) -> np.ndarray:
         """The part (..., *x_shape) of this rank of values (..., *X) at all x nodes."""
-        return np.ascontiguousarray(values[(..., *self._local[: self.d])])
+        index: Any = (..., *self._local[: self.d])
+        return np.ascontiguousarray(values[index])
 
     def gather(self, f: np.ndarray) -> np.ndarray:
         """One component at all nodes, (*X, *V), on rank 0; nothing elsewhere. Collective."""
