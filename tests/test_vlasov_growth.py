@@ -54,6 +54,15 @@ def test_growth_without_oscillation(gamma):
     assert found.intercept == pytest.approx(np.log(1e-6))
 
 
+def test_ripples_are_no_peaks():
+    """Two streams: a growing mode with oscillating ones on it, of which the growth is fitted; a frequency is not."""
+    t = np.arange(0.0, 30.0, 0.1)
+    energy = np.exp(0.3 * t) * (1 + 0.3 * np.cos(2.5 * t))
+    found = fit_growth(t, energy, (5.0, 25.0))
+    assert (found.peaks, found.frequency) == (1, 0.0)  # the last of them, where the window ends in its fall
+    assert found.rate == pytest.approx(0.15, abs=0.005)
+
+
 def test_what_lies_outside_the_window_has_no_influence():
     t = np.arange(0.0, 40.0, 0.05)
     energy = np.exp(-0.2 * t) * np.cos(2 * t) ** 2

@@ -285,6 +285,18 @@ def test_a_run_goes_on_from_its_state(comm, form):
     np.testing.assert_allclose(a, b, atol=1e-13)
 
 
+@pytest.mark.parametrize("form", ["hamiltonian", "hartree"])
+@pytest.mark.parametrize("cells", [(1, 2), (2, 1)])
+def test_ranks_may_have_nothing(comm, form, cells):
+    """One or two cells: on more ranks some have none, and all get the figures of one rank."""
+    found = []
+    for ranks in (comm, MPI.COMM_SELF):
+        solver = Solver(model(form), landau(CURVED), cells=cells, step=0.5, comm=ranks)
+        solver.solve(1.0)
+        found.append(solver.figures())
+    assert found[0] == pytest.approx(found[1], rel=1e-12, abs=1e-12)
+
+
 def test_velocities_that_come_round_are_warned_of(comm):
     wide, _ = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm)
     narrow, _ = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm, v=4.0)

@@ -207,8 +207,8 @@ def test_kicks_translate_the_velocities_of_each_node(d, comm):
     assert comm.allreduce(lost) > 0.9 * before
 
 
-def run(mesh, d, comm, walls="absorbing"):
-    space = make_space(mesh, d, comm, walls=walls, v_cells=3)
+def run(mesh, d, comm, walls="absorbing", v_cells=3):
+    space = make_space(mesh, d, comm, walls=walls, v_cells=v_cells)
     f = filled(space, lambda z: 1 + np.sin(3 * z[:, 0] + z[:, -1]) + z[:, d] ** 2)
     f, lost = space.drift(f, 0.13)
     rho = space.velocity_integrals(f[0], [np.ones((1, n)) for n in space.v_shape])[0]
@@ -225,19 +225,22 @@ def run(mesh, d, comm, walls="absorbing"):
 
 
 @pytest.mark.parametrize(
-    ("mesh", "d", "walls"),
+    ("mesh", "d", "walls", "v_cells"),
     [
-        (meshes.Box(size=1.0, cell_size=1.0), 1, "specular"),  # one cell
-        (meshes.Box(size=1.0, cell_size=0.5), 1, "absorbing"),  # two
-        (meshes.Box(size=1.0, cell_size=1.0), 2, "specular"),  # two triangles
-        (meshes.Box(size=1.0, cell_size=0.2), 2, "specular"),
-        (meshes.Ball(radius=1.0, cell_size=0.4), 2, "absorbing"),
-        (meshes.Box(size=1.0, cell_size=0.5), 3, "specular"),
+        (meshes.Box(size=1.0, cell_size=1.0), 1, "specular", 3),  # one cell
+        (meshes.Box(size=1.0, cell_size=0.5), 1, "absorbing", 3),  # two
+        (meshes.Box(size=1.0, cell_size=1.0), 2, "specular", 3),  # two triangles
+        (meshes.Box(size=1.0, cell_size=0.2), 2, "specular", 3),
+        (meshes.Box(size=1.0, cell_size=0.1), 2, "specular", 11),  # several groups of velocities
+        (meshes.Ball(radius=1.0, cell_size=0.4), 2, "absorbing", 3),
+        (meshes.Box(size=1.0, cell_size=0.5), 3, "specular", 3),
     ],
 )
-def test_all_is_the_same_on_any_number_of_ranks(mesh, d, walls, comm):
-    f, rows, figures, space = run(mesh, d, comm, walls)
-    alone, alone_rows, alone_figures, _ = run(mesh, d, MPI.COMM_SELF, walls)
+def test_all_is_the_same_on_any_number_of_ranks(mesh, d, walls, v_cells, comm):
+    f, rows, figures, space = run(mesh, d, comm, walls, v_cells)
+    alone, alone_rows, alone_figures, _ = run(mesh, d, MPI.COMM_SELF, walls, v_cells)
+    if v_cells > 3:
+        assert len(set(space.substeps)) > 1
     np.testing.assert_allclose(rows, alone_rows, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(figures, alone_figures, rtol=1e-12, atol=1e-13)
     if comm.rank == 0:
@@ -279,7 +282,6 @@ def test_squares_are_integrated_exactly_where_the_mass_matrix_is_not_diagonal(co
     assert space.square_integral(f[0]) == pytest.approx(1 / 7 + 2 / 16 + 1 / 9, rel=1e-12)
 
 
-@pytest.mark.serial  # on more ranks the groups of velocities are larger
 def test_a_step_that_is_split_makes_as_many_substeps_as_stability_needs(comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.05), 1, comm, degree=2, v=(-3.0, 3.0), v_cells=200)
     f = filled(space, lambda z: bell(z, 0.3))

@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from limitpde.results.fields import FieldSeries, read_fields
+from limitpde.vlasov.hamiltonian.fourier import UniformAxis
 from limitpde.vlasov.initial import Initial
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.outputs import PartGrid, middle, part_means
@@ -54,6 +55,14 @@ def test_means_over_parts_are_exact(degree, parts):
 
 
 @pytest.mark.serial
+def test_values_at_equally_spaced_points_are_means_themselves():
+    axis = UniformAxis(low=-1.0, high=2.0, cells=3, degree=3)
+    np.testing.assert_array_equal(part_means(axis, 4), np.eye(4))
+    np.testing.assert_allclose(part_means(axis, 1), np.full((1, 4), 0.25))
+    np.testing.assert_allclose(part_means(axis, 3).mean(axis=0), 0.25)
+
+
+@pytest.mark.serial
 @pytest.mark.parametrize("cells", [1, 2, 5, 6])
 def test_the_middle_is_that_of_the_polynomial(cells):
     axis = axis_of(-1.0, 2.0, cells, 3)
@@ -84,8 +93,10 @@ def test_a_tensor_grid_is_written_in_natural_order(d, shared_folder, comm):
         assert (np.lexsort(centres.T[::-1]) == np.arange(len(centres))).all()
 
 
-def test_the_plane_and_the_moments_have_the_mass_of_f(shared_folder, comm):
-    solver = solver_of(1, comm, (6, 16), 3, shape="maxwellian", center=3.0, width=0.8, drift=0.7, thermal=0.9)
+@pytest.mark.parametrize("form", ["density", "hamiltonian", "hartree"])
+def test_the_plane_and_the_moments_have_the_mass_of_f(form, shared_folder, comm):
+    start = {"shape": "maxwellian", "center": 3.0, "width": 0.8, "drift": 0.7, "thermal": 0.9}
+    solver = solver_of(1, comm, (6, 16), 3, form=form, **start)
     for _ in range(2):
         solver.step(0.1)
     outputs = solver.outputs()

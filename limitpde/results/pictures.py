@@ -19,6 +19,8 @@ from limitpde.results.vtkhdf import times
 
 MOST_PANELS = 6
 """Test functions that get a panel of their own; the tables have all."""
+ROUNDING = 1e-9
+"""Part of the largest residual below which one is nothing but rounding, and is not drawn."""
 Painter = Callable[[Path], Any]
 
 
@@ -97,7 +99,9 @@ def invariants(directory: Path, *, masses: Mapping[str, str], panels: Sequence[s
 def _residual_rate(directory: Path) -> Any:
     """Root mean square of W against N, and what the theory predicts: its size with its bias, or else its power of N."""
     compare = figures.read(directory / "summary.json").get("compare", {})
-    entries = [entry for entry in compare.get("residual", []) if entry["rms"] > 0]
+    entries = compare.get("residual", [])
+    largest = max((entry["rms"] for entry in entries), default=0.0)
+    entries = [entry for entry in entries if entry["rms"] > ROUNDING * largest]
     rates = [rate for rate in compare.get("rates", []) if rate["quantity"] == "residual_rms"]
     powers = {rate["test_function"]: rate.get("theory") for rate in rates}
     if len({entry["N"] for entry in entries}) < 2:

@@ -39,8 +39,9 @@ class PDE:
     """Polynomial degree k in each coordinate; a cell has (k + 1)^(2 d) unknowns."""
     step: Positive
     """Time step."""
-    order: Literal[2, 4] = 4
-    """Order of the splitting in time: Strang, or six stages of Blanes and Moan."""
+    order: Literal[2, 4] | None = None
+    """Order of the splitting in time, Strang or six stages of Blanes and Moan; 2 between absorbing walls by default, which
+    backward drifts would cross, otherwise 4."""
     positivity: bool = False
     """Keep f >= 0 by a limiter that conserves mass."""
     mesh: AnyMesh | None = None

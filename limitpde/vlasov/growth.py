@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+DIP = 0.5
+"""Part of the lower of two peaks below which W falls between them; what falls less is a ripple on one rise."""
 FEWEST_PEAKS = 3
 """Peaks from which a field counts as oscillating."""
 
@@ -68,9 +70,22 @@ def _line(t: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     return slope, float(values.mean() - slope * t.mean())
 
 
+def _apart(values: np.ndarray, tops: np.ndarray) -> np.ndarray:
+    """The maxima that are left when of each two without a dip between them only the higher one stays."""
+    kept: list[int] = []
+    for top in map(int, tops):
+        while kept and values[kept[-1] : top].min() > min(values[kept[-1]], values[top]) + math.log(DIP):
+            if values[top] <= values[kept[-1]]:
+                break
+            kept.pop()
+        else:
+            kept.append(top)
+    return np.array(kept, dtype=int)
+
+
 def _peaks(t: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Times and heights of the local maxima between the ends: vertices of the parabolas through three points."""
-    top = 1 + np.flatnonzero((values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:]))
+    """Times and heights of the peaks between the ends: vertices of the parabolas through three points."""
+    top = _apart(values, 1 + np.flatnonzero((values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:])))
     before, after = t[top] - t[top - 1], t[top + 1] - t[top]
     fall_before, fall_after = (values[top - 1] - values[top]) / before, (values[top + 1] - values[top]) / after
     curvature = (fall_before + fall_after) / (before + after)  # < 0

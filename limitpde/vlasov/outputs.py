@@ -123,9 +123,10 @@ class PartGrid:
     def __init__(self, comm: MPI.Comm, axes: Sequence[Axis]) -> None:
         self.comm, self._axes = comm, axes
         cells = int(np.prod([axis.cells for axis in axes]))
-        self._parts = max(1, min(axes[0].P, int((LARGEST / cells) ** (1 / len(axes)) + 1e-9)))
-        self._matrices = [part_means(axis, self._parts) for axis in axes]
-        edges = [np.linspace(axis.low, axis.high, axis.cells * self._parts + 1) for axis in axes]
+        most = max(1, int((LARGEST / cells) ** (1 / len(axes)) + 1e-9))
+        self._matrices = [part_means(axis, min(axis.P, most)) for axis in axes]
+        parts = [axis.cells * len(matrix) for axis, matrix in zip(axes, self._matrices, strict=True)]
+        edges = [np.linspace(axis.low, axis.high, n + 1) for axis, n in zip(axes, parts, strict=True)]
         self.mesh = _tensor_mesh(comm, edges)
         self._numbers = np.asarray(self.mesh.topology.original_cell_index)
         self._wanted = comm.gather(self._numbers, root=0)
@@ -213,8 +214,16 @@ def _share(comm: MPI.Comm, count: int) -> np.ndarray:
 
 
 def part_means(axis: Axis, parts: int) -> np.ndarray:
-    """Means of the polynomial through the P nodes of a cell over equal parts of it: (parts, P) matrix."""
+    """Means over equal parts of a cell, from the values at its P nodes: (parts, P) matrix.
+
+    They are those of the polynomial through Gauss's points; values at equally spaced points, as those of the Fourier
+    form, are means over equal parts themselves. In either case the mass is that of the weights.
+    """
     nodes = (axis.nodes[: axis.P] - axis.low) / axis.h
+    if np.allclose(nodes, (np.arange(axis.P) + 0.5) / axis.P):
+        ends, own = np.arange(parts + 1) / parts, np.arange(axis.P + 1) / axis.P
+        overlap = np.minimum(ends[1:, None], own[1:]) - np.maximum(ends[:-1, None], own[:-1])
+        return np.asarray(parts * np.maximum(overlap, 0.0))
     powers = np.arange(1, axis.P + 1)
     ends = np.linspace(0.0, 1.0, parts + 1)[:, None] ** powers / powers
     monomials = parts * np.diff(ends, axis=0)  # means of 1, s, s^2, ...

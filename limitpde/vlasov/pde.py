@@ -54,7 +54,8 @@ class Solver:
             only: d, or one for all.
         degree: k, 1 to 5.
         step: time step; each interval between output times is cut into equal steps.
-        order: of the splitting in time, 2 or 4.
+        order: of the splitting in time, 2 or 4; by default 2 between absorbing walls, through which the backward drifts
+            of order 4 lose what had not yet left, otherwise 4.
         positivity: keep f >= 0 by scaling it towards its mean within each cell.
         mesh: a mesh for x instead of a tensor grid; it has walls.
         walls: of the mesh: "absorbing" or "specular".
@@ -78,7 +79,7 @@ class Solver:
         cells: Sequence[int],
         degree: int = 3,
         step: float,
-        order: int = 4,
+        order: int | None = None,
         positivity: bool = False,
         mesh: AnyMesh | None = None,
         walls: Literal["absorbing", "specular"] = "absorbing",
@@ -91,6 +92,8 @@ class Solver:
         if model.form != "density" and (mesh is not None or positivity):
             raise InputError(f"model.form = {model.form!r}: alpha needs a tensor grid, and no limiter for positivity")
         self.model, self.requested_step, self.t = model, step, 0.0
+        if order is None:
+            order = 2 if mesh is not None and walls == "absorbing" else 4
         composition(order)  # checks it
         try:
             model.check_potentials(on_mesh=mesh is not None)

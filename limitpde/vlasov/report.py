@@ -12,7 +12,13 @@ residual_note = (
     "int (grad Gamma * mu) . grad_v phi dmu, since N - 1 partners have to do for N: that is expected, and falls like "
     "1/N. What another potential of the particles does to W is part of what is expected of them."
 )
-FORMS = {"h_vl": "H of (HVl)", "h_ht": "H of (HHt)", "norm": "norm of alpha"}
+FORMS = {
+    "h_vl": "H of (HVl)",
+    "h_ht": "H of (HHt)",
+    "norm": "norm of alpha in L2",
+    "norm_w12": "norm of alpha in W^{1,2}",
+    "norm_w12_bound": "bound of that (Corollary 3.6)",
+}
 """Figures of a form -> what they are called."""
 
 
@@ -44,7 +50,7 @@ def pde_section(pde: Record) -> str:
     rows.append(["momentum, largest change", pde["momentum"]["largest_change"]])
     rows.append(["integral of f^2", f"{pde['l2']['start']:.6g} to {pde['l2']['end']:.6g}"])
     rows.append(["second moment of the positions", _from_to(pde["second_moment"])])
-    rows += [[FORMS.get(name, name), _from_to(pde[name])] for name in pde if _is_own(pde[name])]
+    rows += [[label, _from_to(pde[name])] for name, label in FORMS.items() if "end" in pde.get(name, {})]
     if "field_growth_rate" in pde:
         fit = pde["field_fit"]
         window = f"{fit['start']:g} <= t <= {fit['end']:g}"
@@ -56,13 +62,6 @@ def pde_section(pde: Record) -> str:
 
 def _from_to(ends: Record) -> str:
     return f"{ends['start']:.6g} to {ends['end']:.6g}"
-
-
-def _is_own(value: Any) -> bool:
-    """Whether this is a figure of the form alone."""
-    return (
-        isinstance(value, dict) and set(value) == {"start", "end", "largest_change"} and isinstance(value["end"], float)
-    )
 
 
 def particles_section(particles: list[Record]) -> str:

@@ -18,6 +18,8 @@ LOST_WARNING = 1e-6
 """Share of the mass that left the domain from which the domain is called into question."""
 ENERGY_WARNING = 1e-2
 """Relative change of the energy from which the step or the cells are called into question."""
+BOUND_WARNING = 1e-6
+"""Part by which the norm of alpha may exceed the bound of Corollary 3.6 before that is pointed out."""
 OUTSIDE_WARNING = 1e-3
 """Share of the particles outside the domain of the equation from which the comparison is called into question."""
 COMMON = (
@@ -49,6 +51,7 @@ class PDESummary:
         self._largest = dict.fromkeys(("mass", "energy", "momentum", "l2"), 0.0)
         self._field: list[tuple[float, float]] = []  # t and field energy, within the interval of the fit
         self._own_change = dict.fromkeys(self._own, 0.0)
+        self._above_bound = 0.0
         self._keep_field(solver.t, self.first)
 
     @property
@@ -90,6 +93,8 @@ class PDESummary:
             largest[name] = max(largest[name], change)
         for name in self._own_change:
             self._own_change[name] = max(self._own_change[name], abs(now[name] - first[name]))
+        if "norm_w12_bound" in now:
+            self._above_bound = max(self._above_bound, now["norm_w12"] / now["norm_w12_bound"] - 1)
         self._keep_field(step.t, now)
 
     def _keep_field(self, t: float, figures: dict[str, float]) -> None:
@@ -102,11 +107,17 @@ class PDESummary:
         lost = (self._last["mass_lost"] - self.first["mass_lost"]) / self.first["mass_total"]
         if lost > LOST_WARNING:
             found.append(
-                f"{lost:.2g} of the mass left the domain, where nothing comes in; take larger intervals of v (or x)"
+                f"{lost:.2g} of the mass left the domain, as too fast or through its ends; unless that is wanted, take "
+                "larger intervals of v (or x)"
             )
         energy = self._relative("energy")
-        if energy is not None and energy > ENERGY_WARNING:
+        if energy is not None and energy > ENERGY_WARNING and lost < ENERGY_WARNING / 10:  # what leaves takes it along
             found.append(f"the energy changed by up to {energy:.2g} of itself; take a smaller step, or more cells")
+        if self._above_bound > BOUND_WARNING:
+            found.append(
+                f"the norm of alpha in W^{{1,2}} exceeds the bound of Corollary 3.6 by {self._above_bound:.2g} of it, "
+                "which a solution cannot: take more cells"
+            )
         if self._fit is not None and self._growth() is None:
             found.append(
                 f"pde.fit = {list(self._fit)}: fewer than two steps with a field lie in it, so nothing was fitted"

@@ -138,7 +138,7 @@ class Hht:
             for j in range(space.d - 2, -1, -1):
                 sums = np.einsum("...nq,qn->...q", sums, factors[j] * space.v_weights[j])
             found[:, part] = sums.T
-        return found.reshape(-1, *space.x_shape)
+        return found.reshape(len(found), *space.x_shape)
 
     def figures(self, t: float) -> dict[str, float]:
         """Norms of alpha, H_Ht, and the bound of Corollary 3.6 where Gamma satisfies (Pot). Collective.
@@ -147,10 +147,12 @@ class Hht:
         """
         space = self.space
         rho, current, in_v = self._densities()
-        alpha = self.alpha
-        transport, in_x = self._slopes.position(np.stack([alpha.real, alpha.imag]))
+        parts = np.empty((2, space.x_weights.size, *space.v_shape))
+        for part, alpha in self._blocks():
+            parts[0, part], parts[1, part] = alpha.real, alpha.imag
+        transport, in_x = self._slopes.position(parts.reshape(2, *space.shape))
         force = self.field.force(rho) + self.field.exterior_force
-        square, extrema = self._extrema(alpha)
+        square, extrema = self._extrema(parts)
         sums = space.integrate_x(np.stack([(force * current).sum(axis=0), rho, in_v, square]))
         found = {
             "l2": float(sums[3]),
@@ -164,14 +166,14 @@ class Hht:
             found["norm_w12_bound"] = growth_bound(self._first[1], self._constant, t)
         return found
 
-    def _extrema(self, alpha: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float]]:
+    def _extrema(self, parts: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float]]:
         """int |alpha|^4 dv (*x_shape); least |alpha|^2, largest, and largest at the ends of the velocities."""
         space, d = self.space, self.space.d
-        rows, square = alpha.reshape(-1, *space.v_shape), np.zeros(space.x_weights.size)
+        square = np.zeros(space.x_weights.size)
         cell = math.prod(axis.spacing for axis in space.v_axes)
         local = np.full(3, -math.inf)
         for part in space.blocks():
-            density = rows[part].real ** 2 + rows[part].imag ** 2
+            density = parts[0, part] ** 2 + parts[1, part] ** 2
             square[part] = cell * (density**2).sum(axis=tuple(range(1, d + 1)))
             edges = [density.take((0, -1), axis=1 + j).max(initial=0.0) for j in range(d)]
             local = np.maximum(local, [-density.min(), density.max(), max(edges)])

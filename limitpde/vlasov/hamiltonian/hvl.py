@@ -79,18 +79,20 @@ class Hvl:
         """f = |alpha|^2 at the nodes of this rank, (*x_shape, *v_shape); made anew."""
         f = np.empty(self.space.shape)
         for part, rows in self._blocks():
-            f.reshape(len(self._rows[0]), -1)[part] = rows
+            f.reshape(self._rows.shape[1:])[part] = rows
         return f
 
     @property
     def _rows(self) -> np.ndarray:
         """alpha by x nodes and v nodes, (2, n, m)."""
-        return self.alpha.reshape(2, self.space.x_weights.size, -1)
+        return self.alpha.reshape(2, self.space.x_weights.size, math.prod(self.space.v_shape))
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """|alpha|^2 of some x nodes, (n, m), after the others."""
         rows = self._rows
-        some = max(1, BLOCK // max(rows.shape[2], 1))
+        if not rows.size:
+            return
+        some = max(1, BLOCK // rows.shape[2])
         for first in range(0, rows.shape[1], some):
             part = slice(first, first + some)
             yield part, rows[0, part] ** 2 + rows[1, part] ** 2
@@ -126,7 +128,7 @@ class Hvl:
             found[:, part] = sums.T
         if space.grid.v_comm.size > 1:
             space.grid.v_comm.Allreduce(MPI.IN_PLACE, found)
-        return found.reshape(-1, *space.x_shape)
+        return found.reshape(len(found), *space.x_shape)
 
     def _squares(self) -> tuple[float, float, float, float]:
         """H_VL, int |alpha|^2, int |grad_x alpha|^2, int |grad_v alpha|^2. Collective."""
