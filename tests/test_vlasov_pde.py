@@ -10,6 +10,7 @@ from __future__ import annotations
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import numpy as np
 import pytest
+from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.errors import InputError
@@ -194,6 +195,19 @@ def test_w_in_two_dimensions(comm):
     assert np.all(np.abs(residual.values[-1]) < 0.02 * moved.max())
     figures = solver.figures()
     assert figures["mass_total"] + figures["mass_lost"] == pytest.approx(1.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("cells", [(1, 2), (2, 1)])
+def test_ranks_may_have_nothing(cells, comm):
+    """Fewer cells than ranks: the figures are those of one rank."""
+    found = []
+    for ranks in (comm, MPI.COMM_SELF):
+        solver = perturbed("landau 0.5", amplitude=0.3, cells=cells, degree=3, step=0.5, order=4, comm=ranks)
+        residual = PDEResidual(solver, [GaussianBump(center=(2.0, 0.5), width=1.5)])
+        solver.solve(1.0, observers=[residual])
+        solver.outputs()
+        found.append([*solver.figures().values(), *residual.values[-1]])
+    np.testing.assert_allclose(*found, rtol=1e-11, atol=1e-12)
 
 
 def test_a_restored_solver_goes_on_as_if_nothing_had_happened(comm):

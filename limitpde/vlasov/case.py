@@ -40,8 +40,8 @@ class PDE:
     step: Positive
     """Time step."""
     order: Literal[2, 4] | None = None
-    """Order of the splitting in time, Strang or six stages of Blanes and Moan; 2 between absorbing walls by default, which
-    backward drifts would cross, otherwise 4."""
+    """Order of the splitting in time, Strang or six stages of Blanes and Moan; by default 2 between absorbing walls,
+    which the backward drifts of order 4 would cross, otherwise 4."""
     positivity: bool = False
     """Keep f >= 0 by a limiter that conserves mass."""
     mesh: AnyMesh | None = None

@@ -198,8 +198,8 @@ class TensorSpace:
 
     def square_integral(self, f: np.ndarray) -> float:
         """int f^2 of one component. Collective."""
-        rows = squares(f.reshape(-1, self.v_shape[-1]), self.v_weights[-1])
         weights = np.multiply.outer(self.x_weights, product(self.v_weights[:-1])).ravel()
+        rows = squares(f.reshape(len(weights), self.v_shape[-1]), self.v_weights[-1])
         return float(self.comm.allreduce(float(rows @ weights)))
 
     def minimum(self, f: np.ndarray) -> float:
