@@ -15,6 +15,9 @@ from numba import njit, prange
 from limitpde.vlasov.phase_space.axes import gauss
 from limitpde.vlasov.phase_space.lines import Lines
 
+ROUNDING = 1e-14
+"""Of the mean of a cell: an integral that is negative by no more is zero, as one over an empty piece should be."""
+
 
 def before(f: np.ndarray, lines: Lines, P: int) -> None:
     """Make what each cell of each line sends to either side >= 0, in place; f is one component, flat."""
@@ -50,9 +53,10 @@ def _sending(f, layout, base, width, first, varying, near, far, w):  # type: ign
                     here += near[move, p] * f[at + p * stride]
                     there += far[move, p] * f[at + p * stride]
                     share += near[move, p]
-                if here >= 0.0 and there >= 0.0:
-                    continue
                 mean, theta = here + there, 1.0
+                if min(here, there) >= -ROUNDING * max(mean, 0.0):
+                    continue
+                share = min(max(share, 0.0), 1.0)
                 if mean <= 0.0:
                     theta = 0.0
                 elif here < 0.0:

@@ -71,9 +71,10 @@ def moves(axis: Axis, displacements: np.ndarray) -> Moves:
     """The translations by these displacements (M,); one that is not a number gives values that are none."""
     cells = np.asarray(displacements, dtype=float) / axis.h
     if axis.periodic:
+        cells = np.fmod(cells, axis.cells)  # exact, however far it is
         cells = cells - axis.cells * np.rint(cells / axis.cells)
     else:
-        cells = np.clip(cells, -axis.cells - 1, axis.cells + 1)
+        cells = np.clip(cells, -axis.cells - 1, axis.cells)
     whole = np.floor(cells)
     A, B = projections(axis.P, cells - whole)
     s = np.where(np.isfinite(whole), whole, 0.0).astype(np.int64)
