@@ -1,9 +1,20 @@
-"""Sweeps through phase space against the machine's copy bandwidth, and whole steps, in one run.
+"""Sweeps through phase space against the machine's copy bandwidth, and whole steps. Prints a table, writes nothing.
 
-A sweep reads and writes each of the values of f once: it can be as fast as copying an array of 8-byte numbers. A Strang
-step has 2 d sweeps, as the ends of adjoining drifts are merged, and one sum over velocities for the force.
+Run: OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=$(nproc) python demos/benchmarks/vlasov_sweeps.py      (half a minute)
 
-Run: python demos/benchmarks/vlasov_sweeps.py   (half a minute; one thread, then all)
+One thread, then all; best of several timings. OMP_NUM_THREADS=1 keeps BLAS, which sums over velocities, from starting
+threads of its own that get into the way of the sweeps.
+
+A sweep moves f along one coordinate, in place: it reads and writes each value once, 16 bytes, as does a copy from one
+array to another. So the limit of each case is the speed of such a copy of as many numbers by as many threads, measured
+in the same run. (A copy that does not pass by the caches reads its target too, which a sweep need not: then a sweep
+could be faster than the limit.) The four kinds of sweep differ in what lies side by side in memory:
+
+    x_1  of 2D2V: velocities v_2 of one v_1, all moved alike;      x_d: velocities v_d, each moved by itself;
+    v_1  of 2D2V: velocities v_2 at one x, all moved alike;        v_d: the line itself.
+
+A Strang step through `Solver.advance` has 2 d sweeps, as the ends of adjoining drifts are merged, and d more in the
+first; its limit counts these alone, not the sum over velocities and the field that the force needs.
 """
 
 import os
@@ -12,22 +23,32 @@ from collections.abc import Callable
 
 import numba
 import numpy as np
+from mpi4py import MPI
 
+from limitpde.nbody.threads import use_threads
 from limitpde.vlasov import Landau, Model, Solver
+from limitpde.vlasov.phase_space import TensorSpace, kernels
+from limitpde.vlasov.phase_space.halo import bring
+from limitpde.vlasov.phase_space.lines import drift_lines, kick_lines
+from limitpde.vlasov.phase_space.tensor import WIDEST
+from limitpde.vlasov.phase_space.translation import moves
 
-CASES = {"1D1V, 256 x 512 cells": (1, (256, 512)), "2D2V, 12^4 cells": (2, (12, 12))}
-REPEATS, STEPS = 7, 5
+CASES = {"1D1V, 256 x 512 cells": (1, (256, 512)), "2D2V, 16^4 cells": (2, (16, 16))}
+DEGREE, STEP, STEPS = 3, 0.05, 5
+BYTES = 16
+"""Of a number that is read and written."""
 
 
-def best(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of some calls, after one that is not counted."""
-    work()
-    found = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - began)
-    return min(found)
+def best(run: Callable[[], object], seconds: float = 1.0) -> float:
+    """Shortest of the timings that fit into `seconds` (at least three, after a first one that does not count)."""
+    run()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 @numba.njit(parallel=True)
@@ -37,29 +58,48 @@ def copy(source: np.ndarray, target: np.ndarray) -> None:
         target[i] = source[i]
 
 
-def measure(name: str, dimension: int, cells: tuple[int, int], threads: int) -> None:
-    """Print the speeds of one case with so many threads."""
-    length = 4 * np.pi
-    model = Model(dimension=dimension, domain={"x": (0.0, length), "v": (-6.0, 6.0)})
-    initial = Landau(k=0.5, amplitude=0.1, mass=length**dimension)
-    solver = Solver(model, initial, cells=cells, degree=3, step=0.05, order=2)
+def sweep(space: TensorSpace, f: np.ndarray, which: int) -> None:
+    """Move f (*x_shape, *v_shape) along one of the 2 d coordinates, by a STEP of free flight or of a smooth force."""
+    d, axis, flat = space.d, (*space.x_axes, *space.v_axes)[which], f.reshape(-1)
+    if which < d:
+        lines = drift_lines(f.shape, which, axis.P, moves(axis, space.v_nodes[which] * STEP), WIDEST)
+    else:
+        force = np.sin(space.x_points[..., which - d]).ravel()
+        lines = kick_lines(f.shape, which - d, axis.P, moves(axis, force * STEP))
+    kernels.sweep(flat, lines, bring(flat, lines, which, axis, space.grid), axis.P)
+
+
+def measure(case: str, solver: Solver, threads: int) -> None:
+    """Print the speeds of one case."""
     numba.set_num_threads(threads)
-    space, f = solver.space, solver.space.array(1)
-    space.fill(f, lambda z: np.exp(-(z[:, dimension:] ** 2).sum(axis=1)))
-    force = 0.1 * np.ones((dimension, *space.x_shape))
-    other = np.empty_like(f)
-    limit = f.size / best(lambda: copy(f.reshape(-1), other.reshape(-1))) / 1e6
-    drift = dimension * f.size / best(lambda: space.drift(f, 0.05)) / 1e6
-    kick = dimension * f.size / best(lambda: space.kick(f, force, 0.05)) / 1e6
-    steps = STEPS * f.size / best(lambda: solver.advance(0.05, STEPS)) / 1e6
-    row = f"copy {limit:.0f}, drift {drift:.0f} ({drift / limit:.0%}), kick {kick:.0f} ({kick / limit:.0%})"
-    share = steps * 2 * dimension / limit
-    print(f"{name}: {row} Mdof/s a sweep; Strang {steps:.0f} Mdof.steps/s, {share:.0%} of the limit of its sweeps")
+    space, d = solver.space, solver.space.d
+    f, other = np.random.default_rng(1).random(space.shape), np.empty(space.shape)
+    million = f.size / 1e6
+    limit = million / best(lambda: copy(f.reshape(-1), other.reshape(-1)))
+    print(
+        f"{case}, degree {DEGREE}: {million:.1f} Mdof; threads {threads}, load {os.getloadavg()[0]:.1f}: "
+        f"copy {limit * BYTES / 1e3:.1f} GB/s, limit {limit:.0f} Mdof/s"
+    )
+    for which in range(2 * d):
+        rate = million / best(lambda which=which: sweep(space, f, which))
+        name = f"{'xv'[which // d]}_{which % d + 1}"
+        print(f"  sweep along {name:14} {rate:8.0f} Mdof/s       {rate / limit:5.0%} of the limit")
+    rate = STEPS * million / best(lambda: solver.advance(STEP, STEPS))
+    sweeps = 2 * d + d / STEPS
+    print(f"  Strang steps, {STEPS} at a time {rate:5.0f} Mdof.steps/s {rate * sweeps / limit:5.0%} of the limit")
+
+
+def main() -> None:
+    """Measures and prints."""
+    most, length = use_threads(MPI.COMM_WORLD), 4 * np.pi
+    print(f"cores {len(os.sched_getaffinity(0))}, threads at most {most}")
+    for case, (d, cells) in CASES.items():
+        model = Model(dimension=d, domain={"x": (0.0, length), "v": (-6.0, 6.0)})
+        initial = Landau(k=0.5, amplitude=0.1, mass=length**d)
+        solver = Solver(model, initial, cells=cells, degree=DEGREE, step=STEP, order=2)
+        for threads in sorted({1, most}):
+            measure(case, solver, threads)
 
 
 if __name__ == "__main__":
-    most = numba.get_num_threads()
-    for threads in sorted({1, most}):
-        print(f"{threads} threads, load {os.getloadavg()[0]:.1f}")
-        for case, (dimension, cells) in CASES.items():
-            measure(case, dimension, cells, threads)
+    main()
