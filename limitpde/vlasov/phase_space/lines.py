@@ -11,11 +11,13 @@ and is width[r] numbers long.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
+from limitpde.vlasov.phase_space.groups import Groups
 from limitpde.vlasov.phase_space.translation import Moves
 
 
@@ -46,6 +48,11 @@ class Lines:
     def slab(self, P: int) -> np.ndarray:
         """Numbers in one cell of all lines of a run, (R,)."""
         return np.asarray(self.width * (self.layout[0] * P * self.layout[4]))
+
+    @functools.cached_property
+    def groups(self) -> Groups:
+        """What runs whose moves vary are made of."""
+        return Groups.of(self.width, self.first, self.moves)
 
 
 def drift_lines(shape: tuple[int, ...], axis: int, P: int, moves: Moves, widest: int) -> Lines:

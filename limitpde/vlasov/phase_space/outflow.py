@@ -34,6 +34,26 @@ def outflow(
     return float(parts.sum())
 
 
+@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, _nrt=False)
+def crossing_mass(f, layout, base, forward, reach, far, whole, outer_weights, inner_weights):  # type: ignore[no-untyped-def]
+    """The same for one run of lines that are moved alike, with no mid indices: see `_lost`."""
+    outer, outer_stride, count, stride = layout[0], layout[1], layout[2], layout[3]
+    P, width, total = len(whole), len(inner_weights), 0.0
+    for o in range(outer):
+        line = 0.0
+        for j in range(max(0, reach), count):
+            at = base + o * outer_stride + (j if forward else count - 1 - j) * P * stride
+            for p in range(P):
+                here, share = (f[at + p * stride] * inner_weights[0], far[p] if j == reach else whole[p])
+                if width > 1:
+                    here, numbers = 0.0, f[at + p * stride : at + p * stride + width]
+                    for k in range(width):
+                        here += inner_weights[k] * numbers[k]
+                line += share * here
+        total += outer_weights[o] * line
+    return total
+
+
 @numba.njit(cache=True, parallel=True)
 def _lost(
     f: np.ndarray,

@@ -21,12 +21,15 @@ from limitpde.vlasov.phase_space.axes import Axis
 from limitpde.vlasov.phase_space.derivative import derivative
 from limitpde.vlasov.phase_space.grid import ProcessGrid
 from limitpde.vlasov.phase_space.halo import bring
+from limitpde.vlasov.phase_space.kicks import kick
 from limitpde.vlasov.phase_space.lines import Lines, drift_lines, kick_lines
 from limitpde.vlasov.phase_space.outflow import outflow
 from limitpde.vlasov.phase_space.translation import moves
 
 BLOCK = 1 << 16
 """Points at which a function is evaluated together."""
+KEPT = 6
+"""Times of drifts whose moves are kept: those of a step of order 4, and its seams."""
 WIDEST = 128
 """Longest run whose numbers have moves of their own."""
 
@@ -66,7 +69,7 @@ class TensorSpace:
             raise InputError("a v axis is periodic: velocities have ends")
         if len({axis.degree for axis in axes}) > 1:
             raise InputError(f"degrees {[axis.degree for axis in axes]}: must be the same for all axes")
-        self.x_axes, self.v_axes, self.positivity, self.comm = tuple(x_axes), tuple(v_axes), positivity, comm
+        self.x_axes, self.v_axes, self.positivity, self.comm = (tuple(x_axes), tuple(v_axes), positivity, comm)
         self.d, self.degree = len(x_axes), axes[0].degree
         self.grid = ProcessGrid(axes, self.d, comm)
         self._local = self.grid.nodes(comm.rank)
@@ -78,6 +81,7 @@ class TensorSpace:
         self.x_points = np.stack(np.meshgrid(*nodes[:d], indexing="ij"), axis=-1)
         self.x_weights = product(weights[:d])
         self.v_nodes, self.v_weights = nodes[d:], weights[d:]
+        self._drifts: dict[float, list[Lines]] = {}
 
     @property
     def dofs(self) -> int:
@@ -115,10 +119,9 @@ class TensorSpace:
         Returns:
             f, and what left over the ends of the x axes on this rank (0 for several components).
         """
-        lost = 0.0
-        for j, axis in enumerate(self.x_axes):
-            lines = drift_lines(self.shape, j, axis.P, moves(axis, self.v_nodes[j] * dt), WIDEST)
-            lost += self._sweep(f, lines, j)
+        lost, lines = 0.0, self._drift_lines(dt)
+        for j in range(self.d):
+            lost += self._sweep(f, lines[j], j)
         return f, lost
 
     def kick(self, f: np.ndarray, force: np.ndarray, dt: float) -> tuple[np.ndarray, float]:
@@ -135,11 +138,27 @@ class TensorSpace:
         force = np.array(force, dtype=float, order="C")
         if self.grid.v_comm.size > 1:
             self.grid.v_comm.Bcast(force)
-        lost = 0.0
-        for j, axis in enumerate(self.v_axes):
-            lines = kick_lines(self.shape, j, axis.P, moves(axis, force[j].ravel() * dt))
-            lost += self._sweep(f, lines, self.d + j)
-        return f, lost
+        d, w = self.d, self._weights
+        lines = [
+            kick_lines(self.shape, j, axis.P, moves(axis, force[j].ravel() * dt)) for j, axis in enumerate(self.v_axes)
+        ]
+        if self.positivity or self.grid.v_comm.size > 1:
+            return f, sum((self._sweep(f, along, d + j) for j, along in enumerate(lines)), 0.0)
+        outer = [product(w[d : d + j]).ravel() for j in range(d)]
+        inner = [product(w[d + j + 1 :]).ravel() for j in range(d)]
+        lost = [kick(component.reshape(-1), lines, self.v_axes, outer, inner) for component in f]
+        return f, float(lost[0] @ self.x_weights.ravel()) if len(f) == 1 else 0.0
+
+    def _drift_lines(self, dt: float) -> list[Lines]:
+        """The lines along the x axes and their moves; those of the latest few dt are kept."""
+        if dt not in self._drifts:
+            while len(self._drifts) >= KEPT:
+                del self._drifts[next(iter(self._drifts))]
+            self._drifts[dt] = [
+                drift_lines(self.shape, j, axis.P, moves(axis, self.v_nodes[j] * dt), WIDEST)
+                for j, axis in enumerate(self.x_axes)
+            ]
+        return self._drifts[dt]
 
     def _sweep(self, f: np.ndarray, lines: Lines, which: int) -> float:
         """Move all components along one axis."""
@@ -162,7 +181,7 @@ class TensorSpace:
         d, w = self.d, self._weights
         if which >= d:
             inner = product(w[which + 1 :]).ravel()
-            return self.x_weights.reshape(-1, 1) * inner, product(w[d:which]).ravel(), np.ones(1)
+            return (self.x_weights.reshape(-1, 1) * inner, product(w[d:which]).ravel(), np.ones(1))
         inner = product(w[d + which :]).ravel()
         index = lines.base[:, None] + np.arange(int(lines.width.max(initial=0)))
         return (
@@ -258,7 +277,7 @@ class TensorSpace:
         Raises:
             InputError: their shape is another one.
         """
-        comm, expected = self.comm, tuple(axis.n for axis in (*self.x_axes, *self.v_axes))
+        comm, expected = (self.comm, tuple(axis.n for axis in (*self.x_axes, *self.v_axes)))
         shapes = comm.allgather(None if f is None else f.shape)
         if shapes[0] != expected:
             raise InputError(f"values of f have the shape {shapes[0]}: {expected} is needed")

@@ -15,11 +15,10 @@ and B exchanged.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
+import numba
 import numpy as np
-from numpy.polynomial import legendre
 
 from limitpde.vlasov.phase_space.axes import Axis, gauss, lagrange
 
@@ -34,20 +33,41 @@ def exact_projections(P: int, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return A / weights[:, None], B / weights[:, None]
 
 
-@functools.cache
-def _tables(P: int) -> np.ndarray:
-    """Legendre coefficients in alpha of A and B, polynomials of degree 2 P - 1, (2 P, 2 P P); not to be changed."""
-    points = gauss(2 * P)[0]
-    values = np.concatenate([part.reshape(2 * P, P * P) for part in exact_projections(P, points)], axis=1)
-    tables = np.linalg.solve(legendre.legvander(2 * points - 1, 2 * P - 1), values)
-    tables.setflags(write=False)
-    return np.asarray(tables)
-
-
 def projections(P: int, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A and B for parts alpha (M,) of a cell, (M, P, P) each, from their series in alpha."""
-    found = (legendre.legvander(2 * alpha - 1, 2 * P - 1) @ _tables(P)).reshape(-1, 2, P, P)
-    return found[:, 0], found[:, 1]
+    """The same for parts alpha (M,), compiled, (M, P, P) each; for alpha = 0 exactly the unit matrix and zero."""
+    near, far = (np.empty((len(alpha), P, P)) for _ in range(2))
+    _project(*gauss(P), np.asarray(alpha, dtype=float), near, far)
+    return near, far
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _project(points: np.ndarray, weights: np.ndarray, parts: np.ndarray, near: np.ndarray, far: np.ndarray) -> None:
+    """The matrices for each part of a cell, by quadrature on both pieces."""
+    P = len(points)
+    tests, sources = np.empty(P), np.empty(P)
+    for n in range(len(parts)):
+        for matrix, length, to, back in (
+            (near[n], 1.0 - parts[n], parts[n], parts[n]),
+            (far[n], parts[n], 0.0, parts[n] - 1.0),
+        ):
+            matrix[:] = 0.0
+            for g in range(P):
+                x = to + length * points[g]
+                _lagrange(points, x, tests)
+                _lagrange(points, x - back, sources)
+                for q in range(P):
+                    for r in range(P):
+                        matrix[q, r] += tests[q] * length * weights[g] / weights[q] * sources[r]
+
+
+@numba.njit(cache=True, error_model="numpy", _nrt=False)
+def _lagrange(points: np.ndarray, x: float, values: np.ndarray) -> None:
+    """`axes.lagrange` at one point."""
+    for j in range(len(points)):
+        values[j] = 1.0
+        for m in range(len(points)):
+            if m != j:
+                values[j] *= (x - points[m]) / (points[j] - points[m])
 
 
 @dataclass(frozen=True)
