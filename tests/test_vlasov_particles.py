@@ -256,8 +256,9 @@ def test_the_same_bits_on_any_ranks_and_threads(comm: MPI.Comm, monkeypatch: pyt
     for model, count, functions in ((HMF, 3000, FUNCTIONS), (MODELS["softened in space"][0], 300, FUNCTIONS)):
         initial = WARM if model is HMF else Gaussian()
         found = []
+        monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
         for threads in {1, min(2, numba.config.NUMBA_NUM_THREADS)}:
-            monkeypatch.setenv("NUMBA_NUM_THREADS", str(threads))
+            monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
             for ranks in (comm, MPI.COMM_SELF):
                 options = {"count": count, "replicas": 5, "step": 0.1, "end": 0.3, "test_functions": functions}
                 found.append(run(model, initial, comm=ranks, **options))

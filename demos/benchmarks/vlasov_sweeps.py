@@ -1,9 +1,8 @@
 """Sweeps through phase space against the machine's copy bandwidth, and whole steps. Prints a table, writes nothing.
 
-Run: OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=$(nproc) python demos/benchmarks/vlasov_sweeps.py      (half a minute)
+Run: python demos/benchmarks/vlasov_sweeps.py      (half a minute)
 
-One thread, then all; best of several timings. OMP_NUM_THREADS=1 keeps BLAS, which sums over velocities, from starting
-threads of its own that get into the way of the sweeps.
+One thread, then all; best of several timings.
 
 A sweep moves f along one coordinate, in place: it reads and writes each value once, 16 bytes, as does a copy from one
 array to another. So the limit of each case is the speed of such a copy of as many numbers by as many threads, measured

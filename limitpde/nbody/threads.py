@@ -8,9 +8,12 @@ hundred times slower. It counts only before libgomp is loaded, that is, before n
 import os
 
 import numba
+import threadpoolctl
 from mpi4py import MPI
 
 from limitpde.errors import InputError
+
+BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -21,7 +24,9 @@ def use_threads(comm: MPI.Comm) -> int:
 
     A number that the user put in NUMBA_NUM_THREADS, or else in OMP_NUM_THREADS, is taken as it is (but no more than
     numba can start). Otherwise the cores on which the ranks of the node may run are divided evenly, whether a launcher
-    has pinned each rank to cores of its own or left all of them free to run on any.
+    has pinned each rank to cores of its own or left all of them free to run on any. BLAS, whose products are small
+    here and whose threads would stand in the way of numba's, gets one thread, unless a variable of its own, or
+    OMP_NUM_THREADS, says otherwise.
 
     Args:
         comm: Communicator of the run.
@@ -43,6 +48,8 @@ def use_threads(comm: MPI.Comm) -> int:
         asked = min(len(mine), len(set().union(*everyone)) // len(everyone))
     threads = max(1, min(asked, int(numba.config.NUMBA_NUM_THREADS)))
     numba.set_num_threads(threads)
+    if not any(os.environ.get(name) for name in BLAS_VARIABLES):
+        threadpoolctl.threadpool_limits(1, user_api="blas")
     return threads
 
 
