@@ -124,6 +124,14 @@ class EdgeGraph:
         flux = self.weight * (values[self.tail] - values[self.head])
         return self.add_at_nodes(flux, -flux)
 
+    def tested(self, values: np.ndarray) -> np.ndarray:
+        """m u = int u lambda_i by the lumped rule, (n_local,)."""
+        return self.area * values
+
+    def dirichlet_laplacian(self) -> PETSc.Mat:
+        """K with identity rows and columns at the nodes on the boundary. Collective."""
+        return laplacian_matrix(self, self.boundary).mat
+
 
 class EdgeMatrix:
     """A sparse matrix that is the sum of 2 x 2 edge contributions and a diagonal, refilled at each step. Collective.

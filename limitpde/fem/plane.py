@@ -13,19 +13,51 @@ The error of stopping the series at k is (a / R)^(k + 1) / (k + 1) for charges w
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numba
 import numpy as np
+from mpi4py import MPI
+from petsc4py import PETSc
 
 from limitpde.errors import InputError, RunError
-from limitpde.fem.edges import EdgeGraph, laplacian_matrix
 from limitpde.fem.linear import LinearSolver, symmetric_options
+from limitpde.fem.sums import GlobalSums
+
+
+class PlaneNodes(Protocol):
+    """What the potential needs of a finite-element space: `limitpde.fem.edges.EdgeGraph`, or one of higher order."""
+
+    comm: MPI.Comm
+    points: np.ndarray
+    """(n_local, 2) coordinates of the nodes."""
+    boundary: np.ndarray
+    """(n_local,) bool, nodes on the boundary."""
+    owned: int
+    sums: GlobalSums
+
+    @property
+    def local(self) -> int:
+        """Nodes that this rank owns or sees."""
+
+    def share(self, values: np.ndarray) -> np.ndarray:
+        """Nodal values (n_local,) with the ghosts set by their owners. Collective."""
+
+    def tested(self, values: np.ndarray) -> np.ndarray:
+        """int u v_i for the basis functions v_i, right where owned, (n_local,) of nodal values of u."""
+
+    def laplacian(self, values: np.ndarray) -> np.ndarray:
+        """int grad u . grad v_i, right where owned, (n_local,). Collective."""
+
+    def dirichlet_laplacian(self) -> PETSc.Mat:
+        """The matrix of `laplacian`, with identity rows and columns at boundary nodes. Collective."""
 
 
 class PlanePoisson:
     """Solver of -Lap psi = 2 pi u in the plane for u on a disk. Collective.
 
     Args:
-        graph: triangulation of a disk.
+        graph: a disk: its nodes, with their integrals and their Laplacian.
 
     Keyword Args:
         multipoles: highest moment k of the boundary data.
@@ -38,12 +70,12 @@ class PlanePoisson:
         InputError: the boundary of the mesh is not a circle.
     """
 
-    def __init__(self, graph: EdgeGraph, *, multipoles: int = 12) -> None:
+    def __init__(self, graph: PlaneNodes, *, multipoles: int = 12) -> None:
         self._graph = graph
         self.center, self.radius = _circle(graph)
-        self._matrix = laplacian_matrix(graph, graph.boundary)
-        options = symmetric_options(self._matrix.mat, constant=True, relative_tolerance=1e-13)
-        self._solver = LinearSolver(self._matrix.mat, prefix="poisson", options=options)
+        self._matrix = graph.dirichlet_laplacian()
+        options = symmetric_options(self._matrix, constant=True, relative_tolerance=1e-13)
+        self._solver = LinearSolver(self._matrix, prefix="poisson", options=options)
         self._modes, self._factors = self._harmonic_modes(multipoles)
 
     def _harmonic_modes(self, multipoles: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,12 +106,12 @@ class PlanePoisson:
         Args:
             charge: u at the nodes, (n_local,).
         """
-        moments = self._graph.sums.add(_moments(self._modes, self._graph.area * charge, self._graph.owned))
+        moments = self._graph.sums.add(_moments(self._modes, self._graph.tested(charge), self._graph.owned))
         return _series(self._modes, self._factors * moments)
 
     def solve(self, charge: np.ndarray) -> np.ndarray:
         """psi at the nodes, (n_local,), ghosts up to date, of u at the nodes, (n_local,). Collective."""
-        return self.boundary_data(charge) + self._inside(2 * np.pi * self._graph.area * charge)
+        return self.boundary_data(charge) + self._inside(2 * np.pi * self._graph.tested(charge))
 
 
 # Matrix times vector, compiled: numpy would call a threaded BLAS, which waits for cores that other ranks use.
@@ -105,7 +137,7 @@ def _series(modes: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     return result
 
 
-def _circle(graph: EdgeGraph) -> tuple[np.ndarray, float]:
+def _circle(graph: PlaneNodes) -> tuple[np.ndarray, float]:
     """Centre and radius of the boundary, by least squares over its nodes."""
     owned = graph.boundary[: graph.owned]
     points = np.concatenate(graph.comm.allgather(graph.points[: graph.owned][owned]))
