@@ -146,7 +146,7 @@ class Experiment:
         """Solve the limit equation, with fields at the output times and diagnostics at every step."""
         case, end = self.case, self.case.time.end
         with self._timed("pde"):
-            solver = self.system.Solver(case.model, case.initial, comm=self.comm, **case.solver_options())
+            solver = self.system.solver(case.model, case.initial, comm=self.comm, **case.solver_options())
             steps = self.system.PDESummary(solver, case)
             self.solution = self.system.PDEResidual(solver, self.functions)
             table = Table(self.directory / "pde" / "diagnostics.csv", ("t", "dt", "order", *steps.columns))

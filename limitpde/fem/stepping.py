@@ -94,6 +94,7 @@ def march(solver: Steppable, end: float, *, stops: Iterable[float] = (), observe
             left = stop - solver.t
             report = solver.step(left / math.ceil(left / solver.suggested_step * (1 - 1e-9)))
             if report.dt < 1e-13 * max(abs(stop), report.dt):
-                raise RunError(f"the step has shrunk to {report.dt:.3g} at t = {report.t:.6g}")
+                reason = f"; last refused: {report.refused[-1]}" if report.refused else ""
+                raise RunError(f"the step has shrunk to {report.dt:.3g} at t = {report.t:.6g}{reason}")
             for observer in observers:
                 observer(report)

@@ -47,6 +47,24 @@ VTK_CELLS = {
 """DOLFINx cell -> VTK's number of it, and the vertices in VTK's order."""
 
 
+def _pieces(cell: CellType, degree: int) -> tuple[int, np.ndarray] | None:
+    """VTK's cell, and the nodes of the ones that a cell with nodes of a degree is drawn as, (pieces, corners).
+
+    Triangles of higher degree become degree^2 flat ones between their nodes, which every program can draw.
+    """
+    if degree == 1:
+        return (VTK_CELLS[cell][0], np.array([VTK_CELLS[cell][1]])) if cell in VTK_CELLS else None
+    if cell != CellType.triangle:
+        return None
+    equispaced = basix.LagrangeVariant.equispaced
+    nodes = basix.create_element(basix.ElementFamily.P, basix.CellType.triangle, degree, equispaced).points
+    number = {(round(degree * x), round(degree * y)): k for k, (x, y) in enumerate(nodes)}
+    corners = [((i, j), (i + 1, j), (i, j + 1)) for i, j in number]
+    corners += [((i + 1, j), (i + 1, j + 1), (i, j + 1)) for i, j in number]
+    inside = [[number[corner] for corner in piece] for piece in corners if all(corner in number for corner in piece)]
+    return VTK_CELLS[cell][0], np.array(inside)
+
+
 class FieldSeries:
     """The time series of some functions on one mesh.
 
@@ -54,7 +72,8 @@ class FieldSeries:
 
     Args:
         path: the file, *.vtkhdf.
-        mesh: intervals, triangles, quadrilaterals, tetrahedra or hexahedra with straight edges.
+        mesh: intervals, triangles, quadrilaterals, tetrahedra or hexahedra with straight edges, or curved triangles,
+            which become flat ones between their nodes.
         mode: "w" writes a new file, "a" continues one on the same input mesh.
 
     Raises:
@@ -66,10 +85,14 @@ class FieldSeries:
     def __init__(self, path: Path | str, mesh: Mesh, *, mode: Mode = "w") -> None:
         self.path, self.mesh = Path(path), mesh
         vtkhdf.check_mode(self.path, mode)
-        if mesh.topology.cell_type not in VTK_CELLS or mesh.geometry.cmaps[0].degree != 1:
+        self._degree = mesh.geometry.cmaps[0].degree
+        pieces = _pieces(mesh.topology.cell_type, self._degree)
+        if pieces is None:
             raise InputError(
-                f"mesh of {mesh.topology.cell_name()}s: allowed are simplices and boxes with straight edges"
+                f"mesh of {mesh.topology.cell_name()}s: allowed are simplices and boxes with straight edges, and "
+                "triangles with curved ones"
             )
+        self._kind, self._pieces = pieces
         self._nodes = np.asarray(mesh.geometry.input_global_indices)
         self._cells = np.asarray(mesh.topology.original_cell_index)
         grid = self._gather_grid()
@@ -97,8 +120,8 @@ class FieldSeries:
 
         Args:
             t: its time, later than all before.
-            functions: name -> real Lagrange-1 or DG-0 function of one to three components on this mesh; the same
-                names at each step.
+            functions: name -> real function of one to three components on this mesh, Lagrange with its nodes, or DG-0
+                where the cells are drawn as they are; the same names at each step.
 
         Raises:
             InputError: the time is not later; the names are not those of the steps before; a function is on
@@ -145,13 +168,14 @@ class FieldSeries:
             raise InputError(f"function {name}: is on another mesh than {self.path}")
         if np.issubdtype(function.dtype, np.floating) and space.dofmap.index_map_bs <= 3:
             match _element(space):
-                case (basix.ElementFamily.P, 1, False):
+                case (basix.ElementFamily.P, self._degree, False):
                     return "Point"
-                case (basix.ElementFamily.P, 0, _):
+                case (basix.ElementFamily.P, 0, _) if self._degree == 1:
                     return "Cell"
+        allowed = "Lagrange-1 or DG-0" if self._degree == 1 else f"equispaced Lagrange-{self._degree}"
         raise InputError(
             f"function {name}: element {space.ufl_element()}, {function.dtype}: "
-            "must be real, Lagrange-1 or DG-0, of at most 3 components; interpolate it first"
+            f"must be real, {allowed}, of at most 3 components; interpolate it first"
         )
 
     def _original(self, place: Place, cells: int) -> np.ndarray:
@@ -175,19 +199,17 @@ class FieldSeries:
         """The datasets of the mesh, on rank 0. Collective."""
         geometry, topology = self.mesh.geometry, self.mesh.topology
         nodes, cells = geometry.index_map().size_local, topology.index_map(topology.dim).size_local
-        kind, order = VTK_CELLS[topology.cell_type]
         points = gathered(self.mesh.comm, self._nodes[:nodes], geometry.x[:nodes].astype("f8"))
-        corners = gathered(
-            self.mesh.comm, self._cells[:cells], self._nodes[geometry.dofmaps[0][:cells]][:, order].astype("i8")
-        )
+        pieces = self._nodes[geometry.dofmaps[0][:cells]][:, self._pieces].astype("i8")
+        corners = gathered(self.mesh.comm, self._cells[:cells], pieces).reshape(-1, self._pieces.shape[1])
         return {
             "NumberOfPoints": np.array([len(points)]),
             "NumberOfCells": np.array([len(corners)]),
             "NumberOfConnectivityIds": np.array([corners.size]),
             "Points": points,
             "Connectivity": corners.ravel(),
-            "Offsets": np.arange(len(corners) + 1) * len(order),
-            "Types": np.full(len(corners), kind, dtype="u1"),
+            "Offsets": np.arange(len(corners) + 1) * self._pieces.shape[1],
+            "Types": np.full(len(corners), self._kind, dtype="u1"),
         }
 
     def _append(self, t: float, arrays: Mapping[str, np.ndarray]) -> None:
@@ -255,9 +277,11 @@ def _load_array(group: Any, name: str, step: int) -> np.ndarray:
 
 
 def _element(space: fem.FunctionSpace) -> tuple[basix.ElementFamily, int, bool] | None:
-    """Family, degree and discontinuity; None if basix does not know the element (a mixed one)."""
+    """Family, degree and discontinuity; None if basix does not know the element (a mixed one), or for other nodes."""
     try:
         element = space.element.basix_element
     except RuntimeError:
+        return None
+    if element.degree > 2 and element.lagrange_variant != basix.LagrangeVariant.equispaced:
         return None
     return element.family, element.degree, element.discontinuous

@@ -1,11 +1,15 @@
 """Signed Coulomb charges and the signed Keller-Segel system (van Meurs, Peletier, Slangen).
 
-`Model` and `Initial` say what is computed, `Solver` solves the limit equation, `simulate` the particles; `residual`
-holds the weak form (5.8) on either, `exact` and `plane_reference` the laws and reference solutions to check against.
+`Model` and `Initial` say what is computed, `Solver` solves the limit equation (`GalerkinSolver` with elements of higher
+degree), `simulate` the particles; `residual` holds the weak form (5.8) on either, `exact` and `plane_reference` the
+laws and reference solutions to check against.
 """
+
+from typing import Any
 
 from limitpde.signed import residual
 from limitpde.signed.case import Case
+from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.particles import WORK_UNIT, Ensemble, simulate
 from limitpde.signed.pde import Solver
@@ -25,6 +29,7 @@ __all__ = [
     "WORK_UNIT",
     "Case",
     "Ensemble",
+    "GalerkinSolver",
     "Initial",
     "Model",
     "PDEResidual",
@@ -41,4 +46,12 @@ __all__ = [
     "residual",
     "residual_note",
     "simulate",
+    "solver",
 ]
+
+
+def solver(model: Model, initial: Initial, *, degree: int = 1, **options: Any) -> Solver | GalerkinSolver:
+    """The solver of the limit equation for elements of a degree, with the keyword arguments of its class."""
+    if degree == 1:
+        return Solver(model, initial, **options)
+    return GalerkinSolver(model, initial, degree=degree, **options)

@@ -33,19 +33,26 @@ Mesh = Annotated[
 
 @record
 class PDE:
-    """Section [pde]: the keyword arguments of `Solver`."""
+    """Section [pde]: the keyword arguments of `solver`."""
 
     mesh: Mesh
     """A disk, or the path of a gmsh file."""
     step: Positive
     """Time step; the gate may take smaller ones."""
-    degree: Literal[1] = 1
-    """Polynomial degree."""
+    degree: Literal[1, 2, 3, 4] = 1
+    """Polynomial degree: 1 keeps densities >= 0 and the free energy falling, 2 to 4 are for smooth data."""
+    tolerance: Positive | None = None
+    """For degrees 2 to 4: relative error in L2 that a step may make; steps of fixed size by default."""
+    undershoot: Positive | None = None
+    """For degrees 2 to 4: how far below zero densities may fall, as a part of the largest; 1e-3 by default."""
     multipoles: Annotated[int, Field(ge=0, le=64)] = 12
     """Highest multipole moment in the boundary data of the potential."""
 
     def __post_init__(self) -> None:
         check_mesh_file(self.mesh)
+        for name in ("tolerance", "undershoot"):
+            if self.degree == 1 and getattr(self, name) is not None:
+                raise ValueError(f"{name} = {getattr(self, name)}: is for degrees 2 to 4; leave it out with degree = 1")
 
 
 @record
@@ -113,8 +120,8 @@ class Case:
             raise ValueError(f"initial: the masses add to {mass:.12g}; with [particles] they must add to 1")
 
     def solver_options(self) -> dict[str, Any]:
-        """Keyword arguments of `Solver`."""
-        return keywords(self.pde)
+        """Keyword arguments of `solver`."""
+        return {name: value for name, value in keywords(self.pde).items() if value is not None}
 
     def particle_options(self) -> dict[str, Any]:
         """Keyword arguments of `simulate`, but for count and those of every system."""

@@ -6,7 +6,8 @@ K(x) = x / |x|^2 and charges b_i = +-1; in the mean-field scaling gamma = gamma_
     d_t rho_s + b_s gamma_bar div(rho_s K * u) = D Lap rho_s,    u = sum_s b_s rho_s,   s = +, -.
 
 Ito's formula gives D = sigma^2 / 2 (`diffusivity = "ito"`); the paper prints sigma (`diffusivity = "paper"`), which is
-right for sigma = 2 only.
+right for sigma = 2 only. `Model.interaction` turns this into the other systems of the paper's section 1: one in which
+all particles repel or attract each other (1.2), and point vortices; sigma = 0 is the noiseless system (1.5).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pydantic import Field
 from limitpde.checked import record
 from limitpde.densities import AnyDensity
 
-Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 SPECIES = ("positive", "negative")
 
 
@@ -27,15 +28,16 @@ SPECIES = ("positive", "negative")
 class Model:
     """Parameters of the signed system, (1.1) and (1.3); exactly one of gamma_bar and gamma is given."""
 
-    sigma: Positive
-    """Strength of the noise, sigma in (1.1)."""
-    gamma_bar: Annotated[float, Field(ge=0)] | None = None
+    sigma: NotNegative
+    """Strength of the noise, sigma in (1.1); 0 for the noiseless system (1.5)."""
+    gamma_bar: NotNegative | None = None
     """Strength of the interaction in the limit; between N particles it is gamma_bar / N."""
-    gamma: Annotated[float, Field(ge=0)] | None = None
+    gamma: NotNegative | None = None
     """Strength of the interaction between two particles, whatever N; there is no limit N -> infinity then, and W is
     that of the equation with gamma_bar = N gamma."""
-    interaction: Literal["signed", "repulsive"] = "signed"
-    """b_i b_j ("signed") or 1 ("repulsive") in front of K."""
+    interaction: Literal["signed", "repulsive", "attractive", "rotated"] = "signed"
+    """What stands in front of K: b_i b_j ("signed"), 1 ("repulsive"), or -1 ("attractive", (1.2)); "rotated": the
+    velocity b_j K_perp(x), K_perp(x) = (-x_2, x_1) / |x|^2, of point vortices of strength b_j (section 1.1)."""
     diffusivity: Literal["ito", "paper"] = "ito"
     """D = sigma^2 / 2 ("ito") or D = sigma ("paper") in the limit and in the residual."""
 
@@ -51,7 +53,12 @@ class Model:
     @property
     def charges(self) -> tuple[float, float]:
         """b of the positive and of the negative species, as the interaction sees it."""
-        return (1.0, -1.0) if self.interaction == "signed" else (1.0, 1.0)
+        return (1.0, -1.0) if self.interaction in ("signed", "rotated") else (1.0, 1.0)
+
+    @property
+    def sense(self) -> float:
+        """-1 where equal charges attract each other, 1 where they repel: the force is sense gamma b_i b_j K."""
+        return -1.0 if self.interaction == "attractive" else 1.0
 
     @property
     def residual_rate(self) -> float | None:
@@ -59,7 +66,7 @@ class Model:
         return None if self.gamma_bar is None else -0.5
 
     def pair_strength(self, count: int) -> float:
-        """gamma_N, the strength of the interaction between two of N = count particles."""
+        """gamma_N >= 0, the strength of the interaction between two of N = count particles; `sense` is its sign."""
         return self.gamma_bar / count if self.gamma_bar is not None else float(self.gamma or 0.0)
 
     def regime(self, positive: int, negative: int) -> str:

@@ -37,6 +37,7 @@ from limitpde.fem import mesh as meshes
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.linear import LinearSolver, symmetric_options
+from limitpde.fem.lumped import LumpedQuadrature
 from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import GROWTH, LARGEST_RATIO, Bdf, Observer, StepReport, attempts, march
@@ -86,7 +87,12 @@ class Solver:
 
     Attributes:
         warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
+        quadrature: points that integrate products of densities: the nodes.
+        sums: global sums.
     """
+
+    STEP_FIGURES = ("free_energy_increase", "refused", "iterations_predictor", "iterations_transport")
+    """Figures of a step that a state alone does not have."""
 
     def __init__(
         self,
@@ -102,6 +108,7 @@ class Solver:
         self._check(model, initial, step, degree)
         self.model, self.requested_step = model, step
         self.graph = EdgeGraph(meshes.build(mesh, comm))
+        self.quadrature, self.sums = LumpedQuadrature(self.graph), self.graph.sums
         self.poisson = PlanePoisson(self.graph, multipoles=multipoles)
         self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]
         self.charges = [model.charges[s] for s in self.species]

@@ -28,6 +28,7 @@ from limitpde.fem.stepping import StepReport
 from limitpde.signed.model import SPECIES, Model
 
 if TYPE_CHECKING:
+    from limitpde.signed.galerkin import GalerkinSolver
     from limitpde.signed.pde import Solver
 
 
@@ -149,13 +150,17 @@ def _integrands(
 class PDEResidual:
     """W[t, phi] of the solution of the PDE: an observer of its steps. Collective.
 
-    Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the nodes, the gradient of psi is
-    that of the finite-element function, and the integrals are the lumped ones. Of second order in mesh size and step.
-    The potential itself is the solver's: an error in its boundary data shows in the virial law, not here.
+    Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the points of the solver's quadrature
+    (the nodes, for first-order elements), the gradient of psi is that of the finite-element function. Of second order
+    in the mesh size for first-order elements, and in the step for all. The potential itself is the solver's: an error
+    in its boundary data shows in the virial law, not here.
 
     Args:
         solver: the solver, at time 0.
         test_functions: phi(x, b), P of them.
+
+    Keyword Args:
+        model: the equation that is asked; the solver's own by default.
 
     Attributes:
         times: times seen so far.
@@ -164,13 +169,19 @@ class PDEResidual:
         warnings: what to know before trusting W: nothing.
     """
 
-    def __init__(self, solver: Solver, test_functions: Sequence[GaussianBump | Wave]) -> None:
+    def __init__(
+        self,
+        solver: Solver | GalerkinSolver,
+        test_functions: Sequence[GaussianBump | Wave],
+        *,
+        model: Model | None = None,
+    ) -> None:
         Table.of(test_functions, 2)  # checks the dimension
-        self._solver = solver
+        self._solver, self._model = solver, model or solver.model
         signs = dict(zip(SPECIES, (1.0, -1.0), strict=True))
         self._phi: list[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = []
         for function in test_functions:
-            value, gradient, laplacian = evaluate(function, solver.graph.points)
+            value, gradient, laplacian = evaluate(function, solver.quadrature.points)
             factors = {name: signs[name] if function.charge else 1.0 for name in solver.densities}
             self._phi.append({name: (b * value, b * gradient, b * laplacian) for name, b in factors.items()})
         self._interaction_integral = np.zeros(len(test_functions))
@@ -211,44 +222,27 @@ class PDEResidual:
         """int phi (rho_t - rho_0), (P,)."""
         return np.asarray(self.observables[-1] - self.observables[0])
 
-    def _lumped(self, part: int) -> np.ndarray:
+    def _integrals(self, part: int) -> np.ndarray:
         """sum_s int a_s rho_s with a_s = phi (part 0) or Lap phi (part 2), (P,)."""
-        solver, area = self._solver, self._solver.graph.area
-        densities = solver.densities
-        sums = [sum(phi[name][part] * rho for name, rho in densities.items()) * area for phi in self._phi]
-        return solver.graph.sums.total(*sums) if sums else np.zeros(0)
+        quadrature, local = self._solver.quadrature, np.zeros(len(self._phi))
+        for name, density in self._solver.densities.items():
+            mass = quadrature.weights * quadrature.values(density)
+            local += [float(phi[name][part] @ mass) for phi in self._phi]
+        return self._solver.sums.add(local)
 
     def _observables(self) -> np.ndarray:
-        return self._lumped(0)
+        return self._integrals(0)
 
     def _diffusion_rate(self) -> np.ndarray:
         """D int Lap phi rho_t, (P,)."""
-        return self._solver.model.D * self._lumped(2)
+        return self._model.D * self._integrals(2)
 
     def _interaction_rate(self) -> np.ndarray:
         """gamma_bar iint b b' K . grad phi rho rho = -gamma_bar sum_s b_s int rho_s grad psi . grad phi, (P,)."""
-        solver, graph = self._solver, self._solver.graph
+        solver, quadrature = self._solver, self._solver.quadrature
         charges = dict(zip(solver.densities, solver.charges, strict=True))
         local = np.zeros(len(self._phi))
-        for p, phi in enumerate(self._phi):
-            for name, density in solver.densities.items():
-                moved = density[:, None] * phi[name][1]
-                local[p] += charges[name] * _against_gradient(graph.points, graph.cells, solver.potential, moved)
-        return -float(solver.model.gamma_bar or 0.0) * graph.sums.add(local)
-
-
-@numba.njit(cache=True)
-def _against_gradient(points: np.ndarray, cells: np.ndarray, potential: np.ndarray, vector: np.ndarray) -> float:
-    """int grad psi . v over this rank's triangles, psi (n_local,) of first order, v (n_local, 2) by the vertex rule."""
-    total = 0.0
-    for c in range(len(cells)):
-        i, j, k = cells[c]
-        ax, ay = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1]
-        bx, by = points[k, 0] - points[i, 0], points[k, 1] - points[i, 1]
-        cross = ax * by - ay * bx
-        first, second = potential[j] - potential[i], potential[k] - potential[i]
-        gx, gy = first * by - second * ay, second * ax - first * bx  # cross times the gradient
-        mean_x = (vector[i, 0] + vector[j, 0] + vector[k, 0]) / 3.0
-        mean_y = (vector[i, 1] + vector[j, 1] + vector[k, 1]) / 3.0
-        total += 0.5 * (gx * mean_x + gy * mean_y) * (1.0 if cross > 0.0 else -1.0)
-    return total
+        for name, density in solver.densities.items():
+            values = charges[name] * quadrature.values(density)[:, None]
+            local += [quadrature.along_gradient(solver.potential, values * phi[name][1]) for phi in self._phi]
+        return -float(self._model.gamma_bar or 0.0) * solver.sums.add(local)

@@ -10,16 +10,13 @@ import numpy as np
 from limitpde.compare.statistics import deviation, mean_and_stderr
 from limitpde.fem.stepping import StepReport
 from limitpde.signed.case import Case
+from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble
 from limitpde.signed.pde import Solver
 
 OUTSIDE_WARNING = 1e-6
 """Share of the mass beyond 0.9 of the radius from which the boundary data of the plane are called into question."""
-
-
-STEP_COLUMNS = ("free_energy_increase", "refused", "iterations_predictor", "iterations_transport")
-"""Figures of a step that a state alone does not have."""
 
 
 MOST_REASONS = 20
@@ -38,7 +35,7 @@ class PDESummary:
         steps: steps taken in.
     """
 
-    def __init__(self, solver: Solver, case: object = None) -> None:
+    def __init__(self, solver: Solver | GalerkinSolver, case: object = None) -> None:
         self._solver = solver
         self.first = self._last = solver.figures()
         self._names = list(solver.densities)
@@ -63,7 +60,7 @@ class PDESummary:
 
     def start_row(self) -> dict[str, float]:
         """The row of diagnostics.csv for time 0, with the columns that a step has."""
-        return self.first | dict.fromkeys(STEP_COLUMNS, 0.0)
+        return self.first | dict.fromkeys(self._solver.STEP_FIGURES, 0.0)
 
     def add(self, step: StepReport) -> None:
         """Take in one step."""

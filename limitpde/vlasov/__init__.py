@@ -43,4 +43,8 @@ __all__ = [
     "residual",
     "residual_note",
     "simulate",
+    "solver",
 ]
+
+solver = Solver
+"""What makes the solver of a case."""

@@ -1,0 +1,94 @@
+"""Triangles of higher order: straight ones, and a disk whose outer edges follow its circle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import basix
+import basix.ufl
+import dolfinx.mesh
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.fem import simplices
+from limitpde.fem.mesh import Disk
+from limitpde.parallel import on_root
+
+
+def build_curved(mesh: Disk | str | Path | dolfinx.mesh.Mesh, degree: int, comm: MPI.Comm) -> dolfinx.mesh.Mesh:
+    """The mesh of a description, or of a gmsh file, with nodes of a degree; a DOLFINx mesh as it is. Collective.
+
+    The outer edges of a disk follow its circle; triangles of a file stay straight.
+
+    Raises:
+        InputError: the file is not there, not readable, or does not hold triangles of first order.
+    """
+    if isinstance(mesh, dolfinx.mesh.Mesh):
+        return mesh
+    element = basix.ufl.element(
+        "Lagrange", "triangle", degree, lagrange_variant=basix.LagrangeVariant.equispaced, shape=(2,)
+    )
+    nodes, cells = np.empty((0, 2)), np.empty((0, (degree + 1) * (degree + 2) // 2), dtype=np.int64)
+
+    def make() -> None:
+        nonlocal nodes, cells
+        corners, triangles = mesh.cells(2) if isinstance(mesh, Disk) else simplices.read(Path(mesh), 2)
+        nodes, cells = raised(corners, triangles, degree)
+        if isinstance(mesh, Disk):
+            _round(nodes, cells, degree, np.array(mesh.center), mesh.radius)
+
+    on_root(comm, make)
+    return dolfinx.mesh.create_mesh(comm, cells, element, nodes)
+
+
+def raised(corners: np.ndarray, triangles: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Equispaced nodes (n, 2) of a degree on straight triangles, and the nodes of each, in basix's order.
+
+    The corners come first, as they were; the corners of each triangle are put in ascending order, so that edges run
+    from their lower to their higher end in each of their triangles.
+
+    Args:
+        corners: (v, 2).
+        triangles: (m, 3).
+        degree: at least 1.
+    """
+    triangles = np.sort(triangles, axis=1)
+    reference = _reference(degree)
+    shares = np.column_stack([1 - reference.sum(axis=1), reference])
+    edges, number = np.unique(triangles[:, [[1, 2], [0, 2], [0, 1]]].reshape(-1, 2), axis=0, return_inverse=True)
+    inner, on_edge = (degree - 1) * (degree - 2) // 2, degree - 1
+    first = len(corners)
+    along = first + number.reshape(-1, 3)[:, :, None] * on_edge + np.arange(on_edge)
+    first += len(edges) * on_edge
+    within = first + np.arange(len(triangles))[:, None] * inner + np.arange(inner)
+    cells = np.concatenate([triangles, along.reshape(len(triangles), -1), within], axis=1)
+    nodes = np.empty((first + len(triangles) * inner, 2))
+    nodes[cells] = np.einsum("nk,mkd->mnd", shares, corners[triangles])
+    return nodes, cells.astype(np.int64)
+
+
+def _round(nodes: np.ndarray, cells: np.ndarray, degree: int, center: np.ndarray, radius: float) -> None:
+    """Move the nodes of the triangles with an edge on the circle, so that this edge follows it.
+
+    With d(s) the way from the point of the straight edge (a_1, a_2) with the share s of a_2 to the circle, the point
+    sum lambda_k a_k is moved by lambda_1 lambda_2 g(s), g(s) = d(s) / (s (1 - s)), s = (1 + lambda_2 - lambda_1) / 2.
+    The k-th derivatives of this map are of order h^k, so elements of every degree keep their order on it.
+    """
+    reference = _reference(degree)
+    shares = np.column_stack([1 - reference.sum(axis=1), reference])
+    corners = nodes[cells[:, :3]]
+    outside = np.hypot(*np.moveaxis(corners - center, -1, 0)) > radius * (1 - 1e-9)
+    for c in np.flatnonzero(outside.sum(axis=1) == 2):
+        a, b = np.flatnonzero(outside[c])
+        weight, s = shares[:, a] * shares[:, b], 0.5 * (1 + shares[:, b] - shares[:, a])
+        moved = weight > 1e-12
+        weight, s = weight[moved, None], s[moved, None]
+        edge = (1 - s) * corners[c, a] + s * corners[c, b] - center
+        way = (radius / np.linalg.norm(edge, axis=1, keepdims=True) - 1) * edge
+        nodes[cells[c, moved]] += weight * way / (s * (1 - s))
+
+
+def _reference(degree: int) -> np.ndarray:
+    """Equispaced nodes of the reference triangle in basix's order, (n, 2)."""
+    equispaced = basix.LagrangeVariant.equispaced
+    return np.asarray(basix.create_element(basix.ElementFamily.P, basix.CellType.triangle, degree, equispaced).points)

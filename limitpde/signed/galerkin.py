@@ -1,0 +1,351 @@
+"""Elements of degree two to four for the signed Keller-Segel system (van Meurs-Peletier-Slangen (1.3)): smooth data.
+
+The weak form (d_t rho_s, v) + D (grad rho_s, grad v) = -b_s gamma_bar (rho_s grad psi, grad v), tested with the
+elements themselves on triangles that follow the circle, psi of the whole plane (`limitpde.fem.plane`). Time: the
+additive Runge-Kutta pair of order four of `limitpde.fem.imex`, diffusion implicit, drift explicit; all its stages have
+one matrix, M + dt D K / 4. Mass is conserved to rounding (the constant is a test function). Nothing keeps the densities
+positive, nor the free energy falling: the gate of `limitpde.signed.pde`, with room for undershoots that the user sets,
+refuses steps that show it and halves them. Drift limits the step to about 1 / (2 pi gamma_bar max rho); with a
+tolerance the step follows the difference of the embedded result of order three.
+
+For data that are not smooth, strong drift and blow-up: degree 1 (`limitpde.signed.pde`), which keeps its guarantees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import dolfinx.fem
+import dolfinx.la
+import dolfinx.mesh
+import numpy as np
+import ufl
+from mpi4py import MPI
+from scipy.special import xlogy
+
+from limitpde.errors import InputError, RunError
+from limitpde.fem import imex
+from limitpde.fem import mesh as meshes
+from limitpde.fem.curved import build_curved
+from limitpde.fem.lagrange import LagrangeSpace
+from limitpde.fem.linear import LinearSolver
+from limitpde.fem.original import original_nodes
+from limitpde.fem.plane import PlanePoisson
+from limitpde.fem.stepping import Observer, StepReport, march
+from limitpde.parallel import gathered, on_all
+from limitpde.signed.model import SPECIES, Initial, Model
+
+DEGREES = (2, 3, 4)
+MAXIMUM_RISE = 1e-3
+"""Part by which a step may raise the largest density, which the equation lets only fall, but for attraction."""
+ENERGY_RISE = 1e-9
+"""Part of its scale by which a step may raise the free energy, which the equation lets only fall."""
+UNRESOLVED = 0.02
+"""Relative error in the mass of a part of the initial data from which the user is told."""
+HALVINGS = 20
+"""How often one step may be halved before the run is given up."""
+SAFETY, LEAST_CHANGE, LARGEST_CHANGE = 0.9, 0.2, 3.0
+"""Of the size of a step that follows the tolerance: what is taken of the estimate, and the limits of its change."""
+KEPT = 3
+"""Step sizes whose matrices are kept factorised."""
+
+
+class GalerkinSolver:
+    """Solver of the limit equation for smooth data in the whole plane. Every public method is collective.
+
+    Args:
+        model: the parameters; `gamma_bar` must be given.
+        initial: the initial densities; each part is scaled so that its discrete mass is exact.
+
+    Keyword Args:
+        mesh: a disk, the path of a gmsh file, or a DOLFINx mesh; its boundary must be a circle around all mass.
+        step: size of the time step; the first one where a tolerance is given.
+        degree: polynomial degree, 2, 3 or 4.
+        tolerance: relative error in L2 that a step may make; steps of fixed size by default.
+        undershoot: how far below zero densities may fall, as a part of their largest value.
+        multipoles: highest multipole moment in the boundary data of the potential.
+        comm: communicator of the mesh.
+
+    Raises:
+        InputError: the model has no limit, the mesh is unfit, or it does not see the initial densities.
+
+    Attributes:
+        warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
+        quadrature: points that integrate products of densities.
+        sums: global sums.
+    """
+
+    STEP_FIGURES = ("free_energy_increase", "refused", "error_estimate")
+    """Figures of a step that a state alone does not have."""
+
+    def __init__(
+        self,
+        model: Model,
+        initial: Initial,
+        *,
+        mesh: meshes.Disk | str | Path | dolfinx.mesh.Mesh,
+        step: float,
+        degree: int = 2,
+        tolerance: float | None = None,
+        undershoot: float = 1e-3,
+        multipoles: int = 12,
+        comm: MPI.Comm = MPI.COMM_WORLD,
+    ) -> None:
+        if degree not in DEGREES:
+            raise InputError(f"pde.degree = {degree}: must be 2, 3 or 4 here, or 1 with `Solver`")
+        if model.interaction == "rotated":
+            raise InputError("model.interaction = 'rotated': pde.degree must be 1")
+        self.model, self.requested_step = model, step
+        self._tolerance, self._undershoot = tolerance, undershoot
+        self.space = LagrangeSpace(build_curved(mesh, degree, comm), degree)
+        self.quadrature, self.sums = self.space.quadrature, self.space.sums
+        self.poisson = PlanePoisson(self.space, multipoles=multipoles)
+        self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]
+        self.charges = [model.charges[s] for s in self.species]
+        self.mass = [initial.mass(s) for s in self.species]
+        self.warnings: list[str] = []
+        self._solvers: dict[float, LinearSolver] = {0.0: self.space.helmholtz(0.0)}
+        self._prepare_drift()
+        self._densities = np.stack([self._initial_density(initial, s) for s in self.species])
+        self._potential = self._potential_of(self._densities)
+        self._energy, self._maximum = self._energy_of(self._densities, self._potential), self._largest(self._densities)
+        reason = self._below_zero(self._densities, self._maximum)
+        if reason:
+            raise InputError(
+                f"pde.mesh: at time 0 {reason}: degree {degree} needs a finer mesh, a larger pde.undershoot or "
+                "smoother data; degree 1 takes any"
+            )
+        self.t, self._next = 0.0, step
+
+    def _prepare_drift(self) -> None:
+        """Compile -(rho grad psi, grad v)."""
+        V = self.space.space
+        self._rho, self._psi = dolfinx.fem.Function(V), dolfinx.fem.Function(V)
+        v = ufl.TestFunction(V)
+        self._drift = dolfinx.fem.form(-self._rho * ufl.inner(ufl.grad(self._psi), ufl.grad(v)) * ufl.dx)
+        self._load = np.zeros(self.space.local)
+
+    def _initial_density(self, initial: Initial, species: int) -> np.ndarray:
+        """Projection in L2; each part is scaled so that its mass is exact."""
+        space, density = self.space, np.zeros(self.space.local)
+        for number, part in enumerate(initial.parts(species)):
+            values = on_all(space.comm, partial(part.density, space.quadrature.points))
+            load = space.gather(space.quadrature.tested(values))
+            share = float(space.sums.total(load)[0]) / part.mass
+            name = f"initial.{SPECIES[species]}[{number}]"
+            if not share > 0.5:
+                seen = f"the mesh sees {share:.3g} of its mass"
+                raise InputError(f"{name}: {seen}; it lies outside the mesh, or between its nodes")
+            if abs(share - 1) > UNRESOLVED:
+                self.warnings.append(f"{name}: the mesh sees {share:.4g} of its mass, which was scaled to all")
+            density += self._solved(load, 0.0) / share
+        return density
+
+    # --- the terms of the weak form -----------------------------------------------------------------------------------
+
+    def _potential_of(self, densities: np.ndarray) -> np.ndarray:
+        """psi, (n_local,), of densities (S, n_local)."""
+        return self.poisson.solve(np.tensordot(self.charges, densities, axes=1))
+
+    def _drifts(self, densities: np.ndarray) -> np.ndarray:
+        """-b_s gamma_bar (rho_s grad psi, grad v_i), (S, n_local), right where owned."""
+        self._psi.x.array[:] = self._potential_of(densities)
+        found = np.empty_like(densities)
+        for row, charge, density in zip(found, self.charges, densities, strict=True):
+            self._rho.x.array[:] = density
+            self._load[:] = 0.0
+            dolfinx.fem.assemble_vector(self._load, self._drift)
+            row[:] = self.space.gather(self._load) * (charge * self._strength)
+        return found
+
+    def _diffusion(self, densities: np.ndarray) -> np.ndarray:
+        """D (grad rho_s, grad v_i), (S, n_local), right where owned."""
+        return self.model.D * np.stack([self.space.laplacian(density) for density in densities])
+
+    def _mass_times(self, densities: np.ndarray) -> np.ndarray:
+        """(rho_s, v_i), (S, n_local), right where owned."""
+        return np.stack([self.space.tested(density) for density in densities])
+
+    def _solved(self, right_side: np.ndarray, factor: float) -> np.ndarray:
+        """The solution of (M + factor K) u = right side, (n_local,) each."""
+        if factor not in self._solvers:
+            for old in [f for f in self._solvers if f > 0][: -KEPT or None]:
+                del self._solvers[old]
+            self._solvers[factor] = self.space.helmholtz(factor)
+        solution, _, reason = self._solvers[factor].solve(right_side[: self.space.owned])
+        if reason < 0:
+            raise RunError(f"a linear system of the diffusion could not be solved (PETSc reason {reason})")
+        return self.space.share(solution)
+
+    # --- one step -----------------------------------------------------------------------------------------------------
+
+    def step(self, dt: float) -> StepReport:
+        """Advance by dt, or by less where the gate or the tolerance demands it.
+
+        Raises:
+            RunError: no step down to dt / 2^20 passes.
+        """
+        if not 0 < dt < math.inf:
+            raise InputError(f"dt = {dt}: must be finite and greater than 0")
+        refused: list[str] = []
+        for _ in range(HALVINGS + 1):
+            densities, error = self._advance(dt)
+            potential = self._potential_of(densities)
+            energy, maximum = self._energy_of(densities, potential), self._largest(densities)
+            reason = self._refusal(densities, energy, maximum, error)
+            if reason is None:
+                break
+            refused.append(f"order {imex.ORDER} with dt = {dt:.6g}: {reason}")
+            dt /= 2
+        else:
+            raise RunError(f"no step from t = {self.t:.6g} passes the gate; last: {refused[-1]}")
+        increase = energy - self._energy
+        self._densities, self._potential, self._energy, self._maximum = densities, potential, energy, maximum
+        self.t += dt
+        self._next = self._following(dt, error, bool(refused))
+        own = {"free_energy_increase": increase, "refused": float(len(refused)), "error_estimate": error}
+        return StepReport(t=self.t, dt=dt, order=imex.ORDER, refused=tuple(refused), figures=self.figures() | own)
+
+    def _advance(self, dt: float) -> tuple[np.ndarray, float]:
+        """Densities after a step, and the relative difference of the embedded result in L2."""
+        factor = _rounded(imex.GAMMA * dt * self.model.D)
+
+        def each(factor: float) -> imex.Linear:
+            return lambda right_sides: np.stack([self._solved(side, factor) for side in right_sides])
+
+        with np.errstate(over="ignore", invalid="ignore"):  # the gate sees what is not finite
+            densities, error = imex.step(
+                self._densities,
+                dt,
+                explicit=self._drifts,
+                stiffness=self._diffusion,
+                mass=self._mass_times,
+                solve=each(factor),
+                solve_mass=each(0.0),
+            )
+            size, wrong = self.space.sums.total(
+                (densities * self._mass_times(densities)).sum(axis=0), (error * self._mass_times(error)).sum(axis=0)
+            )
+            return densities, float(np.sqrt(wrong / size))
+
+    def _refusal(self, densities: np.ndarray, energy: float, maximum: float, error: float) -> str | None:
+        if not all(map(math.isfinite, (energy, maximum, error))):
+            return "the solution is not finite"
+        if self._tolerance is not None and error > self._tolerance:
+            return f"the error estimate {error:.3g} exceeds the tolerance {self._tolerance:.3g}"
+        below = self._below_zero(densities, maximum)
+        if below:
+            return below
+        rise, scale = energy - self._energy, abs(self._energy) + self.model.D * sum(self.mass)
+        if rise > ENERGY_RISE * scale:
+            return f"the free energy rises by {rise:.3g}"
+        if self._strength >= 0 and maximum > (1 + MAXIMUM_RISE) * self._maximum:
+            return f"the largest density rises from {self._maximum:.4g} to {maximum:.4g}"
+        return None
+
+    def _below_zero(self, densities: np.ndarray, maximum: float) -> str | None:
+        minimum = self.space.sums.minimum(*densities)
+        if minimum >= -self._undershoot * maximum:
+            return None
+        return f"a density falls to {minimum:.3g}, below -{self._undershoot:g} of the largest, {maximum:.4g}"
+
+    def _following(self, dt: float, error: float, refused: bool) -> float:
+        """The step to try next."""
+        if self._tolerance is None:
+            return min(self.requested_step, dt if refused else 2 * dt)
+        change = SAFETY * (self._tolerance / max(error, 1e-300)) ** (1 / imex.ORDER)
+        return dt * min(max(change, LEAST_CHANGE), 1.0 if refused else LARGEST_CHANGE)
+
+    def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
+        """Step up to time `end`, landing on every time in `stops`; each observer sees the report of each step.
+
+        Raises:
+            RunError: a step could not be made.
+        """
+        march(self, end, stops=stops, observers=observers)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs to go on from here, in the order of the input mesh; on rank 0. Collective."""
+        space, owned = self.space, self.space.owned
+        numbers = original_nodes(space.space)[:owned]
+        return {
+            "clock": np.array([self.t, self._next, self._maximum]),
+            "densities": gathered(space.comm, numbers, self._densities[:, :owned].T.copy()),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
+        self.t, self._next, self._maximum = map(float, state["clock"])
+        self._densities = np.ascontiguousarray(state["densities"][original_nodes(self.space.space)].T)
+        self._potential = self._potential_of(self._densities)
+        self._energy = self._energy_of(self._densities, self._potential)
+
+    # --- what the state is --------------------------------------------------------------------------------------------
+
+    @property
+    def suggested_step(self) -> float:
+        """The requested step, or what the tolerance or the gate makes of it."""
+        return self._next
+
+    @property
+    def _strength(self) -> float:
+        """gamma_bar, negative where equal charges attract each other."""
+        return self.model.sense * float(self.model.gamma_bar or 0.0)
+
+    def _largest(self, densities: np.ndarray) -> float:
+        return self.space.sums.maximum(*densities)
+
+    def _energy_of(self, densities: np.ndarray, potential: np.ndarray) -> float:
+        """F = D sum_s int rho_s log rho_s + (gamma_bar / 2) int u psi; negative values count as zero in the first."""
+        quadrature, entropy = self.space.quadrature, 0.0
+        for density in densities:
+            values = np.maximum(quadrature.values(density), 0.0)
+            entropy += float(quadrature.weights @ xlogy(values, values))
+        net = np.tensordot(self.charges, densities, axes=1)
+        (field,) = self.space.sums.total(potential * self.space.tested(net))
+        return self.model.D * float(self.space.sums.add(np.array(entropy))) + 0.5 * self._strength * float(field)
+
+    @property
+    def mesh(self) -> dolfinx.mesh.Mesh:
+        """The triangulation of the disk."""
+        return self.space.mesh
+
+    @property
+    def dofs(self) -> int:
+        """Unknowns of all densities and of the potential."""
+        return self.space.size * (len(self.species) + 1)
+
+    @property
+    def densities(self) -> dict[str, np.ndarray]:
+        """Nodal densities by species, (n_local,) each; a species without mass is absent."""
+        return {SPECIES[s]: density for s, density in zip(self.species, self._densities, strict=True)}
+
+    @property
+    def potential(self) -> np.ndarray:
+        """psi at the nodes, (n_local,)."""
+        return self._potential
+
+    def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
+        """File -> mesh and functions on it: densities, net charge and potential. Collective."""
+        values = {f"rho_{name}": density for name, density in self.densities.items()}
+        values |= {"charge": np.tensordot(self.charges, self._densities, axes=1), "potential": self._potential}
+        return {"fields": (self.mesh, {name: self.space.function(name, nodal) for name, nodal in values.items()})}
+
+    def figures(self) -> dict[str, float]:
+        """Invariants and extrema of the present state: masses, free energy, moments, smallest and largest value."""
+        space, x = self.space, self.space.points
+        tested = self._mass_times(self._densities)
+        total = tested.sum(axis=0)
+        outer = np.hypot(*(x - self.poisson.center).T) > 0.9 * self.poisson.radius
+        values = space.sums.total(*tested, total * (x**2).sum(axis=1), *(total * x.T), total * outer)
+        names = [*(f"mass_{SPECIES[s]}" for s in self.species), "second_moment", "centre_x", "centre_y", "mass_outside"]
+        extrema = {"minimum": space.sums.minimum(*self._densities), "maximum": self._maximum}
+        return {**dict(zip(names, map(float, values), strict=True)), "free_energy": self._energy, **extrema}
+
+
+def _rounded(factor: float) -> float:
+    """A factor without the rounding of step sizes that should be equal, so that their matrices are shared."""
+    return float(f"{factor:.12g}")
