@@ -118,7 +118,7 @@ class GalerkinSolver:
                 f"pde.mesh: at time 0 {reason}: degree {degree} needs a finer mesh, a larger pde.undershoot or "
                 "smoother data; degree 1 takes any"
             )
-        self.t, self._next = 0.0, step
+        self.t, self._next, self._limit = 0.0, step, math.inf
 
     def _prepare_drift(self) -> None:
         """Compile -(rho grad psi, grad v)."""
@@ -255,7 +255,8 @@ class GalerkinSolver:
     def _following(self, dt: float, error: float, refused: bool) -> float:
         """The step to try next."""
         if self._tolerance is None:
-            return min(self.requested_step, dt if refused else 2 * dt)
+            self._limit = dt if refused else 2 * self._limit
+            return min(self.requested_step, self._limit)
         change = SAFETY * (self._tolerance / max(error, 1e-300)) ** (1 / imex.ORDER)
         return dt * min(max(change, LEAST_CHANGE), 1.0 if refused else LARGEST_CHANGE)
 
@@ -272,13 +273,13 @@ class GalerkinSolver:
         space, owned = self.space, self.space.owned
         numbers = original_nodes(space.space)[:owned]
         return {
-            "clock": np.array([self.t, self._next, self._maximum]),
+            "clock": np.array([self.t, self._next, self._limit, self._maximum]),
             "densities": gathered(space.comm, numbers, self._densities[:, :owned].T.copy()),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
-        self.t, self._next, self._maximum = map(float, state["clock"])
+        self.t, self._next, self._limit, self._maximum = map(float, state["clock"])
         self._densities = np.ascontiguousarray(state["densities"][original_nodes(self.space.space)].T)
         self._potential = self._potential_of(self._densities)
         self._energy = self._energy_of(self._densities, self._potential)
