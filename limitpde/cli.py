@@ -61,17 +61,25 @@ def _overrides(first: tuple[str, ...], more: tuple[str, ...]) -> list[str]:
 @SET
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result (default: the case's own).")
 @click.option("--resume", is_flag=True, help="Go on from what an earlier run of this case has left in that folder.")
+@click.option("--quick", is_flag=True, help="A smaller run of the same case, for a first look, in FOLDER_quick.")
 @click.option("--quiet", is_flag=True, help="No progress bars and no closing line.")
 def run(
-    case: Path, more: tuple[str, ...], overrides: tuple[str, ...], out: Path | None, resume: bool, quiet: bool
+    case: Path,
+    more: tuple[str, ...],
+    overrides: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    quick: bool,
+    quiet: bool,
 ) -> int:
     """Solve, simulate, compare: whatever the case asks for."""
     changes = _overrides(overrides, more)
     checked = on_root(comm, lambda: cases.read(case, changes))
-    directory = out or Path(checked.output.directory or Path("results") / case.stem)
-    work = experiment.Experiment(checked, directory, name=case.stem, resume=resume, quiet=quiet, comm=comm)
+    directory = experiment.directory_of(checked, case.stem, out, quick=quick)
     try:
-        summary = work.run()
+        summary = experiment.run(
+            checked, out=directory, name=case.stem, resume=resume, quick=quick, quiet=quiet, comm=comm
+        )
     except InputError as error:  # what only the run can find out, such as what a mesh file holds
         raise InputError(f"{case}: {error}") from error
     if summary["status"] != "done":

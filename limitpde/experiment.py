@@ -28,6 +28,7 @@ from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
 from limitpde.fem.stepping import StepReport
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import StopRequest, on_root
+from limitpde.quick import smaller
 from limitpde.results import figures, folder, pictures, report
 from limitpde.results.checkpoint import Arrays, Checkpoint
 from limitpde.results.fields import FieldSeries
@@ -43,7 +44,9 @@ def run(
     out: str | Path | None = None,
     overrides: Iterable[str] = (),
     resume: bool = False,
+    quick: bool = False,
     quiet: bool = True,
+    name: str | None = None,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> figures.Record:
     """Carry out a case. Collective.
@@ -52,10 +55,12 @@ def run(
         case: the path of a case file, or a case.
 
     Keyword Args:
-        out: folder of the result; the case's own by default.
+        out: folder of the result; the case's own by default, with "_quick" behind its name for a quick run.
         overrides: "section.key=value" for a case file.
         resume: go on from what an earlier run of the same case has left in the folder, if there is one.
+        quick: a smaller run of the same case (`limitpde.quick`).
         quiet: no progress bars.
+        name: title of the report; that of the case file, or of the system, by default.
         comm: the ranks to use.
 
     Returns:
@@ -66,11 +71,17 @@ def run(
     """
     if isinstance(case, str | Path):
         path, changes = Path(case), list(overrides)
-        name, case = path.stem, on_root(comm, lambda: cases.read(path, changes))
-    else:
-        name = case.system
-    directory = Path(out or case.output.directory or Path("results") / name)
+        name, case = name or path.stem, on_root(comm, lambda: cases.read(path, changes))
+    name = name or case.system
+    directory = directory_of(case, name, out, quick=quick)
+    case = smaller(case) if quick else case
     return Experiment(case, directory, name=name, resume=resume, quiet=quiet, comm=comm).run()
+
+
+def directory_of(case: cases.Case, name: str, out: str | Path | None, *, quick: bool) -> Path:
+    """The folder of the result of a case with this name, unless `out` says another."""
+    directory = Path(case.output.directory or Path("results") / name)
+    return Path(out) if out else directory.with_name(f"{directory.name}_quick") if quick else directory
 
 
 class Experiment:

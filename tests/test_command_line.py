@@ -7,10 +7,16 @@ The load is carried by `test_a_wrong_case_ends_every_rank` (nothing hangs, one m
 from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import json
 import re
+import tomllib
 
 import pytest
 from processes import CASE, PYTHON, call, limitpde_, steps_of, summary_of
+
+from limitpde import case as cases
+from limitpde import experiment
+from limitpde.quick import smaller
 
 pytestmark = pytest.mark.serial
 
@@ -167,3 +173,31 @@ def test_new_prints_a_case_that_runs_as_it_is(tmp_path, capsys):
     assert summary["status"] == "done"
     assert summary["warnings"] == []
     assert sum(summary["wall_seconds"].values()) < 30
+
+
+@pytest.mark.parametrize("system", cases.SYSTEMS)
+def test_quick_is_a_smaller_run_of_the_same_case(system, tmp_path, capsys):
+    _, out, _ = call(capsys, "new", system)
+    (tmp_path / "case.toml").write_text(out)
+    whole = cases.read(tmp_path / "case.toml")
+    quick = smaller(whole)
+    for same in ("model", "initial", "time", "seed", "compare", "output"):
+        assert getattr(quick, same) == getattr(whole, same)
+    assert quick.particles.counts == whole.particles.counts[:2]
+    assert quick.particles.replicas <= 16
+    assert quick.particles.step == whole.particles.step
+    assert quick.pde.step == 2 * whole.pde.step
+    assert cases.check(tomllib.loads(cases.dump(quick))) == quick
+    assert experiment.directory_of(whole, "case", None, quick=True).name.endswith("_quick")
+    assert experiment.directory_of(whole, "case", tmp_path, quick=True) == tmp_path
+
+
+def test_a_quick_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = call(capsys, "new", "coagulation")
+    (tmp_path / "case.toml").write_text(out)
+    end = ["time.end=0.02", "output.every=0.02", "particles.replicas=2", "particles.counts=[50,100,200]"]
+    code, out, _ = call(capsys, "run", "case.toml", "--quick", "--set", *end)
+    assert code == 0
+    summary = json.loads((tmp_path / "results" / "case_quick" / "summary.json").read_text())
+    assert [entry["N"] for entry in summary["particles"]] == [50, 100]
