@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 
 import numba
@@ -12,7 +13,19 @@ from petsc4py import PETSc
 
 import limitpde
 
-PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "pydantic", "meshio", "matplotlib", "pyvista")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "h5py",
+    "mpi4py",
+    "pydantic",
+    "meshio",
+    "matplotlib",
+    "pyvista",
+    "POT",
+    "threadpoolctl",
+)
 
 
 def versions() -> dict[str, str]:
@@ -27,6 +40,8 @@ def versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # provided without metadata by a cluster
             continue
+    if os.environ.get("LIMITPDE_IMAGE"):  # set in docker/Dockerfile
+        found["image"] = os.environ["LIMITPDE_IMAGE"]
     return found
 
 
