@@ -56,13 +56,8 @@ def pair_sum(x: Floats, y: Floats, b: Floats, fx: Floats, fy: Floats, *, eps: fl
     Raises:
         InputError: An argument has a wrong shape, type, layout or value.
     """
-    if kernel not in KERNELS:
-        raise InputError(f"kernel = {kernel!r}: one of {', '.join(KERNELS)} is needed")
-    if not 0.0 <= eps < 1e75:
-        raise InputError(f"eps = {eps}: 0 <= eps < 1e75 is needed")
-    _check(b, x=x, y=y, fx=fx, fy=fy)
-    soft = eps * eps if kernel == "regularised" else 0.0
-    floor = FLOOR * FLOOR if kernel == "regularised" else max(eps, FLOOR) ** 2
+    soft, floor = softness(eps, kernel)
+    check_arrays(b, x=x, y=y, fx=fx, fy=fy)
     if x.size:
         _sum(x, y, b, fx, fy, soft, floor, _block(x.shape[1]))
 
@@ -81,14 +76,25 @@ def closest_equal_signs(x: Floats, y: Floats, b: Floats) -> Floats:
     Raises:
         InputError: An argument has a wrong shape, type or layout.
     """
-    _check(b, x=x, y=y)
+    check_arrays(b, x=x, y=y)
     if x.size == 0:
         return np.full(x.shape[0], np.inf)
     squares = _closest(_padded(x), _padded(y), _padded(b))
     return np.asarray(np.sqrt(squares.min(axis=1)))
 
 
-def _check(b: Floats, **arrays: Floats) -> None:
+def softness(eps: float, kernel: str) -> tuple[float, float]:
+    """soft and floor of k(x) = x / max(|x|^2 + soft, floor), or InputError for an eps or a kernel that do not exist."""
+    if kernel not in KERNELS:
+        raise InputError(f"kernel = {kernel!r}: one of {', '.join(KERNELS)} is needed")
+    if not 0.0 <= eps < 1e75:
+        raise InputError(f"eps = {eps}: 0 <= eps < 1e75 is needed")
+    if kernel == "regularised":
+        return eps * eps, FLOOR * FLOOR
+    return 0.0, max(eps, FLOOR) ** 2
+
+
+def check_arrays(b: Floats, **arrays: Floats) -> None:
     """Raises InputError unless all arrays are float64, C-contiguous and (R, N), and b is (N,)."""
     shape = next(iter(arrays.values())).shape
     for name, a in arrays.items():
