@@ -6,8 +6,8 @@ Where k is K(x) = x/|x|^2, the complex conjugate of F_i is b_i sum_j b_j / (z_i 
 one complex expansion is enough. Particles are sorted into a tree of boxes with equally many particles each (`tree`);
 what far boxes do to each other goes through expansions (`multipoles`), what near boxes of the last level do is summed
 up with k itself. Boxes are far only if all their distances exceed a reach within which k is not K: eps for the capped
-kernel, eps / accuracy^(1/2) for the regularised one. The tree ends at the level that leaves the fewest operations; so a large
-eps, or few particles, end in the direct sum.
+kernel, eps / accuracy^(1/2) for the regularised one. The tree ends at the level that leaves the fewest operations; so
+a large eps, or few particles, end in the direct sum.
 
 Every error is bounded by the charges, however they are placed:
 
