@@ -130,6 +130,8 @@ def _line(detail: ErrorDetails, cls: type, data: Any) -> tuple[str, str]:
             shape = detail["input"]["shape"]
             nearest = _nearest(str(shape), allowed.split())
             return f"{path}.shape = {_short(shape)}", f": must be one of {allowed}{nearest}"
+        case "kind":
+            return _wrong_kind(path, detail["input"], context["kinds"])
         case "union_tag_not_found":
             return f"{path}.shape", " is missing"
         case "value_error":
@@ -143,6 +145,17 @@ def _line(detail: ErrorDetails, cls: type, data: Any) -> tuple[str, str]:
     for pydantics, ours in WORDING.items():
         message = message.replace(pydantics, ours)
     return f"{path} = {_short(detail['input'])}", f": {message}"
+
+
+def _wrong_kind(path: str, value: Any, kinds: str) -> tuple[str, str]:
+    """What to say of a section whose kind is none of those that there are."""
+    allowed = f"one of {kinds}; or with python = 'file.py:function'"
+    if not isinstance(value, dict):
+        return f"{path} = {_short(value)}", f": must be a section whose kind is {allowed}"
+    if "kind" not in value:
+        return f"{path}.kind", f" is missing: {allowed}"
+    nearest = _nearest(str(value["kind"]), kinds.split())
+    return f"{path}.kind = {_short(value['kind'])}", f": must be {allowed}{nearest}"
 
 
 def _path(location: Location, data: Any, *, with_absent: bool) -> str:

@@ -24,7 +24,7 @@ WRONG = [
     # unknown keys, with the nearest known one
     ("foo=1", "foo: unknown key"),
     ("model.gama_bar=1", "model.gama_bar: unknown key; did you mean gamma_bar?"),
-    ("model.noise=0", "known: sigma, gamma_bar, gamma, interaction, diffusivity"),
+    ("model.noise=0", "known: sigma, gamma_bar, gamma, interaction, confinement, diffusivity"),
     ("initial.posative=[]", "initial.posative: unknown key; did you mean positive?"),
     ("initial.positive.0.widht=1", "initial.positive[0].widht: unknown key; did you mean width?"),
     ("time.ende=1", "time.ende: unknown key; did you mean end?"),
@@ -63,7 +63,7 @@ WRONG = [
     # out of range
     ("seed=-1", "seed = -1: must be greater than or equal to 0"),
     (f"seed={2**63}", f"must be less than {2**63}"),
-    ("model.sigma=0", "model.sigma = 0: must be greater than 0"),
+    ("model.sigma=-1", "model.sigma = -1: must be greater than or equal to 0"),
     ("model.sigma=nan", "model.sigma = nan: must be a finite number"),
     ("model.gamma_bar=-1", "model.gamma_bar = -1: must be greater than or equal to 0"),
     ("model.interaction='neutral'", "model.interaction = 'neutral': must be 'signed'"),
@@ -170,10 +170,10 @@ def test_an_extreme_end(folder, end):
 
 def test_all_wrong_keys_are_named_at_once(folder):
     with pytest.raises(InputError) as caught:
-        read(folder, "time.end=0", "model.sigma=0", "foo=3")
+        read(folder, "time.end=0", "model.sigma=-1", "foo=3")
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
-    assert all(any(key in line for line in lines) for key in ("time.end = 0", "model.sigma = 0", "foo: unknown key"))
+    assert all(any(key in line for line in lines) for key in ("time.end = 0", "model.sigma = -1", "foo: unknown key"))
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,6 @@ def test_the_gate_refuses_what_the_equation_forbids():
         solver_of(2, 24, 0.05, DIPOLE, undershoot=1e-5, model=Model(sigma=0.1, gamma_bar=2.0)).solve(0.5)
 
 
-
 def test_goes_on_from_a_state(comm):
     """To rounding: the new solver on one rank."""
     whole, first = (solver_of(3, 10, 0.1, DIPOLE) for _ in range(2))
@@ -156,6 +155,24 @@ def test_goes_on_from_a_state(comm):
     expected, found = whole.figures(), again.figures()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-10), name
+
+
+@pytest.mark.parametrize("interaction", ["repulsive", "attractive"])
+def test_second_moment_in_a_harmonic_potential(interaction):
+    """I' = 4 D M +- gamma_bar M^2 - 2 k I for one species, and a free energy that falls."""
+    k, gamma_bar = 1.5, 1.0
+    model = Model(
+        sigma=1.0, gamma_bar=gamma_bar, interaction=interaction, confinement={"kind": "harmonic", "strength": k}
+    )
+    cloud = Initial(positive=[{"mass": 1.0, "center": (0.0, 0.0), "width": 0.8}])
+    reports = []
+    solver = solver_of(3, 14, 0.05, cloud, model=model)
+    start = solver.figures()["second_moment"]
+    solver.solve(0.5, observers=[reports.append])
+    settled = (4 * model.D + model.sense * gamma_bar) / (2 * k)
+    expected = settled + (start - settled) * math.exp(-2 * k * 0.5)
+    assert solver.figures()["second_moment"] == pytest.approx(expected, rel=1e-4)
+    assert all(report.figures["free_energy_increase"] < 0 for report in reports)
 
 
 def test_bad_input():

@@ -246,3 +246,21 @@ def test_wrong_arguments_and_requests_to_stop(comm):
         simulate(model, DIPOLE, kernel="bare", **good)
     with pytest.raises(Interrupted):
         simulate(model, DIPOLE, stop_asked=lambda: True, **good)
+
+
+# The fast sum
+
+
+def test_the_fast_sum_gives_the_trajectories_of_the_direct_one(comm):
+    model = Model(sigma=1.0, gamma_bar=0.8)
+    options = {"count": 700, "replicas": 2, "step": 0.02, "end": 0.1, "seed": 3, "test_functions": FUNCTIONS}
+    options |= {"comm": comm, "kernel": "regularised", "eps": 1e-4}
+    direct = simulate(model, UNEQUAL, method="direct", **options)
+    fast = simulate(model, UNEQUAL, method="fast", accuracy=1e-9, **options)
+    coarse = simulate(model, UNEQUAL, method="fast", accuracy=1e-1, **options)
+    for name in ("second_moment", "centre", "observables", "residual"):
+        np.testing.assert_allclose(getattr(fast, name), getattr(direct, name), rtol=1e-7, atol=1e-9)
+    assert not np.array_equal(coarse.second_moment, direct.second_moment)
+    assert_same(simulate(model, UNEQUAL, method="auto", **options), direct)  # few charges
+    with pytest.raises(InputError, match=r"accuracy = 1\.0"):
+        simulate(model, UNEQUAL, **(options | {"accuracy": 1.0}))

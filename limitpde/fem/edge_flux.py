@@ -7,8 +7,8 @@ constant flux on the edge,
          = kappa_ij [D (rho_i - rho_j) + w_ij q gamma (psi_i - psi_j)],   w_ij = theta rho_i + (1 - theta) rho_j,
 
 theta(delta) = (1 - B(delta)) / delta. It vanishes where rho e^(q gamma psi / D) is constant, and its matrix is an
-M-matrix with zero column sums for every psi. See Brezzi, Marini, Pietra (1989), Xu and Zikatanov (1999), and
-van Meurs-Peletier-Slangen (1.3) for the equation.
+M-matrix with zero column sums for every psi. D = 0 gives the upwind flux. See Brezzi, Marini, Pietra (1989), Xu and
+Zikatanov (1999), and van Meurs-Peletier-Slangen (1.3) for the equation.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ def bernoulli(z: float) -> float:
     """B(z) = z / (e^z - 1), to rounding for every z."""
     if abs(z) < 1e-3:
         return 1.0 - z * (0.5 - z * (1.0 / 12.0 - z * z / 720.0))
+    if z > 750.0:  # also for z = infinity
+        return 0.0
     return z / math.expm1(z)
 
 
@@ -32,7 +34,17 @@ def upwinding(z: float) -> float:
     """theta(z) = (1 - B(z)) / z: 1/2 at 0, 0 at +infinity, 1 at -infinity; theta(-z) = 1 - theta(z)."""
     if abs(z) < 1e-2:
         return 0.5 - z * (1.0 / 12.0 - z * z / 720.0)
+    if z < 0.0:
+        return 1.0 - (1.0 - bernoulli(-z)) / -z  # theta(-z) = 1 - theta(z): no infinite B
     return (1.0 - bernoulli(z)) / z
+
+
+@numba.njit(cache=True, inline="always")
+def peclet(difference: float, diffusivity: float) -> float:
+    """delta of an edge across which q gamma psi changes by `difference`; infinite for D = 0."""
+    if diffusivity > 0.0:
+        return difference / diffusivity
+    return math.copysign(math.inf, difference) if difference != 0.0 else 0.0
 
 
 @numba.njit(cache=True)
@@ -53,16 +65,14 @@ def fill_transport(
         head: (n_edges,) node at the other end.
         weight: (n_edges,) kappa.
         potential: psi, (n_local,).
-        diffusivity: D > 0.
+        diffusivity: D >= 0.
         drift: q gamma, the charge times the strength of the interaction.
     """
-    factor = drift / diffusivity
     for e in range(len(tail)):
-        delta = factor * (potential[head[e]] - potential[tail[e]])
-        conductance = weight[e] * diffusivity
-        against = conductance * bernoulli(abs(delta))
-        along = against + conductance * abs(delta)  # B(-z) = B(z) + z, without cancellation for z > 0
-        forward, backward = (against, along) if delta > 0.0 else (along, against)
+        climb = drift * (potential[head[e]] - potential[tail[e]])
+        against = weight[e] * diffusivity * bernoulli(abs(peclet(climb, diffusivity)))
+        along = against + weight[e] * abs(climb)  # B(-z) = B(z) + z, without cancellation for z > 0
+        forward, backward = (against, along) if climb > 0.0 else (along, against)
         entries[0, e] = forward
         entries[1, e] = -backward
         entries[2, e] = -forward
@@ -80,10 +90,9 @@ def add_mean_density(
     drift: float,
 ) -> None:
     """Add w_ij, the mean of the density that the flux sees on each edge, to `mean`, (n_edges,)."""
-    factor = drift / diffusivity
     for e in range(len(tail)):
         i, j = tail[e], head[e]
-        theta = upwinding(factor * (potential[j] - potential[i]))
+        theta = upwinding(peclet(drift * (potential[j] - potential[i]), diffusivity))
         mean[e] += theta * density[i] + (1.0 - theta) * density[j]
 
 

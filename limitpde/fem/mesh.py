@@ -36,20 +36,37 @@ class Disk:
     """Radius of the disk, a length."""
     cell_size: Moderate
     """Distance of the rings; the number of rings is radius / cell_size, rounded up."""
+    center_size: Moderate | None = None
+    """Distance of the rings at the centre, for a mesh that is finer there; from there it grows to cell_size at the
+    edge like (center_size^2 + (r / radius)^2 (cell_size^2 - center_size^2))^(1/2). The same everywhere by default."""
     center: tuple[Coordinate, Coordinate] = (0.0, 0.0)
     """Centre of the disk."""
 
     def __post_init__(self) -> None:
         _check_radius(self.radius, self.cell_size)
+        if self.center_size is not None and self.center_size > self.cell_size:
+            raise ValueError(f"center_size = {self.center_size} must not exceed cell_size = {self.cell_size}")
 
     @property
     def rings(self) -> int:
         """Number of rings of nodes around the centre."""
-        return _rounded_up(self.radius / self.cell_size)
+        growth, scale = self._grading
+        return _rounded_up(math.asinh(self.radius / scale) / growth if growth else self.radius / self.cell_size)
+
+    @property
+    def _grading(self) -> tuple[float, float]:
+        """b and a of the radii a sinh(b k) of a graded mesh, whose distance at r is ((a b)^2 + (b r)^2)^(1/2)."""
+        finest = self.center_size or self.cell_size
+        growth = math.sqrt(self.cell_size**2 - finest**2) / self.radius
+        return growth, finest / growth if growth else math.inf
 
     def points(self) -> np.ndarray:
         """Nodes, (1 + 3 n (n + 1), 2): the centre, then ring after ring, every second ring turned by half a step."""
-        return simplices.disk(self.radius, self.rings, np.array(self.center))
+        if not self._grading[0]:
+            return simplices.disk(self.radius, self.rings, np.array(self.center))
+        rings = self.rings
+        radii = np.sinh(math.asinh(self.radius / self._grading[1]) / rings * np.arange(1, rings + 1))
+        return simplices.ringed(self.radius * radii / radii[-1], np.array(self.center))
 
     def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, 2) and triangles (m, 3)."""

@@ -65,6 +65,8 @@ class PlanePoisson:
     Attributes:
         center: (2,) centre of the disk.
         radius: its radius R.
+        fixed: (n_local,) bool, nodes at which psi is given: the circle.
+        external: the part of psi that does not come from u: none.
 
     Raises:
         InputError: the boundary of the mesh is not a circle.
@@ -73,6 +75,7 @@ class PlanePoisson:
     def __init__(self, graph: PlaneNodes, *, multipoles: int = 12) -> None:
         self._graph = graph
         self.center, self.radius = _circle(graph)
+        self.fixed, self.external = graph.boundary, 0.0
         self._matrix = graph.dirichlet_laplacian()
         options = symmetric_options(self._matrix, constant=True, relative_tolerance=1e-13)
         self._solver = LinearSolver(self._matrix, prefix="poisson", options=options)
@@ -109,9 +112,21 @@ class PlanePoisson:
         moments = self._graph.sums.add(_moments(self._modes, self._graph.tested(charge), self._graph.owned))
         return _series(self._modes, self._factors * moments)
 
+    def lifted(self, charge: np.ndarray, guess: np.ndarray) -> np.ndarray:
+        """A guess of psi, (n_local,), with the values on the circle that u, (n_local,), makes there. Collective."""
+        return np.where(self.fixed, self.boundary_data(charge), guess)
+
+    def source(self, charge: np.ndarray) -> np.ndarray:
+        """2 pi int u v_i, (n_local,)."""
+        return 2 * np.pi * self._graph.tested(charge)
+
     def solve(self, charge: np.ndarray) -> np.ndarray:
         """psi at the nodes, (n_local,), ghosts up to date, of u at the nodes, (n_local,). Collective."""
-        return self.boundary_data(charge) + self._inside(2 * np.pi * self._graph.tested(charge))
+        return self.boundary_data(charge) + self._inside(self.source(charge))
+
+    def outer(self) -> np.ndarray:
+        """(n_local,) bool, nodes beyond 0.9 R: mass there feels the wall, which the plane does not have."""
+        return np.asarray(np.hypot(*(self._graph.points - self.center).T) > 0.9 * self.radius)
 
 
 # Matrix times vector, compiled: numpy would call a threaded BLAS, which waits for cores that other ranks use.
@@ -152,6 +167,7 @@ def _circle(graph: PlaneNodes) -> tuple[np.ndarray, float]:
         middle_text = ", ".join(f"{c:.6g}" for c in center)
         raise InputError(
             "the boundary of the mesh must be a circle, because the potential of the whole plane is given there: "
-            f"its nodes lie between {distance.min():.6g} and {distance.max():.6g} from ({middle_text})"
+            f"its nodes lie between {distance.min():.6g} and {distance.max():.6g} from ({middle_text}). For walls "
+            'instead, set pde.boundary = "grounded", "insulated" or the potential by groups of the mesh'
         )
     return center, radius

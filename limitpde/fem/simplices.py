@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import meshio
@@ -56,11 +57,16 @@ def kuhn(corners: np.ndarray) -> np.ndarray:
 
 
 def disk(radius: float, rings: int, center: np.ndarray) -> np.ndarray:
-    """Points (1 + 3 n (n + 1), 2): the centre, then ring after ring, every second one turned by half a step."""
-    ring = np.repeat(np.arange(1, rings + 1), 6 * np.arange(1, rings + 1))
+    """Points (1 + 3 n (n + 1), 2) on the centre and n rings at equal distances: `ringed`."""
+    return ringed(radius * np.arange(1, rings + 1) / rings, center)
+
+
+def ringed(radii: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Points (1 + 3 n (n + 1), 2): the centre, then n rings of the given radii, every second turned by half a step."""
+    ring = np.repeat(np.arange(1, len(radii) + 1), 6 * np.arange(1, len(radii) + 1))
     place = np.arange(len(ring)) - 3 * ring * (ring - 1)
     angle = 2 * np.pi * (place + 0.5 * (ring % 2)) / (6 * ring)
-    distance = radius * ring / rings
+    distance = radii[ring - 1]
     nodes = np.stack([distance * np.cos(angle), distance * np.sin(angle)], axis=1)
     return np.concatenate([np.zeros((1, 2)), nodes]) + center
 
@@ -102,13 +108,7 @@ def read(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: the file is not there, not readable, or holds other cells; its points need more coordinates.
     """
-    if not path.is_file():
-        raise InputError(f"mesh = {str(path)!r}: no such file")
-    try:
-        data = meshio.gmsh.read(path)  # meshio.read ends the process where the file is not gmsh's
-    except Exception as error:  # meshio raises many kinds for a file that is not gmsh's
-        reason = str(error) or type(error).__name__
-        raise InputError(f"mesh = {str(path)!r}: not a gmsh .msh file that meshio can read ({reason})") from error
+    data = _gmsh(path)
     wanted = GMSH_CELLS[dimension]
     lesser = {"vertex", *(GMSH_CELLS[d] for d in range(1, dimension))}
     if wanted not in data.cells_dict or set(data.cells_dict) - lesser - {wanted}:
@@ -123,3 +123,39 @@ def read(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
             where = "in a plane z = constant" if dimension == 2 else "on a line along x"
             raise InputError(f"mesh = {str(path)!r}: must lie {where}")
     return points[:, :dimension].copy(), cells.reshape(-1, dimension + 1).astype(np.int64)
+
+
+def boundary_values(path: Path, values: Mapping[str, float]) -> np.ndarray:
+    """Values at the nodes on marked lines of a gmsh file of triangles, NaN elsewhere, (n,) as `read` has the points.
+
+    Args:
+        path: the file.
+        values: by the name of a physical group of lines, or by its number as text; where two groups meet, the last one
+            counts.
+
+    Raises:
+        InputError: the file has no lines of such a group.
+    """
+    data = _gmsh(path)
+    used = np.unique(data.cells_dict["triangle"])
+    lines = data.cells_dict.get("line", np.empty((0, 2), dtype=np.int64))
+    marks = data.cell_data_dict.get("gmsh:physical", {}).get("line", np.zeros(len(lines), dtype=np.int64))
+    names = {name: int(number) for name, (number, dimension) in data.field_data.items() if dimension == 1}
+    names |= {str(number): int(number) for number in np.unique(marks)}
+    found = np.full(len(data.points), np.nan)
+    for name, value in values.items():
+        if name not in names or not (marks == names[name]).any():
+            known = ", ".join(map(repr, names)) or "none"
+            raise InputError(f"pde.boundary: {str(path)!r} has no lines of a physical group {name!r} (it has {known})")
+        found[lines[marks == names[name]]] = value
+    return np.asarray(found[used])
+
+
+def _gmsh(path: Path) -> meshio.Mesh:
+    if not path.is_file():
+        raise InputError(f"mesh = {str(path)!r}: no such file")
+    try:
+        return meshio.gmsh.read(path)  # meshio.read ends the process where the file is not gmsh's
+    except Exception as error:  # meshio raises many kinds for a file that is not gmsh's
+        reason = str(error) or type(error).__name__
+        raise InputError(f"mesh = {str(path)!r}: not a gmsh .msh file that meshio can read ({reason})") from error

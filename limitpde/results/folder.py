@@ -45,7 +45,7 @@ def prepare(directory: Path, case: str, parts: Iterable[str], *, resume: bool) -
         InputError: the folder cannot be written, holds something else, or is to go on from another case.
     """
     case_file, summary = directory / "case.toml", directory / "summary.json"
-    if case_file.exists() and not summary.exists():
+    if case_file.exists() and not summary.exists() and case_file.read_text(encoding="utf-8") != case:
         raise InputError(f"output.directory = {str(directory)!r}: {case_file} there would be overwritten")
     resume = resume and summary.exists()
     if resume and case_file.read_text(encoding="utf-8") != case:

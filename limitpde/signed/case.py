@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag
 
 from limitpde.checked import record
 from limitpde.compare.test_functions import Table, TestFunction
-from limitpde.fem.mesh import Disk
+from limitpde.fem.mesh import Box, Disk
 from limitpde.sections import (
     Counts,
     Natural,
@@ -25,10 +25,23 @@ from limitpde.sections import (
 )
 from limitpde.signed.model import Initial, Model
 
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "file"
+    return str(value.get("shape", "disk") if isinstance(value, dict) else getattr(value, "shape", "disk"))
+
+
 Mesh = Annotated[
-    Annotated[Disk, Tag("disk")] | Annotated[str, Tag("file")],
-    Discriminator(lambda value: "file" if isinstance(value, str) else "disk"),
+    Annotated[Disk, Tag("disk")] | Annotated[Box, Tag("box")] | Annotated[str, Tag("file")],
+    Discriminator(
+        _kind,
+        custom_error_type="shape",
+        custom_error_message="unknown shape",
+        custom_error_context={"shapes": "'disk', 'box'; or give the path of a gmsh file"},
+    ),
 ]
+Boundary = Literal["plane", "grounded", "insulated"] | Annotated[dict[str, float], Field(min_length=1)]
 
 
 @record
@@ -36,7 +49,7 @@ class PDE:
     """Section [pde]: the keyword arguments of `solver`."""
 
     mesh: Mesh
-    """A disk, or the path of a gmsh file."""
+    """A disk, a box (between walls), or the path of a gmsh file."""
     step: Positive
     """Time step; the gate may take smaller ones."""
     degree: Literal[1, 2, 3, 4] = 1
@@ -45,6 +58,10 @@ class PDE:
     """For degrees 2 to 4: relative error in L2 that a step may make; steps of fixed size by default."""
     undershoot: Positive | None = None
     """For degrees 2 to 4: how far below zero densities may fall, as a part of the largest; 1e-3 by default."""
+    boundary: Boundary = "plane"
+    """psi at the boundary: that of the whole plane (on a circle); 0 ("grounded"); no field through it, net charge
+    neutralised by a uniform background ("insulated"); or { left = 1.0, right = -1.0 }, the potential of conducting
+    groups of lines of the gmsh file, by name or number, the rest being insulated."""
     multipoles: Annotated[int, Field(ge=0, le=64)] = 12
     """Highest multipole moment in the boundary data of the potential."""
 
@@ -53,6 +70,10 @@ class PDE:
         for name in ("tolerance", "undershoot"):
             if self.degree == 1 and getattr(self, name) is not None:
                 raise ValueError(f"{name} = {getattr(self, name)}: is for degrees 2 to 4; leave it out with degree = 1")
+        if self.boundary != "plane" and self.degree > 1:
+            raise ValueError(f"degree = {self.degree}: walls need degree = 1; or leave out boundary")
+        if isinstance(self.boundary, dict) and not isinstance(self.mesh, str):
+            raise ValueError(f"boundary = {self.boundary}: names groups of lines, which only a gmsh file has")
 
 
 @record
@@ -65,8 +86,10 @@ class Particles:
     """Independent copies of each."""
     step: Positive
     """Time step."""
-    method: Literal["direct", "auto"] = "auto"
-    """Force sum; "auto" takes the fastest there is for each N: the direct one."""
+    method: Literal["direct", "fast", "auto"] = "auto"
+    """Force sum: over all pairs, by an adaptive multipole method, or the latter from N = 10,000 on."""
+    accuracy: Annotated[float, Field(ge=1e-14, le=0.1)] = 1e-6
+    """Of the fast sum, relative to the sum of the sizes of all forces on a particle."""
     kernel: Literal["capped", "regularised"] = "capped"
     """x / max(|x|^2, eps^2), or (4.5) x / (|x|^2 + eps^2)."""
     eps: Annotated[float, Field(ge=0)] | None = None
@@ -115,13 +138,35 @@ class Case:
             raise ValueError(f"initial.points = {self.initial.points!r}: no such file")
         if self.pde is not None and self.model.gamma_bar is None:
             raise ValueError("model.gamma_bar is missing: with a fixed gamma the particles have no limit, so no [pde]")
+        self._check_combination()
         mass = self.initial.mass(0) + self.initial.mass(1)
         if self.particles is not None and self.initial.points is None and not math.isclose(mass, 1, rel_tol=1e-9):
             raise ValueError(f"initial: the masses add to {mass:.12g}; with [particles] they must add to 1")
 
+    def _check_combination(self) -> None:
+        model, pde = self.model, self.pde
+        if pde is not None and pde.boundary != "plane" and self.particles is not None:
+            raise ValueError(
+                'pde.boundary: the particles live in the whole plane; take "plane", or leave out [particles]'
+            )
+        if model.confinement is not None and self.particles is not None:
+            raise ValueError("model.confinement: is for [pde]; the particles do not feel it yet")
+        beyond = [
+            name
+            for name, wanted in (
+                ("model.sigma = 0", model.sigma == 0),
+                ("model.confinement", model.confinement is not None),
+                (f"model.interaction = {model.interaction!r}", model.interaction not in ("signed", "repulsive")),
+            )
+            if wanted
+        ]
+        if pde is not None and pde.degree > 1 and beyond:
+            raise ValueError(f"pde.degree = {pde.degree}: must be 1 with {beyond[0]}")
+
     def solver_options(self) -> dict[str, Any]:
         """Keyword arguments of `solver`."""
-        return {name: value for name, value in keywords(self.pde).items() if value is not None}
+        plain = ("boundary",) if self.pde is not None and self.pde.boundary == "plane" else ()
+        return {name: value for name, value in keywords(self.pde, leave_out=plain).items() if value is not None}
 
     def particle_options(self) -> dict[str, Any]:
         """Keyword arguments of `simulate`, but for count and those of every system."""

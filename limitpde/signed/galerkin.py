@@ -1,12 +1,13 @@
 """Elements of degree two to four for the signed Keller-Segel system (van Meurs-Peletier-Slangen (1.3)): smooth data.
 
-The weak form (d_t rho_s, v) + D (grad rho_s, grad v) = -b_s gamma_bar (rho_s grad psi, grad v), tested with the
-elements themselves on triangles that follow the circle, psi of the whole plane (`limitpde.fem.plane`). Time: the
-additive Runge-Kutta pair of order four of `limitpde.fem.imex`, diffusion implicit, drift explicit; all its stages have
-one matrix, M + dt D K / 4. Mass is conserved to rounding (the constant is a test function). Nothing keeps the densities
-positive, nor the free energy falling: the gate of `limitpde.signed.pde`, with room for undershoots that the user sets,
-refuses steps that show it and halves them. Drift limits the step to about 1 / (2 pi gamma_bar max rho); with a
-tolerance the step follows the difference of the embedded result of order three.
+The weak form (d_t rho_s, v) + D (grad rho_s, grad v) = -(rho_s grad V_s, grad v), V_s = b_s g psi + U as in
+`limitpde.signed.pde`, tested with the elements themselves on triangles that follow the circle, psi of the whole plane
+(`limitpde.fem.plane`). Time: the additive Runge-Kutta pair of order four of `limitpde.fem.imex`, diffusion implicit,
+drift explicit; all its stages have one matrix, M + dt D K / 4. Mass is conserved to rounding (the constant is a test
+function). Nothing keeps the densities positive, nor the free energy falling: a gate like that of the first-order
+solver, with room for undershoots that the user sets, refuses steps that show it and halves them. Drift limits the step
+to about 1 / (2 pi gamma_bar max rho); with a tolerance the step follows the difference of the embedded result of order
+three.
 
 For data that are not smooth, strong drift and blow-up: degree 1 (`limitpde.signed.pde`), which keeps its guarantees.
 """
@@ -40,7 +41,7 @@ from limitpde.signed.model import SPECIES, Initial, Model
 
 DEGREES = (2, 3, 4)
 MAXIMUM_RISE = 1e-3
-"""Part by which a step may raise the largest density, which the equation lets only fall, but for attraction."""
+"""Part by which a step may raise the largest density, which falls without attraction and confinement."""
 ENERGY_RISE = 1e-9
 """Part of its scale by which a step may raise the free energy, which the equation lets only fall."""
 UNRESOLVED = 0.02
@@ -109,6 +110,12 @@ class GalerkinSolver:
         self.warnings: list[str] = []
         self._solvers: dict[float, LinearSolver] = {0.0: self.space.helmholtz(0.0)}
         self._prepare_drift()
+        confinement = model.confinement
+        self._exterior = (
+            np.zeros(self.space.local)
+            if confinement is None
+            else on_all(comm, lambda: confinement.potential(self.space.points))
+        )
         self._densities = np.stack([self._initial_density(initial, s) for s in self.species])
         self._potential = self._potential_of(self._densities)
         self._energy, self._maximum = self._energy_of(self._densities, self._potential), self._largest(self._densities)
@@ -121,11 +128,11 @@ class GalerkinSolver:
         self.t, self._next, self._limit = 0.0, step, math.inf
 
     def _prepare_drift(self) -> None:
-        """Compile -(rho grad psi, grad v)."""
+        """Compile -(rho grad V, grad v)."""
         V = self.space.space
-        self._rho, self._psi = dolfinx.fem.Function(V), dolfinx.fem.Function(V)
+        self._rho, self._barrier = dolfinx.fem.Function(V), dolfinx.fem.Function(V)
         v = ufl.TestFunction(V)
-        self._drift = dolfinx.fem.form(-self._rho * ufl.inner(ufl.grad(self._psi), ufl.grad(v)) * ufl.dx)
+        self._drift = dolfinx.fem.form(-self._rho * ufl.inner(ufl.grad(self._barrier), ufl.grad(v)) * ufl.dx)
         self._load = np.zeros(self.space.local)
 
     def _initial_density(self, initial: Initial, species: int) -> np.ndarray:
@@ -151,14 +158,15 @@ class GalerkinSolver:
         return self.poisson.solve(np.tensordot(self.charges, densities, axes=1))
 
     def _drifts(self, densities: np.ndarray) -> np.ndarray:
-        """-b_s gamma_bar (rho_s grad psi, grad v_i), (S, n_local), right where owned."""
-        self._psi.x.array[:] = self._potential_of(densities)
+        """-(rho_s grad V_s, grad v_i), (S, n_local), right where owned."""
+        potential = self._potential_of(densities)
         found = np.empty_like(densities)
         for row, charge, density in zip(found, self.charges, densities, strict=True):
+            self._barrier.x.array[:] = charge * self._strength * potential + self._exterior
             self._rho.x.array[:] = density
             self._load[:] = 0.0
             dolfinx.fem.assemble_vector(self._load, self._drift)
-            row[:] = self.space.gather(self._load) * (charge * self._strength)
+            row[:] = self.space.gather(self._load)
         return found
 
     def _diffusion(self, densities: np.ndarray) -> np.ndarray:
@@ -242,7 +250,7 @@ class GalerkinSolver:
         rise, scale = energy - self._energy, abs(self._energy) + self.model.D * sum(self.mass)
         if rise > ENERGY_RISE * scale:
             return f"the free energy rises by {rise:.3g}"
-        if self._strength >= 0 and maximum > (1 + MAXIMUM_RISE) * self._maximum:
+        if self._strength >= 0 and self.model.confinement is None and maximum > (1 + MAXIMUM_RISE) * self._maximum:
             return f"the largest density rises from {self._maximum:.4g} to {maximum:.4g}"
         return None
 
@@ -300,14 +308,16 @@ class GalerkinSolver:
         return self.space.sums.maximum(*densities)
 
     def _energy_of(self, densities: np.ndarray, potential: np.ndarray) -> float:
-        """F = D sum_s int rho_s log rho_s + (gamma_bar / 2) int u psi; negative values count as zero in the first."""
+        """F = sum_s int (D rho_s log rho_s + U rho_s) + (g / 2) int u psi; values below zero have no entropy."""
         quadrature, entropy = self.space.quadrature, 0.0
         for density in densities:
             values = np.maximum(quadrature.values(density), 0.0)
             entropy += float(quadrature.weights @ xlogy(values, values))
-        net = np.tensordot(self.charges, densities, axes=1)
-        (field,) = self.space.sums.total(potential * self.space.tested(net))
-        return self.model.D * float(self.space.sums.add(np.array(entropy))) + 0.5 * self._strength * float(field)
+        tested = self._mass_times(densities)
+        net = np.tensordot(self.charges, tested, axes=1)
+        field, outside = self.space.sums.total(potential * net, self._exterior * tested.sum(axis=0))
+        entropy = float(self.space.sums.add(np.array(entropy)))
+        return self.model.D * entropy + 0.5 * self._strength * float(field) + float(outside)
 
     @property
     def mesh(self) -> dolfinx.mesh.Mesh:

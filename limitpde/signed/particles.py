@@ -28,6 +28,7 @@ from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Table, Wave
 from limitpde.errors import InputError, Interrupted, RunError
+from limitpde.nbody.fast_sum import check_accuracy, fast_pair_sum
 from limitpde.nbody.pairs import closest_equal_signs, pair_interactions, pair_sum
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, share_of
@@ -39,10 +40,14 @@ from limitpde.signed.start import InitialPositions
 BATCH_PARTICLES = 32_768
 """Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""
 
-METHODS = ("direct", "auto")
+METHODS = ("direct", "fast", "auto")
+FAST_FROM = 10_000
+"""N from which "auto" takes the fast sum: measured, with some room (demos/benchmarks/fast_sum.py). A choice by a
+measurement in the run would make results depend on the machine."""
 WORK_UNIT = "pair_interactions"
 """What `work_per_second` counts."""
 Snapshot = Callable[..., None]
+PairSum = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class Ensemble:
     eps: float
     """Length of the cap or of the regularisation."""
     work_per_second: float
-    """Pair interactions per second of all ranks, over the whole simulation."""
+    """Pair interactions per second of all ranks, over the whole simulation; the fast sum too counts all pairs."""
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
 
@@ -96,6 +101,7 @@ def simulate(
     stops: Iterable[float] = (),
     test_functions: Sequence[GaussianBump | Wave] = (),
     method: str = "auto",
+    accuracy: float = 1e-6,
     kernel: str = "capped",
     eps: float | None = None,
     cutoff: int | None = None,
@@ -121,7 +127,9 @@ def simulate(
         seed: all randomness follows from it and N.
         stops: output times between 0 and the end.
         test_functions: phi(x, b) whose observables and residuals are measured.
-        method: force sum, "direct" or "auto", the fastest there is for this N: the direct one.
+        method: force sum: "direct", "fast" (an adaptive multipole method, `limitpde.nbody.fast_sum`), or "auto": the
+            fast one from N = 10,000 on.
+        accuracy: of the fast sum, relative to the sum of the sizes of all forces on a particle.
         kernel: "capped" or "regularised".
         eps: length of the cap or of the regularisation; sqrt(2 gamma_N step) by default.
         cutoff: l of the cut-off Phi_l; none by default.
@@ -140,7 +148,9 @@ def simulate(
     _check_arguments(count, replicas, step, end)
     if method not in METHODS:
         raise InputError(f"particles.method = {method!r}: must be one of {', '.join(METHODS)}")
+    check_accuracy(accuracy)
     use_threads(comm)
+    fast = method == "fast" or (method == "auto" and count >= FAST_FROM)
     run = _Run(
         model=model,
         start=InitialPositions(initial, count, comm),
@@ -151,8 +161,9 @@ def simulate(
         eps=math.sqrt(2 * model.pair_strength(count) * step) if eps is None else eps,
         bare=kernel != "capped" or eps is not None,
         cutoff=cutoff,
+        pair_sum=partial(fast_pair_sum, accuracy=accuracy) if fast else pair_sum,
     )
-    _compile_kernels()
+    _compile_kernels(run.pair_sum)
     began = time.perf_counter()
     share = share_of(comm, replicas, finished)
     mine, failure = _run_replicas(run, share, snapshot, keep, progress, stop_asked)
@@ -177,7 +188,7 @@ def _time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[fl
     return [(b, math.ceil((b - a) / step * (1 - 1e-9))) for a, b in zip([0.0, *times], times, strict=False)]
 
 
-def _compile_kernels() -> None:
+def _compile_kernels(pair_sum: PairSum) -> None:
     """Have the kernels compiled (or loaded) before the clock runs."""
     x, y, *forces = np.zeros((4, 1, 2))
     signs, one, felt = np.ones(2), np.ones(1), np.stack(forces)
@@ -201,6 +212,8 @@ class _Run:
     bare: bool
     """W takes K itself; with the default cap, below what a step resolves, the capped K stands for it."""
     cutoff: int | None
+    pair_sum: PairSum
+    """What sums up the forces."""
 
     @property
     def count(self) -> int:
@@ -284,9 +297,9 @@ class _Batch:
     def _measure(self, weight: float) -> None:
         """Forces and integrands at the present positions, which enter the time integrals with this weight."""
         run, x, y, b = self._run, self._x, self._y, self._charges
-        pair_sum(x, y, b, *self._felt, eps=run.eps, kernel=run.kernel)
+        run.pair_sum(x, y, b, *self._felt, eps=run.eps, kernel=run.kernel)
         if run.bare:
-            pair_sum(x, y, b, *self._limit, eps=0.0, kernel="capped")
+            run.pair_sum(x, y, b, *self._limit, eps=0.0, kernel="capped")
         if run.cutoff is not None:
             self._share = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
         self._balance.measure(x, y, self._limit, self._felt, self._share, run.start.signs)

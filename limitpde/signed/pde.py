@@ -1,30 +1,36 @@
-"""Finite elements for the signed Keller-Segel system (van Meurs-Peletier-Slangen (1.3) = (5.6)) in the whole plane.
+"""Finite elements for the signed Keller-Segel system (van Meurs-Peletier-Slangen (1.3) = (5.6)), and its relatives.
 
-    d_t rho_s = div(D grad rho_s + b_s gamma_bar rho_s grad psi),   -Lap psi = 2 pi u,   u = sum_s b_s rho_s,   s = +, -
+    d_t rho_s = div(D grad rho_s + rho_s grad V_s),   V_s = b_s g psi + U,   -Lap psi = 2 pi u,   u = sum_s b_s rho_s
 
-in the weak form  d_t (rho_s, v) + (D grad rho_s + b_s gamma_bar rho_s grad psi, grad v) = 0  on first-order elements of
-a disk: mass lumped on Voronoi cells m_i, exponentially fitted fluxes F_ij(rho; psi) on the edges
-(`limitpde.fem.edge_flux`), psi of the whole plane (`limitpde.fem.plane`), no flux through the circle. A step of size dt
-solves, with BDF coefficients c, rho^ (history) and rho* (extrapolation, kept >= 0), and charges u^, u*:
+for s = +, -, with g = gamma_bar (signed, repulsive) or -gamma_bar (attractive, (1.2)), an exterior potential U, and
+D >= 0, in the weak form  d_t (rho_s, v) + (D grad rho_s + rho_s grad V_s, grad v) = 0  on first-order elements: mass
+lumped on Voronoi cells m_i, exponentially fitted fluxes F_ij(rho; V) on the edges (`limitpde.fem.edge_flux`; upwind
+for D = 0), no flux of density through the boundary, psi of the whole plane (`limitpde.fem.plane`) or between walls
+(`limitpde.fem.walls`). A step of size dt solves, with BDF coefficients c, rho^ (history) and rho* (extrapolation, kept
+>= 0), charges u^, u* and psi* (extrapolation; backward Euler: psi now):
 
-    (A)  [K + (2 pi dt gamma_bar / c) L_w] psi_p = (2 pi / c) [m u^ - dt D K u*]      the potential that u will have
-    (B)  (c m / dt) rho_s + A_s(psi_p) rho_s = (m / dt) rho^_s                        for both signs
-    (C)  K psi = 2 pi m u                                                             the potential that u has
+    (A)  [K + (2 pi dt g / c) L_w] psi_p = (2 pi / c) [m u^ - dt D K u* - dt sum_s b_s L_w_s U]     psi that u will have
+    (B)  (c m / dt) rho_s + A_s(psi_p) rho_s = (m / dt) rho^_s                                      for both signs
+    (C)  K psi = 2 pi m u                                                                           psi that u has
 
-L_w is the edge Laplacian weighted by the density that the flux sees. (A) takes the fast relaxation of charge (rate
-2 pi gamma_bar rho) implicitly without a nonlinear solve. The matrix of (B) is an M-matrix with zero column sums of A_s:
-mass is conserved and backward Euler is positive for every dt. Nothing linear is positive for every dt and of order
-two, and the free energy F = D sum_s int rho_s log rho_s + (gamma_bar / 2) int u psi decreases only up to some dt. So
-each step passes a gate: all finite, densities >= 0, F not rising, the largest density not rising. What fails is
-repeated with backward Euler, then with half the step; the report of the step says so.
+L_w is the edge Laplacian weighted by the density that the flux sees, w = sum_s w_s. (A) takes the fast relaxation of
+charge (rate 2 pi g rho) implicitly without a nonlinear solve. Attraction is the other way round: its energy is concave,
+so that psi from before the step, psi_p = psi*, gives a linear step which with backward Euler lets the energy fall for
+every dt; what must be short there are the steps, dt <= ACCURATE_STEP / (2 pi gamma_bar max rho), to follow a collapse.
+
+The matrix of (B) is an M-matrix with zero column sums of A_s: mass is conserved and backward Euler is positive for
+every dt. Nothing linear is positive for every dt and of order two, and the free energy F = sum_s int (D rho_s log rho_s
++ U rho_s) + (g / 2) int u (psi + psi_ext) decreases only up to some dt (psi_ext: the potential of charged walls). So
+each step passes a gate (`limitpde.signed.gate`). What fails is repeated with backward Euler, then with half the step;
+the report of the step says so.
+
+For D = 0 the upwind fluxes are of first order where the densities are smooth, of order 1/2 in L1 where they jump.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import partial
-from pathlib import Path
 
 import dolfinx.fem
 import dolfinx.mesh
@@ -41,31 +47,16 @@ from limitpde.fem.lumped import LumpedQuadrature
 from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import GROWTH, LARGEST_RATIO, Bdf, Observer, StepReport, attempts, march
-from limitpde.parallel import gathered, on_all
+from limitpde.parallel import gathered
+from limitpde.signed.blow_up import BlowUpError, has_blown_up
+from limitpde.signed.gate import ROUNDING, State, refusal
 from limitpde.signed.model import SPECIES, Initial, Model
+from limitpde.signed.setting import Boundary, Mesh, check_problem, exterior_potential, initial_density, potential_solver
 
-ROUNDING = 1e-12
-"""Negative densities and increases of the energy up to this part of their scale are rounding of the linear solvers,
-whose tolerance is a tenth of it."""
-MAXIMUM_RISE = 1e-3
-"""Part by which a step may raise the largest density, which the equation lets only fall; with the potential that (A)
-predicts, the scheme keeps that principle up to O(dt)."""
-SEEN_AT_LEAST = 0.5
-"""Share of the mass of a part of the initial data that the nodes must see."""
-UNRESOLVED = 0.02
-"""Relative error in the mass of a part of the initial data, as the nodes see it, from which the user is told."""
 HALVINGS = 30
 """How often one step may be halved before the run is given up."""
-
-
-class State:
-    """Densities, potential and free energy at one time: what a step starts from and what it makes."""
-
-    def __init__(self, densities: list[np.ndarray], potential: np.ndarray, energy: float, maximum: float) -> None:
-        self.densities = densities  # per species present: (n_local,), ghosts up to date
-        self.potential = potential  # psi, (n_local,)
-        self.energy = energy  # free energy, global
-        self.maximum = maximum  # largest density, global
+ACCURATE_STEP = 0.05
+"""Longest step under attraction, in units of 1 / (2 pi gamma_bar max rho), the time in which the peak would double."""
 
 
 class Solver:
@@ -76,9 +67,13 @@ class Solver:
         initial: the initial densities; each part is scaled so that its discrete mass is exact.
 
     Keyword Args:
-        mesh: a disk, the path of a gmsh file, or a DOLFINx mesh; its boundary must be a circle around all mass.
+        mesh: a disk, a box, the path of a gmsh file, or a DOLFINx mesh; for the plane its boundary must be a circle
+            around all mass.
         step: size of the time step; also what `suggested_step` grows back to after the gate has cut it.
         degree: polynomial degree; 1.
+        boundary: psi at the boundary: that of the whole plane; zero ("grounded"); no field through it ("insulated", the
+            net charge is neutralised by a uniform background); or a value for each conducting group of lines of a gmsh
+            file, by name or number, where what is not named is insulated.
         multipoles: highest multipole moment in the boundary data of the potential.
         comm: communicator of the mesh.
 
@@ -99,42 +94,34 @@ class Solver:
         model: Model,
         initial: Initial,
         *,
-        mesh: meshes.Disk | str | Path | dolfinx.mesh.Mesh,
+        mesh: Mesh,
         step: float,
         degree: int = 1,
+        boundary: Boundary = "plane",
         multipoles: int = 12,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
-        self._check(model, initial, step, degree)
+        check_problem(model, initial, step, degree)
         self.model, self.requested_step = model, step
         self.graph = EdgeGraph(meshes.build(mesh, comm))
         self.quadrature, self.sums = LumpedQuadrature(self.graph), self.graph.sums
-        self.poisson = PlanePoisson(self.graph, multipoles=multipoles)
+        self.poisson = potential_solver(self.graph, mesh, boundary, multipoles)
         self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]
         self.charges = [model.charges[s] for s in self.species]
         self.warnings: list[str] = []
         self._prepare_systems()
-        densities = [self._initial_density(initial, s) for s in self.species]
+        self._exterior = exterior_potential(self.graph, model)
+        densities = [initial_density(self.graph, initial, s, self.warnings) for s in self.species]
         self.mass = [initial.mass(s) for s in self.species]
         self._now = self._state(densities)
         self._before: State | None = None
         self._last_step, self._gate_limit = 0.0, math.inf
+        self._first_maximum = self._now.maximum
         self.t = 0.0
-
-    @staticmethod
-    def _check(model: Model, initial: Initial, step: float, degree: int) -> None:
-        if model.gamma_bar is None:
-            raise InputError("model.gamma_bar is missing: with a fixed gamma the particles have no limit equation")
-        if initial.points is not None:
-            raise InputError("initial.points: a PDE needs densities, not points")
-        if degree != 1:
-            raise InputError(f"pde.degree = {degree}: must be 1")
-        if not 0 < step < math.inf:
-            raise InputError(f"pde.step = {step}: must be finite and greater than 0")
 
     def _prepare_systems(self) -> None:
         graph = self.graph
-        self._predictor = EdgeMatrix(graph, graph.boundary)
+        self._predictor = EdgeMatrix(graph, self.poisson.fixed)
         self._transport = EdgeMatrix(graph)
         options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
         self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
@@ -150,21 +137,6 @@ class Solver:
             },
         )
 
-    def _initial_density(self, initial: Initial, species: int) -> np.ndarray:
-        """Nodal values; each part is scaled so that its lumped mass is exact."""
-        graph, density = self.graph, np.zeros(self.graph.local)
-        for number, part in enumerate(initial.parts(species)):
-            values = on_all(graph.comm, partial(part.density, graph.points))
-            share = float(graph.sums.total(graph.area * values)[0]) / part.mass
-            name = f"initial.{SPECIES[species]}[{number}]"
-            if not share > SEEN_AT_LEAST:
-                seen = f"the nodes of the mesh see {share:.3g} of its mass"
-                raise InputError(f"{name}: {seen}; it lies outside the mesh, or between its nodes")
-            if abs(share - 1) > UNRESOLVED:
-                self.warnings.append(f"{name}: the nodes see {share:.4g} of its mass, which was scaled to all")
-            density += values / share
-        return density
-
     # --- one step -----------------------------------------------------------------------------------------------
 
     def step(self, dt: float) -> StepReport:
@@ -172,9 +144,11 @@ class Solver:
 
         Raises:
             RunError: no step down to dt / 2^30 passes the gate.
+            BlowUpError: under attraction, the density has collapsed into a cell of the mesh.
         """
         if not 0 < dt < math.inf:
             raise InputError(f"dt = {dt}: must be finite and greater than 0")
+        self._check_resolution()
         refused: list[str] = []
         second_order = self._before is not None and dt <= LARGEST_RATIO * self._last_step * (1 + 1e-9)
         for size, order in attempts(dt, second_order=second_order, halvings=HALVINGS):
@@ -197,7 +171,9 @@ class Solver:
         history = [combine(bdf.history, a, b) for a, b in pairs]
         expected = [np.maximum(combine(bdf.extrapolation, a, b), 0.0) for a, b in pairs]
         guess = combine(bdf.extrapolation, now.potential, before.potential)
-        predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, history, expected, guess)
+        predicted, predictor_iterations, reason = guess, 0, 1
+        if self._coupling > 0:
+            predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, history, expected, guess)
         iterations = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0}
         if reason < 0:
             return f"the predictor of the potential did not converge (PETSc reason {reason})", iterations
@@ -214,21 +190,24 @@ class Solver:
         self, dt: float, bdf: Bdf, history: list[np.ndarray], expected: list[np.ndarray], guess: np.ndarray
     ) -> tuple[np.ndarray, int, int]:
         """(A): the potential at the end of the step, (n_local,), iterations and PETSc's reason."""
-        graph, model = self.graph, self.model
+        graph, diffusivity = self.graph, self.model.D
         scale = 2 * np.pi / bdf.implicit
-        seen = np.zeros(len(graph.weight))
+        seen, balance = np.zeros(len(graph.weight)), np.zeros(graph.local)
         for charge, density in zip(self.charges, expected, strict=True):
-            add_mean_density(seen, graph.tail, graph.head, guess, density, model.D, charge * self._gamma_bar)
-        conductance = graph.weight * (1.0 + scale * dt * self._gamma_bar * seen)
+            mean = np.zeros_like(seen)
+            add_mean_density(mean, graph.tail, graph.head, self._barrier(charge, guess), density, diffusivity, 1.0)
+            pushed = scale * dt * charge * graph.weight * mean
+            add_gradient_flux(balance, graph.tail, graph.head, pushed, self._exterior)
+            seen += mean
+        conductance = graph.weight * (1.0 + scale * dt * self._coupling * seen)
         self._predictor.set_laplacian(conductance)
         self._predictor.assemble()
         charge_expected, charge_history = self._charge(expected), self._charge(history)
-        start = np.where(graph.boundary, self.poisson.boundary_data(charge_expected), guess)
-        balance = np.zeros(graph.local)
+        start = self.poisson.lifted(charge_expected, guess)
         add_gradient_flux(balance, graph.tail, graph.head, conductance, start)
-        add_gradient_flux(balance, graph.tail, graph.head, scale * dt * model.D * graph.weight, charge_expected)
-        balance = graph.share_sum(balance) + scale * graph.area * charge_history
-        balance[graph.boundary] = 0.0
+        add_gradient_flux(balance, graph.tail, graph.head, scale * dt * diffusivity * graph.weight, charge_expected)
+        balance = graph.share_sum(balance) + self.poisson.source(charge_history) / bdf.implicit
+        balance[self.poisson.fixed] = 0.0
         correction, iterations, reason = self._predict.solve(balance[: graph.owned])
         start[: graph.owned] += correction
         return graph.share(start), iterations, reason
@@ -238,8 +217,8 @@ class Solver:
     ) -> tuple[np.ndarray, int, int]:
         """(B): the density of one species at the end of the step, (n_local,), iterations and PETSc's reason."""
         graph, owned = self.graph, self.graph.owned
-        drift = self.charges[index] * self._gamma_bar
-        fill_transport(self._transport.edges, graph.tail, graph.head, graph.weight, potential, self.model.D, drift)
+        barrier = self._barrier(self.charges[index], potential)
+        fill_transport(self._transport.edges, graph.tail, graph.head, graph.weight, barrier, self.model.D, 1.0)
         self._transport.edges *= dt
         self._transport.diagonal[:] = bdf.implicit * graph.area[:owned]
         self._transport.assemble()
@@ -263,22 +242,27 @@ class Solver:
         """(C): potential and free energy of these densities."""
         charge = self._charge(densities)
         potential = self.poisson.solve(charge)
-        entropy = sum(xlogy(density, density) for density in densities)
-        energy = self.model.D * entropy + self._gamma_bar / 2 * charge * potential
+        energy = self._coupling / 2 * charge * (potential + self.poisson.external)
+        for density in densities:
+            energy += self.model.D * xlogy(density, density) + self._exterior * density
         (total,) = self.graph.sums.total(self.graph.area * energy)
         return State(densities, potential, float(total), self.graph.sums.maximum(*densities))
 
     def _refusal(self, trial: State | str) -> str | None:
-        if isinstance(trial, str):
-            return trial
-        if not math.isfinite(trial.energy):
-            return "the free energy is not finite"
-        rise, scale = trial.energy - self._now.energy, abs(self._now.energy) + self.model.D * sum(self.mass)
-        if rise > ROUNDING * scale:
-            return f"the free energy rises by {rise:.3g}"
-        if trial.maximum > (1 + MAXIMUM_RISE) * self._now.maximum:
-            return f"the largest density rises from {self._now.maximum:.4g} to {trial.maximum:.4g}"
-        return None
+        scale = self.model.D * sum(self.mass)
+        return refusal(self._now, trial, scale=scale, falling_maximum=self._falling_maximum)
+
+    @property
+    def _falling_maximum(self) -> bool:
+        """Whether the equation lets the largest density only fall: not where it attracts, confines or has walls."""
+        return self.model.sense > 0 and self.model.confinement is None and isinstance(self.poisson, PlanePoisson)
+
+    def _check_resolution(self) -> None:
+        """Stop where an attractive density has collapsed into one cell."""
+        if self.model.sense < 0:
+            share = self.cell_share
+            if has_blown_up(self._now.maximum, self._first_maximum, share):
+                raise BlowUpError(self.t, self._now.maximum, share)
 
     def _accept(
         self, trial: State | str, dt: float, order: int, refused: list[str], iterations: dict[str, float]
@@ -322,11 +306,22 @@ class Solver:
     def suggested_step(self) -> float:
         """The requested step, or less where the gate has cut the steps before it, or where they were short."""
         ratio_limit = LARGEST_RATIO * self._last_step if self._last_step else math.inf
-        return min(self.requested_step, self._gate_limit, ratio_limit)
+        rate = 2 * np.pi * -self._coupling * self._now.maximum
+        return min(self.requested_step, self._gate_limit, ratio_limit, ACCURATE_STEP / rate if rate > 0 else math.inf)
 
     @property
-    def _gamma_bar(self) -> float:
-        return float(self.model.gamma_bar or 0.0)
+    def _coupling(self) -> float:
+        """g: gamma_bar, or -gamma_bar where equal charges attract."""
+        return self.model.sense * float(self.model.gamma_bar or 0.0)
+
+    def _barrier(self, charge: float, potential: np.ndarray) -> np.ndarray:
+        """V = b g psi + U at the nodes, (n_local,), of the charge b in psi."""
+        return charge * self._coupling * potential + self._exterior
+
+    @property
+    def cell_share(self) -> float:
+        """Largest share of all mass in one Voronoi cell. Collective."""
+        return self.graph.sums.maximum(self.graph.area * sum(self._now.densities)) / sum(self.mass)
 
     def _charge(self, densities: list[np.ndarray]) -> np.ndarray:
         return np.asarray(sum(b * density for b, density in zip(self.charges, densities, strict=True)))
@@ -366,9 +361,11 @@ class Solver:
         sums, area, x = self.graph.sums, self.graph.area, self.graph.points
         densities = self._now.densities
         total = area * sum(densities)
-        outer = np.hypot(*(x - self.poisson.center).T) > 0.9 * self.poisson.radius
-        values = sums.total(*(area * d for d in densities), total * (x**2).sum(axis=1), *(total * x.T), total * outer)
+        far = total * self.poisson.outer()
+        values = sums.total(*(area * d for d in densities), total * (x**2).sum(axis=1), *(total * x.T), far)
         names = [*(f"mass_{SPECIES[s]}" for s in self.species), "second_moment", "centre_x", "centre_y", "mass_outside"]
         extrema = {"minimum": sums.minimum(*densities), "maximum": self._now.maximum}
+        if self.model.sense < 0:
+            extrema["cell_share"] = self.cell_share
         named = dict(zip(names, map(float, values), strict=True))
         return {**named, "free_energy": self._now.energy, **extrema}

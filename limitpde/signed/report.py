@@ -36,11 +36,31 @@ def pde_section(pde: Record) -> str:
     if end > 0 and "rate_theory" in moment:
         rate = (moment["end"] - moment["start"]) / end
         rows.append(["growth rate of the second moment (virial law)", f"{rate:.6g} ({moment['rate_theory']:.6g})"])
+    if "end_theory" in moment:
+        rows.append(["second moment at the end (virial law)", f"{moment['end']:.6g} ({moment['end_theory']:.6g})"])
     start, last = pde["centre"]["start"], pde["centre"]["end"]
-    rows.append(["drift of the centre of mass (zero)", max(abs(b - a) for a, b in zip(start, last, strict=True))])
+    if "rate_theory" in moment:
+        rows.append(["drift of the centre of mass (zero)", max(abs(b - a) for a, b in zip(start, last, strict=True))])
+    rows += _blow_up_rows(pde.get("blow_up"))
     gate = pde.get("gate", {})
     rows.append(["steps repeated by the gate", gate.get("refused", 0)])
     return "## The limit equation\n\n" + table(["figure", "value"], rows)
+
+
+def _blow_up_rows(found: Record | None) -> list[list[object]]:
+    """Rows on the mass and the peak of an attractive density."""
+    if not found:
+        return []
+    rows: list[list[object]] = []
+    if found["critical_mass"] is not None:
+        rows.append(["mass (critical mass 4 D / gamma_bar)", f"{found['mass']:.6g} ({found['critical_mass']:.6g})"])
+    if found["latest_time_theory"] is not None:
+        rows.append(["blow-up must come before t =", found["latest_time_theory"]])
+    peak = found["peak"]
+    rows.append(["largest density, at the start; later", f"{peak['start']:.4g}; {peak['largest']:.4g}"])
+    for level, time in found["amplification_times"].items():
+        rows.append([f"time of the {level}-fold largest density", time])
+    return rows
 
 
 def particles_section(particles: list[Record]) -> str:

@@ -3,9 +3,11 @@
     W[T, phi](rho) = int phi (rho_T - rho_0)                                                          (change)
                    - gamma_bar int_0^T iint b b' k(x - x') . grad_x phi(x, b) rho_t rho_t dt          (interaction)
                    - D int_0^T int Lap phi(x, b) rho_t dt                                             (diffusion)
+                   + int_0^T int grad U . grad_x phi(x, b) rho_t dt                                   (confinement)
 
-with k = K. It vanishes for a weak solution. For the empirical measure L^N of particles that feel the drift gamma_N F'
-and the noise sigma, with gamma_bar = N gamma_N,
+with k = K, or -K where equal charges attract, and U an exterior potential if there is one. It vanishes for a weak
+solution. For the empirical measure L^N of particles that feel the drift gamma_N F' - grad U and the noise sigma, with
+gamma_bar = N gamma_N,
 
     W[T, phi](L^N) = M + A,   A = int_0^T int [gamma_N (F' - F) . grad phi + (sigma^2 / 2 - D) Lap phi] dL^N_t dt,
 
@@ -25,6 +27,8 @@ import numpy as np
 
 from limitpde.compare.test_functions import GaussianBump, Table, Wave, evaluate, spatial
 from limitpde.fem.stepping import StepReport
+from limitpde.fem.walls import WallPoisson
+from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Model
 
 if TYPE_CHECKING:
@@ -152,8 +156,9 @@ class PDEResidual:
 
     Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the points of the solver's quadrature
     (the nodes, for first-order elements), the gradient of psi is that of the finite-element function. Of second order
-    in the mesh size for first-order elements, and in the step for all. The potential itself is the solver's: an error
-    in its boundary data shows in the virial law, not here.
+    in the mesh size for first-order elements, and in the step for all (of first order without noise, where the fluxes
+    are upwind). The potential itself is the solver's: an error in its boundary data shows in the virial law, not here.
+    Between walls, where Lap phi would leave a boundary term, the diffusion is -D int grad rho . grad phi.
 
     Args:
         solver: the solver, at time 0.
@@ -184,39 +189,41 @@ class PDEResidual:
             value, gradient, laplacian = evaluate(function, solver.quadrature.points)
             factors = {name: signs[name] if function.charge else 1.0 for name in solver.densities}
             self._phi.append({name: (b * value, b * gradient, b * laplacian) for name, b in factors.items()})
-        self._interaction_integral = np.zeros(len(test_functions))
-        self._diffusion_integral = np.zeros(len(test_functions))
-        self._rates = self._interaction_rate(), self._diffusion_rate()
+        model, x = self._model, solver.quadrature.points
+        self._walls = isinstance(solver.poisson, WallPoisson)
+        # grad U at the points: read by every rank, so that a failure of a user's function is one of all
+        self._slope = None if model.confinement is None else on_all(solver.sums.comm, lambda: _slope(model, x))
+        self._terms = (self._interaction_rate, self._diffusion_rate, self._confinement_rate)
+        self._time_integrals = np.zeros((len(self._terms), len(test_functions)))
+        self._rates = self._present_rates()
         self.warnings: list[str] = []
         self.times, self.observables = [solver.t], [self._observables()]
         self.values = [np.zeros(len(test_functions))]
 
     def __call__(self, report: StepReport) -> None:
         """Extend the time integrals by one step."""
-        rates = self._interaction_rate(), self._diffusion_rate()
-        self._interaction_integral += report.dt / 2 * (self._rates[0] + rates[0])
-        self._diffusion_integral += report.dt / 2 * (self._rates[1] + rates[1])
+        rates = self._present_rates()
+        self._time_integrals += report.dt / 2 * (self._rates + rates)
         self._rates = rates
         self.times.append(report.t)
         self.observables.append(self._observables())
-        self.values.append(self.change() - self._interaction_integral - self._diffusion_integral)
+        self.values.append(self.change() - self._time_integrals.sum(axis=0))
 
     def state(self) -> dict[str, np.ndarray]:
         """What `restore` needs to go on from here, the same on every rank."""
-        integrals = np.stack([self._interaction_integral, self._diffusion_integral])
         return {
             "times": np.array(self.times),
             "values": np.array(self.values),
             "observables": np.array(self.observables),
-            "integrals": integrals,
+            "integrals": self._time_integrals.copy(),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`, with a solver that is at its time. Collective."""
         self.times, self.values = state["times"].tolist(), list(state["values"])
         self.observables = list(state["observables"])
-        self._interaction_integral, self._diffusion_integral = state["integrals"].copy()
-        self._rates = self._interaction_rate(), self._diffusion_rate()
+        self._time_integrals = state["integrals"].copy()
+        self._rates = self._present_rates()
 
     def change(self) -> np.ndarray:
         """int phi (rho_t - rho_0), (P,)."""
@@ -233,16 +240,42 @@ class PDEResidual:
     def _observables(self) -> np.ndarray:
         return self._integrals(0)
 
+    def _present_rates(self) -> np.ndarray:
+        """What the time integrals of interaction, diffusion and confinement grow by, (3, P)."""
+        return np.stack([term() for term in self._terms])
+
     def _diffusion_rate(self) -> np.ndarray:
-        """D int Lap phi rho_t, (P,)."""
-        return self._model.D * self._integrals(2)
+        """D int Lap phi rho_t, (P,); between walls -D int grad rho_t . grad phi."""
+        if not self._walls:
+            return self._model.D * self._integrals(2)
+        local = np.zeros(len(self._phi))
+        for name, density in self._solver.densities.items():
+            local += [self._solver.quadrature.along_gradient(density, phi[name][1]) for phi in self._phi]
+        return -self._model.D * self._solver.sums.add(local)
+
+    def _confinement_rate(self) -> np.ndarray:
+        """-int grad U . grad phi rho_t, (P,)."""
+        local = np.zeros(len(self._phi))
+        if self._slope is None:
+            return local
+        quadrature = self._solver.quadrature
+        for name, density in self._solver.densities.items():
+            mass = quadrature.weights * quadrature.values(density)
+            local -= [float((self._slope * phi[name][1]).sum(axis=1) @ mass) for phi in self._phi]
+        return self._solver.sums.add(local)
 
     def _interaction_rate(self) -> np.ndarray:
-        """gamma_bar iint b b' K . grad phi rho rho = -gamma_bar sum_s b_s int rho_s grad psi . grad phi, (P,)."""
+        """g iint b b' K . grad phi rho rho = -g sum_s b_s int rho_s grad psi . grad phi, g = +-gamma_bar, (P,)."""
         solver, quadrature = self._solver, self._solver.quadrature
         charges = dict(zip(solver.densities, solver.charges, strict=True))
         local = np.zeros(len(self._phi))
         for name, density in solver.densities.items():
             values = charges[name] * quadrature.values(density)[:, None]
             local += [quadrature.along_gradient(solver.potential, values * phi[name][1]) for phi in self._phi]
-        return -float(self._model.gamma_bar or 0.0) * solver.sums.add(local)
+        return -self._model.sense * float(self._model.gamma_bar or 0.0) * solver.sums.add(local)
+
+
+def _slope(model: Model, points: np.ndarray) -> np.ndarray:
+    """grad U at points (n, 2), (n, 2)."""
+    assert model.confinement is not None
+    return model.confinement.gradient(points)

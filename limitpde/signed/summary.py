@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from limitpde.compare.statistics import deviation, mean_and_stderr
+from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import StepReport
+from limitpde.signed.blow_up import latest_time, levels_reached
 from limitpde.signed.case import Case
+from limitpde.signed.confinement import Harmonic
 from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble
@@ -44,6 +47,8 @@ class PDESummary:
         self._minimum, self._largest_increase = self.first["minimum"], float("-inf")
         self._drift = dict.fromkeys(self._names, 0.0)
         self._outside = self.first["mass_outside"]
+        self._amplified: dict[str, float] = {}
+        self._highest = self._last_peak = [solver.t, self.first["maximum"]]
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
@@ -70,6 +75,10 @@ class PDESummary:
         self._reasons += [f"t = {step.t:.6g}: {reason}" for reason in step.refused[: max(room, 0)]]
         self._smallest_step = min(self._smallest_step, step.dt)
         self._last = step.figures
+        peak = [step.t, step.figures["maximum"]]
+        self._amplified |= levels_reached(self._last_peak, peak, self.first["maximum"])
+        self._last_peak = peak
+        self._highest = max(self._highest, peak, key=lambda pair: pair[1])
         self._minimum = min(self._minimum, step.figures["minimum"])
         self._largest_increase = max(self._largest_increase, step.figures["free_energy_increase"])
         self._outside = max(self._outside, step.figures["mass_outside"])
@@ -92,9 +101,7 @@ class PDESummary:
 
     def figures(self) -> dict[str, Any]:
         """The part `pde` of summary.json."""
-        first, last, model = self.first, self._last, self._solver.model
-        net = sum(b * mass for b, mass in zip(self._solver.charges, self._solver.mass, strict=True))
-        rate = 4 * model.D * sum(self._solver.mass) + float(model.gamma_bar or 0.0) * net**2
+        first, last = self.first, self._last
         return {
             "dofs": self._solver.dofs,
             "steps": self.steps,
@@ -108,7 +115,11 @@ class PDESummary:
                 for name in self._names
             },
             "minimum": self._minimum,
-            "second_moment": {"start": first["second_moment"], "end": last["second_moment"], "rate_theory": rate},
+            "second_moment": {
+                "start": first["second_moment"],
+                "end": last["second_moment"],
+                **self._moment_theory(),
+            },
             "centre": {
                 "start": [first["centre_x"], first["centre_y"]],
                 "end": [last["centre_x"], last["centre_y"]],
@@ -120,6 +131,42 @@ class PDESummary:
             },
             "gate": {"refused": self._refused, "smallest_step": self._smallest_step, "reasons": self._reasons},
             "mass_outside": self._outside,
+            **({"blow_up": self._blow_up()} if self._solver.model.sense < 0 else {}),
+        }
+
+    def _moment_theory(self) -> dict[str, float]:
+        """What the virial law says of the second moment in the plane: its rate, or with a harmonic U its end."""
+        solver, model, first = self._solver, self._solver.model, self.first
+        if not isinstance(solver.poisson, PlanePoisson):
+            return {}
+        mass = sum(solver.mass)
+        net = sum(b * m for b, m in zip(solver.charges, solver.mass, strict=True))
+        rate = 4 * model.D * mass + model.sense * float(model.gamma_bar or 0.0) * net**2
+        if model.confinement is None:
+            return {"rate_theory": rate}
+        if not isinstance(model.confinement, Harmonic):
+            return {}
+        centre = np.array([first["centre_x"], first["centre_y"]])
+        end = model.confinement.second_moment(
+            solver.t, mass=mass, centre=centre, moment=first["second_moment"], rate=rate
+        )
+        return {"end_theory": end}
+
+    def _blow_up(self) -> dict[str, Any]:
+        """What an attractive density did: whether it must collapse, and how far it has."""
+        solver, first, mass = self._solver, self.first, sum(self._solver.mass)
+        gamma_bar = float(solver.model.gamma_bar or 0.0)
+        moment = first["second_moment"] - (first["centre_x"] ** 2 + first["centre_y"] ** 2) / mass
+        plane = isinstance(solver.poisson, PlanePoisson) and solver.model.confinement is None
+        return {
+            "critical_mass": 4 * solver.model.D / gamma_bar if gamma_bar > 0 else None,
+            "mass": mass,
+            "latest_time_theory": latest_time(mass, moment, diffusivity=solver.model.D, gamma_bar=gamma_bar)
+            if plane
+            else None,
+            "peak": {"start": first["maximum"], "largest": self._highest[1], "time": self._highest[0]},
+            "amplification_times": self._amplified,
+            "largest_cell_share": self._last.get("cell_share"),
         }
 
 
@@ -133,7 +180,7 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     positive, negative = (int(np.count_nonzero(ensemble.signs == sign)) for sign in (1.0, -1.0))
     charge = float(np.where(ensemble.signs > 0, *model.charges).sum())
     gamma, count = model.pair_strength(ensemble.count), ensemble.count
-    moment["rate_theory"] = 2 * model.sigma**2 + gamma * (charge**2 - count) / count
+    moment["rate_theory"] = 2 * model.sigma**2 + model.sense * gamma * (charge**2 - count) / count
     growth = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
     moment["deviation"] = deviation(growth - moment["rate_theory"] * ensemble.times[-1])
     return {

@@ -1,0 +1,77 @@
+"""Blow-up of the attractive system (van Meurs-Peletier-Slangen (1.2)): when it must come, and when it has come.
+
+Above the critical mass M_c = 4 D / gamma_bar the second moment about the centre, I' = 4 D M - gamma_bar M^2 < 0, cannot
+stay positive: the solution in the plane ceases before I_0 / (gamma_bar M^2 - 4 D M). A mesh shows a density that rises
+until one Voronoi cell holds a good part of the mass; from there on the mesh, and not the equation, decides. That is
+where a run ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from limitpde.errors import RunError
+
+CELL_SHARE = 0.1
+"""Share of the mass in one Voronoi cell from which the mesh no longer resolves the density."""
+RISE = 10.0
+"""By what factor the largest density must have risen, so that coarse data are not taken for a collapse."""
+LEVELS = (10, 100, 1000)
+"""Amplifications of the largest density whose times are noted."""
+
+
+class BlowUpError(RunError):
+    """The density has concentrated in one cell of the mesh. Raised on every rank alike.
+
+    Attributes:
+        time: when that was seen.
+        peak: the largest density.
+        share: of the mass, in the fullest cell.
+    """
+
+    def __init__(self, time: float, peak: float, share: float) -> None:
+        super().__init__(
+            f"blow-up at t = {time:.6g}: the largest density is {peak:.4g}, and one cell of the mesh holds "
+            f"{share:.3g} of the mass, so the mesh no longer resolves it. What was computed up to then is kept; a mesh "
+            "that is finer there (a disk with center_size) follows the collapse further"
+        )
+        self.time, self.peak, self.share = time, peak, share
+
+
+def has_blown_up(peak: float, first_peak: float, share: float) -> bool:
+    """Whether the mesh has lost a density that concentrates.
+
+    Args:
+        peak: largest density now.
+        first_peak: largest density at time 0.
+        share: largest share of the mass in one Voronoi cell.
+    """
+    return share >= CELL_SHARE and peak >= RISE * first_peak
+
+
+def levels_reached(before: Sequence[float], now: Sequence[float], first_peak: float) -> dict[str, float]:
+    """Level -> time, for the amplifications that are reached between two times, each with its largest density.
+
+    The reciprocal of the density is interpolated linearly, as it falls near a blow-up.
+    """
+    (t, low), (end, high) = before, now
+    return {
+        str(level): t + (end - t) * (1 / low - 1 / (level * first_peak)) / (1 / low - 1 / high)
+        for level in LEVELS
+        if low < level * first_peak <= high
+    }
+
+
+def latest_time(mass: float, moment: float, *, diffusivity: float, gamma_bar: float) -> float | None:
+    """The bound I_0 / (gamma_bar M^2 - 4 D M) on the time of blow-up; none at or below the critical mass.
+
+    Args:
+        mass: M.
+        moment: I_0, the second moment about the centre of mass.
+
+    Keyword Args:
+        diffusivity: D.
+        gamma_bar: strength of the attraction.
+    """
+    decay = gamma_bar * mass**2 - 4 * diffusivity * mass
+    return moment / decay if decay > 0 else None

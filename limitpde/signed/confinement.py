@@ -1,0 +1,124 @@
+"""Exterior potentials U(x), which confine the particles: the drift -grad U beside that of the interaction.
+
+The limit becomes d_t rho_s + div(rho_s (b_s gamma_bar K * u - grad U)) = D Lap rho_s, the free energy gains
+sum_s int U rho_s, and W the term int_0^T int grad U . grad phi rho_t dt (van Meurs-Peletier-Slangen, section 1, name
+such potentials among what may be added to (1.1)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Discriminator, Field, Tag
+
+from limitpde.checked import record
+from limitpde.densities import Coordinate, load_function
+from limitpde.errors import InputError
+
+RELATIVE_STEP = 6e-6
+"""Step of central differences per 1 + |x|: near the cube root of the rounding unit, for an error of about 1e-11."""
+
+
+@record
+class Harmonic:
+    """U(x) = strength |x - center|^2 / 2: the force -strength (x - center)."""
+
+    kind: Literal["harmonic"] = "harmonic"
+    strength: Annotated[float, Field(gt=0)]
+    """k > 0, an inverse time."""
+    center: tuple[Coordinate, Coordinate] = (0.0, 0.0)
+    """Where U is zero."""
+
+    def potential(self, x: np.ndarray) -> np.ndarray:
+        """U at x, (n, 2) -> (n,)."""
+        return np.asarray(0.5 * self.strength * ((x - np.array(self.center)) ** 2).sum(axis=1))
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        """grad U at x, (n, 2) -> (n, 2)."""
+        return np.asarray(self.strength * (x - np.array(self.center)))
+
+    def second_moment(self, t: float, *, mass: float, centre: np.ndarray, moment: float, rate: float) -> float:
+        """int |x|^2 rho_t in the plane, exactly: about the center c of U its rate is `rate` - 2 k times itself.
+
+        Args:
+            t: time since the data.
+
+        Keyword Args:
+            mass: M.
+            centre: (2,) int x rho at time 0.
+            moment: int |x|^2 rho at time 0.
+            rate: 4 D M + g (net charge)^2, the rate without U.
+        """
+        k, c = self.strength, np.array(self.center)
+        about = moment - 2 * float(c @ centre) + mass * float(c @ c)
+        about = rate / (2 * k) + (about - rate / (2 * k)) * math.exp(-2 * k * t)
+        moved = mass * c + (centre - mass * c) * math.exp(-k * t)
+        return about + 2 * float(c @ moved) - mass * float(c @ c)
+
+
+@record
+class FromFile:
+    """U(x), x of shape (n, 2) -> (n,), given by a Python function: python = "file.py:function"; the file is run.
+
+    grad U is the function that `gradient` names, (n, 2) -> (n, 2), or else central differences of U with the step
+    6e-6 (1 + |x|), whose error is about 1e-11 where U and its derivatives are of the order of one.
+    """
+
+    python: str
+    """"file.py:function" for U."""
+    gradient_python: str | None = None
+    """"file.py:function" for grad U."""
+
+    def __post_init__(self) -> None:
+        origin = np.zeros((2, 2))
+        self.potential(origin)
+        self.gradient(origin)
+
+    def potential(self, x: np.ndarray) -> np.ndarray:
+        """U at x, (n, 2) -> (n,)."""
+        return _values("python", self.python, x, (len(x),))
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        """grad U at x, (n, 2) -> (n, 2)."""
+        if self.gradient_python is not None:
+            return _values("gradient_python", self.gradient_python, x, x.shape)
+        step = RELATIVE_STEP * (1.0 + np.linalg.norm(x, axis=1))
+        shifts = [step[:, None] * direction for direction in np.eye(2)]
+        differences = [self.potential(x + shift) - self.potential(x - shift) for shift in shifts]
+        return np.asarray(np.stack(differences, axis=1) / (2 * step[:, None]))
+
+
+def _values(key: str, reference: str, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """What a user's function makes of the points, checked."""
+    function: Callable[[np.ndarray], np.ndarray] = load_function(reference)
+    try:
+        values = np.asarray(function(x), dtype=float)
+    except (Exception, SystemExit) as error:  # whatever the user's function raises
+        raise InputError(f"confinement.{key} = {reference!r}: it raised {type(error).__name__}: {error}") from error
+    if values.shape != shape or not np.isfinite(values).all():
+        raise InputError(
+            f"confinement.{key} = {reference!r}: must map points {x.shape} to finite values {shape}; it returned "
+            + (f"the shape {values.shape}" if values.shape != shape else "values that are not finite")
+        )
+    return values
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "from file" if "python" in value else str(value.get("kind", "harmonic"))
+    return "from file" if isinstance(value, FromFile) else str(getattr(value, "kind", "harmonic"))
+
+
+Confinement = Annotated[
+    Annotated[Harmonic, Tag("harmonic")] | Annotated[FromFile, Tag("from file")],
+    Discriminator(
+        _kind,
+        custom_error_type="shape",
+        custom_error_message="unknown kind",
+        custom_error_context={"shapes": "kind = 'harmonic'; or give python = 'file.py:function'"},
+    ),
+]
+"""What `model.confinement` can name."""

@@ -1,0 +1,108 @@
+"""What the solver of the signed system starts from: the checks of its input, the nodal data, the kind of boundary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import dolfinx.mesh
+import numpy as np
+
+from limitpde.errors import InputError
+from limitpde.fem import mesh as meshes
+from limitpde.fem import simplices
+from limitpde.fem.edges import EdgeGraph
+from limitpde.fem.original import original_nodes
+from limitpde.fem.plane import PlanePoisson
+from limitpde.fem.walls import WallPoisson
+from limitpde.parallel import on_all, on_root
+from limitpde.signed.model import SPECIES, Initial, Model
+
+type Boundary = Literal["plane", "grounded", "insulated"] | Mapping[str, float]
+type Mesh = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
+SEEN_AT_LEAST = 0.5
+"""Share of the mass of a part of the initial data that the nodes must see."""
+UNRESOLVED = 0.02
+"""Relative error in the mass of a part of the initial data, as the nodes see it, from which the user is told."""
+
+
+def check_problem(model: Model, initial: Initial, step: float, degree: int) -> None:
+    """Check that the finite elements of first order can solve this problem.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if model.gamma_bar is None:
+        raise InputError("model.gamma_bar is missing: with a fixed gamma the particles have no limit equation")
+    if model.interaction == "rotated":
+        raise InputError(
+            "model.interaction = 'rotated': is for particles; [pde] solves 'signed', 'repulsive' and 'attractive'"
+        )
+    charges = {b for s, b in enumerate(model.charges) if initial.parts(s)}
+    if model.sense < 0 and len(charges) > 1:
+        raise InputError("model.interaction = 'attractive': [pde] needs species of the same charge")
+    if initial.points is not None:
+        raise InputError("initial.points: a PDE needs densities, not points")
+    if degree != 1:
+        raise InputError(f"pde.degree = {degree}: must be 1")
+    if not 0 < step < math.inf:
+        raise InputError(f"pde.step = {step}: must be finite and greater than 0")
+
+
+def potential_solver(graph: EdgeGraph, mesh: Mesh, boundary: Boundary, multipoles: int) -> PlanePoisson | WallPoisson:
+    """What solves for psi: in the whole plane, or between walls. Collective.
+
+    Args:
+        graph: the edges of the mesh.
+        mesh: what the mesh was made of.
+        boundary: see `limitpde.signed.pde.Solver`.
+        multipoles: highest multipole moment, for the plane.
+
+    Raises:
+        InputError: the boundary is not a circle, for the plane; the mesh has no lines of such names.
+    """
+    if boundary == "plane":
+        return PlanePoisson(graph, multipoles=multipoles)
+    if isinstance(boundary, str):
+        return WallPoisson(graph, np.where(graph.boundary & (boundary == "grounded"), 0.0, np.nan))
+    if not isinstance(mesh, str | Path):
+        raise InputError(f"pde.boundary = {dict(boundary)}: names groups of lines, which only a gmsh file has")
+    values = on_root(graph.comm, lambda: simplices.boundary_values(Path(mesh), boundary))
+    return WallPoisson(graph, values[original_nodes(graph.space)])
+
+
+def exterior_potential(graph: EdgeGraph, model: Model) -> np.ndarray:
+    """U at the nodes, (n_local,). Collective."""
+    confinement = model.confinement
+    if confinement is None:
+        return np.zeros(graph.local)
+    return on_all(graph.comm, lambda: confinement.potential(graph.points))
+
+
+def initial_density(graph: EdgeGraph, initial: Initial, species: int, warnings: list[str]) -> np.ndarray:
+    """Nodal values, (n_local,); each part is scaled so that its lumped mass is exact. Collective.
+
+    Args:
+        graph: the nodes.
+        initial: the densities.
+        species: 0 for the positive, 1 for the negative charges.
+        warnings: gains a line for each part that the nodes hardly resolve.
+
+    Raises:
+        InputError: the nodes do not see a part.
+    """
+    density = np.zeros(graph.local)
+    for number, part in enumerate(initial.parts(species)):
+        values = on_all(graph.comm, partial(part.density, graph.points))
+        share = float(graph.sums.total(graph.area * values)[0]) / part.mass
+        name = f"initial.{SPECIES[species]}[{number}]"
+        if not share > SEEN_AT_LEAST:
+            seen = f"the nodes of the mesh see {share:.3g} of its mass"
+            raise InputError(f"{name}: {seen}; it lies outside the mesh, or between its nodes")
+        if abs(share - 1) > UNRESOLVED:
+            warnings.append(f"{name}: the nodes see {share:.4g} of its mass, which was scaled to all")
+        density += values / share
+    return density
