@@ -290,10 +290,10 @@ LINE = {**DOMAIN, "periodic": False}
     [
         (
             {"potential": {"kind": "gausian"}},
-            "potential = .*gausian.*must be a section whose kind is one of 'gaussian'",
+            "potential.kind = 'gausian': must be one of 'gaussian', .*; did you mean gaussian?",
         ),
         ({"potential": "gaussian"}, "potential = 'gaussian': must be a section whose kind is one of"),
-        ({"potential": {"strength": 1.0}}, "must be a section whose kind is one of"),
+        ({"potential": {"strength": 1.0}}, "potential.kind is missing: one of 'gaussian'"),
         ({"potential": {"kind": "gaussian", "width": 0.0}}, "potential.width = 0.0: must be greater than 0"),
         ({"potential": {"kind": "gaussian", "widht": 1.0}}, "potential.widht: unknown key; did you mean width"),
         ({"potential": {"kind": "gaussian", "width": 1e-7}}, "potential.width = 1e-07: too small for this torus"),
@@ -307,7 +307,7 @@ LINE = {**DOMAIN, "periodic": False}
             {"exterior": {"kind": "pairs", "potential": {"kind": "harmonic"}}, "dimension": 2},
             "exterior.potential.kind = 'harmonic'",
         ),
-        ({"exterior": {"kind": "poisson"}}, "exterior = .*kind is one of 'gaussian', .*'pairs'"),
+        ({"exterior": {"kind": "poisson"}}, "exterior.kind = 'poisson': must be one of 'gaussian', .*'pairs'"),
     ],
 )
 def test_what_a_user_is_told(arguments, message):

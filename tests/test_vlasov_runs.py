@@ -18,6 +18,7 @@ from limitpde.errors import InputError, Interrupted
 from limitpde.parallel import StopRequest
 from limitpde.results import tables
 from limitpde.results.fields import read_fields
+from limitpde.vlasov import Solver
 
 SE = 4.5
 CASE = {
@@ -183,12 +184,30 @@ def test_f_lies_on_the_phase_plane_for_paraview(shared_folder, comm):
     ("changes", "message"),
     [
         ({"model": {"potential": {"kind": "yukawa"}}}, "potential"),
+        ({"model": {"potential": {"kind": "cosin", "strength": 1.0}}}, "kind = 'cosin': .* did you mean cosine"),
+        ({"model": {"domain": {"x": [0.0, float("nan")], "v": [-5.0, 5.0]}}}, r"domain.x\[1\] = nan: must be a finite"),
+        ({"model": {"domain": {"x": [0.0, 6.3], "v": [[-5.0, 5.0], [-5.0, 5.0]]}}}, "domain.v has 2 intervals"),
+        ({"initial": {"phase": [1.0, 0.0]}}, "initial.phase: model.form = 'density' has no phase"),
+        ({"model": {"form": "hartree"}, "pde": {"positivity": True}}, "positivity = true: .* has no limiter"),
+        (
+            {
+                "model": {"form": "hamiltonian"},
+                "pde": {"cells": [8], "mesh": {"shape": "ball", "radius": 1, "cell_size": 1}},
+            },
+            "tensor grid",
+        ),
+        (
+            {"pde": {"cells": [8], "mesh": {"shape": "disk", "radius": 1, "cell_size": 1}}},
+            "'disk': has dimension 2, not 1",
+        ),
+        ({"pde": {"cells": [8], "mesh": {"shape": "torus", "size": 1, "cell_size": 1}}}, "a torus has no mesh"),
+        ({"particles": {"potential": {"kind": "harmonic"}}}, "particles.potential.kind = 'harmonic'"),
         ({"model": {"potential": {"kind": "harmonic", "strength": 1.0}}}, "periodic"),
         ({"model": {"dimension": 4}}, "dimension"),
         ({"model": {"domain": {"x": [1.0, 0.0], "v": [-5.0, 5.0]}}}, "domain"),
         ({"initial": {"k": 0.7}}, "initial.k"),
         ({"initial": {"amplitude": 1.5}}, "amplitude"),
-        ({"pde": {"cells": [16]}}, "cells"),
+        ({"pde": {"cells": [16]}}, "must be 2 numbers, of x, then of v"),
         ({"pde": {"degree": 6}}, "degree"),
         ({"pde": {"order": 3}}, "order"),
         ({"pde": {"fit": [3.0, 1.0]}}, "fit"),
@@ -203,3 +222,30 @@ def test_wrong_cases_are_one_clear_line(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         cases.check(changed(**changes))
     assert "\n" not in str(caught.value)
+
+
+def test_a_density_that_does_not_fit_the_domain_is_pointed_out(shared_folder, comm):
+    case = changed(model={"domain": {"x": [0.0, 2 * np.pi], "v": [-1.5, 1.5]}}, pde={"fit": [0.0, 9.0]})
+    summary = run(shared_folder, comm, {name: case[name] for name in case if name not in ("particles", "compare")})
+    assert summary["status"] == "done", summary.get("reason")
+    outside, beyond = "of the initial density lies outside", "goes beyond time.end"
+    assert all(any(text in warning for warning in summary["warnings"]) for text in (outside, beyond))
+    assert summary["pde"]["field_fit"]["end"] == case["time"]["end"]
+    assert summary["pde"]["mass"]["total"]["start"] < 0.999
+
+
+def test_more_numbers_than_the_memory_holds_are_refused_by_every_rank(comm):
+    case = cases.check(without("particles", "compare") | {"pde": {"cells": [100_000, 100_000], "step": 0.1}})
+    with pytest.raises(InputError, match="GiB for each of"):
+        Solver(case.model, case.initial, comm=comm, **case.solver_options())
+
+
+def test_the_distances_do_not_depend_on_the_form(shared_folder, comm):
+    found = {}
+    for form in ("density", "hartree"):
+        summary = run(
+            shared_folder / form, comm, changed(model={"form": form}, time={"end": 0.5}, pde={"fit": [0.0, 0.5]})
+        )
+        assert summary["status"] == "done", summary.get("reason")
+        found[form] = [entry["mean"] for entry in summary["compare"]["distances"]]
+    assert found["hartree"] == pytest.approx(found["density"], rel=2e-3)

@@ -44,7 +44,7 @@ class FakeSolver:
     """What PDESummary needs of a solver."""
 
     def __init__(self):
-        self.t, self.dofs, self.warnings = 0.0, 12, ["coarse"]
+        self.t, self.dofs, self.outside, self.warnings = 0.0, 12, 0.0, ["coarse"]
 
     def figures(self):
         """The same at all times."""
@@ -53,7 +53,7 @@ class FakeSolver:
 
 def taken(fit=None, steps=(), solver=None):
     solver = solver or FakeSolver()
-    case = SimpleNamespace(pde=SimpleNamespace(fit=fit))
+    case = SimpleNamespace(pde=SimpleNamespace(fit=fit), time=SimpleNamespace(end=20.0))
     found = PDESummary(solver, case)
     for t, changes in steps:
         solver.t = t
@@ -136,12 +136,12 @@ def test_particles():
         "momentum_x",
         "centre_x",
     }
-    case = SimpleNamespace(model=MODEL, pde=object())
+    case = SimpleNamespace(model=MODEL, pde=object(), compare=None)
     assert summaries.particle_warnings(case, ensemble()) == []
     far = summaries.particle_warnings(case, ensemble(count=1000, reach=4.0))
     assert [word in text for word, text in zip(("of v", "of x"), far, strict=True)] == [True, True]
     assert "N = 1" in summaries.particle_warnings(case, ensemble(count=1))[0]
-    assert summaries.particle_warnings(SimpleNamespace(model=MODEL, pde=None), ensemble(1000, 4.0)) == []
+    assert summaries.particle_warnings(SimpleNamespace(model=MODEL, pde=None, compare=None), ensemble(1000, 4.0)) == []
 
 
 def test_the_report_tells_what_is_expected_from_what_is_not():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from limitpde.checked import record
 from limitpde.compare.test_functions import Table, TestFunction
-from limitpde.fem.mesh import AnyMesh
+from limitpde.errors import InputError
+from limitpde.fem.mesh import Ball, Box, Disk
 from limitpde.sections import (
     Counts,
     Natural,
@@ -21,12 +22,36 @@ from limitpde.sections import (
     check_mesh_file,
     keywords,
 )
-from limitpde.vlasov.initial import Initial, Start
+from limitpde.vlasov.forms import check_unknown
+from limitpde.vlasov.initial import FromFile, Initial, Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.potentials import AnyPotential
 
 Cells = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=6)]
 Seconds = Annotated[float, Field(ge=0)]
+
+
+def _mesh_kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "path"
+    return str(value.get("shape", "")) if isinstance(value, dict) else str(getattr(value, "shape", ""))
+
+
+MeshWithWalls = Annotated[
+    Annotated[Box, Tag("box")]
+    | Annotated[Ball, Tag("ball")]
+    | Annotated[Disk, Tag("disk")]
+    | Annotated[str, Tag("path")],
+    Discriminator(
+        _mesh_kind,
+        custom_error_type="shape",
+        custom_error_message="unknown shape",
+        custom_error_context={
+            "shapes": "'box', 'ball', 'disk'; or give the path of a gmsh file; a torus has no mesh, only pde.cells"
+        },
+    ),
+]
+"""A mesh for x, whose boundary is a wall."""
 
 
 @record
@@ -44,8 +69,8 @@ class PDE:
     which the backward drifts of order 4 would cross, otherwise 4."""
     positivity: bool = False
     """Keep f >= 0 by a limiter that conserves mass."""
-    mesh: AnyMesh | None = None
-    """A mesh with walls for x, instead of a tensor grid."""
+    mesh: MeshWithWalls | None = None
+    """A mesh with walls for x, instead of a tensor grid: a box, a ball, a disk, or the path of a gmsh file."""
     walls: Literal["absorbing", "specular"] = "absorbing"
     """What the walls of the mesh do."""
     fit: tuple[Seconds, Seconds] | None = None
@@ -111,22 +136,55 @@ class Case:
         check_case(self)
         self.model.check_potentials(on_mesh=self.pde is not None and self.pde.mesh is not None)
         Start(self.initial, self.model)  # checks that they fit
+        if self.initial.phase is not None and self.model.form == "density":
+            raise ValueError(
+                "initial.phase: model.form = 'density' has no phase; leave it out, or set model.form to 'hamiltonian' "
+                "or 'hartree'"
+            )
         if self.compare is not None:
             Table.of(self.compare.test_functions, 2 * self.model.dimension)
         if self.pde is not None:
             self._check_pde(self.pde)
-        if self.particles is not None and self.particles.potential is not None:
-            self.particles.potential.check(self.model.x_box, periodic=self.model.domain.periodic)
+        if self.particles is not None:
+            self._check_particles(self.particles)
+
+    def _check_particles(self, particles: Particles) -> None:
+        if isinstance(self.initial, FromFile) and self.model.dimension == 3:
+            raise ValueError(
+                f"initial.python = {self.initial.python!r}: particles cannot be drawn from a function in dimension 3; "
+                "give a shape, or leave out [particles]"
+            )
+        if particles.potential is not None:
+            try:
+                particles.potential.check(self.model.x_box, periodic=self.model.domain.periodic)
+            except InputError as error:
+                raise ValueError(f"particles.{error}") from error
 
     def _check_pde(self, pde: PDE) -> None:
         d = self.model.dimension
-        allowed = (2, 2 * d) if pde.mesh is None else (1, d)
-        if len(pde.cells) not in allowed:
-            raise ValueError(f"pde.cells = {list(pde.cells)}: must have {allowed[0]} or {allowed[1]} entries")
+        parts = 2 if pde.mesh is None else 1
+        if len(pde.cells) not in (parts, parts * d):
+            numbers = f"{parts} or {parts * d} numbers" if d > 1 else ("2 numbers" if parts == 2 else "1 number")
+            what = "of x, then of v" if pde.mesh is None else "of v alone, as x has a mesh"
+            raise ValueError(f"pde.cells = {list(pde.cells)}: must be {numbers}, {what}")
         if pde.fit is not None and pde.fit[0] >= self.time.end:
             raise ValueError(f"pde.fit = {list(pde.fit)}: must begin before time.end = {self.time.end:g}")
+        check_unknown(self.model.form, on_mesh=pde.mesh is not None, positivity=pde.positivity)
         if pde.mesh is None:
             return
+        if isinstance(pde.mesh, Disk) and d != 2:
+            raise ValueError(f"pde.mesh.shape = 'disk': has dimension 2, not {d}; take 'ball'")
+        if isinstance(pde.mesh, Ball | Disk) and d > 1 and pde.walls == "specular":
+            raise ValueError(
+                "pde.walls = 'specular': velocities mirrored at the wall of a ball are not on the grid; it must be "
+                "'absorbing'"
+            )
+        if isinstance(pde.mesh, Box | Ball):
+            try:
+                pde.mesh.domain(d)
+                pde.mesh.check(d)
+            except InputError as error:
+                raise ValueError(f"pde.{error}") from error
         if self.model.domain.periodic:
             raise ValueError("model.domain.periodic = true: a case with pde.mesh has walls; set it to false")
         if self.particles is not None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from limitpde.errors import InputError
 from limitpde.vlasov.initial import Start
 
 
@@ -63,6 +64,27 @@ class Form(Protocol):
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`, given on every rank."""
+
+
+def check_unknown(form: str, *, on_mesh: bool, positivity: bool) -> None:
+    """Check that a form of the equation can be solved where it is to be.
+
+    Args:
+        form: "density", "hamiltonian" or "hartree".
+
+    Keyword Args:
+        on_mesh: whether x has a mesh instead of a tensor grid.
+        positivity: whether there is to be a limiter.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if form != "density" and on_mesh:
+        raise InputError(f"model.form = {form!r}: alpha needs a tensor grid; leave out pde.mesh")
+    if form != "density" and positivity:
+        raise InputError(f"pde.positivity = true: |alpha|^2 >= 0 by itself, model.form = {form!r} has no limiter")
+    if on_mesh and positivity:
+        raise InputError("pde.positivity = true: there is no limiter on a mesh; leave it out, or leave out pde.mesh")
 
 
 class Density:

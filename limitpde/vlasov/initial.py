@@ -143,6 +143,7 @@ class FromFile:
     It counts as zero outside model.domain, over which its integral is `mass`.
     """
 
+    shape: Literal["python"] = "python"
     python: str
     """"file.py:function"; the file is run."""
     mass: Moderate = 1.0
@@ -159,8 +160,10 @@ AnyShape = Landau | TwoStream | Maxwellian | Gaussian | FromFile
 
 def _kind(value: Any) -> str | None:
     if isinstance(value, dict):
-        return "from file" if "python" in value and "shape" not in value else value.get("shape")
-    return "from file" if isinstance(value, FromFile) else getattr(value, "shape", None)
+        shape = value.get("shape", "python" if "python" in value else None)
+    else:
+        shape = getattr(value, "shape", None)
+    return "from file" if shape == "python" else shape  # a tag that is no key
 
 
 Initial = Annotated[
@@ -174,7 +177,7 @@ Initial = Annotated[
         custom_error_type="shape",
         custom_error_message="unknown shape",
         custom_error_context={
-            "shapes": "'landau', 'two_stream', 'maxwellian', 'gaussian'; or give python = 'file.py:function'"
+            "shapes": "'landau', 'two_stream', 'maxwellian', 'gaussian', 'python' with python = 'file.py:function'"
         },
     ),
 ]
@@ -258,7 +261,8 @@ class Start:
                 Normals(Domain.space(d), center[None, d:], widths[d:]),
             )
         streams = self._drift(getattr(initial, "drift", 0.0))[None]
-        self._check_inside("drift", streams[0], model.v_box)
+        name = "drift" if hasattr(initial, "drift") else f"shape = '{initial.shape}', mean velocity"
+        self._check_inside(name, streams[0], model.v_box)
         if isinstance(initial, TwoStream):
             streams = np.concatenate([streams, -streams])
             self._check_inside("-drift", streams[1], model.v_box)
@@ -293,7 +297,8 @@ class Start:
     @staticmethod
     def _vector(name: str, given: tuple[float, ...], length: int) -> np.ndarray:
         if len(given) != length:
-            raise InputError(f"initial.{name} = {list(given)}: must have {length} entries")
+            entries = "one entry" if length == 1 else f"{length} entries"
+            raise InputError(f"initial.{name} = {list(given)}: must have {entries}")
         return np.array(given)
 
     @staticmethod
@@ -302,7 +307,8 @@ class Start:
         if not periodic and outside.any():
             j = int(np.argmax(outside))
             low, high = box[j]
-            raise InputError(f"initial.{name}: {center[j]:g} lies outside model.domain, [{low:g}, {high:g}]")
+            where = f"its interval in model.domain, [{low:g}, {high:g}]"
+            raise InputError(f"initial.{name}: {center[j]:g} lies outside of {where}")
 
     def _drift(self, given: float | tuple[float, ...]) -> np.ndarray:
         if isinstance(given, tuple):
@@ -312,7 +318,9 @@ class Start:
     def _widths(self, given: float | tuple[float, ...]) -> np.ndarray:
         d = self._d
         if isinstance(given, tuple) and len(given) not in (2, 2 * d):
-            raise InputError(f"initial.width = {list(given)}: must be one number, two (x and v) or {2 * d}")
+            raise InputError(
+                f"initial.width = {list(given)}: must be one number, or two (x and v){f', or {2 * d}' if d > 1 else ''}"
+            )
         if isinstance(given, tuple) and len(given) == 2:
             return np.repeat(given, d)
         return np.array(np.broadcast_to(given, 2 * d), dtype=float)

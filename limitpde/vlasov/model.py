@@ -14,10 +14,10 @@ transform of alpha in v (HHt).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from limitpde.checked import LARGEST, record
 from limitpde.domains import Domain
@@ -25,7 +25,18 @@ from limitpde.vlasov.potentials import AnyExterior, AnyPotential, Free, Poisson
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Interval = tuple[Coordinate, Coordinate]
-Intervals = Interval | Annotated[tuple[Interval, ...], Field(min_length=1, max_length=3)]
+
+
+def _intervals_kind(value: Any) -> str:
+    several = isinstance(value, list | tuple) and len(value) > 0 and isinstance(value[0], list | tuple)
+    return "several" if several else "one"
+
+
+Intervals = Annotated[
+    Annotated[Interval, Tag("one")]
+    | Annotated[tuple[Interval, ...], Field(min_length=1, max_length=3), Tag("several")],
+    Discriminator(_intervals_kind),
+]
 
 
 @record
@@ -53,7 +64,10 @@ class PhaseDomain:
         """
         intervals = np.atleast_2d(np.array(getattr(self, axis), dtype=float))
         if len(intervals) not in (1, dimension):
-            raise ValueError(f"domain.{axis} has {len(intervals)} intervals: 1 or {dimension} are allowed")
+            wanted = "one is" if dimension == 1 else f"one for all or {dimension} are"
+            raise ValueError(
+                f"domain.{axis} has {len(intervals)} intervals: with dimension = {dimension} {wanted} needed"
+            )
         return np.asarray(np.broadcast_to(intervals, (dimension, 2)))
 
 

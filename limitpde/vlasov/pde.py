@@ -19,6 +19,7 @@ leaves is counted as lost, nothing comes in.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -32,9 +33,9 @@ from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
 from limitpde.vlasov.fields import make_field
 from limitpde.vlasov.fields.mesh_field import MeshField
-from limitpde.vlasov.forms import Density, Form, Moments
+from limitpde.vlasov.forms import Density, Form, Moments, check_unknown
 from limitpde.vlasov.hamiltonian import make_form
-from limitpde.vlasov.initial import Initial, Start
+from limitpde.vlasov.initial import MOST_OUTSIDE, Initial, Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.outputs import PhaseOutputs
 from limitpde.vlasov.phase_space import Axis, TensorSpace
@@ -66,6 +67,7 @@ class Solver:
         space: where f lives.
         field: what gives the forces.
         form: the unknown.
+        outside: share of the initial density that lies outside of the box, or of the mesh.
 
     Raises:
         InputError: an argument is out of range, or does not fit the model.
@@ -89,8 +91,7 @@ class Solver:
             raise InputError(f"pde.step = {step}: must be greater than 0")
         if not 1 <= degree <= 5:
             raise InputError(f"pde.degree = {degree}: must lie between 1 and 5")
-        if model.form != "density" and (mesh is not None or positivity):
-            raise InputError(f"model.form = {model.form!r}: alpha needs a tensor grid, and no limiter for positivity")
+        check_unknown(model.form, on_mesh=mesh is not None, positivity=positivity)
         self.model, self.requested_step, self.t = model, step, 0.0
         if order is None:
             order = 2 if mesh is not None and walls == "absorbing" else 4
@@ -102,13 +103,16 @@ class Solver:
         self.order = order
         use_threads(comm)
         start = Start(initial, model)
-        self.mass = start.mass
+        self.mass, self.comm = start.mass, comm
         v_axes = _axes(model.v_box, _each(cells, model.dimension, mesh is not None, "v"), degree, periodic=False)
         self.space: Any
         self.form: Form
         if mesh is not None:
+            x_mesh, d = make_mesh(mesh, model.dimension, comm), model.dimension
+            x_nodes = x_mesh.topology.index_map(d).size_global * math.comb(degree + d, d)
+            _check_memory(x_nodes * math.prod(axis.n for axis in v_axes), comm)
             self.space = MeshSpace(
-                make_mesh(mesh, model.dimension, comm),
+                x_mesh,
                 v_axes,
                 degree=degree,
                 walls=walls,
@@ -120,6 +124,8 @@ class Solver:
         else:
             x_cells = _each(cells, model.dimension, False, "x")
             x_axes = _axes(model.x_box, x_cells, degree, periodic=model.domain.periodic)
+            values = math.prod(axis.n for axis in (*x_axes, *v_axes))
+            _check_memory(values * (1 if model.form == "density" else 2), comm)
             if model.form == "density":
                 self.space = TensorSpace(x_axes, v_axes, positivity=positivity, comm=comm)
                 self.field = make_field(model, self.space)
@@ -127,8 +133,22 @@ class Solver:
             else:
                 self.form = make_form(model, start, x_axes, v_axes, comm)
                 self.space, self.field = self.form.space, self.form.field
-        self.comm = comm
+        self.outside = self._outside(start)
         self._outputs: PhaseOutputs | None = None
+
+    def _outside(self, start: Start) -> float:
+        """What of the initial density is not in f: known for the box, by quadrature for a mesh. Collective.
+
+        Raises:
+            InputError: it is more than half.
+        """
+        if not isinstance(self.space, MeshSpace):
+            return start.outside
+        ones = [np.ones((1, len(v))) for v in self.space.v_nodes]
+        share = max(0.0, 1 - float(self.space.integrate_x(self.form.velocity_integrals(ones)[0])) / self.mass)
+        if share > MOST_OUTSIDE:
+            raise InputError(f"pde.mesh: {100 * share:.3g} % of the initial density lies outside of it; make it larger")
+        return share
 
     @property
     def warnings(self) -> list[str]:
@@ -219,10 +239,28 @@ def _each(cells: Sequence[int], d: int, velocities_only: bool, axis: str) -> lis
     allowed = (1, d) if velocities_only else (2, 2 * d)
     if len(cells) not in allowed or min(cells) < 1:
         what = "v" if velocities_only else "x, then v"
-        raise InputError(f"pde.cells = {list(cells)}: must be {allowed[0]} or {allowed[1]} numbers >= 1, for {what}")
+        numbers = " or ".join(map(str, sorted(set(allowed))))
+        raise InputError(f"pde.cells = {list(cells)}: needs {numbers} of them, all >= 1, for {what}")
     parts = len(cells) // (1 if velocities_only else 2)
     mine = list(cells[-parts:] if axis == "v" else cells[:parts])
     return mine * d if len(mine) == 1 else mine
+
+
+def _check_memory(values: int, comm: MPI.Comm) -> None:
+    """Check that so many numbers can be held at all. Collective.
+
+    Raises:
+        InputError: they are more than the memory of the machines.
+    """
+    neighbours = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    share, needed = comm.allreduce(memory / neighbours.size, op=MPI.MIN), 8 * values / comm.size
+    neighbours.Free()
+    if needed > share:
+        raise InputError(
+            f"pde.cells: {values:.3g} numbers are {needed / 2**30:.3g} GiB for each of {comm.size} ranks, whose share "
+            f"of the memory is {share / 2**30:.3g} GiB; take fewer cells, a lower degree, or more machines"
+        )
 
 
 def _axes(box: np.ndarray, cells: Sequence[int], degree: int, *, periodic: bool) -> list[Axis]:

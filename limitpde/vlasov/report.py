@@ -50,7 +50,7 @@ def pde_section(pde: Record) -> str:
     rows.append(["momentum, largest change", pde["momentum"]["largest_change"]])
     rows.append(["integral of f^2", f"{pde['l2']['start']:.6g} to {pde['l2']['end']:.6g}"])
     rows.append(["second moment of the positions", _from_to(pde["second_moment"])])
-    rows += [[label, _from_to(pde[name])] for name, label in FORMS.items() if "end" in pde.get(name, {})]
+    rows += [[label, _from_to(pde[name])] for name, label in FORMS.items() if name in pde]
     if "field_growth_rate" in pde:
         fit = pde["field_fit"]
         window = f"{fit['start']:g} <= t <= {fit['end']:g}"
@@ -61,7 +61,9 @@ def pde_section(pde: Record) -> str:
 
 
 def _from_to(ends: Record) -> str:
-    return f"{ends['start']:.6g} to {ends['end']:.6g}"
+    """Both ends; a figure without an end has grown beyond all numbers, which summary.json cannot hold."""
+    end = f"{ends['end']:.6g}" if "end" in ends else "infinity (above 1.8e308)"
+    return f"{ends['start']:.6g} to {end}"
 
 
 def particles_section(particles: list[Record]) -> str:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from limitpde.vlasov.pde import Solver
 
 
+def off_torus(number: int) -> str:
+    """What to say of a test function that jumps at the edge of the torus."""
+    return f"test function {number} is not periodic on the torus: what crosses its edge enters W"
+
+
 class PDEResidual:
     """W[t, phi] of a solution, an observer of its `Solver`. Collective; all is the same on every rank.
 
@@ -50,10 +55,7 @@ class PDEResidual:
         low, size = solver.model.torus
         images, self._sums = on_torus(test_functions, low, size)
         self._products = [kinds[phi.shape](phi, points, solver.space.v_nodes) for phi in images]
-        self.warnings = [
-            f"test function {number} is not periodic on the torus: what crosses its edge enters W"
-            for number in waves_off_torus(test_functions, size)
-        ]
+        self.warnings = [off_torus(number) for number in waves_off_torus(test_functions, size)]
         self.times = [solver.t]
         self.observables: list[np.ndarray] = []
         self._rates: list[np.ndarray] = []

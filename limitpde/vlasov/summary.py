@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from limitpde.compare.statistics import mean_and_stderr
+from limitpde.compare.test_functions import waves_off_torus
 from limitpde.fem.stepping import StepReport
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.growth import Growth, fit_growth
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.particles import Ensemble
 from limitpde.vlasov.pde import Solver
+from limitpde.vlasov.residual import off_torus
 
+CUT_WARNING = 1e-3
+"""Share of the initial density outside the domain from which the domain is called into question."""
 LOST_WARNING = 1e-6
 """Share of the mass that left the domain from which the domain is called into question."""
 ENERGY_WARNING = 1e-2
@@ -45,6 +50,7 @@ class PDESummary:
     def __init__(self, solver: Solver, case: Case | None = None) -> None:
         self._solver = solver
         self._fit = case.pde.fit if case is not None and case.pde is not None else None
+        self._end = case.time.end if case is not None else math.inf
         self.first = self._last = solver.figures()
         self.steps = 0
         self._minimum = self.first.get("minimum", 0.0)
@@ -61,7 +67,7 @@ class PDESummary:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
-        return {name: value for name, value in vars(self).items() if name not in ("_solver", "_fit")}
+        return {name: value for name, value in vars(self).items() if name not in ("_solver", "_fit", "_end")}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
@@ -104,6 +110,11 @@ class PDESummary:
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
         found = list(self._solver.warnings)
+        if self._solver.outside > CUT_WARNING:
+            found.append(
+                f"{100 * self._solver.outside:.2g} % of the initial density lies outside of where the equation is "
+                "solved, and is not there: enlarge model.domain (or the mesh)"
+            )
         lost = (self._last["mass_lost"] - self.first["mass_lost"]) / self.first["mass_total"]
         if lost > LOST_WARNING:
             found.append(
@@ -118,6 +129,8 @@ class PDESummary:
                 f"the norm of alpha in W^{{1,2}} exceeds the bound of Corollary 3.6 by {self._above_bound:.2g} of it, "
                 "which a solution cannot: take more cells"
             )
+        if self._fit is not None and self._end < self._fit[1] * (1 - 1e-9):
+            found.append(f"pde.fit = {list(self._fit)} goes beyond time.end = {self._end:g}: fitted up to that")
         if self._fit is not None and self._growth() is None:
             found.append(
                 f"pde.fit = {list(self._fit)}: fewer than two steps with a field lie in it, so nothing was fitted"
@@ -168,7 +181,7 @@ class PDESummary:
         growth = self._growth()
         if growth is not None and self._fit is not None:
             found["field_growth_rate"], found["field_frequency"] = growth.rate, growth.frequency
-            ends_of_fit = {"start": self._fit[0], "end": self._fit[1]}
+            ends_of_fit = {"start": self._fit[0], "end": min(self._fit[1], self._end)}
             found["field_fit"] = ends_of_fit | {"peaks": growth.peaks, "intercept": growth.intercept}
         return found
 
@@ -204,6 +217,10 @@ def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
     found, model = [], case.model
     if ensemble.count == 1:
         found.append("N = 1: a single particle has nothing to interact with; its force is that of U alone")
+    alone = case.pde is None and case.compare is not None  # with an equation its residual says so, once
+    if alone and case.particles is not None and ensemble.count == case.particles.counts[0]:
+        functions = case.compare.test_functions if case.compare is not None else ()
+        found += [off_torus(number) for number in waves_off_torus(functions, model.torus[1])]
     if case.pde is None or not len(ensemble.points):
         return found
     d = model.dimension

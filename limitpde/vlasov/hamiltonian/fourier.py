@@ -47,6 +47,16 @@ class UniformAxis:
     degree: int
 
     @property
+    def periodic(self) -> bool:
+        """False: functions are periodic by construction, velocities are not."""
+        return False
+
+    @property
+    def parts(self) -> UniformAxis:
+        """The same points, each in a cell of its own."""
+        return UniformAxis(self.low, self.high, self.n, 0)
+
+    @property
     def h(self) -> float:
         """Length of a cell."""
         return (self.high - self.low) / self.cells
