@@ -110,20 +110,33 @@ def by_hand(function, x, signs):
     return value, -value[:, None] * y / w2, value * ((y**2).sum(axis=1) / w2 - 2) / w2
 
 
-@pytest.mark.parametrize("interaction", ["signed", "repulsive"])
+def drift_by_hand(interaction: str, x: np.ndarray, signs: np.ndarray, eps: float, kernel: str) -> np.ndarray:
+    """What stands behind gamma in the four systems of the paper, (N, 2)."""
+    ones = np.ones(len(signs))
+    if interaction == "rotated":
+        fx, fy = (signs[:, None] * forces(x, signs, eps, kernel)).T
+        return np.column_stack([-fy, fx])
+    return {"signed": 1, "repulsive": 1, "attractive": -1}[interaction] * forces(
+        x, signs if interaction == "signed" else ones, eps, kernel
+    )
+
+
+@pytest.mark.parametrize("interaction", ["signed", "repulsive", "attractive", "rotated"])
 @pytest.mark.parametrize("kernel", ["capped", "regularised"])
 def test_a_tiny_run_redone_in_numpy(comm, kernel, interaction):
     diffusivity = "ito" if kernel == "capped" else "paper"
-    model = Model(sigma=0.9, gamma_bar=1.3, interaction=interaction, diffusivity=diffusivity)
+    confinement = {"kind": "harmonic", "strength": 0.7, "center": (0.2, 0.0)} if kernel == "capped" else None
+    model = Model(sigma=0.9, gamma_bar=1.3, interaction=interaction, diffusivity=diffusivity, confinement=confinement)
     dt, steps, n = 0.05, 6, 5
     ensemble, x, signs = path_of(
         comm, model, UNEQUAL, n, [dt * k for k in range(1, steps)], dt * steps,
         step=dt, seed=3, test_functions=FUNCTIONS, kernel=kernel, eps=0.4,
     )  # fmt: skip
     assert signs.tolist() == [1, 1, 1, -1, -1]
-    charges = signs if interaction == "signed" else np.ones(n)
-    drift = [forces(p, charges, 0.4, kernel) * 1.3 / n for p in x]
-    limit = np.array([forces(p, charges, 1e-30, "capped") * 1.3 / n for p in x])  # W takes K itself
+    pull = [-0.7 * (p - [0.2, 0.0]) if confinement else np.zeros_like(p) for p in x]
+    drift = [drift_by_hand(interaction, p, signs, 0.4, kernel) * 1.3 / n + q for p, q in zip(x, pull, strict=True)]
+    limit = [drift_by_hand(interaction, p, signs, 1e-30, "capped") * 1.3 / n for p in x]  # W takes K itself
+    limit = np.array(limit) + np.array(pull)
     seed = np.uint64(particles.ensemble_seed(3, n))
     for k in range(steps):
         noise = 0.9 * math.sqrt(dt) * normals(seed, 0, n, k)
@@ -166,7 +179,7 @@ def test_kernels_near_and_far(comm, shared_folder):
             moved = one_step(comm, initial, eps=0.1, kernel=kernel)
             # opposite signs attract: the left one moves right
             np.testing.assert_allclose(moved, [[0.002 * k, 0.0], [-0.002 * k, 0.0]], rtol=0, atol=1e-15)
-    moved = one_step(comm, points_file(comm, shared_folder, [(0.0, 0.0), (0.02, 0.0)], [1, -1]))
+    moved = one_step(comm, points_file(comm, shared_folder, [(0.0, 0.0), (0.02, 0.0)], [1, -1]), pairs="euler")
     cap = 2 * 0.2 * 0.01  # eps^2 = 2 gamma dt by default ...
     eps = math.sqrt(cap)
     assert eps > 0.02

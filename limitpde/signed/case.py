@@ -23,6 +23,7 @@ from limitpde.sections import (
     check_mesh_file,
     keywords,
 )
+from limitpde.signed.collisions import takes_exact_pairs
 from limitpde.signed.model import Initial, Model
 
 
@@ -96,6 +97,10 @@ class Particles:
     """Length of the cap or of the regularisation; sqrt(2 gamma step) by default."""
     cutoff: Natural | None = None
     """l of the cut-off (4.6), (4.7); none by default."""
+    pairs: Literal["euler", "exact", "auto"] = "auto"
+    """Nearest neighbours move like all others, by their exact joint law, or by that where gamma >= 0.05 sigma^2."""
+    collision: Literal["through", "stick", "annihilate"] = "through"
+    """What charges do that hit each other; they stick anyway where gamma >= sigma^2."""
 
     def __post_init__(self) -> None:
         check_counts(self.counts)
@@ -149,19 +154,14 @@ class Case:
             raise ValueError(
                 'pde.boundary: the particles live in the whole plane; take "plane", or leave out [particles]'
             )
-        if model.confinement is not None and self.particles is not None:
-            raise ValueError("model.confinement: is for [pde]; the particles do not feel it yet")
-        beyond = [
-            name
-            for name, wanted in (
-                ("model.sigma = 0", model.sigma == 0),
-                ("model.confinement", model.confinement is not None),
-                (f"model.interaction = {model.interaction!r}", model.interaction not in ("signed", "repulsive")),
-            )
-            if wanted
-        ]
-        if pde is not None and pde.degree > 1 and beyond:
-            raise ValueError(f"pde.degree = {pde.degree}: must be 1 with {beyond[0]}")
+        beyond = "model.sigma = 0" if model.sigma == 0 else "model.interaction = 'rotated'"
+        if pde is not None and pde.degree > 1 and (model.sigma == 0 or model.interaction == "rotated"):
+            raise ValueError(f"pde.degree = {pde.degree}: must be 1 with {beyond}")
+        if self.particles is not None:
+            asked = self.particles
+            plain = asked.kernel == "capped" and asked.eps is None and asked.cutoff is None
+            for count in asked.counts:
+                takes_exact_pairs(model, count, asked.pairs, asked.collision, plain=plain)
 
     def solver_options(self) -> dict[str, Any]:
         """Keyword arguments of `solver`."""

@@ -1,13 +1,16 @@
-"""The signed particle system (van Meurs-Peletier-Slangen (1.1)) and its regularised form (4.7), by Euler-Maruyama.
+"""The particle systems of van Meurs-Peletier-Slangen: (1.1), its regularised form (4.7), (1.2), point vortices.
 
-    dX_i = sigma dB_i + gamma_N Phi_l(X) sum_j b_i b_j k(X_i - X_j) dt,    gamma_N = gamma_bar / N (or a fixed gamma)
+    dX_i = sigma dB_i + gamma_N Phi_l(X) sum_j b_i b_j k(X_i - X_j) dt - grad U(X_i) dt,    gamma_N = gamma_bar / N
 
-with k(x) = x / max(|x|^2, eps^2) ("capped") or K_eps(x) = x / (|x|^2 + eps^2) ("regularised", (4.5)), and the cut-off
-Phi_l(X) = 1 where equal signs are at least 1/l apart, 0 below 1/(2l), linear between ((4.6); off by default). With the
-bare K the second moment of Euler-Maruyama is infinite after two steps: a pair of opposite signs at a distance r below
-sqrt(2 gamma dt) is thrown across itself, to about 2 gamma dt / r. So eps is sqrt(2 gamma_N dt) by default, and the
-drift of one step only contracts a closer pair. The scheme is of weak order one: means carry a bias proportional to the
-step, which halving the step shows.
+(or a fixed gamma) with k(x) = x / max(|x|^2, eps^2) ("capped") or K_eps(x) = x / (|x|^2 + eps^2) ("regularised",
+(4.5)), and the cut-off Phi_l(X) = 1 where equal signs are at least 1/l apart, 0 below 1/(2l), linear between ((4.6);
+off by default). Where the model says so, all b_i b_j are -1 ((1.2), attraction), or the sum is sum_j b_j K_perp.
+
+Euler-Maruyama moves the particles, of weak order one: means carry a bias proportional to the step, which halving the
+step shows. With the bare K its second moment is infinite after two steps: a pair of opposite signs at a distance r
+below sqrt(2 gamma dt) is thrown across itself, to about 2 gamma dt / r. So eps is sqrt(2 gamma_N dt) by default, and
+the drift of one step only contracts a closer pair. Where gamma is not small beside sigma^2, close pairs move by their
+exact joint law instead (`limitpde.signed.collisions`), which also sees them collide.
 
 Replicas are spread over the ranks and the pairs of a batch of replicas over the threads. The noise is a function of
 (seed, N, replica, particle, step), so trajectories do not depend on how many ranks or threads there are.
@@ -29,10 +32,11 @@ from mpi4py import MPI
 from limitpde.compare.test_functions import GaussianBump, Table, Wave
 from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.fast_sum import check_accuracy, fast_pair_sum
-from limitpde.nbody.pairs import closest_equal_signs, pair_interactions, pair_sum
+from limitpde.nbody.pairs import closest_equal_signs, pair_interactions, pair_sum, softness
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, share_of
 from limitpde.nbody.threads import use_threads
+from limitpde.signed.collisions import Collision, Encounters, Pairs, advance, takes_exact_pairs
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
@@ -80,13 +84,21 @@ class Ensemble:
     """Length of the cap or of the regularisation."""
     work_per_second: float
     """Pair interactions per second of all ranks, over the whole simulation; the fast sum too counts all pairs."""
+    survivors: np.ndarray
+    """(R, T) number of particles that have not been annihilated."""
+    collided: np.ndarray
+    """(R,) whether two charges have hit each other; False throughout where the steps do not see that."""
+    sees_collisions: bool
+    """Whether pairs moved by their exact law, so that `collided` means something."""
+    collision: Collision
+    """What became of charges that hit each other."""
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
 
     @property
     def in_theory(self) -> bool:
         """Whether the particles have the drift and the noise of the theorem, so that its rate applies."""
-        return not self.compensator.any()
+        return not self.compensator.any() and bool((self.survivors == self.count).all())
 
 
 def simulate(
@@ -105,6 +117,8 @@ def simulate(
     kernel: str = "capped",
     eps: float | None = None,
     cutoff: int | None = None,
+    pairs: Pairs = "auto",
+    collision: Collision = "through",
     snapshot: Snapshot | None = None,
     finished: Sequence[Part] = (),
     keep: Callable[[Part], object] = lambda part: None,
@@ -133,7 +147,11 @@ def simulate(
         kernel: "capped" or "regularised".
         eps: length of the cap or of the regularisation; sqrt(2 gamma_N step) by default.
         cutoff: l of the cut-off Phi_l; none by default.
-        snapshot: called with (t, positions (N, 2), sign=(N,)) of replica 0 at the output times, on rank 0.
+        pairs: how nearest neighbours move: like all others ("euler"), by their exact joint law ("exact"), or that where
+            gamma_N >= 0.05 sigma^2 or collisions matter ("auto").
+        collision: what charges do that hit each other: go "through", "stick" together, "annihilate"; with
+            gamma_N >= sigma^2 they stick. All but the first need the exact law.
+        snapshot: called with (t, positions (n, 2), sign=(n,)) of replica 0 at the output times, on rank 0.
         finished: measurements of replicas that an earlier run has kept, the same on every rank.
         keep: called with the measurements of each batch of replicas when it is finished, on the rank that simulated it.
         progress: called with the share of this rank's work done since the last call.
@@ -161,6 +179,10 @@ def simulate(
         eps=math.sqrt(2 * model.pair_strength(count) * step) if eps is None else eps,
         bare=kernel != "capped" or eps is not None,
         cutoff=cutoff,
+        exact_pairs=takes_exact_pairs(
+            model, count, pairs, collision, plain=kernel == "capped" and eps is None and cutoff is None
+        ),
+        collision=collision,
         pair_sum=partial(fast_pair_sum, accuracy=accuracy) if fast else pair_sum,
     )
     _compile_kernels(run.pair_sum)
@@ -194,8 +216,13 @@ def _compile_kernels(pair_sum: PairSum) -> None:
     signs, one, felt = np.ones(2), np.ones(1), np.stack(forces)
     pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped")
     residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, Table.of([Wave(k=(0.0, 0.0))], 2))
-    residual.start(1).measure(x, y, felt, felt, one, signs)
-    _euler_maruyama(x, y, *felt, one, 0.0, np.uint64(0), np.zeros(1, dtype=np.int64), np.int64(0))
+    residual.start(1).measure(x, y, felt, felt, signs, np.ones((1, 2), dtype=bool))
+    replicas, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
+    _euler_maruyama(x, y, *felt, 0.0, 0.0, np.uint64(0), replicas, np.int64(0))
+    advance(
+        x, y + 1.0, felt, one, signs, nobody, sigma=1.0, dt=1.0, kernel=(0.0, 1.0), collision="through", seed=0,
+        replicas=replicas, number=0,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +239,8 @@ class _Run:
     bare: bool
     """W takes K itself; with the default cap, below what a step resolves, the capped K stands for it."""
     cutoff: int | None
+    exact_pairs: bool
+    collision: Collision
     pair_sum: PairSum
     """What sums up the forces."""
 
@@ -267,7 +296,8 @@ class _Batch:
         self._x = np.ascontiguousarray(np.stack([p[:, 0] for p in start]))
         self._y = np.ascontiguousarray(np.stack([p[:, 1] for p in start]))
         self._felt = np.empty((2, *self._x.shape))
-        self._limit = np.empty_like(self._felt) if run.bare else self._felt
+        self._limit = np.empty_like(self._felt) if run.bare or run.cutoff is not None else self._felt
+        self._encounters = Encounters.none(*self._x.shape)
         self._share = np.ones(len(replicas))
         self._charges = np.ascontiguousarray(run.charges)
         self._balance = run.residual.start(len(replicas))
@@ -292,57 +322,95 @@ class _Batch:
             t = end
             self._record(t, snapshot)
         stacked = {name: np.stack([row[name] for row in self._rows], axis=-1) for name in self._rows[0]}
-        return {"replicas": self._replicas, **stacked, **self._balance.totals()}
+        collided = self._encounters.collided
+        return {"replicas": self._replicas, **stacked, **self._balance.totals(), "collided": collided}
 
     def _measure(self, weight: float) -> None:
-        """Forces and integrands at the present positions, which enter the time integrals with this weight."""
+        """Drifts and integrands at the present positions, which enter the time integrals with this weight."""
         run, x, y, b = self._run, self._x, self._y, self._charges
         run.pair_sum(x, y, b, *self._felt, eps=run.eps, kernel=run.kernel)
         if run.bare:
             run.pair_sum(x, y, b, *self._limit, eps=0.0, kernel="capped")
+        elif self._limit is not self._felt:
+            self._limit[:] = self._felt
         if run.cutoff is not None:
             self._share = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
-        self._balance.measure(x, y, self._limit, self._felt, self._share, run.start.signs)
+        self._make_drifts()
+        alive = self._encounters.alive
+        self._balance.measure(x, y, self._limit, self._felt, run.start.signs, alive)
         self._balance.add(weight)
 
+    def _make_drifts(self) -> None:
+        """Turn the forces into drifts: those of the equation, and those that the particles feel."""
+        model, gamma = self._run.model, self._run.model.pair_strength(self._run.count)
+        several = [self._felt] if self._limit is self._felt else [self._felt, self._limit]
+        slope = None
+        if model.confinement is not None:
+            points = np.stack([self._x.ravel(), self._y.ravel()], axis=1)
+            slope = model.confinement.gradient(points).T.reshape(self._felt.shape)
+        for force in several:
+            share = self._share[:, None] if force is self._felt and self._run.cutoff is not None else 1.0
+            if model.interaction == "rotated":  # b_i (b_i K) turned by a right angle
+                force[:] = np.stack([-self._charges * force[1], self._charges * force[0]])
+            force *= model.sense * gamma * share
+            if slope is not None:
+                force -= slope
+
     def _advance(self, dt: float, number: int) -> None:
-        run = self._run
-        drift = run.model.pair_strength(run.count) * dt * self._share
-        noise = run.model.sigma * math.sqrt(dt)
-        _euler_maruyama(
-            self._x, self._y, *self._felt, drift, noise, np.uint64(run.seed), self._replicas, np.int64(number)
+        run, seed = self._run, np.uint64(self._run.seed)
+        if not run.exact_pairs:
+            noise = run.model.sigma * math.sqrt(dt)
+            _euler_maruyama(self._x, self._y, *self._felt, dt, noise, seed, self._replicas, np.int64(number))
+            return
+        advance(
+            self._x,
+            self._y,
+            self._felt,
+            run.model.sense * run.model.pair_strength(run.count) * self._share,
+            self._charges,
+            self._encounters,
+            sigma=run.model.sigma,
+            dt=dt,
+            kernel=softness(run.eps, run.kernel),
+            collision=run.collision,
+            seed=run.seed,
+            replicas=self._replicas,
+            number=number,
         )
 
     def _record(self, t: float, snapshot: Snapshot | None) -> None:
-        x, y = self._x, self._y
-        second_moment = (x**2 + y**2).mean(axis=1)
+        x, y, alive = self._x, self._y, self._encounters.alive
+        count = self._run.count
+        second_moment = np.where(alive, x**2 + y**2, 0.0).sum(axis=1) / count
         if not np.all(np.isfinite(second_moment)):
-            raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {self._run.count})")
-        centre = np.stack([x.mean(axis=1), y.mean(axis=1)], axis=1)
-        self._rows.append({"second_moment": second_moment, "centre": centre, **self._balance.present()})
+            raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {count})")
+        centre = np.stack([np.where(alive, z, 0.0).sum(axis=1) / count for z in (x, y)], axis=1)
+        measured = {"second_moment": second_moment, "centre": centre, "survivors": alive.sum(axis=1)}
+        self._rows.append(measured | self._balance.present())
         if snapshot is not None:
-            snapshot(t, np.stack([x[0], y[0]], axis=1), sign=self._run.start.signs)
+            there = alive[0]
+            snapshot(t, np.stack([x[0], y[0]], axis=1)[there], sign=self._run.start.signs[there])
 
 
 @numba.njit(cache=True, parallel=True)
 def _euler_maruyama(
     x: np.ndarray,
     y: np.ndarray,
-    fx: np.ndarray,
-    fy: np.ndarray,
-    drift: np.ndarray,
+    vx: np.ndarray,
+    vy: np.ndarray,
+    dt: float,
     noise: float,
     seed: Any,
     replicas: np.ndarray,
     number: int,
 ) -> None:
-    """X += drift_r F + noise xi for all replicas r, (R, N) each."""
+    """X += dt v + noise xi for all replicas, (R, N) each."""
     count = x.shape[1]
     for task in numba.prange(x.size):
         r, i = task // count, task % count
         a, b = two_normals(seed, 0, replicas[r], i, number)  # stream 0: NOISE
-        x[r, i] += drift[r] * fx[r, i] + noise * a
-        y[r, i] += drift[r] * fy[r, i] + noise * b
+        x[r, i] += dt * vx[r, i] + noise * a
+        y[r, i] += dt * vy[r, i] + noise * b
 
 
 def _ensemble(run: _Run, parts: Sequence[Part], replicas: int, speed: float) -> Ensemble:
@@ -363,5 +431,9 @@ def _ensemble(run: _Run, parts: Sequence[Part], replicas: int, speed: float) -> 
         compensator=found["compensator"],
         eps=run.eps,
         work_per_second=speed,
+        survivors=found["survivors"],
+        collided=found["collided"],
+        sees_collisions=run.exact_pairs,
+        collision=run.collision,
         complete=len(found["replicas"]) == replicas,
     )

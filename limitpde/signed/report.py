@@ -73,7 +73,20 @@ def particles_section(particles: list[Record]) -> str:
         end = f"{moment['end']['mean']:.5g}{error}"
         rows.append([entry["N"], entry["replicas"], entry["steps"], entry["eps"], end, virial, entry["regime"]])
     header = ["N", "replicas", "steps", "eps", "second moment at the end", "deviation from the virial law", "regime"]
-    return "## The particles\n\n" + table(header, rows) if rows else ""
+    lines = []
+    for entry in particles:
+        if "collisions" in entry:
+            error = f" +- {entry['collisions_stderr']:.2g}" if entry.get("collisions_stderr") is not None else ""
+            lines.append(f"- N = {entry['N']}: {entry['collisions']:.4g}{error} of the replicas saw a collision")
+        if "annihilated_fraction" in entry:
+            gone = 100 * entry["annihilated_fraction"]
+            lines.append(
+                f"- N = {entry['N']}: {gone:.4g} % of the particles were annihilated; L^N and W are those of the "
+                "others, and the equation has no term for that"
+            )
+    return (
+        "\n\n".join(["## The particles", table(header, rows), *(["\n".join(lines)] if lines else [])]) if rows else ""
+    )
 
 
 def comparison_section(compare: Record) -> str:

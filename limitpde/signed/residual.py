@@ -13,7 +13,8 @@ gamma_bar = N gamma_N,
 
 F the forces of K, M a martingale with E M^2 = (sigma^2 / N) E int_0^T int |grad phi|^2 dL^N_t dt (Ito isometry). So W
 has mean zero where the particles have the drift and the diffusivity of the equation, and A says what to expect where
-they do not: D = sigma, a cut-off, a large eps. Time integrals are trapezoidal sums over the time steps; Euler-Maruyama
+they do not: D = sigma, a cut-off, a large eps. Particles that annihilate leave L^N; the equation does not know of
+that, so W has another mean then. Time integrals are trapezoidal sums over the time steps; Euler-Maruyama
 leaves a bias of order one in the step.
 """
 
@@ -60,25 +61,25 @@ class Balance:
         self._residual = residual
         shape = (replicas, len(residual.table.kinds))
         self._integrands = np.empty((5, *shape))  # int phi dL, and the integrands of the rows below
-        # int dt of means over the particles of F . grad phi, Lap phi, |grad phi|^2, (F' - F) . grad phi
+        # int dt of means over the particles of v . grad phi, Lap phi, |grad phi|^2, (v' - v) . grad phi
         self._integrals = np.zeros((4, *shape))
         self._initial: np.ndarray | None = None
 
     def measure(
-        self, x: np.ndarray, y: np.ndarray, limit: np.ndarray, felt: np.ndarray, share: np.ndarray, signs: np.ndarray
+        self, x: np.ndarray, y: np.ndarray, limit: np.ndarray, felt: np.ndarray, signs: np.ndarray, alive: np.ndarray
     ) -> None:
         """Evaluate the integrands.
 
         Args:
             x: (R, N) positions.
             y: (R, N) positions.
-            limit: (2, R, N) forces F with the kernel of the equation.
-            felt: (2, R, N) forces with the kernel of the run.
-            share: (R,) the cut-off Phi: the particles feel F' = share * felt.
+            limit: (2, R, N) drifts v with the kernel of the equation.
+            felt: (2, R, N) drifts v' that the particles have.
             signs: (N,).
+            alive: (R, N) whether they count.
         """
         table = self._residual.table
-        _integrands(x, y, limit, felt, share, signs, table.kinds, table.charged, table.parameters, self._integrands)
+        _integrands(x, y, limit, felt, signs, alive, table.kinds, table.charged, table.parameters, self._integrands)
         if self._initial is None:
             self._initial = self._integrands[0].copy()
 
@@ -90,9 +91,9 @@ class Balance:
         """int phi (L_t - L_0), (R, P)."""
         return np.asarray(self._integrands[0] - self._initial)
 
-    def interaction(self) -> np.ndarray:
-        """gamma_bar int_0^t iint b b' k . grad phi dL dL dt, (R, P), with gamma_bar = N gamma_N."""
-        return self._residual.model.pair_strength(self._residual.count) * self._integrals[0]
+    def transport(self) -> np.ndarray:
+        """Interaction and confinement, int_0^t int v . grad phi dL dt, (R, P), with gamma_bar = N gamma_N."""
+        return self._integrals[0]
 
     def diffusion(self) -> np.ndarray:
         """D int_0^t int Lap phi dL dt, (R, P)."""
@@ -100,17 +101,16 @@ class Balance:
 
     def present(self) -> dict[str, np.ndarray]:
         """Observables int phi dL_t and residuals W[t, phi], (R, P) each."""
-        residual = self.change() - self.interaction() - self.diffusion()
+        residual = self.change() - self.transport() - self.diffusion()
         return {"observables": self._integrands[0].copy(), "residual": residual}
 
     def totals(self) -> dict[str, np.ndarray]:
         """The quadratic variation of M, and A, (R, P) each."""
         model, count = self._residual.model, self._residual.count
-        excess = model.pair_strength(count) * self._integrals[3]
         defect = (model.sigma**2 / 2 - model.D) * self._integrals[1]
         return {
             "quadratic_variation": model.sigma**2 / count * self._integrals[2],
-            "compensator": excess + defect + 0.0,
+            "compensator": self._integrals[3] + defect + 0.0,
         }
 
 
@@ -120,8 +120,8 @@ def _integrands(
     y: np.ndarray,
     limit: np.ndarray,
     felt: np.ndarray,
-    share: np.ndarray,
     signs: np.ndarray,
+    alive: np.ndarray,
     kinds: np.ndarray,
     charged: np.ndarray,
     parameters: np.ndarray,
@@ -135,13 +135,15 @@ def _integrands(
         point, gradient = np.empty(2), np.empty(2)
         value_sum = drift_sum = laplacian_sum = square_sum = excess_sum = 0.0
         for i in range(count):
+            if not alive[r, i]:
+                continue
             point[0], point[1] = x[r, i], y[r, i]
             value, laplacian = spatial(kinds[p], parameters[p], point, gradient)
             b = signs[i] if charged[p] else 1.0
             value_sum += b * value
             drift = limit[0, r, i] * gradient[0] + limit[1, r, i] * gradient[1]
             drift_sum += b * drift
-            excess_sum += b * (share[r] * (felt[0, r, i] * gradient[0] + felt[1, r, i] * gradient[1]) - drift)
+            excess_sum += b * (felt[0, r, i] * gradient[0] + felt[1, r, i] * gradient[1] - drift)
             laplacian_sum += b * laplacian
             square_sum += gradient[0] ** 2 + gradient[1] ** 2
         out[0, r, p] = value_sum / count

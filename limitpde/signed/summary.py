@@ -180,9 +180,11 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     positive, negative = (int(np.count_nonzero(ensemble.signs == sign)) for sign in (1.0, -1.0))
     charge = float(np.where(ensemble.signs > 0, *model.charges).sum())
     gamma, count = model.pair_strength(ensemble.count), ensemble.count
-    moment["rate_theory"] = 2 * model.sigma**2 + model.sense * gamma * (charge**2 - count) / count
-    growth = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
-    moment["deviation"] = deviation(growth - moment["rate_theory"] * ensemble.times[-1])
+    free = ensemble.collision == "through" and gamma < max(model.sigma**2, 1e-300)  # pairs that stick break the law
+    if model.confinement is None and model.interaction != "rotated" and (free or not ensemble.sees_collisions):
+        moment["rate_theory"] = 2 * model.sigma**2 + model.sense * gamma * (charge**2 - count) / count
+        growth = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
+        moment["deviation"] = deviation(growth - moment["rate_theory"] * ensemble.times[-1])
     return {
         "N": count,
         "positive": positive,
@@ -192,7 +194,26 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
         "eps": ensemble.eps,
         "second_moment": moment,
         "regime": model.regime(positive, negative),
+        **_collision_figures(model, ensemble),
     }
+
+
+def _collision_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
+    """What the steps saw of collisions: the fraction of replicas with one, for a pair; who has survived."""
+    found: dict[str, Any] = {}
+    if ensemble.sees_collisions and ensemble.count == 2:
+        fraction, error = mean_and_stderr(ensemble.collided.astype(float))
+        found["collisions"] = float(fraction)
+        found["collisions_stderr"] = None if error is None else float(error)
+    if ensemble.collision == "annihilate":
+        mean, errors = mean_and_stderr(ensemble.survivors.astype(float))
+        found["survivors"] = {
+            "times": ensemble.times.tolist(),
+            "mean": mean.tolist(),
+            "stderr": None if errors is None else errors.tolist(),
+        }
+        found["annihilated_fraction"] = float(1 - mean[-1] / ensemble.count)
+    return found
 
 
 def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:

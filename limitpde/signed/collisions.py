@@ -1,0 +1,218 @@
+"""Steps of many charges in which close pairs move by their exact joint law, and what happens where they collide.
+
+In each replica the particles that are nearest neighbours of each other form pairs. Over a step, a pair moves by
+Strang's splitting: half of the drift that the other particles and U give it, the exact law of two charges
+(`pair_step`), the other half. All other particles take an Euler-Maruyama step. So for N = 2 a step is exact for every
+size; for larger N the forces of the others are frozen over a step, as in Euler-Maruyama, but no pair is thrown across
+itself.
+
+Charges that hit each other (van Meurs-Peletier-Slangen, sections 1.6 and 2.3) go "through" and separate at once, which
+is their law for gamma < sigma^2; or "stick" together from then on, as they must for gamma >= sigma^2: one particle pair
+at one place, whose centre moves with the noise sigma / sqrt(2) and the mean of the drifts; or "annihilate": they leave
+L^N. The forces of a pair of opposite charges at one place cancel, so those of particles that have left need no removal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numba
+import numpy as np
+from scipy.spatial import cKDTree
+
+from limitpde.errors import InputError
+from limitpde.nbody.random import pair_key, two_normals
+from limitpde.signed.model import Model
+from limitpde.signed.pair_step import LARGEST, relative_step
+
+Collision = Literal["through", "stick", "annihilate"]
+Pairs = Literal["euler", "exact", "auto"]
+STRONG = 0.05
+"""gamma_N / sigma^2 from which "auto" takes the exact step of pairs: below it, collisions are rare and harmless."""
+BRUTE_FORCE = 500
+"""Particles up to which neighbours are sought among all pairs, in compiled code; above, by a k-d tree."""
+
+
+def takes_exact_pairs(model: Model, count: int, pairs: Pairs, collision: Collision, *, plain: bool) -> bool:
+    """Whether pairs move by their exact law.
+
+    Args:
+        model: the parameters.
+        count: N.
+        pairs: what was asked for.
+        collision: what happens where two charges collide.
+
+    Keyword Args:
+        plain: the kernel is K with the default cap, without a cut-off: the law is that of K.
+
+    Raises:
+        InputError: they cannot, or what was asked for needs it.
+    """
+    ratio = model.pair_strength(count) / model.sigma**2 if model.sigma > 0 else math.inf
+    possible = plain and model.interaction != "rotated" and ratio <= LARGEST
+    if pairs == "exact" and not possible:
+        raise InputError(
+            "particles.pairs = 'exact': needs K itself (no eps, no cutoff, not 'regularised', not 'rotated') and "
+            f"gamma / sigma^2 <= {LARGEST:g}; it is {ratio:.3g} for N = {count}"
+        )
+    if collision == "annihilate" and model.interaction != "signed":
+        raise InputError("particles.collision = 'annihilate': needs model.interaction = 'signed'")
+    exact = pairs == "exact" or (pairs == "auto" and possible and (ratio >= STRONG or collision != "through"))
+    if collision != "through" and not exact:
+        raise InputError(
+            f"particles.collision = {collision!r}: needs particles.pairs = 'exact', which sees the collisions"
+        )
+    return exact
+
+
+@dataclass(slots=True)
+class Encounters:
+    """Who is bound to whom, who is still there, and where charges have collided, in a batch of R replicas."""
+
+    bond: np.ndarray
+    """(R, N) int64, the particle to which each one is bound; -1 where it is free."""
+    alive: np.ndarray
+    """(R, N) bool, particles that have not been annihilated."""
+    collided: np.ndarray
+    """(R,) bool, replicas in which two charges have hit each other."""
+
+    @classmethod
+    def none(cls, replicas: int, count: int) -> Encounters:
+        """At the start."""
+        shape = (replicas, count)
+        return cls(np.full(shape, -1), np.ones(shape, dtype=bool), np.zeros(replicas, dtype=bool))
+
+
+def mutual_neighbours(x: np.ndarray, y: np.ndarray, bond: np.ndarray) -> np.ndarray:
+    """The partner of each particle, (R, N) int64, -1 where it has none; bound particles are partners of each other.
+
+    Args:
+        x: (R, N) positions.
+        y: (R, N) positions.
+        bond: see `Encounters`.
+    """
+    if x.shape[1] <= BRUTE_FORCE:
+        nearest = _nearest(x, y, bond)
+    else:
+        nearest = np.stack([_nearest_by_tree(*row) for row in zip(x, y, bond, strict=True)])
+    rows = np.arange(len(x))[:, None]
+    mutual = (nearest >= 0) & (nearest[rows, nearest] == np.arange(x.shape[1]))
+    return np.where(bond >= 0, bond, np.where(mutual, nearest, -1))
+
+
+def _nearest_by_tree(x: np.ndarray, y: np.ndarray, bond: np.ndarray) -> np.ndarray:
+    """The nearest free particle of each free one, (N,); -1 where there is none."""
+    free = np.flatnonzero(bond < 0)
+    nearest = np.full(len(x), -1)
+    if len(free) > 1:
+        points = np.column_stack([x[free], y[free]])
+        found = cKDTree(points).query(points, k=2)[1]
+        other = np.where(found[:, 0] == np.arange(len(free)), found[:, 1], found[:, 0])
+        nearest[free] = free[other]
+    return nearest
+
+
+@numba.njit(cache=True, parallel=True)
+def _nearest(x: np.ndarray, y: np.ndarray, bond: np.ndarray) -> np.ndarray:
+    """The same for many replicas, among all pairs."""
+    replicas, count = x.shape
+    nearest = np.full((replicas, count), -1)
+    for r in numba.prange(replicas):
+        best = np.full(count, np.inf)
+        for i in range(count):
+            for j in range(i) if bond[r, i] < 0 else range(0):
+                square = (x[r, i] - x[r, j]) ** 2 + (y[r, i] - y[r, j]) ** 2
+                if bond[r, j] < 0:
+                    if square < best[i]:
+                        best[i], nearest[r, i] = square, j
+                    if square < best[j]:
+                        best[j], nearest[r, j] = square, i
+    return nearest
+
+
+def advance(
+    x: np.ndarray,
+    y: np.ndarray,
+    drift: np.ndarray,
+    strength: np.ndarray,
+    charges: np.ndarray,
+    encounters: Encounters,
+    *,
+    sigma: float,
+    dt: float,
+    kernel: tuple[float, float],
+    collision: Collision,
+    seed: int,
+    replicas: np.ndarray,
+    number: int,
+) -> None:
+    """One step of all particles, in place.
+
+    Args:
+        x: (R, N) positions.
+        y: (R, N) positions.
+        drift: (2, R, N) velocities of the particles without noise.
+        strength: (R,) what stands before b_i b_j k in them.
+        charges: (N,) b_i as the interaction sees it.
+        encounters: of the replicas, updated.
+
+    Keyword Args:
+        sigma: strength of the noise.
+        dt: size of the step.
+        kernel: soft and floor of k, `limitpde.nbody.pairs.softness`.
+        collision: what happens where two charges collide.
+        seed: of the particle number.
+        replicas: (R,) their numbers.
+        number: of the step.
+    """
+    partner = mutual_neighbours(x, y, encounters.bond)
+    _advance(
+        x, y, *drift, strength, charges, partner, encounters.bond, encounters.alive, encounters.collided,
+        sigma, dt, *kernel, collision != "through", collision == "annihilate",
+        np.uint64(seed), replicas, np.int64(number),
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, parallel=True)
+def _advance(  # type: ignore[no-untyped-def]
+    x, y, vx, vy, strength, charges, partner, bond, alive, collided,
+    sigma, dt, soft, floor, sticky, annihilate, seed: Any, replicas, number,
+):  # fmt: skip
+    count = x.shape[1]
+    noise, unit = sigma * math.sqrt(dt), math.sqrt(2.0) * sigma
+    for task in numba.prange(x.size):
+        r, i = task // count, task % count
+        j = partner[r, i]
+        if not alive[r, i] or (0 <= j < i):
+            continue
+        a, b = two_normals(seed, 0, replicas[r], i, number)  # stream 0: NOISE
+        if j < 0:
+            x[r, i] += dt * vx[r, i] + noise * a
+            y[r, i] += dt * vy[r, i] + noise * b
+            continue
+        c, d = two_normals(seed, 0, replicas[r], j, number)
+        middle_x = 0.5 * (x[r, i] + x[r, j] + dt * (vx[r, i] + vx[r, j]) + noise * (a + c))
+        middle_y = 0.5 * (y[r, i] + y[r, j] + dt * (vy[r, i] + vy[r, j]) + noise * (b + d))
+        half_x = half_y = 0.0
+        if bond[r, i] < 0:
+            dx, dy = x[r, i] - x[r, j], y[r, i] - y[r, j]
+            own = strength[r] * charges[i] * charges[j]
+            share = 2.0 * own / max(dx * dx + dy * dy + soft, floor)
+            push_x = 0.5 * dt * (vx[r, i] - vx[r, j] - share * dx)
+            push_y = 0.5 * dt * (vy[r, i] - vy[r, j] - share * dy)
+            wx, wy, hit = relative_step(
+                (dx + push_x) / unit, (dy + push_y) / unit, own / sigma**2, dt, sticky,
+                math.sqrt(0.5) * (a - c), math.sqrt(0.5) * (b - d), pair_key(seed, replicas[r]), i, j, number,
+            )  # fmt: skip
+            if hit:
+                collided[r] = True
+            if hit and (sticky or own <= -(sigma**2)):
+                bond[r, i], bond[r, j] = j, i
+                if annihilate:
+                    alive[r, i] = alive[r, j] = False
+            else:
+                half_x, half_y = 0.5 * (unit * wx + push_x), 0.5 * (unit * wy + push_y)
+        x[r, i], y[r, i] = middle_x + half_x, middle_y + half_y
+        x[r, j], y[r, j] = middle_x - half_x, middle_y - half_y
