@@ -7,6 +7,7 @@ Robin that stands for the space outside. u is written as a field for ParaView.
 Run: mpiexec -n 2 python -m mpi4py demos/coagulation_collision_probability.py   -> results/collision_probability.vtkhdf
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,14 @@ from limitpde.coagulation.rates.finite_elements import beta_fem
 from limitpde.fem.mesh import Ball, build
 from limitpde.results.fields import FieldSeries
 
+QUICK = "--quick" in sys.argv
 model = Model(diffusion=[1.0], interaction={"shape": "ellipsoid", "axes": [0.7, 0.7, 1.4], "alpha": 20.0}, n_max=1)
 recipe, unhindered = float(beta(model)[0, 0]), float(naive(model, np.array(1), np.array(1)))
 elements = beta_fem(model, 1, 1)
 
-mesh = build(Ball(radius=3.0, cell_size=0.25), MPI.COMM_WORLD, dimension=3)
+mesh = build(Ball(radius=3.0, cell_size=0.5 if QUICK else 0.25), MPI.COMM_WORLD, dimension=3)
 u = collision_probability(model, 1, 1).field(mesh)
-path = Path("results/collision_probability.vtkhdf")
+path = Path(f"results/collision_probability{'_quick' if QUICK else ''}.vtkhdf")
 path.parent.mkdir(exist_ok=True)
 FieldSeries(path, mesh).write(0.0, {"collision_probability": u})
 lowest, highest = u.x.array.min(initial=1.0), u.x.array.max(initial=0.0)

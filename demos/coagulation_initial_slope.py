@@ -8,11 +8,15 @@ radial heat equation with the killing rate alpha V.
 Run: python demos/coagulation_initial_slope.py
 """
 
+import sys
+
 from limitpde.coagulation import Model
 from limitpde.coagulation.proof.initial_slope import initial_slope
 
+QUICK = "--quick" in sys.argv
+
 model = Model(diffusion=[1.0], interaction={"shape": "ball", "alpha": 20.0}, n_max=1, reaction="annihilation")
-found = initial_slope(model, [1e-3, 1e-2, 0.1, 1.0, 10.0], samples=200_000)
+found = initial_slope(model, [1e-3, 1e-2, 0.1, 1.0, 10.0], samples=20_000 if QUICK else 200_000)
 assert found.radial is not None
 
 print(f"naive rate {found.naive:.4f}, beta {found.beta:.4f}")

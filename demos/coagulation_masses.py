@@ -8,13 +8,16 @@ knows no beta.
 Run: mpiexec -n 2 python -m mpi4py demos/coagulation_masses.py   -> results/coagulation_masses/report.md
 """
 
+import sys
 from pathlib import Path
 
 from mpi4py import MPI
 
 import limitpde
 
-summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)
+QUICK = "--quick" in sys.argv
+
+summary = limitpde.run(Path(__file__).with_suffix(".toml"), quick=QUICK, quiet=False)
 assert summary["status"] == "done", summary["reason"]
 
 largest = max(entry["N"] for entry in summary["compare"]["observables"])

@@ -8,13 +8,16 @@ each pair and adds up its hazard.
 Run: mpiexec -n 2 python -m mpi4py demos/coagulation_naive_rate.py   -> results/coagulation_naive_rate/report.md
 """
 
+import sys
 from pathlib import Path
 
 from mpi4py import MPI
 
 import limitpde
 
-summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)
+QUICK = "--quick" in sys.argv
+
+summary = limitpde.run(Path(__file__).with_suffix(".toml"), quick=QUICK, quiet=False)
 assert summary["status"] == "done", summary["reason"]
 
 for entry in summary["compare"]["fitted_beta"]:

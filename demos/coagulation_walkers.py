@@ -9,12 +9,14 @@ Run: python demos/coagulation_walkers.py
 """
 
 import math
+import sys
 
 import numpy as np
 
 from limitpde.coagulation.lattice import cox_constant, kingman_mean, pair_rate, torus_walkers
 
-SIZE, WALKERS, REPLICAS = 10, 6, 4000
+QUICK = "--quick" in sys.argv
+SIZE, WALKERS, REPLICAS = 10, 6, 1000 if QUICK else 4000
 times = np.array([0.1, 0.3, 1.0])  # of the coalescent
 print(f"G = {cox_constant(3):.12f}")
 for merge_rate in (1.0, math.inf):

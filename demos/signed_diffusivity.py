@@ -14,6 +14,7 @@ a martingale of variance O(1 / N) and a drift that does not depend on N. The pap
 Run: mpiexec -n 2 python -m mpi4py demos/signed_diffusivity.py      -> results/signed_diffusivity/{ito,paper}/report.md
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mpi4py import MPI
 
 import limitpde
 
+QUICK = "--quick" in sys.argv
 CHANCE = 4.5  # standard errors that a mean may be off by chance
 PROOF = 6.0  # standard errors from zero that refute a formula
 
@@ -29,8 +31,9 @@ def residuals(diffusivity: str) -> list[dict[str, Any]]:
     """Statistics of W at the end, one record for each N and phi. Collective."""
     summary = limitpde.run(
         Path(__file__).with_suffix(".toml"),
-        out=Path("results/signed_diffusivity") / diffusivity,
+        out=Path("results/signed_diffusivity_quick" if QUICK else "results/signed_diffusivity") / diffusivity,
         overrides=[f"model.diffusivity={diffusivity}"],
+        quick=QUICK,
         quiet=False,
     )
     assert summary["status"] == "done", summary["reason"]

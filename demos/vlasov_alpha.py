@@ -9,6 +9,8 @@ but H_VL is not conserved at any step. The W^{1,2} norm stays below the bound of
 Run: mpiexec -n 2 python -m mpi4py demos/vlasov_alpha.py   (half a minute)
 """
 
+import sys
+
 import numpy as np
 from mpi4py import MPI
 
@@ -16,7 +18,8 @@ from limitpde.vlasov import Landau, Model, Solver
 from limitpde.vlasov.hamiltonian import Hvl
 from limitpde.vlasov.initial import Start
 
-END, L = 5.0, 4 * np.pi
+QUICK = "--quick" in sys.argv
+END, L = 2.0 if QUICK else 5.0, 4 * np.pi
 INITIAL = {"k": 0.5, "amplitude": 0.3, "mass": L, "phase": {"python": f"{__file__}:phase"}}
 NAMES = {"density": "energy", "hamiltonian": "h_vl", "hartree": "h_ht"}
 comm = MPI.COMM_WORLD

@@ -12,6 +12,7 @@ Run: python demos/vlasov_counting.py
 """
 
 import math
+import sys
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from limitpde.vlasov.initial import Landau
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.pde import Solver
 
-END, COUNTS, REPLICAS, EXPONENT = 1.0, (2, 4, 8, 16, 32, 64), 8000, 0.5
+QUICK = "--quick" in sys.argv
+END, COUNTS, REPLICAS, EXPONENT = 1.0, (2, 4, 8, 16, 32, 64), 1000 if QUICK else 8000, 0.5
 
 
 def model(form: str) -> Model:

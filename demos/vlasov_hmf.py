@@ -9,6 +9,8 @@ one whatever N is; the Vlasov equation, started from a perturbation of that size
 Run: mpiexec -n 2 python -m mpi4py demos/vlasov_hmf.py   (a minute)
 """
 
+import sys
+
 import numpy as np
 from mpi4py import MPI
 
@@ -17,6 +19,7 @@ from limitpde.vlasov import Landau, Maxwellian, Model, Solver, simulate
 from limitpde.vlasov.exact.dispersion import Stream, dominant_root
 from limitpde.vlasov.exact.equilibria import hmf_magnetisation
 
+QUICK = "--quick" in sys.argv
 WAVES = [Wave(k=(1.0, 0.0)), Wave(k=(1.0, 0.0), phase=-np.pi / 2)]  # the components of the magnetisation
 root = MPI.COMM_WORLD.rank == 0
 
@@ -37,7 +40,7 @@ def squares(temperature, count, replicas, end, every):
 
 
 for temperature in (0.75, 1.0):
-    times, found = squares(temperature, 1000, 400, 20.0, 5.0)
+    times, found = squares(temperature, 1000, 200 if QUICK else 400, 20.0, 5.0)
     noise, error = 1000 * found.mean(axis=0), 1000 * found.std(axis=0) / np.sqrt(len(found))
     theory = 2 * temperature / (2 * temperature - 1)
     if root:
@@ -47,7 +50,7 @@ for temperature in (0.75, 1.0):
     assert abs(noise[-1] - theory) < 4.5 * error[-1], "the noise is not that of equilibrium"
     assert noise[-1] - 1 > 4.5 * error[-1], "the noise has not changed"
 
-T, N = 0.25, 100_000
+T, N = 0.25, 20_000 if QUICK else 100_000
 gamma = dominant_root(1.0, -np.pi, [Stream(density=1 / (2 * np.pi), temperature=T)]).imag
 times, found = squares(T, N, 4, 30.0, 1.0)
 size, most = np.sqrt(found.mean(axis=0)), np.sqrt(found.max(axis=1)).mean()

@@ -8,6 +8,7 @@ order N^-1/2.
 Run: mpiexec -n 2 python -m mpi4py demos/vlasov_landau.py   -> results/vlasov_landau/report.md
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,17 @@ from mpi4py import MPI
 import limitpde
 from limitpde.results import tables
 
+QUICK = "--quick" in sys.argv
+RESULTS = Path("results/vlasov_landau_quick" if QUICK else "results/vlasov_landau")
 REFERENCE = {1: 0.66409480, 2: 0.37606951, 5: 0.114314746, 10: 5.7187983e-3, 15: 2.8685525e-3, 20: 2.7630172e-3}
 """W(t) of a Fourier method on 128 x 2048 points of fourth order with step 0.0125
 (limitpde.vlasov.exact.spectral)."""
 
-summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)
+summary = limitpde.run(Path(__file__).with_suffix(".toml"), quick=QUICK, quiet=False)
 assert summary["status"] == "done", summary["reason"]
 
 if MPI.COMM_WORLD.rank == 0:
-    table = tables.read_columns(Path("results/vlasov_landau/pde/diagnostics.csv"))
+    table = tables.read_columns(RESULTS / "pde/diagnostics.csv")
     for t, expected in REFERENCE.items():
         found = table["field_energy"][np.abs(table["t"] - t).argmin()]
         print(f"W({t}) = {found:.7g}; reference {expected:.7g}; relative error {found / expected - 1:+.1e}")

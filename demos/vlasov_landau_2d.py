@@ -8,6 +8,7 @@ Run: mpiexec -n 2 python -m mpi4py demos/vlasov_landau_2d.py   -> results/vlasov
 """
 
 import resource
+import sys
 from pathlib import Path
 
 from mpi4py import MPI
@@ -16,8 +17,11 @@ import limitpde
 from limitpde.results import tables
 from limitpde.vlasov.exact.dispersion import Stream, dominant_root
 
+QUICK = "--quick" in sys.argv
+RESULTS = Path("results/vlasov_landau_2d_quick" if QUICK else "results/vlasov_landau_2d")
 comm = MPI.COMM_WORLD
-summary = limitpde.run(Path(__file__).with_suffix(".toml"), quiet=False)
+smaller = ["pde.cells=[8, 16]", "time.end=12.0", "pde.fit=[2.0, 12.0]"] if QUICK else []
+summary = limitpde.run(Path(__file__).with_suffix(".toml"), out=RESULTS, overrides=smaller, quiet=False)
 assert summary["status"] == "done", summary["reason"]
 
 root = dominant_root(0.5, 4.0, [Stream(density=1.0)])
@@ -28,7 +32,7 @@ if comm.rank == 0:
     print(f"{found}; linear theory {root:.4f}")
     seconds = summary["wall_seconds"]["pde"]
     print(f"{pde['dofs']:.3g} unknowns, {pde['steps']} steps in {seconds:.0f} s; {memory:.2f} GiB on all ranks")
-    table = tables.read_columns(Path("results/vlasov_landau_2d/pde/diagnostics.csv"))
+    table = tables.read_columns(RESULTS / "pde/diagnostics.csv")
     assert abs(table["momentum_x"] - table["momentum_y"]).max() < 1e-9, "the axes differ"
 first, second = (entry["residual"] for entry in summary["compare"]["pde_residual"])
 assert abs(first - second) < 1e-9, f"the axes differ: W = {first} and {second}"

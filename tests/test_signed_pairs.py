@@ -23,7 +23,7 @@ from limitpde.nbody.random import pair_key, pair_normals
 from limitpde.signed import particle_summary
 from limitpde.signed.exact import pair_collision_probability, squared_bessel_law
 from limitpde.signed.model import Model
-from limitpde.signed.pair_step import relative_step
+from limitpde.signed.pair_step import FAR, angle_moments, relative_step
 from limitpde.signed.particles import simulate
 
 APART = [(-0.35, 0.0), (0.35, 0.0)]
@@ -105,6 +105,23 @@ def test_pairs_stick_or_separate(comm, shared_folder, interaction):
         assert variance == pytest.approx(0.5, abs=SE * 0.5 / math.sqrt(300))
 
 
+@pytest.mark.serial
+@pytest.mark.parametrize("mu", [0.3, 1.3, 2.74, 4.0, 12.0])
+def test_far_angles(mu):
+    """What the density of `far_angle` neglects, at the z from which it is used."""
+    z = max(FAR, 4 * mu * mu)
+    theta = np.linspace(-np.pi, np.pi, 100_001)[1:-1]
+    with np.errstate(all="ignore"):
+        stretched = np.where(theta == 0, 1.0, theta / np.sin(theta))
+        density = np.exp(z * (np.cos(theta) - 1) - 0.5 * mu**2 / z * (stretched - 1))
+    density /= density.sum()
+    for n in range(1, 40):
+        expected = ive(math.sqrt(mu * mu + n * n), z) / ive(mu, z)
+        assert abs((density * np.cos(n * theta)).sum() - expected) < 3e-6
+        if len(angle_moments(mu, z)) >= n:
+            assert angle_moments(mu, z)[n - 1] == pytest.approx(expected, rel=1e-10)
+
+
 # Many
 
 
@@ -163,6 +180,30 @@ def test_the_same_on_any_ranks(comm):
     for name in ("second_moment", "residual", "survivors", "collided"):
         np.testing.assert_array_equal(getattr(together, name), getattr(alone, name))
     assert not together.in_theory
+
+
+@pytest.mark.parametrize("collision", ["stick", "annihilate"])
+def test_mean_of_w_where_charges_stick_or_annihilate(comm, shared_folder, collision):
+    """W - A has mean zero, the variance of Ito's isometry, and W alone has not."""
+    apart = 0.02 if collision == "stick" else 0.5
+    initial = points_file(comm, shared_folder, [(0.1, 0.0), (0.1 + apart, 0.0)], [1, -1])
+    options = {"count": 2, "replicas": 20_000, "step": 0.01, "end": 0.3, "seed": 8, "comm": comm}
+    ensemble = simulate(
+        Model(sigma=1.0, gamma=0.9 if collision == "annihilate" else 1.3),
+        initial,
+        collision=collision,
+        test_functions=FUNCTIONS[:2],
+        **options,
+    )
+    w, a = ensemble.residual[:, :, -1], ensemble.compensator
+    noise = (w - a).std(axis=0) / math.sqrt(20_000)
+    assert (np.abs((w - a).mean(axis=0)) < SE * noise + 4e-3).all()  # a bias of order one in the step
+    assert abs(w[:, 0].mean()) > 20 * noise[0]
+    assert not ensemble.in_theory
+    if collision == "stick":
+        ratio = (w - a).var(axis=0) / ensemble.quadratic_variation.mean(axis=0)
+        assert ratio[0] == pytest.approx(1.0, abs=0.1)
+        assert (w - a)[:, 1].var() < 0.1  # of charged phi nothing is left after the hit
 
 
 def test_annihilation(comm, shared_folder):

@@ -121,6 +121,16 @@ class Compare:
 
 
 @record
+class Estimates:
+    """Section [estimates]: the paper's estimates, measured on the particles (`limitpde.signed.estimates`)."""
+
+    check: bool = False
+    """Whether to measure them; it costs another force sum for each eps, and one sum over pairs."""
+    eps: Annotated[tuple[Positive, ...], Field(min_length=2)] = (0.4, 0.2, 0.1, 0.05)
+    """Lengths of the regularisation in Lemma 5.9."""
+
+
+@record
 class Case:
     """A case of the signed system."""
 
@@ -133,6 +143,7 @@ class Case:
     pde: PDE | None = None
     particles: Particles | None = None
     compare: Compare | None = None
+    estimates: Estimates = Estimates()
     output: Output = Output()
 
     def __post_init__(self) -> None:
@@ -157,11 +168,22 @@ class Case:
         beyond = "model.sigma = 0" if model.sigma == 0 else "model.interaction = 'rotated'"
         if pde is not None and pde.degree > 1 and (model.sigma == 0 or model.interaction == "rotated"):
             raise ValueError(f"pde.degree = {pde.degree}: must be 1 with {beyond}")
+        if self.estimates.check:
+            self._check_estimates()
         if self.particles is not None:
             asked = self.particles
             plain = asked.kernel == "capped" and asked.eps is None and asked.cutoff is None
             for count in asked.counts:
                 takes_exact_pairs(model, count, asked.pairs, asked.collision, plain=plain)
+
+    def _check_estimates(self) -> None:
+        model, particles = self.model, self.particles
+        if particles is None:
+            raise ValueError("estimates.check = true: needs [particles]")
+        if model.interaction not in ("signed", "repulsive") or model.confinement is not None or model.sigma == 0:
+            raise ValueError("estimates.check = true: they are for the system (1.1) with noise, without confinement")
+        if particles.collision == "annihilate":
+            raise ValueError("estimates.check = true: they are for particles that stay; take collision = 'through'")
 
     def solver_options(self) -> dict[str, Any]:
         """Keyword arguments of `solver`."""
@@ -170,4 +192,5 @@ class Case:
 
     def particle_options(self) -> dict[str, Any]:
         """Keyword arguments of `simulate`, but for count and those of every system."""
-        return keywords(self.particles, leave_out=("counts",))
+        options = keywords(self.particles, leave_out=("counts",))
+        return options | {"estimate_eps": self.estimates.eps if self.estimates.check else None}

@@ -15,7 +15,6 @@ L^N. The forces of a pair of opposite charges at one place cancel, so those of p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numba
@@ -24,6 +23,7 @@ from scipy.spatial import cKDTree
 
 from limitpde.errors import InputError
 from limitpde.nbody.random import pair_key, two_normals
+from limitpde.signed.encounters import Encounters
 from limitpde.signed.model import Model
 from limitpde.signed.pair_step import LARGEST, relative_step
 
@@ -65,24 +65,6 @@ def takes_exact_pairs(model: Model, count: int, pairs: Pairs, collision: Collisi
             f"particles.collision = {collision!r}: needs particles.pairs = 'exact', which sees the collisions"
         )
     return exact
-
-
-@dataclass(slots=True)
-class Encounters:
-    """Who is bound to whom, who is still there, and where charges have collided, in a batch of R replicas."""
-
-    bond: np.ndarray
-    """(R, N) int64, the particle to which each one is bound; -1 where it is free."""
-    alive: np.ndarray
-    """(R, N) bool, particles that have not been annihilated."""
-    collided: np.ndarray
-    """(R,) bool, replicas in which two charges have hit each other."""
-
-    @classmethod
-    def none(cls, replicas: int, count: int) -> Encounters:
-        """At the start."""
-        shape = (replicas, count)
-        return cls(np.full(shape, -1), np.ones(shape, dtype=bool), np.zeros(replicas, dtype=bool))
 
 
 def mutual_neighbours(x: np.ndarray, y: np.ndarray, bond: np.ndarray) -> np.ndarray:

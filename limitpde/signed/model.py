@@ -76,6 +76,10 @@ class Model:
         """What the paper proves for so many particles of each sign, in words (theorems 2.1, 4.1 and 5.4)."""
         count = positive + negative
         gamma = self.pair_strength(count)
+        if self.interaction == "rotated":
+            return "rotated kernel: not among the paper's theorems"
+        if self.interaction == "attractive":
+            return self._attractive_regime(count)
         if self.interaction == "repulsive" or min(positive, negative) == 0:
             return "no collisions"
         if self.gamma_bar is not None and self.gamma_bar < self.sigma**2 / 2:
@@ -86,6 +90,13 @@ class Model:
         if gamma < self.sigma**2:
             return f"pairs (+, -) collide and separate at once: sigma^2 / 2 <= gamma < sigma^2{limit}"
         return f"pairs (+, -) stick: gamma >= sigma^2{limit}"
+
+    def _attractive_regime(self, count: int) -> str:
+        """All attract all: R of (4.26) for k of them has the dimension (k - 1) (2 - k gamma / sigma^2)."""
+        gamma = self.pair_strength(count)
+        if count * gamma < 2 * self.sigma**2:
+            return "attractive, below the critical mass: N gamma < 2 sigma^2"
+        return "attractive: all N particles stick together in the end, N gamma >= 2 sigma^2"
 
 
 @record

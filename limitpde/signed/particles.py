@@ -36,7 +36,9 @@ from limitpde.nbody.pairs import closest_equal_signs, pair_interactions, pair_su
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, share_of
 from limitpde.nbody.threads import use_threads
-from limitpde.signed.collisions import Collision, Encounters, Pairs, advance, takes_exact_pairs
+from limitpde.signed.collisions import Collision, Pairs, advance, takes_exact_pairs
+from limitpde.signed.encounters import Encounters
+from limitpde.signed.estimates import EstimateIntegrals, largest_gradient
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
@@ -92,6 +94,12 @@ class Ensemble:
     """Whether pairs moved by their exact law, so that `collided` means something."""
     collision: Collision
     """What became of charges that hit each other."""
+    estimates: dict[str, np.ndarray]
+    """What `limitpde.signed.estimates` needs, a row for each replica; empty where it was not asked for."""
+    estimate_eps: tuple[float, ...]
+    """Lengths of the regularisation in Lemma 5.9."""
+    estimate_gradients: tuple[float, ...]
+    """max |grad phi| of each test function."""
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
 
@@ -119,6 +127,7 @@ def simulate(
     cutoff: int | None = None,
     pairs: Pairs = "auto",
     collision: Collision = "through",
+    estimate_eps: Sequence[float] | None = None,
     snapshot: Snapshot | None = None,
     finished: Sequence[Part] = (),
     keep: Callable[[Part], object] = lambda part: None,
@@ -151,6 +160,7 @@ def simulate(
             gamma_N >= 0.05 sigma^2 or collisions matter ("auto").
         collision: what charges do that hit each other: go "through", "stick" together, "annihilate"; with
             gamma_N >= sigma^2 they stick. All but the first need the exact law.
+        estimate_eps: measure what the paper's estimates are about, with these eps in Lemma 5.9; by default not.
         snapshot: called with (t, positions (n, 2), sign=(n,)) of replica 0 at the output times, on rank 0.
         finished: measurements of replicas that an earlier run has kept, the same on every rank.
         keep: called with the measurements of each batch of replicas when it is finished, on the rank that simulated it.
@@ -184,6 +194,8 @@ def simulate(
         ),
         collision=collision,
         pair_sum=partial(fast_pair_sum, accuracy=accuracy) if fast else pair_sum,
+        estimate_eps=None if estimate_eps is None else tuple(estimate_eps),
+        gradients=tuple(map(largest_gradient, test_functions)),
     )
     _compile_kernels(run.pair_sum)
     began = time.perf_counter()
@@ -216,8 +228,8 @@ def _compile_kernels(pair_sum: PairSum) -> None:
     signs, one, felt = np.ones(2), np.ones(1), np.stack(forces)
     pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped")
     residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, Table.of([Wave(k=(0.0, 0.0))], 2))
-    residual.start(1).measure(x, y, felt, felt, signs, np.ones((1, 2), dtype=bool))
     replicas, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
+    residual.start(1).measure(x, y, felt, felt, signs, nobody)
     _euler_maruyama(x, y, *felt, 0.0, 0.0, np.uint64(0), replicas, np.int64(0))
     advance(
         x, y + 1.0, felt, one, signs, nobody, sigma=1.0, dt=1.0, kernel=(0.0, 1.0), collision="through", seed=0,
@@ -243,6 +255,8 @@ class _Run:
     collision: Collision
     pair_sum: PairSum
     """What sums up the forces."""
+    estimate_eps: tuple[float, ...] | None
+    gradients: tuple[float, ...]
 
     @property
     def count(self) -> int:
@@ -301,6 +315,9 @@ class _Batch:
         self._share = np.ones(len(replicas))
         self._charges = np.ascontiguousarray(run.charges)
         self._balance = run.residual.start(len(replicas))
+        self._estimates = None
+        if run.estimate_eps is not None:
+            self._estimates = EstimateIntegrals(run.model, run.residual, run.estimate_eps, len(replicas))
         self._rows: list[dict[str, np.ndarray]] = []
 
     def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
@@ -314,7 +331,7 @@ class _Batch:
             for _ in range(steps):
                 if stop():
                     raise _Stopped
-                self._balance.add(0.5 * dt)
+                self._add(0.5 * dt)
                 self._advance(dt, number)
                 self._measure(0.5 * dt)
                 number += 1
@@ -322,8 +339,10 @@ class _Batch:
             t = end
             self._record(t, snapshot)
         stacked = {name: np.stack([row[name] for row in self._rows], axis=-1) for name in self._rows[0]}
-        collided = self._encounters.collided
-        return {"replicas": self._replicas, **stacked, **self._balance.totals(), "collided": collided}
+        totals = self._balance.totals() | {"collided": self._encounters.collided}
+        if self._estimates is not None:
+            totals |= self._estimates.totals()
+        return {"replicas": self._replicas, **stacked, **totals}
 
     def _measure(self, weight: float) -> None:
         """Drifts and integrands at the present positions, which enter the time integrals with this weight."""
@@ -336,9 +355,23 @@ class _Batch:
         if run.cutoff is not None:
             self._share = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
         self._make_drifts()
-        alive = self._encounters.alive
-        self._balance.measure(x, y, self._limit, self._felt, run.start.signs, alive)
+        signs, encounters = run.start.signs, self._encounters
+        self._balance.measure(x, y, self._limit, self._felt, signs, encounters)
+        if self._estimates is not None:
+            self._estimates.measure(x, y, self._limit, signs, encounters, self._regularised_drift)
+        self._add(weight)
+
+    def _add(self, weight: float) -> None:
+        """Let the present integrands enter the time integrals with this weight."""
         self._balance.add(weight)
+        if self._estimates is not None:
+            self._estimates.add(weight)
+
+    def _regularised_drift(self, eps: float) -> np.ndarray:
+        """The drift of the equation with K_eps, (2, R, N); for signed and repulsive charges."""
+        force = np.empty_like(self._felt)
+        self._run.pair_sum(self._x, self._y, self._charges, *force, eps=eps, kernel="regularised")
+        return force * self._run.model.pair_strength(self._run.count)
 
     def _make_drifts(self) -> None:
         """Turn the forces into drifts: those of the equation, and those that the particles feel."""
@@ -362,6 +395,7 @@ class _Batch:
             noise = run.model.sigma * math.sqrt(dt)
             _euler_maruyama(self._x, self._y, *self._felt, dt, noise, seed, self._replicas, np.int64(number))
             return
+        before = self._encounters.alive.copy()
         advance(
             self._x,
             self._y,
@@ -377,6 +411,9 @@ class _Batch:
             replicas=self._replicas,
             number=number,
         )
+        fallen = before & ~self._encounters.alive
+        if fallen.any():
+            self._balance.remove(self._x, self._y, run.start.signs, fallen)
 
     def _record(self, t: float, snapshot: Snapshot | None) -> None:
         x, y, alive = self._x, self._y, self._encounters.alive
@@ -386,6 +423,8 @@ class _Batch:
             raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {count})")
         centre = np.stack([np.where(alive, z, 0.0).sum(axis=1) / count for z in (x, y)], axis=1)
         measured = {"second_moment": second_moment, "centre": centre, "survivors": alive.sum(axis=1)}
+        if self._estimates is not None:
+            measured |= self._estimates.present(x, y, self._run.start.signs)
         self._rows.append(measured | self._balance.present())
         if snapshot is not None:
             there = alive[0]
@@ -435,5 +474,12 @@ def _ensemble(run: _Run, parts: Sequence[Part], replicas: int, speed: float) -> 
         collided=found["collided"],
         sees_collisions=run.exact_pairs,
         collision=run.collision,
+        estimates={
+            name: found[name]
+            for name in ("phi", "distance", "pair_integrals", "regularisation_gaps")
+            if run.estimate_eps is not None
+        },
+        estimate_eps=run.estimate_eps or (),
+        estimate_gradients=run.gradients,
         complete=len(found["replicas"]) == replicas,
     )

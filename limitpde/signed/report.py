@@ -84,9 +84,26 @@ def particles_section(particles: list[Record]) -> str:
                 f"- N = {entry['N']}: {gone:.4g} % of the particles were annihilated; L^N and W are those of the "
                 "others, and the equation has no term for that"
             )
-    return (
-        "\n\n".join(["## The particles", table(header, rows), *(["\n".join(lines)] if lines else [])]) if rows else ""
-    )
+    parts = ["## The particles", table(header, rows), "\n".join(lines), _estimates(particles)]
+    return "\n\n".join(part for part in parts if part) if rows else ""
+
+
+def _estimates(particles: list[Record]) -> str:
+    """The paper's estimates with the room they leave, where they were measured."""
+    rows = []
+    for entry in particles:
+        for found in entry.get("estimates", []):
+            error = f" +- {found['stderr']:.2g}" if found.get("stderr") is not None else ""
+            sense = ">= " if found["at_least"] else "<= "
+            bound = f"{sense}{found['bound']:.4g}" if found.get("bound") is not None else "-"
+            margin = f"{found['margin']:.3g}" if found.get("margin") is not None else "-"
+            holds = "yes" if found["holds"] else "NO"
+            measured = f"{found['measured']:.4g}{error}"
+            rows.append([entry["N"], found["source"], found["quantity"], measured, bound, margin, holds])
+    if not rows:
+        return ""
+    header = ["N", "estimate", "quantity", "measured", "must be", "room, as a factor", "holds"]
+    return "### The paper's estimates\n\n" + table(header, rows)
 
 
 def comparison_section(compare: Record) -> str:

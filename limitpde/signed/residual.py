@@ -13,9 +13,9 @@ gamma_bar = N gamma_N,
 
 F the forces of K, M a martingale with E M^2 = (sigma^2 / N) E int_0^T int |grad phi|^2 dL^N_t dt (Ito isometry). So W
 has mean zero where the particles have the drift and the diffusivity of the equation, and A says what to expect where
-they do not: D = sigma, a cut-off, a large eps. Particles that annihilate leave L^N; the equation does not know of
-that, so W has another mean then. Time integrals are trapezoidal sums over the time steps; Euler-Maruyama
-leaves a bias of order one in the step.
+they do not: D = sigma, a cut-off, a large eps. Two charges that stick move with the diffusivity sigma^2 / 4, which A
+takes in as well, and charges that annihilate take their phi / N out of L^N and add it, negative, to A. Time integrals
+are trapezoidal sums over the time steps; Euler-Maruyama leaves a bias of order one in the step.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from limitpde.compare.test_functions import GaussianBump, Table, Wave, evaluate,
 from limitpde.fem.stepping import StepReport
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all
+from limitpde.signed.encounters import Encounters
 from limitpde.signed.model import SPECIES, Model
 
 if TYPE_CHECKING:
@@ -60,13 +61,21 @@ class Balance:
     def __init__(self, residual: ParticleResidual, replicas: int) -> None:
         self._residual = residual
         shape = (replicas, len(residual.table.kinds))
-        self._integrands = np.empty((5, *shape))  # int phi dL, and the integrands of the rows below
-        # int dt of means over the particles of v . grad phi, Lap phi, |grad phi|^2, (v' - v) . grad phi
-        self._integrals = np.zeros((4, *shape))
+        self._integrands = np.empty((6, *shape))  # int phi dL, and the integrands of the rows below
+        # int dt of means over the particles of v . grad phi, Lap phi, |grad phi|^2, (v' - v) . grad phi, and over those
+        # that are stuck of Lap phi
+        self._integrals = np.zeros((5, *shape))
+        self._lost = np.zeros(shape)
         self._initial: np.ndarray | None = None
 
     def measure(
-        self, x: np.ndarray, y: np.ndarray, limit: np.ndarray, felt: np.ndarray, signs: np.ndarray, alive: np.ndarray
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        limit: np.ndarray,
+        felt: np.ndarray,
+        signs: np.ndarray,
+        encounters: Encounters,
     ) -> None:
         """Evaluate the integrands.
 
@@ -76,12 +85,21 @@ class Balance:
             limit: (2, R, N) drifts v with the kernel of the equation.
             felt: (2, R, N) drifts v' that the particles have.
             signs: (N,).
-            alive: (R, N) whether they count.
+            encounters: who counts, and who is stuck to whom.
         """
-        table = self._residual.table
-        _integrands(x, y, limit, felt, signs, alive, table.kinds, table.charged, table.parameters, self._integrands)
+        self._evaluate(x, y, limit, felt, signs, encounters.alive, encounters.bond, self._integrands)
         if self._initial is None:
             self._initial = self._integrands[0].copy()
+
+    def remove(self, x: np.ndarray, y: np.ndarray, signs: np.ndarray, fallen: np.ndarray) -> None:
+        """Take the particles (R, N) bool that were annihilated, at (R, N) positions, into account."""
+        still, out = np.zeros((2, *x.shape)), np.empty_like(self._integrands)
+        self._evaluate(x, y, still, still, signs, fallen, np.full(x.shape, -1), out)
+        self._lost += out[0]
+
+    def _evaluate(self, x, y, limit, felt, signs, counted, bond, out) -> None:  # type: ignore[no-untyped-def]
+        table = self._residual.table
+        _integrands(x, y, limit, felt, signs, counted, bond, table.kinds, table.charged, table.parameters, out)
 
     def add(self, weight: float) -> None:
         """Add the present integrands, times this weight, to the time integrals."""
@@ -99,6 +117,10 @@ class Balance:
         """D int_0^t int Lap phi dL dt, (R, P)."""
         return self._residual.model.D * self._integrals[1]
 
+    def excess(self) -> np.ndarray:
+        """int_0^t int (v' - v) . grad phi dL dt, (R, P)."""
+        return self._integrals[3].copy()
+
     def present(self) -> dict[str, np.ndarray]:
         """Observables int phi dL_t and residuals W[t, phi], (R, P) each."""
         residual = self.change() - self.transport() - self.diffusion()
@@ -110,7 +132,7 @@ class Balance:
         defect = (model.sigma**2 / 2 - model.D) * self._integrals[1]
         return {
             "quadratic_variation": model.sigma**2 / count * self._integrals[2],
-            "compensator": self._integrals[3] + defect + 0.0,
+            "compensator": self.excess() + defect - model.sigma**2 / 4 * self._integrals[4] - self._lost + 0.0,
         }
 
 
@@ -121,21 +143,22 @@ def _integrands(
     limit: np.ndarray,
     felt: np.ndarray,
     signs: np.ndarray,
-    alive: np.ndarray,
+    counted: np.ndarray,
+    bond: np.ndarray,
     kinds: np.ndarray,
     charged: np.ndarray,
     parameters: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Means over the particles of phi and of the integrands, written to out, (5, R, P)."""
+    """Means over the particles of phi and of the integrands, written to out, (6, R, P)."""
     replicas, count = x.shape
     functions = len(kinds)
     for task in numba.prange(replicas * functions):
         r, p = task // functions, task % functions
         point, gradient = np.empty(2), np.empty(2)
-        value_sum = drift_sum = laplacian_sum = square_sum = excess_sum = 0.0
+        value_sum = drift_sum = laplacian_sum = square_sum = excess_sum = stuck_sum = 0.0
         for i in range(count):
-            if not alive[r, i]:
+            if not counted[r, i]:
                 continue
             point[0], point[1] = x[r, i], y[r, i]
             value, laplacian = spatial(kinds[p], parameters[p], point, gradient)
@@ -145,12 +168,17 @@ def _integrands(
             drift_sum += b * drift
             excess_sum += b * (felt[0, r, i] * gradient[0] + felt[1, r, i] * gradient[1] - drift)
             laplacian_sum += b * laplacian
-            square_sum += gradient[0] ** 2 + gradient[1] ** 2
+            both = 2.0 * b  # of a stuck pair, whose noise is one
+            if bond[r, i] >= 0:
+                stuck_sum += b * laplacian
+                both = b + (signs[bond[r, i]] if charged[p] else 1.0)
+            square_sum += 0.25 * both * both * (gradient[0] ** 2 + gradient[1] ** 2)
         out[0, r, p] = value_sum / count
         out[1, r, p] = drift_sum / count
         out[2, r, p] = laplacian_sum / count
         out[3, r, p] = square_sum / count
         out[4, r, p] = excess_sum / count
+        out[5, r, p] = stuck_sum / count
 
 
 class PDEResidual:

@@ -13,6 +13,7 @@ from limitpde.fem.stepping import StepReport
 from limitpde.signed.blow_up import latest_time, levels_reached
 from limitpde.signed.case import Case
 from limitpde.signed.confinement import Harmonic
+from limitpde.signed.estimates import estimates
 from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble
@@ -195,6 +196,7 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
         "second_moment": moment,
         "regime": model.regime(positive, negative),
         **_collision_figures(model, ensemble),
+        **({"estimates": estimates(model, ensemble)} if ensemble.estimates else {}),
     }
 
 
