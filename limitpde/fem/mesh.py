@@ -233,7 +233,7 @@ AnyMesh = Annotated[
 def build(
     mesh: Disk | Torus | Box | Ball | str | Path | dolfinx.mesh.Mesh, comm: MPI.Comm, *, dimension: int = 2
 ) -> dolfinx.mesh.Mesh:
-    """The DOLFINx mesh of a description, or of a gmsh file; a DOLFINx mesh is returned as it is. Collective.
+    """The DOLFINx mesh of a description, or of a gmsh or XDMF file; a DOLFINx mesh is returned as it is. Collective.
 
     Opposite faces of a torus are not identified here.
 

@@ -1,4 +1,4 @@
-"""Points and cells of simple domains, and of gmsh files: simplices in one, two and three dimensions. Serial.
+"""Points and cells of simple domains, and of gmsh and XDMF files: simplices in one, two and three dimensions. Serial.
 
 A grid is cut into Kuhn's simplices, d! to a cell: the stiffness matrix of first-order elements on it is that of finite
 differences with 2 d neighbours. The disk has rings of 6, 12, 18, ... nodes and their Delaunay triangulation, with edge
@@ -103,12 +103,12 @@ def ball(radius: float, layers: int, center: np.ndarray) -> tuple[np.ndarray, np
 
 
 def read(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, d) and simplices (m, d + 1) of a gmsh file, without the points that none of them uses.
+    """Points (n, d) and simplices (m, d + 1) of a gmsh or XDMF file, without the points that none of them uses.
 
     Raises:
         InputError: the file is not there, not readable, or holds other cells; its points need more coordinates.
     """
-    data = _gmsh(path)
+    data = _file(path)
     wanted = GMSH_CELLS[dimension]
     lesser = {"vertex", *(GMSH_CELLS[d] for d in range(1, dimension))}
     if wanted not in data.cells_dict or set(data.cells_dict) - lesser - {wanted}:
@@ -136,7 +136,7 @@ def boundary_values(path: Path, values: Mapping[str, float]) -> np.ndarray:
     Raises:
         InputError: the file has no lines of such a group.
     """
-    data = _gmsh(path)
+    data = _file(path)
     used = np.unique(data.cells_dict["triangle"])
     lines = data.cells_dict.get("line", np.empty((0, 2), dtype=np.int64))
     marks = data.cell_data_dict.get("gmsh:physical", {}).get("line", np.zeros(len(lines), dtype=np.int64))
@@ -151,11 +151,12 @@ def boundary_values(path: Path, values: Mapping[str, float]) -> np.ndarray:
     return np.asarray(found[used])
 
 
-def _gmsh(path: Path) -> meshio.Mesh:
+def _file(path: Path) -> meshio.Mesh:
     if not path.is_file():
         raise InputError(f"mesh = {str(path)!r}: no such file")
+    xdmf = path.suffix == ".xdmf"
     try:
-        return meshio.gmsh.read(path)  # meshio.read ends the process where the file is not gmsh's
-    except Exception as error:  # meshio raises many kinds for a file that is not gmsh's
-        reason = str(error) or type(error).__name__
-        raise InputError(f"mesh = {str(path)!r}: not a gmsh .msh file that meshio can read ({reason})") from error
+        return meshio.xdmf.read(path) if xdmf else meshio.gmsh.read(path)  # meshio.read may end the process
+    except (Exception, SystemExit) as error:  # meshio raises many kinds for a file that is something else
+        kind, reason = "an .xdmf" if xdmf else "a gmsh .msh", str(error) or type(error).__name__
+        raise InputError(f"mesh = {str(path)!r}: not {kind} file that meshio can read ({reason})") from error

@@ -25,6 +25,7 @@ from limitpde.sections import (
 )
 from limitpde.signed.collisions import takes_exact_pairs
 from limitpde.signed.model import Initial, Model
+from limitpde.signed.setting import NEEDS_WALLS
 
 
 def _kind(value: Any) -> str:
@@ -165,6 +166,8 @@ class Case:
             raise ValueError(
                 'pde.boundary: the particles live in the whole plane; take "plane", or leave out [particles]'
             )
+        if self.initial.needs_walls and (pde is None or pde.boundary == "plane" or self.particles is not None):
+            raise ValueError(NEEDS_WALLS)
         beyond = "model.sigma = 0" if model.sigma == 0 else "model.interaction = 'rotated'"
         if pde is not None and pde.degree > 1 and (model.sigma == 0 or model.interaction == "rotated"):
             raise ValueError(f"pde.degree = {pde.degree}: must be 1 with {beyond}")

@@ -27,6 +27,7 @@ import ufl
 from mpi4py import MPI
 from scipy.special import xlogy
 
+from limitpde.densities import Uniform
 from limitpde.errors import InputError, RunError
 from limitpde.fem import imex
 from limitpde.fem import mesh as meshes
@@ -38,6 +39,7 @@ from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.parallel import gathered, on_all
 from limitpde.signed.model import SPECIES, Initial, Model
+from limitpde.signed.setting import NEEDS_WALLS
 
 DEGREES = (2, 3, 4)
 MAXIMUM_RISE = 1e-3
@@ -139,6 +141,8 @@ class GalerkinSolver:
         """Projection in L2; each part is scaled so that its mass is exact."""
         space, density = self.space, np.zeros(self.space.local)
         for number, part in enumerate(initial.parts(species)):
+            if isinstance(part, Uniform):
+                raise InputError(NEEDS_WALLS)
             values = on_all(space.comm, partial(part.density, space.quadrature.points))
             load = space.gather(space.quadrature.tested(values))
             share = float(space.sums.total(load)[0]) / part.mass

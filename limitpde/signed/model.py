@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from limitpde.checked import record
-from limitpde.densities import AnyDensity
+from limitpde.densities import AnyDensityIn, Uniform
 from limitpde.signed.confinement import Confinement
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -103,9 +103,9 @@ class Model:
 class Initial:
     """Initial densities of both signs; their masses add to one where particles are drawn from them."""
 
-    positive: tuple[AnyDensity, ...] = ()
+    positive: tuple[AnyDensityIn, ...] = ()
     """Parts of rho_+ at time 0."""
-    negative: tuple[AnyDensity, ...] = ()
+    negative: tuple[AnyDensityIn, ...] = ()
     """Parts of rho_- at time 0."""
     points: str | None = None
     """Instead: an .npz file with arrays `positions` (N, 2) and `signs` (N,), for a run without [pde]."""
@@ -116,14 +116,19 @@ class Initial:
         if self.points is not None and (self.positive or self.negative):
             raise ValueError("give either points, or the parts of positive and negative, not both")
         for part in (*self.positive, *self.negative):
-            if len(part.center) != 2:
+            if not isinstance(part, Uniform) and len(part.center) != 2:
                 raise ValueError(
                     f"center = {list(part.center)} must have 2 coordinates: the particles live in the plane"
                 )
 
-    def parts(self, species: int) -> tuple[AnyDensity, ...]:
+    def parts(self, species: int) -> tuple[AnyDensityIn, ...]:
         """The parts of rho_+ (species 0) or rho_- (species 1)."""
         return (self.positive, self.negative)[species]
+
+    @property
+    def needs_walls(self) -> bool:
+        """Whether a part fills the whole domain, which must be bounded then."""
+        return any(isinstance(part, Uniform) for part in (*self.positive, *self.negative))
 
     def mass(self, species: int) -> float:
         """Mass of one species."""

@@ -101,7 +101,7 @@ class Solver:
         multipoles: int = 12,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
-        check_problem(model, initial, step, degree)
+        check_problem(model, initial, step, degree, bounded=boundary != "plane")
         self.model, self.requested_step = model, step
         self.graph = EdgeGraph(meshes.build(mesh, comm))
         self.quadrature, self.sums = LumpedQuadrature(self.graph), self.graph.sums

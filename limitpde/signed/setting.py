@@ -11,6 +11,7 @@ from typing import Literal
 import dolfinx.mesh
 import numpy as np
 
+from limitpde.densities import Uniform
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem import simplices
@@ -29,7 +30,12 @@ UNRESOLVED = 0.02
 """Relative error in the mass of a part of the initial data, as the nodes see it, from which the user is told."""
 
 
-def check_problem(model: Model, initial: Initial, step: float, degree: int) -> None:
+NEEDS_WALLS = (
+    "initial: shape = 'uniform' fills a bounded domain: it needs [pde] with walls (pde.boundary), no particles"
+)
+
+
+def check_problem(model: Model, initial: Initial, step: float, degree: int, *, bounded: bool) -> None:
     """Check that the finite elements of first order can solve this problem.
 
     Raises:
@@ -41,6 +47,8 @@ def check_problem(model: Model, initial: Initial, step: float, degree: int) -> N
         raise InputError(
             "model.interaction = 'rotated': is for particles; [pde] solves 'signed', 'repulsive' and 'attractive'"
         )
+    if initial.needs_walls and not bounded:
+        raise InputError(NEEDS_WALLS)
     charges = {b for s, b in enumerate(model.charges) if initial.parts(s)}
     if model.sense < 0 and len(charges) > 1:
         raise InputError("model.interaction = 'attractive': [pde] needs species of the same charge")
@@ -96,6 +104,9 @@ def initial_density(graph: EdgeGraph, initial: Initial, species: int, warnings: 
     """
     density = np.zeros(graph.local)
     for number, part in enumerate(initial.parts(species)):
+        if isinstance(part, Uniform):
+            density += part.mass / float(graph.sums.total(graph.area)[0])
+            continue
         values = on_all(graph.comm, partial(part.density, graph.points))
         share = float(graph.sums.total(graph.area * values)[0]) / part.mass
         name = f"initial.{SPECIES[species]}[{number}]"

@@ -9,9 +9,11 @@ from zipfile import BadZipFile
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.densities import Uniform
 from limitpde.errors import InputError
 from limitpde.parallel import on_root
 from limitpde.signed.model import SPECIES, Initial
+from limitpde.signed.setting import NEEDS_WALLS
 
 
 class InitialPositions:
@@ -40,6 +42,8 @@ class InitialPositions:
             if len(self.signs) != count:
                 raise InputError(f"particles.counts: initial.points holds {len(self.signs)} particles, not {count}")
             return
+        if initial.needs_walls:
+            raise InputError(NEEDS_WALLS)
         share, mass = initial.mass(0), initial.mass(0) + initial.mass(1)
         if not math.isclose(mass, 1, rel_tol=1e-9):
             raise InputError(f"initial: the masses add to {mass:.12g}; with particles they must add to 1")
@@ -53,7 +57,10 @@ class InitialPositions:
         return np.concatenate([self._draw(species, rng) for species in range(len(SPECIES))])
 
     def _draw(self, species: int, rng: np.random.Generator) -> np.ndarray:
-        number, parts = self._numbers[species], self._initial.parts(species)
+        number = self._numbers[species]
+        parts = [
+            part for part in self._initial.parts(species) if not isinstance(part, Uniform)
+        ]  # all: see `needs_walls`
         if number == 0:
             return np.empty((0, 2))
         chance = np.array([part.mass for part in parts]) / self._initial.mass(species)
