@@ -75,7 +75,7 @@ def test_a_layer_of_charge_at_a_plate(comm):
     part = {"shape": "uniform", "mass": mass}
     initial = Initial(positive=[part], negative=[part])
     solver = Solver(
-        model, initial, mesh=MESHES / "strip.msh", step=0.2, boundary={"left": 0.5, "right": -0.5}, comm=comm
+        model, initial, mesh=MESHES / "strip.msh", step=0.1, boundary={"left": 0.5, "right": -0.5}, comm=comm
     )
     solver.solve(20.0)  # (length / pi)^2 / D = 0.8 is the slowest time
     rho = solver.densities["positive"]
