@@ -17,6 +17,7 @@ import limitpde
 from limitpde import case as cases
 from limitpde import experiment
 from limitpde.errors import InputError, LimitPDEError
+from limitpde.keys import keys
 from limitpde.parallel import all_arrive, on_root
 from limitpde.results import export as exporting
 from limitpde.results import figures, pictures, report
@@ -135,6 +136,13 @@ def export(directory: Path) -> None:
 def new(system: str) -> None:
     """Print a commented case to start from."""
     say(resources.files(f"limitpde.{system}").joinpath("case.toml").read_text().rstrip("\n"))
+
+
+@cli.command("keys")
+@click.argument("system", type=click.Choice(list(cases.SYSTEMS)))
+def list_keys(system: str) -> None:
+    """All keys of a case of a system, with meaning, allowed values and default."""
+    say(keys(system).rstrip("\n"))
 
 
 @cli.command()

@@ -201,3 +201,20 @@ def test_a_quick_run(tmp_path, capsys, monkeypatch):
     assert code == 0
     summary = json.loads((tmp_path / "results" / "case_quick" / "summary.json").read_text())
     assert [entry["N"] for entry in summary["particles"]] == [50, 100]
+
+
+@pytest.mark.parametrize("system", cases.SYSTEMS)
+def test_keys_are_those_of_the_starting_case_and_more(system, capsys):
+    """Every key of `new`, and what is required is said to be."""
+    _, case, _ = call(capsys, "new", system)
+    code, out, _ = call(capsys, "keys", system)
+    assert code == 0
+    data = tomllib.loads(case)
+    for name, section in data.items():
+        if isinstance(section, dict):
+            assert f"## [{name}]" in out
+            assert all(f"| `{key}` |" in out for key in section)
+        else:
+            assert f"| `{name}` |" in out
+    assert "| `end` | Final time. | number > 0 | required |" in out
+    assert "None" not in out

@@ -37,8 +37,8 @@ class Model:
     """Strength of the interaction between two particles, whatever N; there is no limit N -> infinity then, and W is
     that of the equation with gamma_bar = N gamma."""
     interaction: Literal["signed", "repulsive", "attractive", "rotated"] = "signed"
-    """What stands in front of K: b_i b_j ("signed"), 1 ("repulsive"), or -1 ("attractive", (1.2)); "rotated":
-    b_i b_j, and K turned by 90 degrees, K_perp(x) = (-x_2, x_1) / |x|^2 (section 1.1; point vortices if all b = 1)."""
+    """What stands in front of K: b_i b_j ("signed"), 1 ("repulsive"), or -1 ("attractive", (1.2)); "rotated": the
+    velocities b_j K_perp, K_perp(x) = (-x_2, x_1) / |x|^2, of point vortices of strength b_j (section 1.1)."""
     confinement: Confinement | None = None
     """Exterior potential U, which adds the drift -grad U; none by default."""
     diffusivity: Literal["ito", "paper"] = "ito"
