@@ -24,24 +24,27 @@ def keys(system: str) -> str:
     """
     schema = pydantic.TypeAdapter(cases.CASES[system]).json_schema()
     records: dict[str, Any] = schema["$defs"]
-    sections = {name: _record(value, records) for name, value in schema["properties"].items()}
-    whole = {name: value for name, value in schema["properties"].items() if sections[name] is None}
+    sections = {name: _records(value, records) for name, value in schema["properties"].items()}
+    whole = {name: value for name, value in schema["properties"].items() if not sections[name]}
     parts = [f"# Keys of a case, system = {json.dumps(system)}", _table({"properties": whole}, schema)]
     shown = set()
-    for name, record in sections.items():
-        if record is not None:
-            parts += [f"## [{name}]", _table(records[record], schema)]
-            shown.add(record)
+    for name, found in sections.items():
+        if len(found) == 1:
+            parts += [f"## [{name}]", _table(records[found[0]], schema)]
+            shown.add(found[0])
+        elif found:
+            choices = "; ".join(_title(record, records[record]) for record in found)
+            parts += [f"## [{name}]", f"One of these, see below: {choices}."]
     for record in sorted(set(records) - shown, key=lambda name: _title(name, records[name])):
         parts += [f"## {_title(record, records[record])}", records[record].get("description", "").replace("\n", " ")]
         parts.append(_table(records[record], schema))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _record(value: dict[str, Any], records: dict[str, Any]) -> str | None:
-    """The record that a section holds, by its name; None for a plain key."""
-    found = [name for option in [value, *value.get("anyOf", [])] if (name := _referred(option)) in records]
-    return found[0] if len(found) == 1 else None
+def _records(value: dict[str, Any], records: dict[str, Any]) -> list[str]:
+    """The records that a section may hold, by their names; none for a plain key."""
+    options = [value, *value.get("anyOf", []), *value.get("oneOf", [])]
+    return [name for option in options if (name := _referred(option)) in records]
 
 
 def _referred(option: dict[str, Any]) -> str:
