@@ -13,19 +13,27 @@ threads.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Table, Wave
-from limitpde.errors import InputError, Interrupted, RunError
+from limitpde.errors import Interrupted, RunError
 from limitpde.nbody.random import Stream, generator
-from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, share_of
+from limitpde.nbody.replicas import (
+    Part,
+    Stopped,
+    check_arguments,
+    ensemble_seed,
+    gathered_parts,
+    in_order,
+    run_batches,
+    share_of,
+    time_grid,
+)
 from limitpde.nbody.threads import use_threads
 from limitpde.vlasov.forces import Sums, make_sums
 from limitpde.vlasov.initial import Initial, Start
@@ -135,7 +143,7 @@ def simulate(
         RunError: a particle has left for infinity.
         Interrupted: asked to stop before any replica was finished.
     """
-    _check_arguments(count, replicas, step, end)
+    check_arguments(count, replicas, step, end)
     composition(order)  # checks it
     Table.of(test_functions, 2 * model.dimension)
     use_threads(comm)
@@ -146,7 +154,7 @@ def simulate(
         start=Start(initial, model),
         count=count,
         seed=ensemble_seed(seed, count),
-        grid=_time_grid(step, end, stops),
+        grid=time_grid(step, end, stops),
         order=order,
         felt=make_sums(potential or model.potential, box, periodic=periodic, method=method),
         limit=make_sums(model.potential, box, periodic=periodic, method=method) if own else None,
@@ -154,26 +162,17 @@ def simulate(
     )
     began = time.perf_counter()
     share = share_of(comm, replicas, finished)
-    mine, failure = _run_replicas(run, share, snapshot, keep, progress, stop_asked)
+    size = max(1, BATCH_PARTICLES // count)
+
+    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
+        with np.errstate(over="ignore", invalid="ignore"):  # `_record` finds what has left for infinity
+            return _Batch(run, some).run(snapshot, step_done, stop_asked)
+
+    mine, failure = run_batches(share, size, advance, steps=run.steps, keep=keep, progress=progress)
     parts = gathered_parts(comm, mine, failure)
     done = sum(len(part["replicas"]) for part in parts)
     speed = done * count * run.steps / (time.perf_counter() - began)
     return _ensemble(run, [*finished, *parts], replicas, speed)
-
-
-def _check_arguments(count: int, replicas: int, step: float, end: float) -> None:
-    for name, value in (("counts", count), ("replicas", replicas)):
-        if value < 1:
-            raise InputError(f"particles.{name} = {value}: must be at least 1")
-    for name, number in (("particles.step", step), ("time.end", end)):
-        if not (number > 0 and math.isfinite(number)):
-            raise InputError(f"{name} = {number}: must be greater than 0")
-
-
-def _time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[float, int]]:
-    """Output times after 0, and the number of equal steps from each one to the next."""
-    times = sorted({*(t for t in stops if 0 < t < end * (1 - 1e-12)), end})
-    return [(b, math.ceil((b - a) / step * (1 - 1e-9))) for a, b in zip([0.0, *times], times, strict=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,35 +200,6 @@ class _Run:
         return max(1, KEPT_NUMBERS // (4 * self.count * self.model.dimension))
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error
-    """The user asked to stop: the batch under way is given up."""
-
-
-def _run_replicas(
-    run: _Run,
-    mine: np.ndarray,
-    snapshot: Snapshot | None,
-    keep: Callable[[Part], object],
-    progress: Callable[[float], object],
-    stop: Callable[[], bool],
-) -> tuple[list[Part], Exception | None]:
-    """Batches of this rank's replicas that were finished, and why it failed, if it did."""
-    size = max(1, BATCH_PARTICLES // run.count)
-    finished: list[Part] = []
-    try:
-        for first in range(0, len(mine), size):
-            replicas = mine[first : first + size]
-            step_done = partial(progress, len(replicas) / (len(mine) * run.steps))
-            with np.errstate(over="ignore", invalid="ignore"):  # `_record` finds what has left for infinity
-                finished.append(_Batch(run, replicas).run(snapshot, step_done, stop))
-            keep(finished[-1])
-    except _Stopped:
-        pass
-    except Exception as error:  # every rank must learn of it before any raises
-        return finished, error
-    return finished, None
-
-
 class _Batch:
     """Some replicas on their way from 0 to the end."""
 
@@ -252,7 +222,7 @@ class _Batch:
             dt = (end - t) / steps
             for stages in merged(self._run.order, steps):
                 if stop():
-                    raise _Stopped
+                    raise Stopped
                 for kind, share in stages:
                     (self._drift if kind == "drift" else self._kick)(share * dt)
                 step_done()
