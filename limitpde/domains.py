@@ -42,7 +42,7 @@ class Domain:
 
     @classmethod
     def ball(cls, radius: float, center: np.ndarray) -> Domain:
-        """The ball |x - center| < radius."""
+        """The ball |x - center| < radius, center (d,)."""
         return cls("ball", center - radius, np.full(len(center), 2 * radius))
 
     @property

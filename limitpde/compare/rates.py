@@ -25,17 +25,17 @@ class Rate:
 
 
 def mean_abs(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """E|W| of samples along an axis."""
+    """E|W| of samples along an axis, by default (..., R) -> (...)."""
     return np.asarray(np.abs(values).mean(axis=axis))
 
 
 def rms(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """(E W^2)^(1/2) of samples along an axis."""
+    """(E W^2)^(1/2) of samples along an axis, by default (..., R) -> (...)."""
     return np.asarray(np.sqrt((values**2).mean(axis=axis)))
 
 
 def mean_square(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """E M^2 of samples along an axis."""
+    """E M^2 of samples along an axis, by default (..., R) -> (...)."""
     return np.asarray((values**2).mean(axis=axis))
 
 

@@ -176,7 +176,7 @@ class EdgeMatrix:
 
 
 def laplacian_matrix(graph: EdgeGraph, dirichlet: np.ndarray | None = None) -> EdgeMatrix:
-    """The assembled stiffness matrix K, with identity rows and columns at Dirichlet nodes. Collective."""
+    """The assembled stiffness matrix K, with identity rows and columns at Dirichlet nodes, (n_local,). Collective."""
     matrix = EdgeMatrix(graph, dirichlet)
     matrix.set_laplacian(graph.weight)
     matrix.assemble()

@@ -31,7 +31,11 @@ def write(path: Path, figures: Record) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file atomically: a reader sees the old one or the new one."""
+    """Replace a text file atomically: a reader sees the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written; then nothing is left of the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

@@ -236,6 +236,9 @@ def capacity(model: Model) -> float:
     """Newtonian capacity of the support of V (4 pi R for a ball), d = 3: beta <= D (r_n + r_m) capacity.
 
     For V from a file the capacity of the ball around 0 that holds the support.
+
+    Raises:
+        InputError: the model has no interaction, or another dimension than 3.
     """
     _check_micro(model)
     interaction = model.interaction
@@ -248,7 +251,11 @@ def capacity(model: Model) -> float:
 
 
 def upper_bound(model: Model, n: np.ndarray, m: np.ndarray) -> np.ndarray:
-    """min(alpha int V, D Cap(supp V)) with the ranges (d = 3), min(alpha int V, 2 pi D) (d = 2); n, m broadcast."""
+    """min(alpha int V, D Cap(supp V)) with the ranges (d = 3), min(alpha int V, 2 pi D) (d = 2); n, m broadcast.
+
+    Raises:
+        InputError: the model has no interaction, or dimension 1.
+    """
     bound = naive(model, n, m)
     n, m, D, _ = _pair(model, n, m)
     other = D * model.range_sum(n, m) * capacity(model) if model.dimension == 3 else 2 * math.pi * D

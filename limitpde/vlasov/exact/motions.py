@@ -136,6 +136,9 @@ def product(solutions: Sequence[Solution]) -> Solution:
     """f_1(t, x_1, v_1) ... f_d(t, x_d, v_d) for Gamma(x) = sum_j Gamma_j(x_j).
 
     Each f_j must be a solution of mass 1 for Gamma_j: the force along x_j is that of rho_j times all other masses.
+
+    Returns:
+        A function of t and z (n, 2 d), x then v; it raises an InputError for z of another shape.
     """
 
     def solution(t: float, z: np.ndarray) -> np.ndarray:

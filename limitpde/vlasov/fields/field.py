@@ -73,7 +73,11 @@ class Field:
 
 
 def make_field(model: Model, space: Any) -> Field:
-    """The forces of a model on a tensor space."""
+    """The forces of a model on a tensor space. Collective.
+
+    Raises:
+        InputError: a function of the user fails, on every rank alike.
+    """
     return Field(model, space)
 
 

@@ -141,12 +141,25 @@ def consistency_constants(constant: float, *, particles: int, dimension: int) ->
 
 
 def many_body_slope_bound(slope: float, constants: tuple[float, float, float], t: float) -> float:
-    """Lemma 3.4 (1): a bound of ||D_{z_1} alpha_N(t)||, from its value at time 0."""
+    """Lemma 3.4 (1): a bound of ||D_{z_1} alpha_N(t)||, from its value at time 0.
+
+    Args:
+        slope: ||D_{z_1} alpha_N(0)||.
+        constants: C_1, C_2, C_3 of `consistency_constants`.
+        t: time >= 0.
+    """
     return slope * exp((1 + constants[0] ** 2) * t / 2)
 
 
 def many_body_curvature_bound(slope: float, curvature: float, constants: tuple[float, float, float], t: float) -> float:
-    """Lemma 3.4 (2): a bound of ||D^2_{(z_1,z_2)} alpha_N(t)||, from the two norms at time 0."""
+    """Lemma 3.4 (2): a bound of ||D^2_{(z_1,z_2)} alpha_N(t)||, from the two norms at time 0.
+
+    Args:
+        slope: ||D_{z_1} alpha_N(0)||.
+        curvature: ||D^2_{(z_1,z_2)} alpha_N(0)||.
+        constants: C_1, C_2, C_3 of `consistency_constants`.
+        t: time >= 0.
+    """
     first, second, third = constants
     rate = 1 + first**2
     inner = curvature**2 + second**2 / rate * slope**2 * (exp(rate * t) - 1)

@@ -197,11 +197,11 @@ class Hht:
         return list(self._notes.values())
 
     def density_values(self) -> np.ndarray:
-        """f = |alpha|^2 at the nodes in natural order, on rank 0. Collective."""
+        """f = |alpha|^2 at the nodes in natural order, (*X, *V), on rank 0. Collective."""
         return self.space.gather(self.values)
 
     def alpha_values(self) -> np.ndarray:
-        """alpha at the nodes in natural order, complex, on rank 0. Collective."""
+        """alpha at the nodes in natural order, complex (*X, *V), on rank 0. Collective."""
         return self.space.gather(self.alpha)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -173,11 +173,11 @@ class Hvl:
         return found * space.x_weights.ravel()
 
     def density_values(self) -> np.ndarray:
-        """f = |alpha|^2 at the nodes in natural order, on rank 0. Collective."""
+        """f = |alpha|^2 at the nodes in natural order, (*X, *V), on rank 0. Collective."""
         return np.asarray(self.space.gather(self.values))
 
     def alpha_values(self) -> np.ndarray:
-        """alpha at the nodes in natural order, complex, on rank 0. Collective."""
+        """alpha at the nodes in natural order, complex (*X, *V), on rank 0. Collective."""
         real, imaginary = (self.space.gather(part) for part in self.alpha)
         return np.asarray(real + 1j * imaginary)
 

@@ -224,7 +224,7 @@ def take_columns(values: np.ndarray, columns: np.ndarray, taken: np.ndarray) -> 
 
 @numba.njit(cache=True, parallel=True)
 def put_columns(values: np.ndarray, columns: np.ndarray, taken: np.ndarray) -> None:
-    """The reverse of `take_columns`."""
+    """The reverse of `take_columns`: writes `taken` back into these columns of values (cells, n, velocities)."""
     cells, n = values.shape[:2]
     for cell in numba.prange(cells):
         for i in range(n):

@@ -75,13 +75,13 @@ def cut_radius(symbol: Symbol, shortest: float, width: float) -> float:
 
 
 def count(radius: float, x_box: np.ndarray) -> int:
-    """Wave vectors of a torus in the box |k_j| <= radius."""
+    """Number of wave vectors of the torus x_box (d, 2) in the box |k_j| <= radius."""
     lengths = np.diff(x_box, axis=1)[:, 0]
     return math.prod(2 * int(radius * length / (2 * math.pi)) + 1 for length in lengths)
 
 
 def lattice_modes(symbol: Symbol, radius: float, x_box: np.ndarray) -> Modes:
-    """The modes of a radial symbol on a torus, up to |k| = radius and `CUT`."""
+    """The modes of a radial symbol on the torus x_box (d, 2), up to |k| = radius and `CUT`."""
     lengths = np.diff(x_box, axis=1)[:, 0]
     d = len(lengths)
     most = [int(radius * length / (2 * math.pi)) for length in lengths]
