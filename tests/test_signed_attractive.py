@@ -93,6 +93,31 @@ def test_collapse_is_an_error_of_its_own_after_everything_else_is_known(shared_f
         assert (shared_folder / "report.md").read_text().count("100-fold") == 1
 
 
+@pytest.mark.parametrize("degree", [1, 3])
+def test_reports_of_confined_densities_and_of_no_interaction(shared_folder, comm, degree):
+    """Where there is no critical mass, or no bound on the time of blow-up, the report does without."""
+    for gamma_bar in (0.0, 1.0):
+        case = Case(
+            system="signed",
+            model=Model(
+                sigma=1.0,
+                gamma_bar=gamma_bar,
+                interaction="attractive",
+                confinement={"kind": "harmonic", "strength": 1.0},
+            ),
+            initial=blob(1.0),
+            time={"end": 0.1},
+            pde=PDE(mesh=Disk(radius=5.0, cell_size=0.5), step=0.05, degree=degree),
+        )
+        folder = shared_folder / f"{gamma_bar:g}"
+        summary = run(case, out=folder, comm=comm)
+        assert summary["status"] == "done", summary.get("reason")
+        assert "latest_time_theory" not in summary["pde"]["blow_up"]
+        assert ("critical_mass" in summary["pde"]["blow_up"]) == (gamma_bar > 0)
+        if comm.rank == 0:
+            assert "largest density, at the start" in (folder / "report.md").read_text()
+
+
 def _center_area(comm):
     graph = EdgeGraph(build(Disk(radius=5.0, cell_size=0.5, center_size=0.05), comm))
     return graph.sums.minimum(graph.area)

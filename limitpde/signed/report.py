@@ -52,13 +52,13 @@ def _blow_up_rows(found: Record | None) -> list[list[object]]:
     if not found:
         return []
     rows: list[list[object]] = []
-    if found["critical_mass"] is not None:
+    if "critical_mass" in found:
         rows.append(["mass (critical mass 4 D / gamma_bar)", f"{found['mass']:.6g} ({found['critical_mass']:.6g})"])
-    if found["latest_time_theory"] is not None:
+    if "latest_time_theory" in found:
         rows.append(["blow-up must come before t =", found["latest_time_theory"]])
     peak = found["peak"]
     rows.append(["largest density, at the start; later", f"{peak['start']:.4g}; {peak['largest']:.4g}"])
-    for level, time in found["amplification_times"].items():
+    for level, time in found.get("amplification_times", {}).items():
         rows.append([f"time of the {level}-fold largest density", time])
     return rows
 
