@@ -364,3 +364,9 @@ def test_names_that_a_system_must_offer_are_told():
     for name in names:
         assert f"`{name}`" in text, f"{name}: not in extending.md"
         assert all(hasattr(system, name) for system in cases.SYSTEMS.values())
+
+
+def test_one_version():
+    """The package says it; the citation and the list of changes follow."""
+    assert f"\nversion: {limitpde.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {limitpde.__version__}" in (ROOT / "CHANGELOG.md").read_text()
