@@ -59,6 +59,7 @@ def amplified(mass, radius, mesh_scale=1.0):
     return summary.figures(), solver
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(("mass", "radius"), [(1.0, 6.0), (0.75, 6.0), (0.6, 8.0)])
 def test_times_of_amplification(mass, radius):
     figures, _ = amplified(mass, radius)
@@ -93,6 +94,7 @@ def test_collapse_is_an_error_of_its_own_after_everything_else_is_known(shared_f
         assert (shared_folder / "report.md").read_text().count("100-fold") == 1
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("degree", [1, 3])
 def test_reports_of_confined_densities_and_of_no_interaction(shared_folder, comm, degree):
     """Where there is no critical mass, or no bound on the time of blow-up, the report does without."""
@@ -130,6 +132,7 @@ def test_blow_up_is_a_run_error_with_its_figures():
     assert "t = 0.5" in str(error)
 
 
+@pytest.mark.serial
 def test_below_the_critical_mass_the_density_spreads():
     solver = solver_of(0.2, Disk(radius=9.0, cell_size=0.3), 0.05)
     first = solver.figures()
@@ -141,6 +144,7 @@ def test_below_the_critical_mass_the_density_spreads():
     assert latest_time(0.4, 0.4, diffusivity=0.5, gamma_bar=4.0) is None
 
 
+@pytest.mark.serial
 def test_energy_falls_for_steps_beyond_all_accuracy():
     """Backward Euler with the potential from before, in steps of a hundred accurate ones: no help of the gate."""
     solver = solver_of(1.0, Disk(radius=4.0, cell_size=0.4), 5.0)
@@ -156,6 +160,7 @@ def test_energy_falls_for_steps_beyond_all_accuracy():
     assert [report.order for report in reports] == [1] * len(reports)
 
 
+@pytest.mark.serial
 def test_residual_vanishes_to_second_order():
     found = []
     for rings in (20, 40):
@@ -167,6 +172,7 @@ def test_residual_vanishes_to_second_order():
     assert found[0] / found[1] > 3.2
 
 
+@pytest.mark.serial
 def test_virial_law_to_second_order():
     defects = []
     for rings in (20, 40):

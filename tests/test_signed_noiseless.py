@@ -47,6 +47,7 @@ def spread_disk(rings):
     return float(error)
 
 
+@pytest.mark.serial
 def test_disk_spreads_by_its_law_at_order_one_half():
     coarse, fine = spread_disk(20), spread_disk(80)
     rate = math.log(coarse / fine) / math.log(4.0)
@@ -68,6 +69,7 @@ def characteristic_mass(radius):
     return float(share @ np.exp(-(((y + 2 * mass * END) / radius**2) ** 2)))
 
 
+@pytest.mark.serial
 def test_smooth_data_at_order_one():
     errors = []
     for rings in (20, 40, 80):

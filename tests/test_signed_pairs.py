@@ -44,6 +44,7 @@ def _sample(n, w, nu, time, sticky):
     return out
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("nu", [-0.4, -0.9, 0.4, 1.3, -1.3, -3.0])
 @pytest.mark.parametrize("w", [0.3, 1.0, 6.0])
 def test_radius_and_angle_of_one_step(nu, w):
@@ -131,6 +132,7 @@ def many_points(comm, folder, n: int, equal: bool):
     return points_file(comm, folder, points, np.ones(n) if equal else np.where(np.arange(n) % 2, -1.0, 1.0))
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(
     ("n", "gamma", "interaction", "step"),
     [
@@ -182,6 +184,7 @@ def test_the_same_on_any_ranks(comm):
     assert not together.in_theory
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("collision", ["stick", "annihilate"])
 def test_mean_of_w_where_charges_stick_or_annihilate(comm, shared_folder, collision):
     """W - A has mean zero, the variance of Ito's isometry, and W alone has not."""

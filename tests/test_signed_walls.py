@@ -104,6 +104,7 @@ def write_strip(path, cells):
 # Equilibria
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("boundary", ["plane", "grounded"])
 @pytest.mark.parametrize(
     ("interaction", "gamma_bar", "centre"), [("repulsive", 2.0, 0.1591549), ("attractive", 1.5, 1.2732395)]
@@ -128,6 +129,7 @@ def test_liouville_disk(interaction, gamma_bar, centre, boundary):
     assert orders(errors)[0] > 1.9
 
 
+@pytest.mark.serial
 def test_gouy_chapman_layers_at_plates_of_opposite_potential(files):
     """tanh(phi / 4) = tanh(phi_0 / 4) e^(-kappa x), phi = gamma_bar psi / D, kappa^2 = 4 pi gamma_bar c / D."""
     model = Model(sigma=1.0, gamma_bar=2.0)
@@ -157,6 +159,7 @@ def uniform_part(folder):
     return FromPython(python=f"{folder / 'functions.py'}:strip", mass=1.0, center=(0.0, 0.2), radius=1.05)
 
 
+@pytest.mark.serial
 def test_counter_ions_between_plates(files):
     """rho = rho_m / cos^2(k x), k^2 = pi gamma_bar rho_m / D."""
     model = Model(sigma=1.0, gamma_bar=0.5)
@@ -179,6 +182,7 @@ def test_counter_ions_between_plates(files):
     assert orders(errors)[0] > 1.8
 
 
+@pytest.mark.serial
 def test_boltzmann_law_in_an_exterior_potential(files):
     confinement = FromFile(python=f"{files / 'functions.py'}:well")
     model = Model(sigma=1.0, gamma_bar=0.0, confinement=confinement)
@@ -206,6 +210,7 @@ def test_boltzmann_law_in_an_exterior_potential(files):
 # Dynamics
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(("charges", "factor"), [(1, 2.0), (2, 4.0)])
 def test_a_wave_between_insulated_walls_relaxes_at_its_rate(files, charges, factor):
     """u ~ e^(-(D k^2 + 2 pi gamma_bar v) t), v all particles; one sign needs the neutralising background."""
@@ -230,6 +235,7 @@ def test_a_wave_between_insulated_walls_relaxes_at_its_rate(files, charges, fact
     assert math.log(start / amplitude()) / 0.2 == pytest.approx(rate, rel=1e-2)
 
 
+@pytest.mark.serial
 def test_free_energy_and_residual_between_walls(files):
     found = []
     for cells in (40, 80):
@@ -251,6 +257,7 @@ def test_free_energy_and_residual_between_walls(files):
     assert orders(found)[0] > 1.6
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("interaction", ["repulsive", "attractive"])
 def test_second_moment_in_a_harmonic_potential(interaction):
     """I' = 4 D M + g (net charge)^2 - 2 k I about the centre of the potential, and the residual, to second order."""
