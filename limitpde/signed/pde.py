@@ -121,10 +121,11 @@ class Solver:
 
     def _prepare_systems(self) -> None:
         graph = self.graph
-        self._predictor = EdgeMatrix(graph, self.poisson.fixed)
+        if self._coupling > 0:  # else (A) is not needed, and PETSc would point at options that nothing used
+            self._predictor = EdgeMatrix(graph, self.poisson.fixed)
+            options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
+            self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
         self._transport = EdgeMatrix(graph)
-        options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
-        self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
         self._solve_transport = LinearSolver(
             self._transport.mat,
             prefix="transport",
