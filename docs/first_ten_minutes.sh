@@ -11,7 +11,7 @@ cd "$folder"
 start=$SECONDS
 
 step() { # a command as the user types it; what it prints, without progress bars and pip's notes; the time
-  echo; echo '```console'; echo "\$ ${1//$source/REPOSITORY}"
+  echo; echo '```sh'; echo "\$ ${1//$source/REPOSITORY}"
   bash -c "set -o pipefail; $1" 2>&1 | tr '\r' '\n' | grep -v -e 'it/s\]' -e '|.*\[[0-9]' -e WARNING -e '^ *$' | tail -n "${2:-6}" || true
   echo '```'; echo; printf '*%d:%02d*\n' $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60))
 }
