@@ -12,11 +12,12 @@ import difflib
 import functools
 import re
 import typing
+from collections.abc import Callable
 from typing import Annotated, Any, dataclass_transform
 
 import pydantic
 import pydantic.dataclasses
-from pydantic import AfterValidator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from limitpde.errors import InputError
@@ -67,6 +68,24 @@ def record[T](cls: type[T]) -> type[T]:
 
     made.__init__ = __init__
     return made
+
+
+def told_apart(kind: Callable[[Any], str | None], allowed: str, *, what: str = "shape") -> Discriminator:
+    """What chooses among records by their tags, with one message for a value that is none of them.
+
+    Args:
+        kind: the tag of a value: of a dictionary that is to be checked, or of a record.
+        allowed: what the message offers.
+
+    Keyword Args:
+        what: what is unknown then.
+    """
+    return Discriminator(
+        kind,
+        custom_error_type="shape",
+        custom_error_message=f"unknown {what}",
+        custom_error_context={"shapes": allowed},
+    )
 
 
 def explain(error: pydantic.ValidationError, cls: type, data: Any, *, where: str) -> str:

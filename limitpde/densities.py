@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Discriminator, Field, Tag
 from scipy.special import gamma as gamma_function
 
-from limitpde.checked import LARGEST, Moderate, record
+from limitpde.checked import LARGEST, Moderate, record, told_apart
 from limitpde.errors import InputError
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
@@ -217,12 +217,36 @@ def _kind(value: Any) -> str:
 
 
 def _by_shape(shapes: str) -> Discriminator:
-    return Discriminator(
-        _kind,
-        custom_error_type="shape",
-        custom_error_message="unknown shape",
-        custom_error_context={"shapes": f"{shapes}; or give python = 'file.py:function'"},
-    )
+    return told_apart(_kind, f"{shapes}; or give python = 'file.py:function'")
+
+
+NODES = ("the nodes of the mesh see", "the nodes see")
+SEEN_AT_LEAST = 0.5
+"""Share of the mass of a density that a mesh must see."""
+UNRESOLVED = 0.02
+"""Relative error in the mass of a density, as a mesh sees it, from which the user is told."""
+
+
+def checked_share(name: str, share: float, warnings: list[str], *, eyes: tuple[str, str] = NODES) -> float:
+    """The share of its mass that a mesh sees of a density, by which the values are divided.
+
+    Args:
+        name: the key of the density.
+        share: what is seen.
+        warnings: gains a line where it is not nearly all.
+
+    Keyword Args:
+        eyes: what sees it, in an error and in a warning.
+
+    Raises:
+        InputError: the mesh sees less than half.
+    """
+    if not share > SEEN_AT_LEAST:
+        seen = f"{eyes[0]} {share:.3g} of its mass"
+        raise InputError(f"{name}: {seen}; it lies outside the mesh, or between its nodes")
+    if abs(share - 1) > UNRESOLVED:
+        warnings.append(f"{name}: {eyes[1]} {share:.4g} of its mass, which was scaled to all")
+    return share
 
 
 Density = Gaussian | UniformDisk | Ring | FromFile

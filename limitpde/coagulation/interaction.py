@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import scipy.integrate
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 from scipy.special import gamma as gamma_function
 
-from limitpde.checked import LARGEST, Moderate, record
+from limitpde.checked import LARGEST, Moderate, record, told_apart
 from limitpde.densities import load_function
 from limitpde.errors import InputError
 
@@ -217,10 +217,5 @@ AnyInteraction = Annotated[
     | Annotated[Bump, Tag("bump")]
     | Annotated[Ellipsoid, Tag("ellipsoid")]
     | Annotated[FromFile, Tag("from file")],
-    Discriminator(
-        _kind,
-        custom_error_type="shape",
-        custom_error_message="unknown shape",
-        custom_error_context={"shapes": "'ball', 'bump', 'ellipsoid'; or give python = 'file.py:function'"},
-    ),
+    told_apart(_kind, "'ball', 'bump', 'ellipsoid'; or give python = 'file.py:function'"),
 ]

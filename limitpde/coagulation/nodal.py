@@ -8,16 +8,12 @@ from functools import partial
 import numpy as np
 
 from limitpde.coagulation.model import Initial
-from limitpde.densities import Density, Gaussian, Ring, Uniform
+from limitpde.densities import Density, Gaussian, Ring, Uniform, checked_share
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem.nodes import NodeSpace
 from limitpde.parallel import on_all
 
-SEEN_AT_LEAST = 0.5
-"""Share of the mass of a part of the initial data that the nodes must see."""
-UNRESOLVED = 0.02
-"""Relative error in the mass of a part of the initial data, as the nodes see it, from which the user is told."""
 TAIL_WIDTHS = 9.0
 """Standard deviations from which on a normal density counts as zero: exp(-9^2 / 2) = 3e-18."""
 EDGE = 1e-12
@@ -35,7 +31,8 @@ def at_nodes(initial: Initial, nodes: NodeSpace) -> tuple[list[np.ndarray], list
         InputError: a part does not fit the domain, or the nodes see less than half of its mass.
     """
     initial.check(nodes.domain, volume_known=True)
-    found, warnings = [], []
+    found: list[np.ndarray] = []
+    warnings: list[str] = []
     volume = float(nodes.sums.total(nodes.volume)[0])
     for number, part in enumerate(initial.masses):
         name, density = f"initial.masses[{number}]", part.density
@@ -49,12 +46,7 @@ def at_nodes(initial: Initial, nodes: NodeSpace) -> tuple[list[np.ndarray], list
         else:
             values = on_all(nodes.comm, partial(density.density, nodes.points))
         share = float(nodes.sums.total(nodes.volume * values)[0]) / density.mass
-        if not share > SEEN_AT_LEAST:
-            seen = f"the nodes of the mesh see {share:.3g} of its mass"
-            raise InputError(f"{name}: {seen}; it lies outside the mesh, or between its nodes")
-        if abs(share - 1) > UNRESOLVED:
-            warnings.append(f"{name}: the nodes see {share:.4g} of its mass, which was scaled to all")
-        found.append(values / share)
+        found.append(values / checked_share(name, share, warnings))
     return found, warnings
 
 

@@ -18,12 +18,11 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.coagulation.encounters.batches import Batch, Run, Snapshot, Stopped
+from limitpde.coagulation.encounters.batches import Batch, Run, Snapshot
 from limitpde.coagulation.encounters.events import Functions
 from limitpde.coagulation.encounters.pairs import Physics
 from limitpde.coagulation.encounters.physics import chosen_method, physics_of
@@ -34,7 +33,7 @@ from limitpde.coagulation.rates import propensity
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.domains import Domain
 from limitpde.errors import InputError, Interrupted
-from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, share_of
+from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, run_batches, share_of
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import on_all
 
@@ -190,7 +189,12 @@ def simulate(
     )
     began = time.perf_counter()
     share = share_of(comm, replicas, finished)
-    mine, failure = _run_replicas(run, share, threads, snapshot, keep, progress, stop_asked)
+    size = max(threads, BATCH_PARTICLES // count)
+
+    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
+        return Batch(run, some).run(snapshot, step_done, stop_asked)
+
+    mine, failure = run_batches(share, size, advance, steps=len(run.grid), keep=keep, progress=progress)
     parts = gathered_parts(comm, mine, failure)
     speed = sum(float(part["work"].sum()) for part in parts) / (time.perf_counter() - began)
     return _ensemble(run, [*finished, *parts], replicas, (Z, method), speed)
@@ -229,31 +233,6 @@ def _time_grid(end: float, stops: Iterable[float]) -> list[tuple[float, bool]]:
         parts = max(FEWEST_MEASUREMENTS, round(MEASUREMENTS * (b - a) / end))
         grid += [(a + (b - a) * k / parts, False) for k in range(1, parts)] + [(b, True)]
     return grid
-
-
-def _run_replicas(
-    run: Run,
-    mine: np.ndarray,
-    threads: int,
-    snapshot: Snapshot | None,
-    keep: Callable[[Part], object],
-    progress: Callable[[float], object],
-    stop: Callable[[], bool],
-) -> tuple[list[Part], Exception | None]:
-    """Batches of this rank's replicas that were finished, and why it failed, if it did."""
-    size = max(threads, BATCH_PARTICLES // run.start.count)
-    finished: list[Part] = []
-    try:
-        for first in range(0, len(mine), size):
-            batch = Batch(run, mine[first : first + size])
-            share = len(mine[first : first + size]) / (len(mine) * len(run.grid))
-            finished.append(batch.run(snapshot, partial(progress, share), stop))
-            keep(finished[-1])
-    except Stopped:
-        pass
-    except Exception as error:  # every rank must learn of it before any raises
-        return finished, error
-    return finished, None
 
 
 def _ensemble(run: Run, parts: Sequence[Part], replicas: int, made_with: tuple[float, str], speed: float) -> Ensemble:

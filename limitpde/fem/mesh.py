@@ -11,9 +11,9 @@ import basix.ufl
 import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from limitpde.checked import LARGEST, Moderate, record
+from limitpde.checked import LARGEST, Moderate, record, told_apart
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem import simplices
@@ -208,7 +208,8 @@ class Point:
         return Domain.torus(np.ones(dimension))
 
 
-def _kind(value: Any) -> str:
+def mesh_kind(value: Any) -> str:
+    """The shape of a mesh, "path" for a file, nothing where it is not said."""
     if isinstance(value, str):
         return "path"
     return str(value.get("shape", "")) if isinstance(value, dict) else str(getattr(value, "shape", ""))
@@ -220,12 +221,7 @@ AnyMesh = Annotated[
     | Annotated[Ball, Tag("ball")]
     | Annotated[Point, Tag("point")]
     | Annotated[str, Tag("path")],
-    Discriminator(
-        _kind,
-        custom_error_type="shape",
-        custom_error_message="unknown shape",
-        custom_error_context={"shapes": "'torus', 'box', 'ball', 'point'; or give the path of a gmsh file"},
-    ),
+    told_apart(mesh_kind, "'torus', 'box', 'ball', 'point'; or give the path of a gmsh file"),
 ]
 """What a case may name as its mesh."""
 

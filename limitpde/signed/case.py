@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from limitpde.checked import record
+from limitpde.checked import record, told_apart
 from limitpde.compare.test_functions import Table, TestFunction
-from limitpde.fem.mesh import Box, Disk
+from limitpde.fem.mesh import Box, Disk, mesh_kind
 from limitpde.sections import (
     Counts,
     Natural,
@@ -27,21 +27,9 @@ from limitpde.signed.collisions import takes_exact_pairs
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.setting import NEEDS_WALLS
 
-
-def _kind(value: Any) -> str:
-    if isinstance(value, str):
-        return "file"
-    return str(value.get("shape", "disk") if isinstance(value, dict) else getattr(value, "shape", "disk"))
-
-
 Mesh = Annotated[
-    Annotated[Disk, Tag("disk")] | Annotated[Box, Tag("box")] | Annotated[str, Tag("file")],
-    Discriminator(
-        _kind,
-        custom_error_type="shape",
-        custom_error_message="unknown shape",
-        custom_error_context={"shapes": "'disk', 'box'; or give the path of a gmsh file"},
-    ),
+    Annotated[Disk, Tag("disk")] | Annotated[Box, Tag("box")] | Annotated[str, Tag("path")],
+    told_apart(lambda value: mesh_kind(value) or "disk", "'disk', 'box'; or give the path of a gmsh file"),
 ]
 Boundary = Literal["plane", "grounded", "insulated"] | Annotated[dict[str, float], Field(min_length=1)]
 

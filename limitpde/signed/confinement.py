@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from limitpde.checked import record
+from limitpde.checked import record, told_apart
 from limitpde.densities import Coordinate, load_function
 from limitpde.errors import InputError
 
@@ -114,11 +114,6 @@ def _kind(value: Any) -> str:
 
 Confinement = Annotated[
     Annotated[Harmonic, Tag("harmonic")] | Annotated[FromFile, Tag("from file")],
-    Discriminator(
-        _kind,
-        custom_error_type="shape",
-        custom_error_message="unknown kind",
-        custom_error_context={"shapes": "kind = 'harmonic'; or give python = 'file.py:function'"},
-    ),
+    told_apart(_kind, "kind = 'harmonic'; or give python = 'file.py:function'", what="kind"),
 ]
 """What `model.confinement` can name."""

@@ -27,7 +27,7 @@ import ufl
 from mpi4py import MPI
 from scipy.special import xlogy
 
-from limitpde.densities import Uniform
+from limitpde.densities import Uniform, checked_share
 from limitpde.errors import InputError, RunError
 from limitpde.fem import imex
 from limitpde.fem import mesh as meshes
@@ -38,16 +38,13 @@ from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.parallel import gathered, on_all
+from limitpde.signed.gate import State, refusal
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.setting import NEEDS_WALLS
+from limitpde.signed.setting import check_problem, exterior_potential, moments
 
 DEGREES = (2, 3, 4)
-MAXIMUM_RISE = 1e-3
-"""Part by which a step may raise the largest density, which falls without attraction and confinement."""
 ENERGY_RISE = 1e-9
 """Part of its scale by which a step may raise the free energy, which the equation lets only fall."""
-UNRESOLVED = 0.02
-"""Relative error in the mass of a part of the initial data from which the user is told."""
 HALVINGS = 20
 """How often one step may be halved before the run is given up."""
 SAFETY, LEAST_CHANGE, LARGEST_CHANGE = 0.9, 0.2, 3.0
@@ -99,8 +96,7 @@ class GalerkinSolver:
     ) -> None:
         if degree not in DEGREES:
             raise InputError(f"pde.degree = {degree}: must be 2, 3 or 4 here, or 1 with `Solver`")
-        if model.interaction == "rotated":
-            raise InputError("model.interaction = 'rotated': pde.degree must be 1")
+        check_problem(model, initial, step, bounded=False)
         self.model, self.requested_step = model, step
         self._tolerance, self._undershoot = tolerance, undershoot
         self.space = LagrangeSpace(build_curved(mesh, degree, comm), degree)
@@ -112,16 +108,9 @@ class GalerkinSolver:
         self.warnings: list[str] = []
         self._solvers: dict[float, LinearSolver] = {0.0: self.space.helmholtz(0.0)}
         self._prepare_drift()
-        confinement = model.confinement
-        self._exterior = (
-            np.zeros(self.space.local)
-            if confinement is None
-            else on_all(comm, lambda: confinement.potential(self.space.points))
-        )
-        self._densities = np.stack([self._initial_density(initial, s) for s in self.species])
-        self._potential = self._potential_of(self._densities)
-        self._energy, self._maximum = self._energy_of(self._densities, self._potential), self._largest(self._densities)
-        reason = self._below_zero(self._densities, self._maximum)
+        self._exterior = exterior_potential(self.space, model)
+        self._now = self._state(np.stack([self._initial_density(initial, s) for s in self.species]))
+        reason = self._below_zero(self._now)
         if reason:
             raise InputError(
                 f"pde.mesh: at time 0 {reason}: degree {degree} needs a finer mesh, a larger pde.undershoot or "
@@ -141,18 +130,12 @@ class GalerkinSolver:
         """Projection in L2; each part is scaled so that its mass is exact."""
         space, density = self.space, np.zeros(self.space.local)
         for number, part in enumerate(initial.parts(species)):
-            if isinstance(part, Uniform):
-                raise InputError(NEEDS_WALLS)
+            assert not isinstance(part, Uniform)  # `check_problem` lets none pass
             values = on_all(space.comm, partial(part.density, space.quadrature.points))
             load = space.gather(space.quadrature.tested(values))
             share = float(space.sums.total(load)[0]) / part.mass
-            name = f"initial.{SPECIES[species]}[{number}]"
-            if not share > 0.5:
-                seen = f"the mesh sees {share:.3g} of its mass"
-                raise InputError(f"{name}: {seen}; it lies outside the mesh, or between its nodes")
-            if abs(share - 1) > UNRESOLVED:
-                self.warnings.append(f"{name}: the mesh sees {share:.4g} of its mass, which was scaled to all")
-            density += self._solved(load, 0.0) / share
+            name, eyes = f"initial.{SPECIES[species]}[{number}]", ("the mesh sees", "the mesh sees")
+            density += self._solved(load, 0.0) / checked_share(name, share, self.warnings, eyes=eyes)
         return density
 
     # --- the terms of the weak form -----------------------------------------------------------------------------------
@@ -163,10 +146,11 @@ class GalerkinSolver:
 
     def _drifts(self, densities: np.ndarray) -> np.ndarray:
         """-(rho_s grad V_s, grad v_i), (S, n_local), right where owned."""
-        potential = self._potential_of(densities)
+        known = densities is self._now.densities  # at the start of a step
+        potential = self._now.potential if known else self._potential_of(densities)
         found = np.empty_like(densities)
         for row, charge, density in zip(found, self.charges, densities, strict=True):
-            self._barrier.x.array[:] = charge * self._strength * potential + self._exterior
+            self._barrier.x.array[:] = charge * self.model.coupling * potential + self._exterior
             self._rho.x.array[:] = density
             self._load[:] = 0.0
             dolfinx.fem.assemble_vector(self._load, self._drift)
@@ -205,17 +189,16 @@ class GalerkinSolver:
         refused: list[str] = []
         for _ in range(HALVINGS + 1):
             densities, error = self._advance(dt)
-            potential = self._potential_of(densities)
-            energy, maximum = self._energy_of(densities, potential), self._largest(densities)
-            reason = self._refusal(densities, energy, maximum, error)
+            trial = self._state(densities)
+            reason = self._refusal(trial, error)
             if reason is None:
                 break
             refused.append(f"order {imex.ORDER} with dt = {dt:.6g}: {reason}")
             dt /= 2
         else:
             raise RunError(f"no step from t = {self.t:.6g} passes the gate; last: {refused[-1]}")
-        increase = energy - self._energy
-        self._densities, self._potential, self._energy, self._maximum = densities, potential, energy, maximum
+        increase = trial.energy - self._now.energy
+        self._now = trial
         self.t += dt
         self._next = self._following(dt, error, bool(refused))
         own = {"free_energy_increase": increase, "refused": float(len(refused)), "error_estimate": error}
@@ -230,7 +213,7 @@ class GalerkinSolver:
 
         with np.errstate(over="ignore", invalid="ignore"):  # the gate sees what is not finite
             densities, error = imex.step(
-                self._densities,
+                self._now.densities,
                 dt,
                 explicit=self._drifts,
                 stiffness=self._diffusion,
@@ -243,26 +226,22 @@ class GalerkinSolver:
             )
             return densities, float(np.sqrt(wrong / size))
 
-    def _refusal(self, densities: np.ndarray, energy: float, maximum: float, error: float) -> str | None:
-        if not all(map(math.isfinite, (energy, maximum, error))):
+    def _refusal(self, trial: State, error: float) -> str | None:
+        if not all(map(math.isfinite, (trial.energy, trial.maximum, error))):
             return "the solution is not finite"
         if self._tolerance is not None and error > self._tolerance:
             return f"the error estimate {error:.3g} exceeds the tolerance {self._tolerance:.3g}"
-        below = self._below_zero(densities, maximum)
-        if below:
-            return below
-        rise, scale = energy - self._energy, abs(self._energy) + self.model.D * sum(self.mass)
-        if rise > ENERGY_RISE * scale:
-            return f"the free energy rises by {rise:.3g}"
-        if self._strength >= 0 and self.model.confinement is None and maximum > (1 + MAXIMUM_RISE) * self._maximum:
-            return f"the largest density rises from {self._maximum:.4g} to {maximum:.4g}"
-        return None
+        falling = self.model.coupling >= 0 and self.model.confinement is None
+        scale = self.model.D * sum(self.mass)
+        return self._below_zero(trial) or refusal(
+            self._now, trial, scale=scale, falling_maximum=falling, energy_rise=ENERGY_RISE
+        )
 
-    def _below_zero(self, densities: np.ndarray, maximum: float) -> str | None:
-        minimum = self.space.sums.minimum(*densities)
-        if minimum >= -self._undershoot * maximum:
+    def _below_zero(self, state: State) -> str | None:
+        minimum = self.sums.minimum(*state.densities)
+        if minimum >= -self._undershoot * state.maximum:
             return None
-        return f"a density falls to {minimum:.3g}, below -{self._undershoot:g} of the largest, {maximum:.4g}"
+        return f"a density falls to {minimum:.3g}, below -{self._undershoot:g} of the largest, {state.maximum:.4g}"
 
     def _following(self, dt: float, error: float, refused: bool) -> float:
         """The step to try next."""
@@ -285,16 +264,14 @@ class GalerkinSolver:
         space, owned = self.space, self.space.owned
         numbers = original_nodes(space.space)[:owned]
         return {
-            "clock": np.array([self.t, self._next, self._limit, self._maximum]),
-            "densities": gathered(space.comm, numbers, self._densities[:, :owned].T.copy()),
+            "clock": np.array([self.t, self._next, self._limit]),
+            "densities": gathered(space.comm, numbers, self._now.densities[:, :owned].T.copy()),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
-        self.t, self._next, self._limit, self._maximum = map(float, state["clock"])
-        self._densities = np.ascontiguousarray(state["densities"][original_nodes(self.space.space)].T)
-        self._potential = self._potential_of(self._densities)
-        self._energy = self._energy_of(self._densities, self._potential)
+        self.t, self._next, self._limit = map(float, state["clock"])
+        self._now = self._state(np.ascontiguousarray(state["densities"][original_nodes(self.space.space)].T))
 
     # --- what the state is --------------------------------------------------------------------------------------------
 
@@ -303,15 +280,12 @@ class GalerkinSolver:
         """The requested step, or what the tolerance or the gate makes of it."""
         return self._next
 
-    @property
-    def _strength(self) -> float:
-        """gamma_bar, negative where equal charges attract each other."""
-        return self.model.sense * float(self.model.gamma_bar or 0.0)
+    def _state(self, densities: np.ndarray) -> State:
+        """The state of these densities, (S, n_local)."""
+        potential = self._potential_of(densities)
+        return State(densities, potential, self._energy(densities, potential), self.sums.maximum(*densities))
 
-    def _largest(self, densities: np.ndarray) -> float:
-        return self.space.sums.maximum(*densities)
-
-    def _energy_of(self, densities: np.ndarray, potential: np.ndarray) -> float:
+    def _energy(self, densities: np.ndarray, potential: np.ndarray) -> float:
         """F = sum_s int (D rho_s log rho_s + U rho_s) + (g / 2) int u psi; values below zero have no entropy."""
         quadrature, entropy = self.space.quadrature, 0.0
         for density in densities:
@@ -321,7 +295,7 @@ class GalerkinSolver:
         net = np.tensordot(self.charges, tested, axes=1)
         field, outside = self.space.sums.total(potential * net, self._exterior * tested.sum(axis=0))
         entropy = float(self.space.sums.add(np.array(entropy)))
-        return self.model.D * entropy + 0.5 * self._strength * float(field) + float(outside)
+        return self.model.D * entropy + 0.5 * self.model.coupling * float(field) + float(outside)
 
     @property
     def mesh(self) -> dolfinx.mesh.Mesh:
@@ -336,29 +310,25 @@ class GalerkinSolver:
     @property
     def densities(self) -> dict[str, np.ndarray]:
         """Nodal densities by species, (n_local,) each; a species without mass is absent."""
-        return {SPECIES[s]: density for s, density in zip(self.species, self._densities, strict=True)}
+        return {SPECIES[s]: density for s, density in zip(self.species, self._now.densities, strict=True)}
 
     @property
     def potential(self) -> np.ndarray:
         """psi at the nodes, (n_local,)."""
-        return self._potential
+        return self._now.potential
 
     def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
         """File -> mesh and functions on it: densities, net charge and potential. Collective."""
         values = {f"rho_{name}": density for name, density in self.densities.items()}
-        values |= {"charge": np.tensordot(self.charges, self._densities, axes=1), "potential": self._potential}
+        values |= {"charge": np.tensordot(self.charges, self._now.densities, axes=1), "potential": self.potential}
         return {"fields": (self.mesh, {name: self.space.function(name, nodal) for name, nodal in values.items()})}
 
     def figures(self) -> dict[str, float]:
         """Invariants and extrema of the present state: masses, free energy, moments, smallest and largest value."""
-        space, x = self.space, self.space.points
-        tested = self._mass_times(self._densities)
-        total = tested.sum(axis=0)
-        outer = np.hypot(*(x - self.poisson.center).T) > 0.9 * self.poisson.radius
-        values = space.sums.total(*tested, total * (x**2).sum(axis=1), *(total * x.T), total * outer)
-        names = [*(f"mass_{SPECIES[s]}" for s in self.species), "second_moment", "centre_x", "centre_y", "mass_outside"]
-        extrema = {"minimum": space.sums.minimum(*self._densities), "maximum": self._maximum}
-        return {**dict(zip(names, map(float, values), strict=True)), "free_energy": self._energy, **extrema}
+        masses = {name: self.space.tested(density) for name, density in self.densities.items()}
+        found = moments(self.sums, self.space.points, masses, self.poisson.outer())
+        extrema = {"minimum": self.sums.minimum(*self._now.densities), "maximum": self._now.maximum}
+        return {**found, "free_energy": self._now.energy, **extrema}
 
 
 def _rounded(factor: float) -> float:

@@ -7,6 +7,7 @@ principle (repulsion or signed charges in the whole plane), the largest density 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,16 @@ is predicted for the end of a step, the scheme keeps that principle up to O(dt).
 class State:
     """Densities, potential and free energy at one time: what a step starts from and what it makes."""
 
-    def __init__(self, densities: list[np.ndarray], potential: np.ndarray, energy: float, maximum: float) -> None:
-        self.densities = densities  # per species present: (n_local,), ghosts up to date
+    def __init__(self, densities: Any, potential: np.ndarray, energy: float, maximum: float) -> None:
+        self.densities = densities  # per species present: (n_local,), ghosts up to date; rows of an array, or a list
         self.potential = potential  # psi, (n_local,)
         self.energy = energy  # free energy, global
         self.maximum = maximum  # largest density, global
 
 
-def refusal(now: State, trial: State | str, *, scale: float, falling_maximum: bool) -> str | None:
+def refusal(
+    now: State, trial: State | str, *, scale: float, falling_maximum: bool, energy_rise: float = ROUNDING
+) -> str | None:
     """Why a step must not be taken, or None.
 
     Args:
@@ -38,13 +41,14 @@ def refusal(now: State, trial: State | str, *, scale: float, falling_maximum: bo
     Keyword Args:
         scale: of the free energy, beside its own size: D M.
         falling_maximum: the equation lets the largest density only fall.
+        energy_rise: part of its scale by which the free energy may rise.
     """
     if isinstance(trial, str):
         return trial
     if not math.isfinite(trial.energy):
         return "the free energy is not finite"
     rise = trial.energy - now.energy
-    if rise > ROUNDING * (abs(now.energy) + scale):
+    if rise > energy_rise * (abs(now.energy) + scale):
         return f"the free energy rises by {rise:.3g}"
     if falling_maximum and trial.maximum > (1 + MAXIMUM_RISE) * now.maximum:
         return f"the largest density rises from {now.maximum:.4g} to {trial.maximum:.4g}"

@@ -64,6 +64,11 @@ class Model:
         return -1.0 if self.interaction == "attractive" else 1.0
 
     @property
+    def coupling(self) -> float:
+        """g of the limit equation: gamma_bar (0 without one), negative where equal charges attract each other."""
+        return self.sense * float(self.gamma_bar or 0.0)
+
+    @property
     def residual_rate(self) -> float | None:
         """Power of N with which E|W| of (5.8) falls, -1/2 (Lemma 5.10); none for a fixed gamma."""
         return None if self.gamma_bar is None else -0.5

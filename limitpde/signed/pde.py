@@ -51,7 +51,15 @@ from limitpde.parallel import gathered
 from limitpde.signed.blow_up import BlowUpError, has_blown_up
 from limitpde.signed.gate import ROUNDING, State, refusal
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.setting import Boundary, Mesh, check_problem, exterior_potential, initial_density, potential_solver
+from limitpde.signed.setting import (
+    Boundary,
+    Mesh,
+    check_problem,
+    exterior_potential,
+    initial_density,
+    moments,
+    potential_solver,
+)
 
 HALVINGS = 30
 """How often one step may be halved before the run is given up."""
@@ -101,7 +109,9 @@ class Solver:
         multipoles: int = 12,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
-        check_problem(model, initial, step, degree, bounded=boundary != "plane")
+        check_problem(model, initial, step, bounded=boundary != "plane")
+        if degree != 1:
+            raise InputError(f"pde.degree = {degree}: must be 1")
         self.model, self.requested_step = model, step
         self.graph = EdgeGraph(meshes.build(mesh, comm))
         self.quadrature, self.sums = LumpedQuadrature(self.graph), self.graph.sums
@@ -121,7 +131,7 @@ class Solver:
 
     def _prepare_systems(self) -> None:
         graph = self.graph
-        if self._coupling > 0:  # else (A) is not needed, and PETSc would point at options that nothing used
+        if self.model.coupling > 0:  # else (A) is not needed, and PETSc would point at options that nothing used
             self._predictor = EdgeMatrix(graph, self.poisson.fixed)
             options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
             self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
@@ -173,7 +183,7 @@ class Solver:
         expected = [np.maximum(combine(bdf.extrapolation, a, b), 0.0) for a, b in pairs]
         guess = combine(bdf.extrapolation, now.potential, before.potential)
         predicted, predictor_iterations, reason = guess, 0, 1
-        if self._coupling > 0:
+        if self.model.coupling > 0:
             predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, history, expected, guess)
         iterations = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0}
         if reason < 0:
@@ -200,7 +210,7 @@ class Solver:
             pushed = scale * dt * charge * graph.weight * mean
             add_gradient_flux(balance, graph.tail, graph.head, pushed, self._exterior)
             seen += mean
-        conductance = graph.weight * (1.0 + scale * dt * self._coupling * seen)
+        conductance = graph.weight * (1.0 + scale * dt * self.model.coupling * seen)
         self._predictor.set_laplacian(conductance)
         self._predictor.assemble()
         charge_expected, charge_history = self._charge(expected), self._charge(history)
@@ -243,7 +253,7 @@ class Solver:
         """(C): potential and free energy of these densities."""
         charge = self._charge(densities)
         potential = self.poisson.solve(charge)
-        energy = self._coupling / 2 * charge * (potential + self.poisson.external)
+        energy = self.model.coupling / 2 * charge * (potential + self.poisson.external)
         for density in densities:
             energy += self.model.D * xlogy(density, density) + self._exterior * density
         (total,) = self.graph.sums.total(self.graph.area * energy)
@@ -307,17 +317,12 @@ class Solver:
     def suggested_step(self) -> float:
         """The requested step, or less where the gate has cut the steps before it, or where they were short."""
         ratio_limit = LARGEST_RATIO * self._last_step if self._last_step else math.inf
-        rate = 2 * np.pi * -self._coupling * self._now.maximum
+        rate = 2 * np.pi * -self.model.coupling * self._now.maximum
         return min(self.requested_step, self._gate_limit, ratio_limit, ACCURATE_STEP / rate if rate > 0 else math.inf)
-
-    @property
-    def _coupling(self) -> float:
-        """g: gamma_bar, or -gamma_bar where equal charges attract."""
-        return self.model.sense * float(self.model.gamma_bar or 0.0)
 
     def _barrier(self, charge: float, potential: np.ndarray) -> np.ndarray:
         """V = b g psi + U at the nodes, (n_local,), of the charge b in psi."""
-        return charge * self._coupling * potential + self._exterior
+        return charge * self.model.coupling * potential + self._exterior
 
     @property
     def cell_share(self) -> float:
@@ -359,14 +364,10 @@ class Solver:
 
     def figures(self) -> dict[str, float]:
         """Invariants and extrema of the present state: masses, free energy, moments, smallest and largest value."""
-        sums, area, x = self.graph.sums, self.graph.area, self.graph.points
-        densities = self._now.densities
-        total = area * sum(densities)
-        far = total * self.poisson.outer()
-        values = sums.total(*(area * d for d in densities), total * (x**2).sum(axis=1), *(total * x.T), far)
-        names = [*(f"mass_{SPECIES[s]}" for s in self.species), "second_moment", "centre_x", "centre_y", "mass_outside"]
-        extrema = {"minimum": sums.minimum(*densities), "maximum": self._now.maximum}
+        graph, densities = self.graph, self._now.densities
+        masses = {name: graph.area * density for name, density in self.densities.items()}
+        found = moments(graph.sums, graph.points, masses, self.poisson.outer())
+        extrema = {"minimum": graph.sums.minimum(*densities), "maximum": self._now.maximum}
         if self.model.sense < 0:
             extrema["cell_share"] = self.cell_share
-        named = dict(zip(names, map(float, values), strict=True))
-        return {**named, "free_energy": self._now.energy, **extrema}
+        return {**found, "free_energy": self._now.energy, **extrema}

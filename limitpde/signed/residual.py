@@ -302,7 +302,7 @@ class PDEResidual:
         for name, density in solver.densities.items():
             values = charges[name] * quadrature.values(density)[:, None]
             local += [quadrature.along_gradient(solver.potential, values * phi[name][1]) for phi in self._phi]
-        return -self._model.sense * float(self._model.gamma_bar or 0.0) * solver.sums.add(local)
+        return -self._model.coupling * solver.sums.add(local)
 
 
 def _slope(model: Model, points: np.ndarray) -> np.ndarray:

@@ -11,23 +11,21 @@ from typing import Literal
 import dolfinx.mesh
 import numpy as np
 
-from limitpde.densities import Uniform
+from limitpde.densities import Uniform, checked_share
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem import simplices
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.original import original_nodes
-from limitpde.fem.plane import PlanePoisson
+from limitpde.fem.plane import PlaneNodes, PlanePoisson
+from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all, on_root
 from limitpde.signed.model import SPECIES, Initial, Model
 
 type Boundary = Literal["plane", "grounded", "insulated"] | Mapping[str, float]
+type Figures = dict[str, float]
 type Mesh = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
-SEEN_AT_LEAST = 0.5
-"""Share of the mass of a part of the initial data that the nodes must see."""
-UNRESOLVED = 0.02
-"""Relative error in the mass of a part of the initial data, as the nodes see it, from which the user is told."""
 
 
 NEEDS_WALLS = (
@@ -35,8 +33,8 @@ NEEDS_WALLS = (
 )
 
 
-def check_problem(model: Model, initial: Initial, step: float, degree: int, *, bounded: bool) -> None:
-    """Check that the finite elements of first order can solve this problem.
+def check_problem(model: Model, initial: Initial, step: float, *, bounded: bool) -> None:
+    """Check that there is a limit equation to solve, in the plane or between walls.
 
     Raises:
         InputError: they cannot.
@@ -54,8 +52,6 @@ def check_problem(model: Model, initial: Initial, step: float, degree: int, *, b
         raise InputError("model.interaction = 'attractive': [pde] needs species of the same charge")
     if initial.points is not None:
         raise InputError("initial.points: a PDE needs densities, not points")
-    if degree != 1:
-        raise InputError(f"pde.degree = {degree}: must be 1")
     if not 0 < step < math.inf:
         raise InputError(f"pde.step = {step}: must be finite and greater than 0")
 
@@ -82,12 +78,12 @@ def potential_solver(graph: EdgeGraph, mesh: Mesh, boundary: Boundary, multipole
     return WallPoisson(graph, values[original_nodes(graph.space)])
 
 
-def exterior_potential(graph: EdgeGraph, model: Model) -> np.ndarray:
+def exterior_potential(nodes: PlaneNodes, model: Model) -> np.ndarray:
     """U at the nodes, (n_local,). Collective."""
     confinement = model.confinement
     if confinement is None:
-        return np.zeros(graph.local)
-    return on_all(graph.comm, lambda: confinement.potential(graph.points))
+        return np.zeros(nodes.local)
+    return on_all(nodes.comm, lambda: confinement.potential(nodes.points))
 
 
 def initial_density(graph: EdgeGraph, initial: Initial, species: int, warnings: list[str]) -> np.ndarray:
@@ -109,11 +105,20 @@ def initial_density(graph: EdgeGraph, initial: Initial, species: int, warnings: 
             continue
         values = on_all(graph.comm, partial(part.density, graph.points))
         share = float(graph.sums.total(graph.area * values)[0]) / part.mass
-        name = f"initial.{SPECIES[species]}[{number}]"
-        if not share > SEEN_AT_LEAST:
-            seen = f"the nodes of the mesh see {share:.3g} of its mass"
-            raise InputError(f"{name}: {seen}; it lies outside the mesh, or between its nodes")
-        if abs(share - 1) > UNRESOLVED:
-            warnings.append(f"{name}: the nodes see {share:.4g} of its mass, which was scaled to all")
-        density += values / share
+        density += values / checked_share(f"initial.{SPECIES[species]}[{number}]", share, warnings)
     return density
+
+
+def moments(sums: GlobalSums, points: np.ndarray, tested: Mapping[str, np.ndarray], outer: np.ndarray) -> Figures:
+    """Masses, second moment, first moments and the mass that is too far out, of nodal masses. Collective.
+
+    Args:
+        sums: over the nodes.
+        points: (n_local, 2) the nodes.
+        tested: species -> int rho v_i, (n_local,).
+        outer: (n_local,) bool, nodes that are too far out.
+    """
+    total = np.asarray(sum(tested.values()))
+    values = sums.total(*tested.values(), total * (points**2).sum(axis=1), *(total * points.T), total * outer)
+    names = [*(f"mass_{name}" for name in tested), "second_moment", "centre_x", "centre_y", "mass_outside"]
+    return dict(zip(names, map(float, values), strict=True))

@@ -142,7 +142,7 @@ class PDESummary:
             return {}
         mass = sum(solver.mass)
         net = sum(b * m for b, m in zip(solver.charges, solver.mass, strict=True))
-        rate = 4 * model.D * mass + model.sense * float(model.gamma_bar or 0.0) * net**2
+        rate = 4 * model.D * mass + model.coupling * net**2
         if model.confinement is None:
             return {"rate_theory": rate}
         if not isinstance(model.confinement, Harmonic):

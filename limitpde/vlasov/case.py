@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from limitpde.checked import record
+from limitpde.checked import record, told_apart
 from limitpde.compare.test_functions import Table, TestFunction
 from limitpde.errors import InputError
-from limitpde.fem.mesh import Ball, Box, Disk
+from limitpde.fem.mesh import Ball, Box, Disk, mesh_kind
 from limitpde.sections import (
     Counts,
     Natural,
@@ -31,24 +31,13 @@ Cells = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min
 Seconds = Annotated[float, Field(ge=0)]
 
 
-def _mesh_kind(value: Any) -> str:
-    if isinstance(value, str):
-        return "path"
-    return str(value.get("shape", "")) if isinstance(value, dict) else str(getattr(value, "shape", ""))
-
-
 MeshWithWalls = Annotated[
     Annotated[Box, Tag("box")]
     | Annotated[Ball, Tag("ball")]
     | Annotated[Disk, Tag("disk")]
     | Annotated[str, Tag("path")],
-    Discriminator(
-        _mesh_kind,
-        custom_error_type="shape",
-        custom_error_message="unknown shape",
-        custom_error_context={
-            "shapes": "'box', 'ball', 'disk'; or give the path of a gmsh file; a torus has no mesh, only pde.cells"
-        },
+    told_apart(
+        mesh_kind, "'box', 'ball', 'disk'; or give the path of a gmsh file; a torus has no mesh, only pde.cells"
     ),
 ]
 """A mesh for x, whose boundary is a wall."""

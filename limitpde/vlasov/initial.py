@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Discriminator, Field, Tag
 
-from limitpde.checked import LARGEST, Moderate, record
+from limitpde.checked import LARGEST, Moderate, record, told_apart
 from limitpde.densities import load_function
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -172,14 +172,7 @@ Initial = Annotated[
     | Annotated[Maxwellian, Tag("maxwellian")]
     | Annotated[Gaussian, Tag("gaussian")]
     | Annotated[FromFile, Tag("from file")],
-    Discriminator(
-        _kind,
-        custom_error_type="shape",
-        custom_error_message="unknown shape",
-        custom_error_context={
-            "shapes": "'landau', 'two_stream', 'maxwellian', 'gaussian', 'python' with python = 'file.py:function'"
-        },
-    ),
+    told_apart(_kind, "'landau', 'two_stream', 'maxwellian', 'gaussian', 'python' with python = 'file.py:function'"),
 ]
 """Section [initial] of a case."""
 

@@ -37,6 +37,7 @@ from limitpde.coagulation.proof.candidate import MacroBalance, MacroResidual
 from limitpde.domains import Domain
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
+from limitpde.nbody.replicas import Stopped
 
 BUDGET = 100_000
 """Particle steps between two looks at whether to stop: a fraction of a second."""
@@ -45,10 +46,6 @@ SHARED = 4000
 LARGEST_NUMBER = 2**32
 """Steps, and particles that ever lived, in one replica."""
 Snapshot = Callable[..., None]
-
-
-class Stopped(Exception):  # noqa: N818 - not an error
-    """The user asked to stop: the batch under way is given up."""
 
 
 @dataclass(frozen=True, slots=True)
