@@ -185,6 +185,10 @@ def test_second_moment_in_a_harmonic_potential(interaction):
 def test_bad_input():
     with pytest.raises(InputError, match=r"pde\.degree = 5: must be 2, 3 or 4"):
         solver_of(5, 4, 0.1)
+    with pytest.raises(InputError, match=r"model\.gamma_bar is missing"):
+        solver_of(2, 4, 0.1, model=Model(sigma=1.0, gamma=0.1))
+    with pytest.raises(InputError, match=r"pde\.step = 0"):
+        solver_of(2, 4, 0.0)
     far = Initial(positive=[{"mass": 1.0, "center": (20.0, 0.0), "width": 0.5}])
     with pytest.raises(InputError, match=r"initial\.positive\[0\]: the mesh sees .* of its mass; it lies outside"):
         solver_of(2, 4, 0.1, far)

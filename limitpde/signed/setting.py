@@ -37,7 +37,7 @@ def check_problem(model: Model, initial: Initial, step: float, *, bounded: bool)
     """Check that there is a limit equation to solve, in the plane or between walls.
 
     Raises:
-        InputError: they cannot.
+        InputError: there is none, or the data or the step do not fit.
     """
     if model.gamma_bar is None:
         raise InputError("model.gamma_bar is missing: with a fixed gamma the particles have no limit equation")
@@ -47,9 +47,6 @@ def check_problem(model: Model, initial: Initial, step: float, *, bounded: bool)
         )
     if initial.needs_walls and not bounded:
         raise InputError(NEEDS_WALLS)
-    charges = {b for s, b in enumerate(model.charges) if initial.parts(s)}
-    if model.sense < 0 and len(charges) > 1:
-        raise InputError("model.interaction = 'attractive': [pde] needs species of the same charge")
     if initial.points is not None:
         raise InputError("initial.points: a PDE needs densities, not points")
     if not 0 < step < math.inf:
