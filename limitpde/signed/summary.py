@@ -181,7 +181,7 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     positive, negative = (int(np.count_nonzero(ensemble.signs == sign)) for sign in (1.0, -1.0))
     charge = float(np.where(ensemble.signs > 0, *model.charges).sum())
     gamma, count = model.pair_strength(ensemble.count), ensemble.count
-    free = ensemble.collision == "through" and gamma < max(model.sigma**2, 1e-300)  # pairs that stick break the law
+    free = ensemble.collision == "through" and gamma < model.sigma**2  # pairs that stick break the law
     if model.confinement is None and model.interaction != "rotated" and (free or not ensemble.sees_collisions):
         moment["rate_theory"] = 2 * model.sigma**2 + model.sense * gamma * (charge**2 - count) / count
         growth = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
