@@ -150,7 +150,7 @@ def test_energy_falls_for_steps_beyond_all_accuracy():
     solver = solver_of(1.0, Disk(radius=4.0, cell_size=0.4), 5.0)
     energy, reports = solver.figures()["free_energy"], []
     while not reports or (len(reports) < 5 and solver.cell_share < 0.1):
-        solver._before = None  # backward Euler
+        solver._past = []  # backward Euler
         reports.append(solver.step(0.6))
         figures = reports[-1].figures
         assert reports[-1].refused == ()

@@ -119,7 +119,7 @@ def test_a_step_that_is_given_up_changes_nothing(monkeypatch):
     other.step(0.5)
     before, t = everywhere(solver), solver.t
     with monkeypatch.context() as patch:
-        patch.setattr(solver, "_refusal", lambda trial: "refused by the test")
+        patch.setattr(solver, "_refusal", lambda trial, error: "refused by the test")
         with pytest.raises(RunError, match=r"no step from t = 0\.5 passes the gate.*refused by the test"):
             solver.step(0.5)
     assert solver.t == t
@@ -135,7 +135,9 @@ def test_step_after_a_refusal_is_that_of_the_accepted_size(monkeypatch):
     for solver in (cut, plain):
         solver.step(0.1)
     honest, calls = cut._refusal, []
-    monkeypatch.setattr(cut, "_refusal", lambda trial: calls.append(1) or (honest(trial) if len(calls) > 2 else "no"))
+    monkeypatch.setattr(
+        cut, "_refusal", lambda trial, error: calls.append(1) or (honest(trial, error) if len(calls) > 2 else "no")
+    )
     report = cut.step(0.2)
     assert (report.order, report.dt, len(report.refused)) == (2, 0.1, 2)
     assert report.refused[0].startswith("BDF2 with dt = 0.2")
@@ -322,7 +324,7 @@ def test_halvings_are_bounded(monkeypatch):
     monkeypatch.setattr(pde, "HALVINGS", 1)
     solver = solver_of("S2", 4, 0.1)
     tried = []
-    monkeypatch.setattr(solver, "_refusal", lambda trial: tried.append(1) or "never")
+    monkeypatch.setattr(solver, "_refusal", lambda trial, error: tried.append(1) or "never")
     with pytest.raises(RunError, match=r"dt = 0\.05: never"):
         solver.step(0.1)
     assert len(tried) == 2

@@ -239,13 +239,26 @@ def build(
     """
     if isinstance(mesh, dolfinx.mesh.Mesh):
         return mesh
-    make: Callable[[], tuple[np.ndarray, np.ndarray]] = (
-        (lambda: simplices.read(Path(mesh), dimension))
-        if isinstance(mesh, str | Path)
-        else (lambda: mesh.cells(dimension))
-    )
+    return create(lambda: arrays(mesh, dimension), comm, dimension=dimension)
+
+
+def arrays(mesh: Disk | Torus | Box | Ball | str | Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, d) and simplices (m, d + 1) of a description, or of a gmsh or XDMF file. Serial.
+
+    Raises:
+        InputError: see `build`.
+    """
+    if isinstance(mesh, str | Path):
+        return simplices.read(Path(mesh), dimension)
     if isinstance(mesh, Torus | Box | Ball):
         mesh.check(dimension)
+    return mesh.cells(dimension)
+
+
+def create(
+    make: Callable[[], tuple[np.ndarray, np.ndarray]], comm: MPI.Comm, *, dimension: int = 2
+) -> dolfinx.mesh.Mesh:
+    """The DOLFINx mesh of points and simplices, which are made on rank 0. Collective."""
     points, cells = np.empty((0, dimension)), np.empty((0, dimension + 1), dtype=np.int64)
 
     def keep() -> None:

@@ -153,9 +153,18 @@ def _series(modes: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
 
 
 def _circle(graph: PlaneNodes) -> tuple[np.ndarray, float]:
-    """Centre and radius of the boundary, by least squares over its nodes."""
+    """Centre and radius of the boundary."""
     owned = graph.boundary[: graph.owned]
     points = np.concatenate(graph.comm.allgather(graph.points[: graph.owned][owned]))
+    return fitted_circle(points)
+
+
+def fitted_circle(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre and radius of the circle through the points (n, 2) of a boundary, by least squares.
+
+    Raises:
+        InputError: they do not lie on a circle.
+    """
     middle = points.mean(axis=0)
     shifted = points - middle
     system = np.column_stack([2 * shifted, np.ones(len(points))])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import meshio
@@ -23,6 +23,8 @@ CELLS = {1: "interval", 2: "triangle", 3: "tetrahedron"}
 """Dimension -> DOLFINx's name of its simplex."""
 GMSH_CELLS = {1: "line", 2: "triangle", 3: "tetra"}
 """Dimension -> meshio's name of its simplex."""
+FLAT = 1e-9
+"""Twice the area of a triangle, as a part of the square of its longest edges, up to which it is none."""
 PLURALS = {1: "lines", 2: "triangles", 3: "tetrahedra"}
 
 
@@ -76,7 +78,8 @@ def triangulate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cells = Delaunay(points).simplices.astype(np.int64)
     a, b = points[cells[:, 1]] - points[cells[:, 0]], points[cells[:, 2]] - points[cells[:, 0]]
     area = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
-    return points, cells[area > 1e-9 * area.max()]  # round-off leaves slivers between nodes of the outer circle
+    flat = area < FLAT * np.maximum((a**2).sum(axis=1), (b**2).sum(axis=1))
+    return points, cells[~flat]  # round-off leaves slivers between nodes of a straight boundary, or of a circle
 
 
 def ball(radius: float, layers: int, center: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,13 +128,15 @@ def read(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     return points[:, :dimension].copy(), cells.reshape(-1, dimension + 1).astype(np.int64)
 
 
-def boundary_values(path: Path, values: Mapping[str, float]) -> np.ndarray:
-    """Values at the nodes on marked lines of a gmsh file of triangles, NaN elsewhere, (n,) as `read` has the points.
+def boundary_lines(path: Path, groups: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The lines of some physical groups of a gmsh file of triangles, group after group.
 
     Args:
         path: the file.
-        values: by the name of a physical group of lines, or by its number as text; where two groups meet, the last one
-            counts.
+        groups: names of physical groups of lines, or their numbers as text.
+
+    Returns:
+        The ends of the lines (k, 2), numbered as `read` has the points, and the place of their groups in `groups` (k,).
 
     Raises:
         InputError: the file has no lines of such a group.
@@ -139,16 +144,18 @@ def boundary_values(path: Path, values: Mapping[str, float]) -> np.ndarray:
     data = _file(path)
     used = np.unique(data.cells_dict["triangle"])
     lines = data.cells_dict.get("line", np.empty((0, 2), dtype=np.int64))
+    seen = np.isin(lines, used).all(axis=1)
     marks = data.cell_data_dict.get("gmsh:physical", {}).get("line", np.zeros(len(lines), dtype=np.int64))
     names = {name: int(number) for name, (number, dimension) in data.field_data.items() if dimension == 1}
     names |= {str(number): int(number) for number in np.unique(marks)}
-    found = np.full(len(data.points), np.nan)
-    for name, value in values.items():
-        if name not in names or not (marks == names[name]).any():
+    found = []
+    for name in groups:
+        mine = seen & (marks == names.get(name, -1))
+        if not mine.any():
             known = ", ".join(map(repr, names)) or "none"
             raise InputError(f"pde.boundary: {str(path)!r} has no lines of a physical group {name!r} (it has {known})")
-        found[lines[marks == names[name]]] = value
-    return np.asarray(found[used])
+        found.append(np.searchsorted(used, lines[mine]))
+    return np.concatenate(found), np.repeat(np.arange(len(found)), list(map(len, found)))
 
 
 def _file(path: Path) -> meshio.Mesh:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import numpy as np
 
 from limitpde.errors import InputError, RunError
 
 LARGEST_RATIO = 2.0
 """By how much a step may exceed the one before it; variable BDF2 is zero-stable up to 1 + sqrt(2)."""
+SAFETY, LEAST_CHANGE, LARGEST_CHANGE = 0.9, 0.2, 3.0
+"""Of the size of a step that follows a tolerance: what is taken of the estimate, and the limits of its change."""
 GROWTH = 1.2
 """By how much each step may exceed the one before it, after a gate has cut the steps below the requested one."""
 
@@ -57,6 +61,7 @@ class Bdf:
     f_new to the same order.
     """
 
+    order: int
     implicit: float
     history: tuple[float, float]
     extrapolation: tuple[float, float]
@@ -65,8 +70,40 @@ class Bdf:
     def of(cls, order: int, ratio: float) -> Bdf:
         """The coefficients of order 1 or 2 for the given ratio of steps."""
         if order == 1:
-            return cls(1.0, (1.0, 0.0), (1.0, 0.0))
-        return cls((1 + 2 * ratio) / (1 + ratio), (1 + ratio, -(ratio**2) / (1 + ratio)), (1 + ratio, -ratio))
+            return cls(1, 1.0, (1.0, 0.0), (1.0, 0.0))
+        return cls(2, (1 + 2 * ratio) / (1 + ratio), (1 + ratio, -(ratio**2) / (1 + ratio)), (1 + ratio, -ratio))
+
+
+def bdf_error_weights(order: int, steps: Sequence[float]) -> np.ndarray:
+    """Weights of f_new, f_now, f_before, ... in the local error of a step: a divided difference, of order order + 1.
+
+    Args:
+        order: 2 (BDF2) or 1 (backward Euler).
+        steps: (order + 1,) sizes of the step and those before it, or fewer; then there are fewer weights.
+    """
+    times = -np.cumsum([0.0, *steps])
+    apart = times[:, None] - times
+    np.fill_diagonal(apart, 1.0)
+    dt = steps[0]
+    if order == 1:
+        return np.asarray(dt**2 / apart.prod(axis=1))
+    ratio = dt / steps[1]
+    return np.asarray(dt**2 * (dt + steps[1]) * (1 + ratio) / (1 + 2 * ratio) / apart.prod(axis=1))
+
+
+def controlled(dt: float, error: float, *, order: int, refused: bool) -> float:
+    """The step to try after one of a size dt.
+
+    Args:
+        dt: size of the step.
+        error: its local error, as a part of what is tolerated.
+
+    Keyword Args:
+        order: power of dt with which the local error goes, less one.
+        refused: the tolerance has refused a longer one.
+    """
+    change = SAFETY * max(error, 1e-300) ** (-1 / (order + 1))
+    return dt * min(max(change, LEAST_CHANGE), 1.0 if refused else LARGEST_CHANGE)
 
 
 def attempts(dt: float, *, second_order: bool, halvings: int) -> Iterator[tuple[float, int]]:

@@ -16,7 +16,7 @@ CELL_SHARE = 0.1
 """Share of the mass in one Voronoi cell from which the mesh no longer resolves the density."""
 RISE = 10.0
 """By what factor the largest density must have risen, so that coarse data are not taken for a collapse."""
-LEVELS = (10, 100, 1000)
+LEVELS = (10, 100, 1000, 10_000, 100_000)
 """Amplifications of the largest density whose times are noted."""
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, Tag
 from limitpde.checked import record, told_apart
 from limitpde.compare.test_functions import Table, TestFunction
 from limitpde.fem.mesh import Box, Disk, mesh_kind
+from limitpde.fem.refinement import Refinement
 from limitpde.sections import (
     Counts,
     Natural,
@@ -45,7 +46,11 @@ class PDE:
     degree: Literal[1, 2, 3, 4] = 1
     """Polynomial degree: 1 keeps densities >= 0 and the free energy falling, 2 to 4 are for smooth data."""
     tolerance: Positive | None = None
-    """For degrees 2 to 4: relative error in L2 that a step may make; steps of fixed size by default."""
+    """Relative error in L2 that a step may make; steps of fixed size by default."""
+    refinement: Refinement | None = None
+    """For degree 1: { tolerance = 1e-3, smallest_cell = 0.01 }, a mesh that follows the densities: edges are halved
+    where interpolation errs by more than this part of the largest density, down to cells of that length, and nodes that
+    came so go again. The mesh stays as it is by default."""
     undershoot: Positive | None = None
     """For degrees 2 to 4: how far below zero densities may fall, as a part of the largest; 1e-3 by default."""
     boundary: Boundary = "plane"
@@ -57,9 +62,10 @@ class PDE:
 
     def __post_init__(self) -> None:
         check_mesh_file(self.mesh)
-        for name in ("tolerance", "undershoot"):
-            if self.degree == 1 and getattr(self, name) is not None:
-                raise ValueError(f"{name} = {getattr(self, name)}: is for degrees 2 to 4; leave it out with degree = 1")
+        if self.degree == 1 and self.undershoot is not None:
+            raise ValueError(f"undershoot = {self.undershoot}: is for degrees 2 to 4; leave it out with degree = 1")
+        if self.degree > 1 and self.refinement is not None:
+            raise ValueError(f"degree = {self.degree}: a mesh that follows the densities needs degree = 1")
         if self.boundary != "plane" and self.degree > 1:
             raise ValueError(f"degree = {self.degree}: walls need degree = 1; or leave out boundary")
         if isinstance(self.boundary, dict) and not isinstance(self.mesh, str):

@@ -36,7 +36,7 @@ from limitpde.fem.lagrange import LagrangeSpace
 from limitpde.fem.linear import LinearSolver
 from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlanePoisson
-from limitpde.fem.stepping import Observer, StepReport, march
+from limitpde.fem.stepping import Observer, StepReport, controlled, march
 from limitpde.parallel import gathered, on_all
 from limitpde.signed.gate import State, refusal
 from limitpde.signed.model import SPECIES, Initial, Model
@@ -47,8 +47,6 @@ ENERGY_RISE = 1e-9
 """Part of its scale by which a step may raise the free energy, which the equation lets only fall."""
 HALVINGS = 20
 """How often one step may be halved before the run is given up."""
-SAFETY, LEAST_CHANGE, LARGEST_CHANGE = 0.9, 0.2, 3.0
-"""Of the size of a step that follows the tolerance: what is taken of the estimate, and the limits of its change."""
 KEPT = 3
 """Step sizes whose matrices are kept factorised."""
 
@@ -76,10 +74,8 @@ class GalerkinSolver:
         warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
         quadrature: points that integrate products of densities.
         sums: global sums.
+        step_figures: figures of a step that a state alone does not have.
     """
-
-    STEP_FIGURES = ("free_energy_increase", "refused", "error_estimate")
-    """Figures of a step that a state alone does not have."""
 
     def __init__(
         self,
@@ -98,6 +94,7 @@ class GalerkinSolver:
             raise InputError(f"pde.degree = {degree}: must be 2, 3 or 4 here, or 1 with `Solver`")
         check_problem(model, initial, step, bounded=False)
         self.model, self.requested_step = model, step
+        self.step_figures = ("free_energy_increase", "refused", "error_estimate")
         self._tolerance, self._undershoot = tolerance, undershoot
         self.space = LagrangeSpace(build_curved(mesh, degree, comm), degree)
         self.quadrature, self.sums = self.space.quadrature, self.space.sums
@@ -248,8 +245,7 @@ class GalerkinSolver:
         if self._tolerance is None:
             self._limit = dt if refused else 2 * self._limit
             return min(self.requested_step, self._limit)
-        change = SAFETY * (self._tolerance / max(error, 1e-300)) ** (1 / imex.ORDER)
-        return dt * min(max(change, LEAST_CHANGE), 1.0 if refused else LARGEST_CHANGE)
+        return controlled(dt, error / self._tolerance, order=imex.ORDER - 1, refused=refused)  # of the embedded result
 
     def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
         """Step up to time `end`, landing on every time in `stops`; each observer sees the report of each step.

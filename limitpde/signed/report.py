@@ -25,6 +25,9 @@ def pde_section(pde: Record) -> str:
     if not pde:
         return ""
     rows = [["unknowns", pde["dofs"]], ["steps", pde["steps"]]]
+    if "mesh" in pde:
+        nodes, changes = pde["mesh"]["nodes"], pde["mesh"]["changes"]
+        rows.append(["nodes of the mesh", f"{nodes['start']} to {nodes['end']}, changed {changes} times"])
     for name, mass in pde.get("mass", {}).items():
         rows.append([f"mass ({name}), relative drift", mass["max_relative_drift"]])
     rows.append(["smallest density", pde["minimum"]])

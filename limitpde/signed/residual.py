@@ -212,17 +212,9 @@ class PDEResidual:
         model: Model | None = None,
     ) -> None:
         Table.of(test_functions, 2)  # checks the dimension
-        self._solver, self._model = solver, model or solver.model
-        signs = dict(zip(SPECIES, (1.0, -1.0), strict=True))
-        self._phi: list[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = []
-        for function in test_functions:
-            value, gradient, laplacian = evaluate(function, solver.quadrature.points)
-            factors = {name: signs[name] if function.charge else 1.0 for name in solver.densities}
-            self._phi.append({name: (b * value, b * gradient, b * laplacian) for name, b in factors.items()})
-        model, x = self._model, solver.quadrature.points
+        self._solver, self._model, self._functions = solver, model or solver.model, test_functions
         self._walls = isinstance(solver.poisson, WallPoisson)
-        # grad U at the points: read by every rank, so that a failure of a user's function is one of all
-        self._slope = None if model.confinement is None else on_all(solver.sums.comm, lambda: _slope(model, x))
+        self._tabulate()
         self._terms = (self._interaction_rate, self._diffusion_rate, self._confinement_rate)
         self._time_integrals = np.zeros((len(self._terms), len(test_functions)))
         self._rates = self._present_rates()
@@ -230,8 +222,24 @@ class PDEResidual:
         self.times, self.observables = [solver.t], [self._observables()]
         self.values = [np.zeros(len(test_functions))]
 
+    def _tabulate(self) -> None:
+        """phi, grad phi, Lap phi and grad U at the points of the quadrature."""
+        solver, model, quadrature = self._solver, self._model, self._solver.quadrature
+        signs = dict(zip(SPECIES, (1.0, -1.0), strict=True))
+        self._quadrature = quadrature
+        self._phi: list[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = []
+        for function in self._functions:
+            value, gradient, laplacian = evaluate(function, quadrature.points)
+            factors = {name: signs[name] if function.charge else 1.0 for name in solver.densities}
+            self._phi.append({name: (b * value, b * gradient, b * laplacian) for name, b in factors.items()})
+        self._slope = None
+        if model.confinement is not None:  # read by every rank, so that a failure of a user's function is one of all
+            self._slope = on_all(solver.sums.comm, lambda: _slope(model, quadrature.points))
+
     def __call__(self, report: StepReport) -> None:
         """Extend the time integrals by one step."""
+        if self._solver.quadrature is not self._quadrature:
+            self._tabulate()  # on a new mesh
         rates = self._present_rates()
         self._time_integrals += report.dt / 2 * (self._rates + rates)
         self._rates = rates
@@ -250,6 +258,7 @@ class PDEResidual:
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`, with a solver that is at its time. Collective."""
+        self._tabulate()
         self.times, self.values = state["times"].tolist(), list(state["values"])
         self.observables = list(state["observables"])
         self._time_integrals = state["integrals"].copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -10,14 +11,16 @@ from typing import Literal
 
 import dolfinx.mesh
 import numpy as np
+from mpi4py import MPI
 
 from limitpde.densities import Uniform, checked_share
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
-from limitpde.fem import simplices
+from limitpde.fem import simplices, triangulation
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.original import original_nodes
-from limitpde.fem.plane import PlaneNodes, PlanePoisson
+from limitpde.fem.plane import PlaneNodes, PlanePoisson, fitted_circle
+from limitpde.fem.refinement import AdaptiveMesh, Refinement
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all, on_root
@@ -25,6 +28,7 @@ from limitpde.signed.model import SPECIES, Initial, Model
 
 type Boundary = Literal["plane", "grounded", "insulated"] | Mapping[str, float]
 type Figures = dict[str, float]
+type Lines = tuple[np.ndarray, np.ndarray]
 type Mesh = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
 
 
@@ -53,25 +57,92 @@ def check_problem(model: Model, initial: Initial, step: float, *, bounded: bool)
         raise InputError(f"pde.step = {step}: must be finite and greater than 0")
 
 
-def potential_solver(graph: EdgeGraph, mesh: Mesh, boundary: Boundary, multipoles: int) -> PlanePoisson | WallPoisson:
+def wall_lines(mesh: Mesh, boundary: Boundary, comm: MPI.Comm) -> Lines | None:
+    """The lines on which a potential is given, and the place of their groups in `boundary`; None where none is named.
+
+    Collective.
+
+    Args:
+        mesh: what the mesh is made of.
+        boundary: see `limitpde.signed.pde.Solver`.
+        comm: the ranks.
+
+    Raises:
+        InputError: the mesh has no lines of such names.
+    """
+    if isinstance(boundary, str):
+        return None
+    if not isinstance(mesh, str | Path):
+        raise InputError(f"pde.boundary = {dict(boundary)}: names groups of lines, which only a gmsh file has")
+    return on_root(comm, lambda: simplices.boundary_lines(Path(mesh), boundary))
+
+
+def adaptive_mesh(
+    mesh: Mesh, refinement: Refinement, initial: Initial, lines: Lines | None, comm: MPI.Comm, *, round_: bool
+) -> AdaptiveMesh:
+    """A mesh that follows densities, fine enough for the initial ones. Collective.
+
+    Args:
+        mesh: what the first mesh is made of.
+        refinement: how fine it becomes.
+        initial: the densities.
+        lines: see `wall_lines`.
+        comm: the ranks.
+
+    Keyword Args:
+        round_: the boundary is to stay a circle.
+
+    Raises:
+        InputError: the mesh is one of DOLFINx; the boundary is no circle; lines lie elsewhere than on the boundary.
+    """
+    if isinstance(mesh, dolfinx.mesh.Mesh):
+        raise InputError("refinement: needs a mesh by its description or its file, not one of DOLFINx")
+    given = [[part for part in initial.parts(s) if not isinstance(part, Uniform)] for s in range(len(SPECIES))]
+
+    def first() -> None:
+        points, cells = meshes.arrays(mesh, 2)
+        boundary = triangulation.Boundary.of(points, cells)
+        if round_:
+            boundary = dataclasses.replace(boundary, circle=fitted_circle(points[boundary.ends[:, 0]]))
+        if lines is not None:
+            boundary = boundary.grouped(*lines)
+            if np.count_nonzero(boundary.group >= 0) != len(np.unique(np.sort(lines[0], axis=1), axis=0)):
+                raise InputError("refinement: the lines of pde.boundary must lie on the boundary of the mesh")
+        adaptive.triangulation = triangulation.Triangulation.first(points, cells, boundary)
+
+    def densities(points: np.ndarray) -> np.ndarray:
+        species = [np.asarray(sum(part.density(points) for part in parts)) for parts in given if parts]
+        return np.stack(species, axis=1)
+
+    adaptive = AdaptiveMesh(None, refinement, comm)
+    on_root(comm, first)
+    if any(given):
+        adaptive.resolve(densities)
+    return adaptive
+
+
+def potential_solver(
+    graph: EdgeGraph, boundary: Boundary, multipoles: int, lines: Lines | None
+) -> PlanePoisson | WallPoisson:
     """What solves for psi: in the whole plane, or between walls. Collective.
 
     Args:
         graph: the edges of the mesh.
-        mesh: what the mesh was made of.
         boundary: see `limitpde.signed.pde.Solver`.
         multipoles: highest multipole moment, for the plane.
+        lines: see `wall_lines`.
 
     Raises:
-        InputError: the boundary is not a circle, for the plane; the mesh has no lines of such names.
+        InputError: the boundary is not a circle, for the plane.
     """
     if boundary == "plane":
         return PlanePoisson(graph, multipoles=multipoles)
     if isinstance(boundary, str):
         return WallPoisson(graph, np.where(graph.boundary & (boundary == "grounded"), 0.0, np.nan))
-    if not isinstance(mesh, str | Path):
-        raise InputError(f"pde.boundary = {dict(boundary)}: names groups of lines, which only a gmsh file has")
-    values = on_root(graph.comm, lambda: simplices.boundary_values(Path(mesh), boundary))
+    assert lines is not None
+    values, (ends, group) = np.full(graph.size, np.nan), lines
+    for number, value in enumerate(boundary.values()):
+        values[ends[group == number]] = value
     return WallPoisson(graph, values[original_nodes(graph.space)])
 
 

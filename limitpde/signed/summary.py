@@ -48,6 +48,7 @@ class PDESummary:
         self._minimum, self._largest_increase = self.first["minimum"], float("-inf")
         self._drift = dict.fromkeys(self._names, 0.0)
         self._outside = self.first["mass_outside"]
+        self._most_nodes = self.first.get("nodes", 0.0)
         self._amplified: dict[str, float] = {}
         self._highest = self._last_peak = [solver.t, self.first["maximum"]]
 
@@ -66,7 +67,7 @@ class PDESummary:
 
     def start_row(self) -> dict[str, float]:
         """The row of diagnostics.csv for time 0, with the columns that a step has."""
-        return self.first | dict.fromkeys(self._solver.STEP_FIGURES, 0.0)
+        return self.first | dict.fromkeys(self._solver.step_figures, 0.0)
 
     def add(self, step: StepReport) -> None:
         """Take in one step."""
@@ -83,6 +84,7 @@ class PDESummary:
         self._minimum = min(self._minimum, step.figures["minimum"])
         self._largest_increase = max(self._largest_increase, step.figures["free_energy_increase"])
         self._outside = max(self._outside, step.figures["mass_outside"])
+        self._most_nodes = max(self._most_nodes, step.figures.get("nodes", 0.0))
         for name in self._names:
             change = step.figures[f"mass_{name}"] / self.first[f"mass_{name}"] - 1
             self._drift[name] = max(self._drift[name], abs(change))
@@ -132,7 +134,17 @@ class PDESummary:
             },
             "gate": {"refused": self._refused, "smallest_step": self._smallest_step, "reasons": self._reasons},
             "mass_outside": self._outside,
+            **({"mesh": self._mesh()} if "nodes" in first else {}),
             **({"blow_up": self._blow_up()} if self._solver.model.sense < 0 else {}),
+        }
+
+    def _mesh(self) -> dict[str, Any]:
+        """How the mesh followed the densities."""
+        nodes = {"start": self.first["nodes"], "end": self._last["nodes"], "largest": self._most_nodes}
+        return {
+            "nodes": {name: int(count) for name, count in nodes.items()},
+            "changes": int(self._last["mesh_changes"]),
+            "free_energy_moved": self._last["free_energy_moved"],
         }
 
     def _moment_theory(self) -> dict[str, float]:

@@ -1,0 +1,228 @@
+"""The first-order scheme for the signed Keller-Segel system (van Meurs-Peletier-Slangen (1.3) = (5.6)), on one mesh.
+
+    d_t rho_s = div(D grad rho_s + rho_s grad V_s),   V_s = b_s g psi + U,   -Lap psi = 2 pi u,   u = sum_s b_s rho_s
+
+for s = +, -, with g = gamma_bar (signed, repulsive) or -gamma_bar (attractive, (1.2)), an exterior potential U, and
+D >= 0, in the weak form  d_t (rho_s, v) + (D grad rho_s + rho_s grad V_s, grad v) = 0  on first-order elements: mass
+lumped on Voronoi cells m_i, exponentially fitted fluxes F_ij(rho; V) on the edges (`limitpde.fem.edge_flux`; upwind
+for D = 0), no flux of density through the boundary, psi of the whole plane (`limitpde.fem.plane`) or between walls
+(`limitpde.fem.walls`). A step of size dt solves, with BDF coefficients c, rho^ (history) and rho* (extrapolation, kept
+>= 0), charges u^, u* and psi* (extrapolation; backward Euler: psi now):
+
+    (A)  [K + (2 pi dt g / c) L_w] psi_p = (2 pi / c) [m u^ - dt D K u* - dt sum_s b_s L_w_s U]     psi that u will have
+    (B)  (c m / dt) rho_s + A_s(psi_p) rho_s = (m / dt) rho^_s                                      for both signs
+    (C)  K psi = 2 pi m u                                                                           psi that u has
+
+L_w is the edge Laplacian weighted by the density that the flux sees, w = sum_s w_s. (A) takes the fast relaxation of
+charge (rate 2 pi g rho) implicitly without a nonlinear solve. Attraction is the other way round: its energy is concave,
+so that psi from before the step, psi_p = psi*, gives a linear step which with backward Euler lets the energy fall for
+every dt.
+
+The matrix of (B) is an M-matrix with zero column sums of A_s: mass is conserved and backward Euler is positive for
+every dt. For D = 0 the upwind fluxes are of first order where the densities are smooth, of order 1/2 in L1 where they
+jump.
+
+While an estimate e of the local error reaches across a change of the mesh, e' with (c m + dt A_s) e' = c m e stands for
+it (Shampine 1984): it leaves out the traces of the change, which the step damps. It would leave out errors of the
+potential as well, so that it is not for other steps.
+"""
+
+from __future__ import annotations
+
+import math
+
+import dolfinx.mesh
+import numpy as np
+from scipy.special import xlogy
+
+from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
+from limitpde.fem.edges import EdgeGraph, EdgeMatrix
+from limitpde.fem.linear import LinearSolver, symmetric_options
+from limitpde.fem.lumped import LumpedQuadrature
+from limitpde.fem.original import original_nodes
+from limitpde.fem.stepping import Bdf
+from limitpde.signed.gate import ROUNDING, State
+from limitpde.signed.model import Model
+from limitpde.signed.setting import Boundary, Lines, exterior_potential, potential_solver
+
+
+class Scheme:
+    """Matrices and steps of the scheme on a mesh; time and history are the solver's. Collective.
+
+    Args:
+        model: the parameters.
+        charges: b_s of the species present.
+        masses: of the species present, which every state is scaled to.
+        mesh: the triangles.
+
+    Keyword Args:
+        boundary: see `limitpde.signed.pde.Solver`.
+        multipoles: highest multipole moment in the boundary data of the potential.
+        lines: see `limitpde.signed.setting.wall_lines`.
+
+    Attributes:
+        graph: the edges of the mesh.
+        numbers: (n_local,) of the nodes in the input mesh.
+        quadrature: points that integrate products of densities: the nodes.
+        poisson: the solver for psi.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        charges: list[float],
+        masses: list[float],
+        mesh: dolfinx.mesh.Mesh,
+        *,
+        boundary: Boundary,
+        multipoles: int,
+        lines: Lines | None,
+    ) -> None:
+        self._model, self._charges, self._masses = model, charges, masses
+        self.graph = graph = EdgeGraph(mesh)
+        self.numbers = original_nodes(graph.space)
+        self.quadrature = LumpedQuadrature(graph)
+        self.poisson = potential_solver(graph, boundary, multipoles, lines)
+        self._exterior = exterior_potential(graph, model)
+        if model.coupling > 0:  # else (A) is not needed, and PETSc would point at options that nothing used
+            self._predictor = EdgeMatrix(graph, self.poisson.fixed)
+            options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
+            self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
+        self._transport = EdgeMatrix(graph)
+        self._solve_transport = LinearSolver(
+            self._transport.mat,
+            prefix="transport",
+            options={
+                "ksp_type": "bcgs",
+                "pc_type": "bjacobi",
+                "ksp_rtol": ROUNDING / 10,
+                "ksp_divtol": 1e12,
+                "ksp_max_it": 500,
+            },
+        )
+
+    def advance(
+        self, now: State, past: list[State], dt: float, bdf: Bdf, weights: np.ndarray | None, *, damped: bool
+    ) -> tuple[State | str, float, dict[str, float]]:
+        """A step: (A), (B), (C). Collective.
+
+        Args:
+            now: where it starts.
+            past: where the steps before it started, the last one first; BDF2 takes the first of them.
+            dt: size of the step.
+            bdf: the formula.
+            weights: of the densities at its end, now and in the past, in an estimate of the local error; or None.
+
+        Keyword Args:
+            damped: leave out of the estimate what the step itself damps.
+
+        Returns:
+            The state at its end, or what went wrong; the estimate, relative in L2; the iterations it took.
+        """
+
+        def combine(weights: tuple[float, float], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+            return weights[0] * a + weights[1] * b if bdf.order == 2 else a
+
+        before = past[0] if bdf.order == 2 else now
+        pairs = list(zip(now.densities, before.densities, strict=True))
+        history = [combine(bdf.history, a, b) for a, b in pairs]
+        expected = [np.maximum(combine(bdf.extrapolation, a, b), 0.0) for a, b in pairs]
+        guess = combine(bdf.extrapolation, now.potential, before.potential)
+        predicted, predictor_iterations, reason = guess, 0, 1
+        if self._model.coupling > 0:
+            predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, history, expected, guess)
+        iterations = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0}
+        if reason < 0:
+            return f"the predictor of the potential did not converge (PETSc reason {reason})", 0.0, iterations
+        densities, errors = [], []
+        for index in range(len(self._charges)):
+            self._fill_transport(index, dt, bdf, predicted)
+            density, count, reason = self._transported(history[index], expected[index])
+            if weights is not None and reason > 0:
+                known = [density, *(state.densities[index] for state in (now, *past[: len(weights) - 2]))]
+                errors.append(np.asarray(sum(w * values for w, values in zip(weights, known, strict=True))))
+                if damped:
+                    errors[-1], extra, reason = self._transported(bdf.implicit * errors[-1], errors[-1])
+                    count += extra
+            iterations["iterations_transport"] += count
+            if reason < 0:
+                return f"the transport solve did not converge (PETSc reason {reason})", 0.0, iterations
+            densities.append(density)
+        estimate = self._norm(errors) / self._norm(densities) if errors else 0.0
+        return self._checked_state(densities), estimate, iterations
+
+    def _predict_potential(
+        self, dt: float, bdf: Bdf, history: list[np.ndarray], expected: list[np.ndarray], guess: np.ndarray
+    ) -> tuple[np.ndarray, int, int]:
+        """(A): the potential at the end of the step, (n_local,), iterations and PETSc's reason."""
+        graph, diffusivity = self.graph, self._model.D
+        scale = 2 * np.pi / bdf.implicit
+        seen, balance = np.zeros(len(graph.weight)), np.zeros(graph.local)
+        for charge, density in zip(self._charges, expected, strict=True):
+            mean = np.zeros_like(seen)
+            add_mean_density(mean, graph.tail, graph.head, self._barrier(charge, guess), density, diffusivity, 1.0)
+            pushed = scale * dt * charge * graph.weight * mean
+            add_gradient_flux(balance, graph.tail, graph.head, pushed, self._exterior)
+            seen += mean
+        conductance = graph.weight * (1.0 + scale * dt * self._model.coupling * seen)
+        self._predictor.set_laplacian(conductance)
+        self._predictor.assemble()
+        charge_expected, charge_history = self.net_charge(expected), self.net_charge(history)
+        start = self.poisson.lifted(charge_expected, guess)
+        add_gradient_flux(balance, graph.tail, graph.head, conductance, start)
+        add_gradient_flux(balance, graph.tail, graph.head, scale * dt * diffusivity * graph.weight, charge_expected)
+        balance = graph.share_sum(balance) + self.poisson.source(charge_history) / bdf.implicit
+        balance[self.poisson.fixed] = 0.0
+        correction, iterations, reason = self._predict.solve(balance[: graph.owned])
+        start[: graph.owned] += correction
+        return graph.share(start), iterations, reason
+
+    def _fill_transport(self, index: int, dt: float, bdf: Bdf, potential: np.ndarray) -> None:
+        """The matrix of (B) for one species."""
+        graph = self.graph
+        barrier = self._barrier(self._charges[index], potential)
+        fill_transport(self._transport.edges, graph.tail, graph.head, graph.weight, barrier, self._model.D, 1.0)
+        self._transport.edges *= dt
+        self._transport.diagonal[:] = bdf.implicit * graph.area[: graph.owned]
+        self._transport.assemble()
+
+    def _transported(self, history: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, int, int]:
+        """(B): the solution for m history on the right, (n_local,), iterations and PETSc's reason."""
+        graph, owned = self.graph, self.graph.owned
+        right_side = graph.area[:owned] * history[:owned]
+        density, iterations, reason = self._solve_transport.solve(right_side, guess[:owned])
+        return graph.share(density), iterations, reason
+
+    def _checked_state(self, densities: list[np.ndarray]) -> State | str:
+        """The state of these densities without the rounding of the solver, or why they cannot be one."""
+        sums, area = self.graph.sums, self.graph.area
+        lowest, largest = sums.minimum(*densities), sums.maximum(*densities)
+        if not math.isfinite(lowest + largest):
+            return "the density is not finite"
+        if lowest < -ROUNDING * largest:
+            return f"the density falls to {lowest:.3g}"
+        densities = [np.maximum(density, 0.0) for density in densities]
+        masses = sums.total(*(area * density for density in densities))
+        return self.state([d * (m / found) for d, m, found in zip(densities, self._masses, masses, strict=True)])
+
+    def state(self, densities: list[np.ndarray]) -> State:
+        """(C): potential and free energy of these densities, (n_local,) each. Collective."""
+        charge = self.net_charge(densities)
+        potential = self.poisson.solve(charge)
+        energy = self._model.coupling / 2 * charge * (potential + self.poisson.external)
+        for density in densities:
+            energy += self._model.D * xlogy(density, density) + self._exterior * density
+        (total,) = self.graph.sums.total(self.graph.area * energy)
+        return State(densities, potential, float(total), self.graph.sums.maximum(*densities))
+
+    def _norm(self, densities: list[np.ndarray]) -> float:
+        """In L2, of all species together, by the lumped rule. Collective."""
+        return float(np.sqrt(self.graph.sums.total(self.graph.area * sum(d**2 for d in densities))[0]))
+
+    def net_charge(self, densities: list[np.ndarray]) -> np.ndarray:
+        """u = sum_s b_s rho_s, (n_local,)."""
+        return np.asarray(sum(b * density for b, density in zip(self._charges, densities, strict=True)))
+
+    def _barrier(self, charge: float, potential: np.ndarray) -> np.ndarray:
+        """V = b g psi + U at the nodes, (n_local,), of the charge b in psi."""
+        return charge * self._model.coupling * potential + self._exterior
