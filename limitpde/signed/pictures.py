@@ -40,6 +40,25 @@ def _fields(directory: Path) -> Any:
     return figure
 
 
+def _meshes(directory: Path) -> Any:
+    """The mesh around the largest density at the first and the last output, where it has changed."""
+    path = directory / "pde" / "fields.vtkhdf"
+    if not path.exists() or not len(times(path)):
+        return None
+    states = [read_fields(path, 0), read_fields(path, -1)]
+    if np.array_equal(states[0][0], states[1][0]):
+        return None
+    figure, axes = plt.subplots(1, 2, figsize=(10.0, 4.4), layout="constrained")
+    for axis, (points, cells, values, t) in zip(axes, states, strict=True):
+        density = np.sum([array for name, array in values.items() if name.startswith("rho")], axis=0)
+        (x, y), half = points[density.argmax(), :2], _half_width((points - points[density.argmax()], cells, values, t))
+        _map(figure, axis, points, cells, density, "rho")
+        axis.triplot(points[:, 0], points[:, 1], cells, color="white", linewidth=0.3)
+        axis.set(title=f"{len(points)} nodes, t = {t:.4g}", aspect="equal")
+        axis.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
+    return figure
+
+
 def _half_width(state: tuple[Any, ...]) -> float:
     """Half the width of the square around the origin that holds what can be seen of the densities."""
     points, _, values, _ = state
@@ -89,5 +108,5 @@ def _invariants(directory: Path) -> Any:
     return invariants(directory, masses=names, panels=("second_moment", "free_energy", "minimum", "dt"))
 
 
-PAINTERS = {"fields": _fields, "particles": _particles, "invariants": _invariants}
+PAINTERS = {"fields": _fields, "mesh": _meshes, "particles": _particles, "invariants": _invariants}
 """Name of a picture -> what draws it from the files of a result, or returns None."""
