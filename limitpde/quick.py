@@ -11,6 +11,8 @@ COUNTS, REPLICAS = 2, 16
 """Particle numbers, and copies of each, that are left: the smallest ones."""
 COARSER = 2
 """Factor by which cells and steps of the PDE grow."""
+LARGEST_TOLERANCE = 0.1
+"""Up to which the tolerance of a mesh that refines itself may grow."""
 FEWEST_CELLS = 8
 """Cells along a coordinate of phase space that are left at least."""
 
@@ -38,6 +40,13 @@ def _coarser(pde: Any) -> dict[str, Any]:
     if size is not None:
         largest = getattr(mesh, "radius", None) or min(_each(mesh.size))
         changes["mesh"] = dataclasses.replace(mesh, cell_size=min(COARSER * size, max(largest / 4, size)))
+    refinement: Any = getattr(pde, "refinement", None)
+    if refinement is not None:
+        changes["refinement"] = dataclasses.replace(
+            refinement,
+            tolerance=max(refinement.tolerance, min(COARSER**2 * refinement.tolerance, LARGEST_TOLERANCE)),
+            smallest_cell=COARSER * refinement.smallest_cell,
+        )
     if hasattr(pde, "cells"):
         changes["cells"] = tuple(max(n // COARSER, min(n, FEWEST_CELLS)) for n in pde.cells)
     return changes

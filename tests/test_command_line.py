@@ -16,6 +16,7 @@ from processes import CASE, PYTHON, call, limitpde_, steps_of, summary_of
 
 from limitpde import case as cases
 from limitpde import experiment
+from limitpde.fem.refinement import Refinement
 from limitpde.quick import smaller
 
 pytestmark = pytest.mark.serial
@@ -190,6 +191,24 @@ def test_quick_is_a_smaller_run_of_the_same_case(system, tmp_path, capsys):
     assert cases.check(tomllib.loads(cases.dump(quick))) == quick
     assert experiment.directory_of(whole, "case", None, quick=True).name.endswith("_quick")
     assert experiment.directory_of(whole, "case", tmp_path, quick=True) == tmp_path
+
+
+def test_quick_makes_a_mesh_that_refines_itself_coarser():
+    case = cases.check(
+        {
+            "system": "signed",
+            "model": {"sigma": 1.0, "gamma_bar": 1.0},
+            "initial": {"positive": [{"shape": "gaussian", "mass": 1.0, "center": [0.0, 0.0], "width": 1.0}]},
+            "time": {"end": 1.0},
+            "pde": {
+                "mesh": {"shape": "disk", "radius": 6.0, "cell_size": 0.5},
+                "step": 0.1,
+                "refinement": {"tolerance": 0.01, "smallest_cell": 0.02},
+            },
+        }
+    )
+    assert smaller(case).pde.refinement == Refinement(tolerance=0.04, smallest_cell=0.04)
+    assert smaller(smaller(case)).pde.refinement == Refinement(tolerance=0.1, smallest_cell=0.08)
 
 
 def test_a_quick_run(tmp_path, capsys, monkeypatch):

@@ -25,6 +25,7 @@ import dolfinx.mesh
 import numpy as np
 import ufl
 from mpi4py import MPI
+from petsc4py import PETSc
 from scipy.special import xlogy
 
 from limitpde.densities import Uniform, checked_share
@@ -167,6 +168,7 @@ class GalerkinSolver:
         if factor not in self._solvers:
             for old in [f for f in self._solvers if f > 0][: -KEPT or None]:
                 del self._solvers[old]
+            PETSc.garbage_cleanup(self.space.comm)  # what was deleted, which ranks may free together only
             self._solvers[factor] = self.space.helmholtz(factor)
         solution, _, reason = self._solvers[factor].solve(right_side[: self.space.owned])
         if reason < 0:

@@ -164,8 +164,8 @@ class Solver:
         """
         if not 0 < dt < math.inf:
             raise InputError(f"dt = {dt}: must be finite and greater than 0")
-        self._check_resolution()
         self._follow()
+        self._check_resolution()
         refused: list[str] = []
         second_order = bool(self._past) and dt <= LARGEST_RATIO * self._steps[0] * (1 + 1e-9)
         too_long = math.inf
@@ -213,11 +213,15 @@ class Solver:
         moved = self.adaptive.follow(self.graph, self._scheme.numbers, self._now.densities, others)
         if moved is not None:
             before = self._now.energy
-            self._scheme = self._scheme_of(self.adaptive)
-            PETSc.garbage_cleanup(self.graph.comm)  # matrices of the old mesh, which ranks may free together only
+            self._change_mesh(self.adaptive)
             self._take(moved, len(states))
             self._moved_energy += self._now.energy - before
             self._own_steps = 0.0
+
+    def _change_mesh(self, adaptive: AdaptiveMesh) -> None:
+        old = self.mesh  # has the communicator on which the old matrices live
+        self._scheme = self._scheme_of(adaptive)
+        PETSc.garbage_cleanup(old.comm)  # ranks may free matrices together only
 
     def _take(self, nodal: np.ndarray, states: int) -> None:
         """Go on with states whose densities are given one after another, (n, columns) in the order of the mesh."""
@@ -263,7 +267,7 @@ class Solver:
         self._steps = list(map(float, state["steps"]))
         if self.adaptive is not None:
             self.adaptive.restore({name.removeprefix("mesh_"): state[name] for name in state if name[:5] == "mesh_"})
-            self._scheme = self._scheme_of(self.adaptive)
+            self._change_mesh(self.adaptive)
         self._take(state["densities"], 1 + len(self._steps))
 
     def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
