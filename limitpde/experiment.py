@@ -193,8 +193,10 @@ class Experiment:
             try:
                 solver.solve(end, stops=self.output_times, observers=[self.solution, observe])
                 self._keep_solution(solver, steps)
-            except (Interrupted, RunError):  # raised on every rank
+            except (Interrupted, RunError) as error:  # raised on every rank
                 self._keep_solution(solver, steps)
+                if isinstance(error, RunError):
+                    write_fields(solver.t)  # the last state, where the trouble can be seen
                 raise
             finally:
                 bar.close()
@@ -239,7 +241,8 @@ class Experiment:
 
         def write(t: float) -> None:
             for stem, (_, functions) in solver.outputs().items():
-                series[stem].write(t, functions)
+                if not np.isclose(series[stem].times[-1:], t, rtol=1e-12, atol=0.0).any():
+                    series[stem].write(t, functions)
 
         return write
 

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 import pyvista
-from dolfinx import fem
+from dolfinx import fem, mesh
 from mpi4py import MPI
 from series import MESHES, TIMES, fill, make_functions, particles, values, vtk_steps, write_fields, write_particles
 
@@ -106,8 +106,10 @@ def test_fields_reject(tmp_path):
     with pytest.raises(InputError, match="mode = 'r'"):
         FieldSeries(path, domain, mode="r")
     series, functions = write_fields(path, domain), make_functions(domain)
-    with pytest.raises(InputError, match="another mesh"):
+    with pytest.raises(InputError, match="on a mesh of other cells, so that it cannot be continued"):
         FieldSeries(path, MESHES["quadrilateral"](MPI.COMM_SELF), mode="a")
+    with pytest.raises(InputError, match="on a mesh of other cells"):
+        series.write(2.0, make_functions(MESHES["quadrilateral"](MPI.COMM_SELF)))
     with pytest.raises(InputError, match="must be later"):
         series.write(1.0, functions)
     with pytest.raises(InputError, match="the steps in the file have"):
@@ -118,8 +120,10 @@ def test_fields_reject(tmp_path):
         series.write(2.0, {"a/b": functions["u"]})
     with pytest.raises(InputError, match="Lagrange-1 or DG-0"):
         series.write(2.0, {"u": fem.Function(fem.functionspace(domain, ("Lagrange", 2)))})
-    with pytest.raises(InputError, match="on another mesh"):
-        series.write(2.0, make_functions(MESHES["triangle"](MPI.COMM_SELF)))
+    with pytest.raises(InputError, match="function rho: is on another mesh"):
+        series.write(2.0, functions | {"rho": make_functions(MESHES["triangle"](MPI.COMM_SELF))["rho"]})
+    with pytest.raises(InputError, match="on another mesh than this step"):
+        series.read(0.25, make_functions(mesh.create_unit_square(MPI.COMM_SELF, 4, 5)))
     with pytest.raises(InputError, match=r"steps at t = \[0.0, 0.25, 1.0\]"):
         series.read(0.3, functions)
     with pytest.raises(InputError, match="no array PointData/v"):

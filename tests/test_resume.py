@@ -11,8 +11,8 @@ import pytest
 
 from limitpde import case as cases
 from limitpde.errors import InputError, Interrupted
-from limitpde.parallel import StopRequest
-from limitpde.results import tables
+from limitpde.parallel import StopRequest, on_root
+from limitpde.results import tables, vtkhdf
 from limitpde.results.fields import read_fields
 from limitpde.results.vtkhdf import times
 
@@ -30,6 +30,19 @@ SIGNED = {
     "compare": {"test_functions": [{"shape": "gaussian", "center": [0.0, 0.0], "width": 1.0}]},
     "output": {"every": 0.05},
 }
+REFINED = {
+    "system": "signed",
+    "model": {"sigma": 1.0, "gamma_bar": 4.0, "interaction": "attractive"},
+    "initial": {"positive": [{"shape": "gaussian", "mass": 1.0, "center": [0.2, 0.0], "width": 0.7}]},
+    "time": {"end": 0.28},
+    "pde": {
+        "mesh": {"shape": "disk", "radius": 5.0, "cell_size": 1.0},
+        "step": 0.02,
+        "refinement": {"tolerance": 0.01, "smallest_cell": 0.02},
+    },
+    "output": {"every": 0.04},
+}
+"""Its outputs are on five meshes: 2, 3, 1, 1 and 1 of them."""
 SAME_BUT_FOR = ("wall_seconds", "performance", "ranks", "threads")
 
 
@@ -79,10 +92,23 @@ def assert_same_files(folder, whole):
         for column in mine:
             if mine[column].dtype.kind == "f" and not column.startswith("iterations"):
                 np.testing.assert_allclose(mine[column], theirs[column], rtol=1e-8, atol=1e-11, err_msg=column)
-    path = "pde/fields.vtkhdf"
-    np.testing.assert_allclose(times(folder / path), times(whole / path), rtol=1e-12)
-    for step in range(len(times(folder / path))):
-        mine, theirs = read_fields(folder / path, step)[2], read_fields(whole / path, step)[2]
+    assert_same_fields(folder / "pde/fields.vtkhdf", whole / "pde/fields.vtkhdf")
+
+
+def grids_in(path):
+    with vtkhdf.reading(path) as group:
+        return len(group["NumberOfPoints"])
+
+
+def assert_same_fields(path, other):
+    np.testing.assert_allclose(times(path), times(other), rtol=1e-12)
+    for step in range(len(times(path))):
+        (points, cells, mine, _), (other_points, other_cells, theirs, _) = (
+            read_fields(path, step),
+            read_fields(other, step),
+        )
+        np.testing.assert_allclose(points, other_points, rtol=0, atol=1e-12)
+        assert np.array_equal(cells, other_cells)
         for field in mine:
             np.testing.assert_allclose(mine[field], theirs[field], rtol=1e-8, atol=1e-10)
 
@@ -98,6 +124,20 @@ def test_a_stopped_run_goes_on_to_the_same_result(shared_folder, comm, stop_afte
     assert_same(second, whole | {"title": second["title"]})
     if comm.rank == 0:
         assert_same_files(shared_folder / "r", shared_folder / "whole")
+
+
+@pytest.mark.parametrize(("checks", "meshes"), [(12, 1), (60, 2), (150, 4)])
+def test_a_run_on_a_mesh_that_changes_goes_on(shared_folder, comm, stop_after, checks, meshes):
+    """Stopped when the fields are on so many meshes; that of the last output may have changed since."""
+    path = "pde/fields.vtkhdf"
+    run(shared_folder / "whole", comm, REFINED)
+    stop_after(checks)
+    run(shared_folder / "r", comm, REFINED)
+    assert on_root(comm, lambda: grids_in(shared_folder / "r" / path)) == meshes
+    assert run(shared_folder / "r", comm, REFINED, resume=True)["status"] == "done"
+
+    assert on_root(comm, lambda: grids_in(shared_folder / "r" / path)) == 5
+    on_root(comm, lambda: assert_same_fields(shared_folder / "r" / path, shared_folder / "whole" / path))
 
 
 def test_replicas_that_are_kept_are_not_simulated_again(shared_folder, comm, stop_after, monkeypatch):

@@ -1,244 +1,164 @@
-"""Fields on a mesh that does not change, one named array each, in one temporal VTKHDF file for a whole run.
+"""Fields on a mesh that may change from step to step, in one temporal VTKHDF file for a whole run.
 
 Rows are in the order of the input mesh (original vertex and cell numbers), so that a file does not depend on the
 number of ranks and can be continued, or read back, on another number. All goes through rank 0.
+
+The grids lie one after another in the file, each of them once; a step says which one is its own (Steps/PartOffsets)
+and where that begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import basix
 import numpy as np
 from dolfinx import fem
-from dolfinx.mesh import CellType, Mesh
+from dolfinx.mesh import Mesh
 
 from limitpde.errors import InputError
-from limitpde.parallel import gathered, on_root
+from limitpde.parallel import on_root
 from limitpde.results import vtkhdf
-from limitpde.results.vtkhdf import Layout, Mode, times
+from limitpde.results.grids import Grid
+from limitpde.results.vtkhdf import PARTS, Layout, Mode, times
 
 __all__ = ["FieldSeries", "read_fields", "times"]
 
-Place = Literal["Point", "Cell"]
-
-LAYOUT = Layout(
-    "UnstructuredGrid",
-    fixed=(
-        "NumberOfPoints",
-        "NumberOfCells",
-        "NumberOfConnectivityIds",
-        "Points",
-        "Connectivity",
-        "Offsets",
-        "Types",
-    ),
-)
-VTK_CELLS = {
-    CellType.interval: (3, [0, 1]),
-    CellType.triangle: (5, [0, 1, 2]),
-    CellType.quadrilateral: (9, [0, 1, 3, 2]),
-    CellType.tetrahedron: (10, [0, 1, 2, 3]),
-    CellType.hexahedron: (12, [0, 1, 3, 2, 4, 5, 7, 6]),
+COUNTS = {"NumberOfPoints": "Points", "NumberOfCells": "Types", "NumberOfConnectivityIds": "Connectivity"}
+"""Table of the grids -> the dataset in which each of them has so many rows."""
+LAYOUT = Layout("UnstructuredGrid", counts=tuple(COUNTS))
+NO_GRID = {
+    "Points": np.empty((0, 3)),
+    "Connectivity": np.empty(0, dtype="i8"),
+    "Offsets": np.empty(0, dtype="i8"),
+    "Types": np.empty(0, dtype="u1"),
 }
-"""DOLFINx cell -> VTK's number of it, and the vertices in VTK's order."""
-
-
-def _pieces(cell: CellType, degree: int) -> tuple[int, np.ndarray] | None:
-    """VTK's cell, and the nodes of the ones that a cell with nodes of a degree is drawn as, (pieces, corners).
-
-    Triangles of higher degree become degree^2 flat ones between their nodes, which every program can draw.
-    """
-    if degree == 1:
-        return (VTK_CELLS[cell][0], np.array([VTK_CELLS[cell][1]])) if cell in VTK_CELLS else None
-    if cell != CellType.triangle:
-        return None
-    equispaced = basix.LagrangeVariant.equispaced
-    nodes = basix.create_element(basix.ElementFamily.P, basix.CellType.triangle, degree, equispaced).points
-    number = {(round(degree * x), round(degree * y)): k for k, (x, y) in enumerate(nodes)}
-    corners = [((i, j), (i + 1, j), (i, j + 1)) for i, j in number]
-    corners += [((i + 1, j), (i + 1, j + 1), (i, j + 1)) for i, j in number]
-    inside = [[number[corner] for corner in piece] for piece in corners if all(corner in number for corner in piece)]
-    return VTK_CELLS[cell][0], np.array(inside)
+"""What a step adds to the grids when its own is there already."""
+SAME_POINT = 1e-12
+"""How far apart points of equal meshes may be, as a part of the largest coordinate."""
 
 
 class FieldSeries:
-    """The time series of some functions on one mesh.
+    """The time series of some functions; those of one step share a mesh, which may be another at each step.
 
     All methods are collective and right when a rank owns nothing; an error on one rank is raised on all.
 
     Args:
         path: the file, *.vtkhdf.
-        mesh: intervals, triangles, quadrilaterals, tetrahedra or hexahedra with straight edges, or curved triangles,
-            which become flat ones between their nodes.
-        mode: "w" writes a new file, "a" continues one on the same input mesh.
+        mesh: the mesh at the start; what it may be, says `Grid`.
+        mode: "w" writes a new file, "a" continues one. A mesh that is that of the last step is not stored again.
 
     Raises:
-        InputError: the mesh has other cells; the mode is unknown; the file to continue is not there, or is one on
-            another mesh.
+        InputError: the mesh has cells that a file cannot hold; the mode is unknown; the file to continue is not there,
+            or its cells are of another kind.
         OSError: the file cannot be written.
     """
 
     def __init__(self, path: Path | str, mesh: Mesh, *, mode: Mode = "w") -> None:
-        self.path, self.mesh = Path(path), mesh
+        self.path = Path(path)
         vtkhdf.check_mode(self.path, mode)
-        self._degree = mesh.geometry.cmaps[0].degree
-        pieces = _pieces(mesh.topology.cell_type, self._degree)
-        if pieces is None:
-            raise InputError(
-                f"mesh of {mesh.topology.cell_name()}s: allowed are simplices and boxes with straight edges, and "
-                "triangles with curved ones"
-            )
-        self._kind, self._pieces = pieces
-        self._nodes = np.asarray(mesh.geometry.input_global_indices)
-        self._cells = np.asarray(mesh.topology.original_cell_index)
-        grid = self._gather_grid()
-        on_root(mesh.comm, lambda: self._open(mode, grid))
+        self._grid = Grid(mesh)
+        self._stored = False  # whether that is the grid of the last step
+        on_root(mesh.comm, lambda: self._open(mode, self._grid.kind))
 
-    def _open(self, mode: str, grid: dict[str, np.ndarray]) -> None:
+    def _open(self, mode: Mode, kind: int) -> None:
         if mode == "w":
-            vtkhdf.create(self.path, LAYOUT, grid)
+            vtkhdf.create(self.path, LAYOUT, {})
             return
         with vtkhdf.reading(self.path) as group:
-            same = all(
-                name in group and group[name].shape == grid[name].shape and np.allclose(group[name], grid[name])
-                for name in LAYOUT.fixed
-            )
-        if not same:
-            raise InputError(f"{self.path}: was written on another mesh, so that it cannot be continued")
+            _check_kind(group, kind)
 
     @property
     def times(self) -> np.ndarray:
         """The times of the steps in the file, (steps,). Collective."""
-        return on_root(self.mesh.comm, lambda: times(self.path))
+        return on_root(self._grid.mesh.comm, lambda: times(self.path))
 
     def write(self, t: float, functions: Mapping[str, fem.Function]) -> None:
         """Add a step. Collective; ghosts need not be up to date.
 
         Args:
             t: its time, later than all before.
-            functions: name -> real function of one to three components on this mesh, Lagrange with its nodes, or DG-0
-                where the cells are drawn as they are; the same names at each step.
+            functions: name -> real function of one to three components, Lagrange with the nodes of the mesh, or DG-0
+                where the cells are drawn as they are; all on one mesh; the same names at each step.
 
         Raises:
-            InputError: the time is not later; the names are not those of the steps before; a function is on
-                another mesh or of another kind.
+            InputError: the time is not later; the names are not those of the steps before; a function is on another
+                mesh than the first one, or of another kind; the cells are of another kind than before.
             OSError: the disk is full, or the like.
         """
         t = vtkhdf.check_time(t)
-        places = {name: self._place(name, function) for name, function in functions.items()}
-        arrays = {f"{place}Data/{name}": self._gather(functions[name], place) for name, place in places.items()}
-        on_root(self.mesh.comm, lambda: self._append(t, arrays))
+        grid = self._grid_of(functions.values())
+        arrays = grid.rows(functions)
+        stored = self._stored and grid is self._grid
+        cells = None if stored else grid.arrays()
+        on_root(grid.mesh.comm, lambda: self._append(t, arrays, cells))
+        self._grid, self._stored = grid, True
 
     def read(self, t: float, functions: Mapping[str, fem.Function]) -> None:
         """Put the step at a time back into functions like those it was written from. Collective; updates ghosts.
 
         Args:
             t: the time of a step in the file, up to rounding.
-            functions: array in the file -> function to fill.
+            functions: array in the file -> function to fill, all on a mesh equal to that of the step.
 
         Raises:
-            InputError: there is no such step or array, or the function is on another mesh or of another kind.
+            InputError: there is no such step or array, or a function is on another mesh or of another kind.
         """
         t = vtkhdf.check_time(t)
-        places = {name: self._place(name, function) for name, function in functions.items()}
+        grid = self._grid_of(functions.values())
+        places = {name: grid.place(name, function) for name, function in functions.items()}
+        sizes = {name: function.function_space.dofmap.index_map_bs for name, function in functions.items()}
+        cells = grid.arrays()
+
+        def load() -> dict[str, np.ndarray]:
+            with vtkhdf.reading(self.path) as group:
+                step = _step_at(group, t, cells)
+                return {name: _load_rows(group, f"{places[name]}Data/{name}", step, sizes[name]) for name in places}
+
+        rows = on_root(grid.mesh.comm, load)
         for name, function in functions.items():
-            place, size = places[name], function.function_space.dofmap.index_map_bs
-            rows = on_root(self.mesh.comm, partial(self._load, t, name, place, size))
-            dofs = function.function_space.dofmap.list
-            function.x.array.reshape(-1, size)[dofs] = rows[self._original(place, len(dofs))]
+            grid.fill(function, places[name], rows[name])
 
     def truncate(self, t: float) -> None:
-        """Drop the steps later than t, before a run is continued from there. Collective.
+        """Drop the steps later than t, and the grids that only they have, before a run is continued. Collective.
 
         Raises:
             InputError: the time is not a finite number.
         """
         t = vtkhdf.check_time(t)
-        on_root(self.mesh.comm, lambda: vtkhdf.truncate(self.path, LAYOUT, t))
+        on_root(self._grid.mesh.comm, lambda: vtkhdf.truncate(self.path, LAYOUT, t))
+        self._stored = False
 
-    def _place(self, name: str, function: fem.Function) -> Place:
-        """Where the values of a function sit; rejects what the file cannot hold."""
-        vtkhdf.check_name(name)
-        space = function.function_space
-        if space.mesh is not self.mesh:
-            raise InputError(f"function {name}: is on another mesh than {self.path}")
-        if np.issubdtype(function.dtype, np.floating) and space.dofmap.index_map_bs <= 3:
-            match _element(space):
-                case (basix.ElementFamily.P, self._degree, False):
-                    return "Point"
-                case (basix.ElementFamily.P, 0, _) if self._degree == 1:
-                    return "Cell"
-        allowed = "Lagrange-1 or DG-0" if self._degree == 1 else f"equispaced Lagrange-{self._degree}"
-        raise InputError(
-            f"function {name}: element {space.ufl_element()}, {function.dtype}: "
-            f"must be real, {allowed}, of at most 3 components; interpolate it first"
-        )
+    def _grid_of(self, functions: Iterable[fem.Function]) -> Grid:
+        """The grid of the first function's mesh: the one before, if the mesh is still the same object."""
+        mesh = next((function.function_space.mesh for function in functions), self._grid.mesh)
+        return self._grid if mesh is self._grid.mesh else Grid(mesh)
 
-    def _original(self, place: Place, cells: int) -> np.ndarray:
-        """Row in the file of each local degree of freedom of each local cell, (cells, dofs of a cell)."""
-        if place == "Cell":
-            return self._cells[:cells, None]
-        rows: np.ndarray = self._nodes[self.mesh.geometry.dofmaps[0][:cells]]
-        return rows
-
-    def _gather(self, function: fem.Function, place: Place) -> np.ndarray:
-        """Values in the order of the file, (rows,) or (rows, 3), on rank 0; nothing elsewhere. Collective."""
-        dofmap = function.function_space.dofmap
-        owned, size = dofmap.index_map.size_local, dofmap.index_map_bs
-        row = np.empty(owned, dtype=np.int64)
-        mine = dofmap.list < owned
-        row[dofmap.list[mine]] = self._original(place, len(dofmap.list))[mine]
-        values = gathered(self.mesh.comm, row, function.x.array[: owned * size].reshape(-1, size))
-        return np.pad(values, ((0, 0), (0, 1))) if size == 2 else values[:, 0] if size == 1 else values
-
-    def _gather_grid(self) -> dict[str, np.ndarray]:
-        """The datasets of the mesh, on rank 0. Collective."""
-        geometry, topology = self.mesh.geometry, self.mesh.topology
-        nodes, cells = geometry.index_map().size_local, topology.index_map(topology.dim).size_local
-        points = gathered(self.mesh.comm, self._nodes[:nodes], geometry.x[:nodes].astype("f8"))
-        pieces = self._nodes[geometry.dofmaps[0][:cells]][:, self._pieces].astype("i8")
-        corners = gathered(self.mesh.comm, self._cells[:cells], pieces).reshape(-1, self._pieces.shape[1])
-        return {
-            "NumberOfPoints": np.array([len(points)]),
-            "NumberOfCells": np.array([len(corners)]),
-            "NumberOfConnectivityIds": np.array([corners.size]),
-            "Points": points,
-            "Connectivity": corners.ravel(),
-            "Offsets": np.arange(len(corners) + 1) * self._pieces.shape[1],
-            "Types": np.full(len(corners), self._kind, dtype="u1"),
-        }
-
-    def _append(self, t: float, arrays: Mapping[str, np.ndarray]) -> None:
-        step = len(times(self.path))
-        zero = np.zeros(1, dtype=np.int64)
-        rows = {
-            "Steps/PartOffsets": (step, zero),
-            "Steps/NumberOfParts": (step, zero + 1),
-            "Steps/PointOffsets": (step, zero),
-            "Steps/CellOffsets": (step, zero[:, None]),
-            "Steps/ConnectivityIdOffsets": (step, zero[:, None]),
+    def _append(self, t: float, arrays: Mapping[str, np.ndarray], grid: dict[str, np.ndarray] | None) -> None:
+        """Write a step on the last grid (None), or on a grid that is perhaps not there yet. On rank 0."""
+        with vtkhdf.reading(self.path) as group:
+            step, counts = len(group[vtkhdf.VALUES]), [group[name][:] for name in COUNTS]
+            parts = group[PARTS][:step] if step else np.empty(0, dtype=np.int64)
+            if grid is not None and step:
+                _check_kind(group, int(grid["Types"][0]))
+                grid = None if _is_part(group, int(parts[-1]), grid) else grid
+        added = {count: len(grid[name]) for count, name in COUNTS.items()} if grid else {}
+        part = len(counts[0]) - (0 if grid else 1)
+        end, first = _starts(counts, len(counts[0])), _starts(counts, part)
+        rows = {name: (end[name], array) for name, array in (grid or NO_GRID).items()}
+        rows |= {
+            PARTS: (step, np.array([part])),
+            "Steps/NumberOfParts": (step, np.array([1])),
+            "Steps/PointOffsets": (step, np.array([first["Points"]])),
+            "Steps/CellOffsets": (step, np.array([[first["Types"]]])),
+            "Steps/ConnectivityIdOffsets": (step, np.array([[first["Connectivity"]]])),
         }
         for name, values in arrays.items():
-            first = step * len(values)
-            rows[name] = (first, values)
-            rows[f"Steps/{name.replace('/', 'Offsets/', 1)}"] = (step, zero + first)
-        vtkhdf.append(self.path, LAYOUT, t, {}, rows)
-
-    def _load(self, t: float, name: str, place: Place, size: int) -> np.ndarray:
-        with vtkhdf.reading(self.path) as group:
-            values = group[vtkhdf.VALUES][:]
-            near = np.flatnonzero(np.abs(values - t) <= vtkhdf.close_to(t))
-            if not len(near):
-                raise InputError(f"{self.path}: t = {t}: the file has steps at t = {values.tolist()}")
-            array = _load_array(group, f"{place}Data/{name}", int(near[0]))
-        width = {1: (), 2: (3,), 3: (3,)}[size]
-        if array.shape[1:] != width:
-            raise InputError(f"{self.path}: {name}: rows are of shape {array.shape[1:]}, the function needs {width}")
-        return array.reshape(len(array), -1)[:, :size]
+            row = int(counts[0 if name.startswith("Point") else 1][parts].sum())
+            rows[name] = (row, values)
+            rows[_offsets(name)] = (step, np.array([row]))
+        vtkhdf.append(self.path, LAYOUT, t, added, rows)
 
 
 def read_fields(path: Path | str, step: int = -1) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], float]:
@@ -257,31 +177,82 @@ def read_fields(path: Path | str, step: int = -1) -> tuple[np.ndarray, np.ndarra
     """
     with vtkhdf.reading(path) as group:
         step = vtkhdf.step_index(group, step)
-        cells = int(group["NumberOfCells"][0])
+        grid = _load_part(group, int(group[PARTS][step]))
         arrays = {
             name: _load_array(group, f"{kind}/{name}", step)
             for kind in vtkhdf.ARRAYS
             if kind in group
             for name in group[kind]
         }
-        corners = group["Connectivity"][:].reshape(cells, -1)
-        return group["Points"][:], corners, arrays, float(group[vtkhdf.VALUES][step])
+        corners = grid["Connectivity"].reshape(len(grid["Types"]), -1)
+        return grid["Points"], corners, arrays, float(group[vtkhdf.VALUES][step])
+
+
+def _starts(counts: Sequence[np.ndarray], part: int) -> dict[str, int]:
+    """Row at which a grid begins in each of its datasets, behind all before it; each has one more offset than cells.
+
+    Args:
+        counts: the tables COUNTS, (grids,) each.
+        part: number of the grid; that of a grid to come is the number of grids.
+    """
+    points, cells, corners = (int(array[:part].sum()) for array in counts)
+    return {"Points": points, "Connectivity": corners, "Offsets": cells + part, "Types": cells}
+
+
+def _load_part(group: Any, part: int) -> dict[str, np.ndarray]:
+    """The datasets of one grid."""
+    counts = [group[name][:] for name in COUNTS]
+    first, end = _starts(counts, part), _starts(counts, part + 1)
+    return {name: group[name][first[name] : end[name]] for name in first}
+
+
+def _is_part(group: Any, part: int, grid: Mapping[str, np.ndarray]) -> bool:
+    """Whether a grid is the one in the file with this number, up to rounding of the points."""
+    if any(len(grid[name]) != group[count][part] for count, name in COUNTS.items()):
+        return False
+    there, scale = _load_part(group, part), np.abs(grid["Points"]).max()
+    near = np.allclose(there["Points"], grid["Points"], rtol=0, atol=SAME_POINT * scale)
+    return near and all(np.array_equal(there[name], grid[name]) for name in grid if name != "Points")
+
+
+def _check_kind(group: Any, kind: int) -> None:
+    """Reject cells of another kind than those in the file."""
+    if len(group[vtkhdf.VALUES]) and group["Types"][0] != kind:
+        raise InputError(f"{group.file.filename}: was written on a mesh of other cells, so that it cannot be continued")
+
+
+def _step_at(group: Any, t: float, grid: Mapping[str, np.ndarray]) -> int:
+    """The step at a time, which must be on the grid."""
+    name, values = group.file.filename, group[vtkhdf.VALUES][:]
+    near = np.flatnonzero(np.abs(values - t) <= vtkhdf.close_to(t))
+    if not len(near):
+        raise InputError(f"{name}: t = {t}: the file has steps at t = {values.tolist()}")
+    step = int(near[0])
+    if not _is_part(group, int(group[PARTS][step]), grid):
+        raise InputError(f"{name}: t = {t}: the functions are on another mesh than this step")
+    return step
+
+
+def _load_rows(group: Any, name: str, step: int, size: int) -> np.ndarray:
+    """Values of a function of so many components at a step, (rows, components); the name with its place."""
+    array = _load_array(group, name, step)
+    width = {1: (), 2: (3,), 3: (3,)}[size]
+    if array.shape[1:] != width:
+        raise InputError(
+            f"{group.file.filename}: {name}: rows are of shape {array.shape[1:]}, the function needs {width}"
+        )
+    return array.reshape(len(array), -1)[:, :size]
 
 
 def _load_array(group: Any, name: str, step: int) -> np.ndarray:
     """Rows of one array at one step; the name with its place, such as PointData/u."""
     if name not in group:
         raise InputError(f"{group.file.filename}: there is no array {name}")
-    count = int(group["NumberOfPoints" if name.startswith("Point") else "NumberOfCells"][0])
-    return np.asarray(group[name][step * count : (step + 1) * count])
+    counts = group["NumberOfPoints" if name.startswith("Point") else "NumberOfCells"]
+    first = int(group[_offsets(name)][step])
+    return np.asarray(group[name][first : first + int(counts[group[PARTS][step]])])
 
 
-def _element(space: fem.FunctionSpace) -> tuple[basix.ElementFamily, int, bool] | None:
-    """Family, degree and discontinuity; None if basix does not know the element (a mixed one), or for other nodes."""
-    try:
-        element = space.element.basix_element
-    except RuntimeError:
-        return None
-    if element.degree > 2 and element.lagrange_variant != basix.LagrangeVariant.equispaced:
-        return None
-    return element.family, element.degree, element.discontinuous
+def _offsets(name: str) -> str:
+    """Where the first rows of an array are: PointData/u -> Steps/PointDataOffsets/u."""
+    return f"Steps/{name.replace('/', 'Offsets/', 1)}"

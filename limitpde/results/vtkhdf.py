@@ -5,8 +5,9 @@ A run killed at any moment leaves a readable file with every step that was finis
 - All that is long (arrays, offsets) lies in contiguous datasets with room to spare. New rows go behind the rows in use,
   where no reader looks; when room runs out, a roomier copy replaces the file (`os.replace`), so that appending costs
   O(new rows) on average. The spare room is a hole in the file and takes no space on disk.
-- What tells readers how many steps there are (the attribute `NSteps`, and the lengths of `Steps/Values` and of the
-  point counts, which VTK insists on) lies in the first 4096 bytes, and those are written last, in one piece.
+- What tells readers how much there is (the attribute `NSteps`, and the lengths of `Steps/Values` and of the counts:
+  VTK takes the length of `NumberOfPoints` for the number of parts of a single step) lies in the first 4096 bytes, and
+  those are written last, in one piece.
 
 Between two steps the file is closed. HDF5 itself would write the same bytes piecemeal, in an order of its own;
 therefore it writes into a `HeldFile`, which sorts them. All here is serial: one process may write a file.
@@ -37,6 +38,8 @@ SPARE = 64
 BLOCK = 1 << 22
 """Rows copied at a time when a file is given more room."""
 VALUES = "Steps/Values"
+PARTS = "Steps/PartOffsets"
+"""The part of each step; a part is a mesh, or a cloud of particles, and its entry in the counts."""
 ARRAYS = ("PointData", "CellData")
 
 Mode = Literal["w", "a"]
@@ -50,7 +53,7 @@ class Layout:
 
     kind: Literal["UnstructuredGrid", "PolyData"]
     counts: tuple[str, ...] = ()
-    """Integer tables of exactly one entry a step, besides the times."""
+    """Integer tables of one entry a part. Each step has one part: a new one, or that of the step before."""
     links: Mapping[str, str] = field(default_factory=dict)
     """Second names of datasets: name -> dataset."""
     fixed: tuple[str, ...] = ()
@@ -159,13 +162,13 @@ def create(path: Path, layout: Layout, fixed: Mapping[str, np.ndarray]) -> None:
 
 
 def append(path: Path, layout: Layout, t: float, counts: Mapping[str, int], rows: Rows) -> None:
-    """Add a step; the same datasets must get rows at each step.
+    """Add a step; the same datasets must get rows, or an empty array of them, at each step.
 
     Args:
         path: the file.
         layout: what its datasets are.
         t: the time of the step, later than all before.
-        counts: the entries of `layout.counts`.
+        counts: the entries of `layout.counts` for a new part; none for the part of the step before.
         rows: what the step adds to each dataset; rows in use may not change.
 
     Raises:
@@ -186,8 +189,8 @@ def append(path: Path, layout: Layout, t: float, counts: Mapping[str, int], rows
                 for name, (start, new) in rows.items():
                     group[name][start : start + len(new)] = new
                 for name, entry in entries.items():
-                    group[name].resize((steps + 1,))
-                    group[name][steps] = entry
+                    group[name].resize((len(group[name]) + 1,))
+                    group[name][-1] = entry
                 group["Steps"].attrs.modify("NSteps", np.int64(steps + 1))
 
 
@@ -210,7 +213,7 @@ def _check_step(group: Any, t: float, rows: Rows) -> None:
 
 
 def truncate(path: Path, layout: Layout, t: float) -> None:
-    """Drop the steps later than t."""
+    """Drop the steps later than t, and the parts that only they have."""
     with reading(path) as group:
         steps = int(np.searchsorted(group[VALUES][:], t + close_to(t), side="right"))
         fixed = {name: group[name][:] for name in layout.fixed}
@@ -218,8 +221,9 @@ def truncate(path: Path, layout: Layout, t: float) -> None:
         create(path, layout, fixed)
         return
     with signals_held(), _committing(path, shrinking=True) as group:
+        parts = int(group[PARTS][steps - 1]) + 1
         for name in (VALUES, *layout.counts):
-            group[name].resize((steps,))
+            group[name].resize((steps if name == VALUES else parts,))
         group["Steps"].attrs.modify("NSteps", np.int64(steps))
 
 
@@ -237,7 +241,7 @@ def _committing(path: Path, *, shrinking: bool = False) -> Iterator[Any]:
 
 def _grow(path: Path, layout: Layout, old: Any, entries: Mapping[str, float], rows: Rows) -> None:
     """Replace the file by one with more room that also has the new step."""
-    tables = {name: np.append(old[name][:], entry) for name, entry in entries.items()}
+    tables = {name: np.append(old[name][:], entries.get(name, ())) for name in (VALUES, *layout.counts)}
     fixed = {name: old[name][:] for name in layout.fixed}
     _build(path, layout, tables, fixed, rows, old)
 
@@ -257,7 +261,7 @@ def _build(
         for name, data in fixed.items():
             group[name] = data
         for name, (start, new) in rows.items():
-            dataset = _roomy(group, name, start, new)
+            dataset = _roomy(group, name, start, new, old)
             used = min(start, len(old[name])) if start else 0
             for first in range(0, used, BLOCK):
                 end = min(first + BLOCK, used)
@@ -284,14 +288,19 @@ def _drafting(draft: Path) -> Iterator[Any]:
 
 
 def _first_page(file: Any, layout: Layout, tables: Mapping[str, np.ndarray]) -> Any:
-    """Make the group VTKHDF and those datasets whose length is the number of steps, all in the first page."""
+    """Make the group VTKHDF and those datasets whose length says how much there is, all in the first page."""
     steps = len(tables[VALUES])
     room = SPARE + steps + steps // 2
     made = {
         name: file.create_dataset(
-            None, (steps,), "f8" if name == VALUES else "i8", maxshape=(room,), chunks=(room,), dcpl=_unfilled("late")
+            None,
+            (len(table),),
+            "f8" if name == VALUES else "i8",
+            maxshape=(room,),
+            chunks=(room,),
+            dcpl=_unfilled("late"),
         )
-        for name in tables
+        for name, table in tables.items()
     }
     group = file.create_group("VTKHDF")
     info = group.create_group("Steps")
@@ -307,9 +316,11 @@ def _first_page(file: Any, layout: Layout, tables: Mapping[str, np.ndarray]) -> 
     return group
 
 
-def _roomy(group: Any, name: str, start: int, new: np.ndarray) -> Any:
-    needed = start + len(new)
-    room = needed + max(needed // 2, len(new), SPARE)
+def _roomy(group: Any, name: str, start: int, new: np.ndarray, old: Any) -> Any:
+    """A dataset with spare room; with none for its first rows, and as long as it was where none are added."""
+    room = start + len(new)
+    if start:
+        room = room + max(room // 2, len(new), SPARE) if len(new) else len(old[name])
     return group.create_dataset(name, (room, *new.shape[1:]), new.dtype, dcpl=_unfilled("early"))
 
 

@@ -33,7 +33,7 @@ class BlowUpError(RunError):
         super().__init__(
             f"blow-up at t = {time:.6g}: the largest density is {peak:.4g}, and one cell of the mesh holds "
             f"{share:.3g} of the mass, so the mesh no longer resolves it. What was computed up to then is kept; a mesh "
-            "that is finer there (a disk with center_size) follows the collapse further"
+            "that refines itself (pde.refinement) down to smaller cells follows the collapse further"
         )
         self.time, self.peak, self.share = time, peak, share
 
