@@ -6,10 +6,12 @@ Seeds are fixed; means are allowed SE standard errors.
 from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import numba
 import numpy as np
 
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian, Ring, UniformDisk
+from limitpde.nbody.random import two_normals
 from limitpde.signed.model import Initial
 from limitpde.signed.particles import simulate
 
@@ -54,3 +56,34 @@ def path_of(comm, model, initial, count, stops, end, **options):
 POINTS = np.array(
     [(0, 0), (1, 0), (0, 1.2), (-1, 0.3), (0.4, -1), (2, 1), (-1.5, -1), (1.2, -1.7), (-0.3, 2.2), (2.5, 0)]
 )
+
+
+# Redone in numpy
+
+
+@numba.njit
+def normals(seed, replica, count, number):
+    out = np.empty((count, 2))
+    for i in range(count):
+        out[i] = two_normals(seed, 0, replica, i, number)
+    return out
+
+
+def forces(x: np.ndarray, b: np.ndarray, eps: float, kernel: str) -> np.ndarray:
+    shift = x[:, None] - x[None]
+    square = (shift**2).sum(axis=-1)
+    scale = np.maximum(square, eps**2) if kernel == "capped" else square + eps**2
+    np.fill_diagonal(scale, 1.0)
+    return b[:, None] * (b[None, :, None] * shift / scale[..., None]).sum(axis=1)
+
+
+def by_hand(function, x, signs):
+    """phi, grad phi, Lap phi at (x_i, b_i)."""
+    b = signs if function.charge else np.ones(len(signs))
+    if isinstance(function, Wave):
+        k = np.array(function.k)
+        phase = x @ k + function.phase
+        return b * np.cos(phase), -(b * np.sin(phase))[:, None] * k, -b * (k @ k) * np.cos(phase)
+    y, w2 = x - np.array(function.center), function.width**2
+    value = b * np.exp(-(y**2).sum(axis=1) / (2 * w2))
+    return value, -value[:, None] * y / w2, value * ((y**2).sum(axis=1) / w2 - 2) / w2

@@ -20,6 +20,7 @@ from limitpde.errors import InputError, RunError
 from limitpde.experiment import run
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.mesh import Disk, build
+from limitpde.results.fields import read_fields
 from limitpde.signed.blow_up import BlowUpError, latest_time, levels_reached
 from limitpde.signed.case import PDE, Case
 from limitpde.signed.model import Initial, Model
@@ -89,6 +90,9 @@ def test_collapse_is_an_error_of_its_own_after_everything_else_is_known(shared_f
     assert found["peak"]["largest"] == pytest.approx(found["largest_cell_share"] / _center_area(comm), rel=1e-6)
     assert summary["pde"]["end_time"] == pytest.approx(found["peak"]["time"])
     if comm.rank == 0:
+        _, _, arrays, t = read_fields(shared_folder / "pde" / "fields.vtkhdf")
+        assert t == pytest.approx(found["peak"]["time"])  # the last state is there to be seen
+        assert arrays["rho_positive"].max() == pytest.approx(found["peak"]["largest"])
         rows = (shared_folder / "pde" / "diagnostics.csv").read_text().splitlines()
         assert len(rows) == summary["pde"]["steps"] + 2
         assert (shared_folder / "report.md").read_text().count("100-fold") == 1
@@ -222,8 +226,3 @@ def test_opposite_charges_have_no_attractive_equation():
     )
     solver = Solver(MODEL, both, mesh=Disk(radius=6.0, cell_size=0.6), step=0.1)
     assert solver.charges == [1.0, 1.0]  # all attract all, whatever their sign
-
-
-def test_rotated_kernel_has_no_finite_elements():
-    with pytest.raises(InputError, match="rotated"):
-        solver_of(1.0, Disk(radius=5.0, cell_size=0.5), 0.1, Model(sigma=1.0, gamma_bar=1.0, interaction="rotated"))

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
-from ensembles import DIPOLE, FUNCTIONS, POINTS, SE, UNEQUAL, path_of, points_file
+from ensembles import DIPOLE, FUNCTIONS, POINTS, SE, UNEQUAL, by_hand, forces, normals, path_of, points_file
 from mpi4py import MPI
 
 from limitpde.compare.statistics import mean_and_stderr
-from limitpde.compare.test_functions import GaussianBump, Wave
+from limitpde.compare.test_functions import GaussianBump
 from limitpde.errors import InputError, Interrupted, RunError
-from limitpde.nbody.random import two_normals
 from limitpde.signed import particles
 from limitpde.signed.exact import particle_second_moment_rate, squared_bessel_law
 from limitpde.signed.model import Model
@@ -80,34 +79,6 @@ def test_seed_count_and_replica_have_noise_of_their_own(comm):
 
 
 # By hand
-
-
-@numba.njit
-def normals(seed, replica, count, number):
-    out = np.empty((count, 2))
-    for i in range(count):
-        out[i] = two_normals(seed, 0, replica, i, number)
-    return out
-
-
-def forces(x: np.ndarray, b: np.ndarray, eps: float, kernel: str) -> np.ndarray:
-    shift = x[:, None] - x[None]
-    square = (shift**2).sum(axis=-1)
-    scale = np.maximum(square, eps**2) if kernel == "capped" else square + eps**2
-    np.fill_diagonal(scale, 1.0)
-    return b[:, None] * (b[None, :, None] * shift / scale[..., None]).sum(axis=1)
-
-
-def by_hand(function, x, signs):
-    """phi, grad phi, Lap phi at (x_i, b_i)."""
-    b = signs if function.charge else np.ones(len(signs))
-    if isinstance(function, Wave):
-        k = np.array(function.k)
-        phase = x @ k + function.phase
-        return b * np.cos(phase), -(b * np.sin(phase))[:, None] * k, -b * (k @ k) * np.cos(phase)
-    y, w2 = x - np.array(function.center), function.width**2
-    value = b * np.exp(-(y**2).sum(axis=1) / (2 * w2))
-    return value, -value[:, None] * y / w2, value * ((y**2).sum(axis=1) / w2 - 2) / w2
 
 
 def drift_by_hand(interaction: str, x: np.ndarray, signs: np.ndarray, eps: float, kernel: str) -> np.ndarray:

@@ -166,7 +166,7 @@ def test_transport_keeps_sign_and_mass_for_any_potential(comm, dt):
     psi = 5.0 * np.random.default_rng(comm.rank + 1).standard_normal(graph.local)
     psi = graph.share(psi)  # any potential will do, on any number of ranks
     matrix = EdgeMatrix(graph)
-    fill_transport(matrix.edges, graph.tail, graph.head, graph.weight, psi, 0.5, -1.0)
+    fill_transport(matrix.edges, graph.tail, graph.head, graph.weight, -psi, np.empty(0), 0.5)
     matrix.edges *= dt
     matrix.diagonal[:] = graph.area[: graph.owned]
     A, area = dense(matrix.assemble()), np.concatenate(comm.allgather(graph.area[: graph.owned]))

@@ -7,8 +7,10 @@ constant flux on the edge,
          = kappa_ij [D (rho_i - rho_j) + w_ij q gamma (psi_i - psi_j)],   w_ij = theta rho_i + (1 - theta) rho_j,
 
 theta(delta) = (1 - B(delta)) / delta. It vanishes where rho e^(q gamma psi / D) is constant, and its matrix is an
-M-matrix with zero column sums for every psi. D = 0 gives the upwind flux. See Brezzi, Marini, Pietra (1989), Xu and
-Zikatanov (1999), and van Meurs-Peletier-Slangen (1.3) for the equation.
+M-matrix with zero column sums for every psi. A velocity without divergence adds its flux q_ij through the Voronoi face
+between the nodes (`limitpde.fem.face_flux`): delta = [q gamma (psi_j - psi_i) - q_ij / kappa_ij] / D; of q_ij alone the
+matrix has zero row sums as well, so that the largest rho can only fall. D = 0 gives the upwind flux. See Brezzi,
+Marini, Pietra (1989), Xu and Zikatanov (1999), and van Meurs-Peletier-Slangen (1.3) for the equation.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ def fill_transport(
     head: np.ndarray,
     weight: np.ndarray,
     potential: np.ndarray,
+    carried: np.ndarray,
     diffusivity: float,
-    drift: float,
 ) -> None:
     """Write the matrix of the outflow A, (A rho)_i = sum_j F_ij, as edge contributions.
 
@@ -64,14 +66,17 @@ def fill_transport(
         tail: (n_edges,) node at one end of each edge.
         head: (n_edges,) node at the other end.
         weight: (n_edges,) kappa.
-        potential: psi, (n_local,).
+        potential: V = q gamma psi, (n_local,).
+        carried: q_ij from tail to head, (n_edges,), or (0,) for none.
         diffusivity: D >= 0.
-        drift: q gamma, the charge times the strength of the interaction.
     """
     for e in range(len(tail)):
-        climb = drift * (potential[head[e]] - potential[tail[e]])
-        against = weight[e] * diffusivity * bernoulli(abs(peclet(climb, diffusivity)))
-        along = against + weight[e] * abs(climb)  # B(-z) = B(z) + z, without cancellation for z > 0
+        climb = weight[e] * (potential[head[e]] - potential[tail[e]])
+        if len(carried) > 0:
+            climb -= carried[e]
+        diffusion = weight[e] * diffusivity
+        against = diffusion * bernoulli(abs(peclet(climb, diffusion)))
+        along = against + abs(climb)  # B(-z) = B(z) + z, without cancellation for z > 0
         forward, backward = (against, along) if climb > 0.0 else (along, against)
         entries[0, e] = forward
         entries[1, e] = -backward

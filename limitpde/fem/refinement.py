@@ -27,7 +27,7 @@ from scipy.sparse.csgraph import connected_components
 from limitpde.checked import Moderate, record
 from limitpde.errors import RunError
 from limitpde.fem.edges import EdgeGraph
-from limitpde.fem.triangulation import Boundary, Change, Edges, Triangulation, voronoi_areas
+from limitpde.fem.triangulation import Boundary, Change, Edges, Triangulation
 from limitpde.parallel import gathered, on_root
 
 MOST_NODES = 2_000_000
@@ -40,6 +40,10 @@ PATIENCE = 20
 """Steps after which a mesh may be coarsened."""
 WORTHWHILE = 0.05
 """Part of the nodes that must be spare for that."""
+SAME = 1e-10
+"""Difference up to which two weights of an edge are the same."""
+TINY = float(np.finfo(float).tiny)
+"""Stands for the largest value of a density that is zero, which needs nothing."""
 
 
 @record
@@ -137,7 +141,8 @@ class AdaptiveMesh:
         while True:
             here, edges = self._here, Edges.of(self._here.cells)
             gradients = nodal_gradients(here, nodal)
-            error = (self._errors(edges, gradients[:, :watched]) / nodal[:, :watched].max(axis=0)).max(axis=1)
+            largest = np.maximum(nodal[:, :watched].max(axis=0), TINY)
+            error = (self._errors(edges, gradients[:, :watched]) / largest).max(axis=1)
             marked = self._splittable(edges, error > GOAL * tolerance)
             removed = np.zeros(len(nodal), dtype=bool)
             if first:  # what is refined is not coarsened at once
@@ -150,6 +155,8 @@ class AdaptiveMesh:
             elif not marked.any():
                 return nodal
             change, first = self._change(edges, marked, removed), False
+            if not change.born and len(change.kept) == len(nodal):  # the boundary needs all that were to be removed
+                return None
             nodal = transferred(here, self._here, change, nodal, gradients)
 
     def _change(self, edges: Edges, marked: np.ndarray, removed: np.ndarray) -> Change:
@@ -181,7 +188,7 @@ class AdaptiveMesh:
             error = _largest(
                 graph.points, graph.tail, graph.head, x / area, y / area, 2 * self.refinement.smallest_cell
             )
-            largest = max(largest, error / graph.sums.maximum(values))
+            largest = max(largest, error / max(graph.sums.maximum(values), TINY))
         return self.comm.allreduce(largest, op=MPI.MAX)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -191,6 +198,7 @@ class AdaptiveMesh:
             "points": here.points,
             "cells": here.cells,
             "level": here.level,
+            "needed": here.needed,
             "ends": here.boundary.ends,
             "group": here.boundary.group,
             "counts": np.array([self.changes, self._age]),
@@ -201,7 +209,9 @@ class AdaptiveMesh:
         self.changes, self._age = map(int, state["counts"])
         if self.triangulation is not None:
             boundary = Boundary(state["ends"], state["group"], self.triangulation.boundary.circle)
-            self.triangulation = Triangulation(state["points"], state["cells"], state["level"], boundary)
+            self.triangulation = Triangulation(
+                state["points"], state["cells"], state["level"], boundary, state["needed"]
+            )
 
 
 def nodal_gradients(triangulation: Triangulation, values: np.ndarray) -> np.ndarray:
@@ -241,22 +251,24 @@ def _with_mass_of(
     old: Triangulation, new: Triangulation, kept: np.ndarray, values: np.ndarray, moved: np.ndarray
 ) -> np.ndarray:
     """The moved values, with the mass of the old ones on each connected part of the mesh that has changed."""
-    area_old, area_new = voronoi_areas(old.points, old.cells), voronoi_areas(new.points, new.cells)
     count = len(old.points) + len(new.points) - len(kept)  # old nodes first, then those that were born
     number = np.concatenate([kept, np.arange(len(old.points), count)])
-    changed = np.ones(count, dtype=bool)
-    changed[kept] = np.abs(area_new[: len(kept)] - area_old[kept]) > 1e-12 * area_old[kept]
-    links = np.concatenate([Edges.of(old.cells).ends, number[Edges.of(new.cells).ends]])
+    edges_old, edges_new = Edges.of(old.cells), Edges.of(new.cells)
+    area_old, area_new = old.areas(edges_old), new.areas(edges_new)
+    links = np.concatenate([edges_old.ends, number[edges_new.ends]])
+    weights = np.concatenate([old.weights(edges_old), -new.weights(edges_new)])
+    keys, edge = np.unique(np.sort(links, axis=1) @ [count, 1], return_inverse=True)
+    changed = np.zeros(count, dtype=bool)  # nodes whose Voronoi cells have other faces
+    changed[links[np.abs(np.bincount(edge, weights, len(keys)))[edge] > SAME]] = True
     links = links[changed[links].all(axis=1)]
     _, part = connected_components(coo_array((np.ones(len(links)), links.T), shape=(count, count)), directed=False)
     parts = int(part.max()) + 1
-    result = moved.copy()
+    result, here = moved.copy(), changed[number]
     for s in range(values.shape[1]):
         wanted = np.bincount(part[: len(values)], area_old * values[:, s], parts)
         found = np.bincount(part[number], area_new * moved[:, s], parts)
         factor = np.divide(wanted, found, out=np.ones(parts), where=found > 0)
         extra = np.where(found > 0, 0.0, wanted) / np.bincount(part[number], area_new, parts)
-        here = changed[number]
         result[here, s] = (moved[:, s] * factor[part[number]] + extra[part[number]])[here]
     return result
 

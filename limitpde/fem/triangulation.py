@@ -3,8 +3,9 @@
 Halving an edge puts a node on its middle; the nodes are then connected anew by the Delaunay triangulation inside the
 boundary. A triangle with an edge to be halved has its longest edge halved as well, so that cells keep their shape. The
 result must again have edge weights >= 0 (`limitpde.fem.edges`): a part of the boundary that is missing from the
-triangulation, or lies opposite to an obtuse angle, is halved until there is none (Ruppert, J. Algorithms 18, 1995).
-The nodes of the first triangulation are never removed, and where nothing happens all stays as it is.
+triangulation, or lies opposite to an obtuse angle, is halved until there is none (Ruppert, J. Algorithms 18, 1995),
+or gets the node back that was to be removed from it. The nodes of the first triangulation are never removed, and where
+nothing happens all stays as it is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ Circle = tuple[np.ndarray, float]
 """Centre (2,) and radius."""
 REPAIRS = 40
 """How often parts of the boundary may be halved until the edge weights are >= 0."""
+SHORTEST = 1e-6
+"""Length that edges keep, as a part of the largest coordinate: below, rounding decides on the sign of their weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +97,31 @@ class Triangulation:
     level: np.ndarray
     """(n,) 0 for the nodes of the first triangulation, else one more than the higher of the two ends."""
     boundary: Boundary
+    needed: np.ndarray
+    """(n,) bool, nodes of the boundary that were to be removed and could not, while their neighbours stay."""
 
     @classmethod
     def first(cls, points: np.ndarray, cells: np.ndarray, boundary: Boundary) -> Triangulation:
         """One that has not been refined yet."""
-        return cls(points, cells, np.zeros(len(points), dtype=np.int64), boundary)
+        return cls(points, cells, np.zeros(len(points), dtype=np.int64), boundary, np.zeros(len(points), dtype=bool))
 
     def length(self, edges: Edges) -> np.ndarray:
         """Of the edges, (e,)."""
         return np.asarray(np.hypot(*(self.points[edges.ends[:, 0]] - self.points[edges.ends[:, 1]]).T))
+
+    def weights(self, edges: Edges) -> np.ndarray:
+        """kappa of the edges, (e,), as those of `limitpde.fem.edges.EdgeGraph`."""
+        corners, weight = self.points[self.cells], np.zeros(len(edges.ends))
+        for k in range(3):
+            a, b = (corners[:, (k + turn) % 3] - corners[:, k] for turn in (1, 2))
+            cotangent = (a * b).sum(axis=1) / np.abs(_cross(a, b))
+            weight += np.bincount(edges.of_cells[:, k], cotangent / 2, len(weight))
+        return weight
+
+    def areas(self, edges: Edges) -> np.ndarray:
+        """The Voronoi areas m of the nodes, (n,), likewise."""
+        share = self.weights(edges) * self.length(edges) ** 2 / 4
+        return np.asarray(sum(np.bincount(end, share, len(self.points)) for end in edges.ends.T))
 
     def shapely(self, edges: Edges, marked: np.ndarray) -> np.ndarray:
         """The marked edges (e,) bool, and with each the longest edge of its triangles, and so on."""
@@ -115,54 +134,66 @@ class Triangulation:
             marked[found] = True
 
     def removable(self, edges: Edges, spare: np.ndarray) -> np.ndarray:
-        """Which of the spare nodes (n,) bool can go together, (n,) bool: no two of them are neighbours.
+        """Which of the spare nodes (n,) bool are to go together, (n,) bool: no two neighbours, else all that can.
 
         A node goes before its neighbours of lower level; one on the boundary when the two parts there that it made are
-        not cut any further.
+        not cut any further. One that is needed stays, and its neighbours do not wait for it.
         """
         tail, head = edges.ends.T
+        waiting = np.where(self.needed, 0, self.level)
         highest = np.zeros_like(self.level)
-        np.maximum.at(highest, tail, self.level[head])
-        np.maximum.at(highest, head, self.level[tail])
+        np.maximum.at(highest, tail, waiting[head])
+        np.maximum.at(highest, head, waiting[tail])
         along = np.full(len(self.points), -1)
         first, second = self.boundary.ends.T
         np.maximum.at(along, first, self.level[second])
         np.maximum.at(along, second, self.level[first])
-        spare = spare & (self.level > 0) & (highest <= self.level) & (along < self.level)
-        rank = np.where(spare, self.level * len(self.points) + np.arange(len(self.points)), -1)
-        beaten = np.full(len(self.points), -1)
-        np.maximum.at(beaten, tail, rank[head])
-        np.maximum.at(beaten, head, rank[tail])
-        return np.asarray(spare & (rank > beaten))
+        spare = spare & (waiting > 0) & (highest <= self.level) & (along < self.level)
+        return _independent(edges, spare)
 
     def changed(self, halved: np.ndarray, removed: np.ndarray) -> tuple[Triangulation, Change]:
-        """The triangulation with some edges halved and some nodes removed.
+        """The triangulation with some edges halved and some nodes removed, but those that the boundary needs.
 
         Args:
             halved: (h, 2) edges.
             removed: (n,) bool, nodes that are no ends of them.
 
         Raises:
-            RunError: there is no triangulation with edge weights >= 0.
+            RunError: there is no triangulation with edge weights >= 0, or edges become too short for one.
         """
         kept = np.flatnonzero(~removed)
         number = np.full(len(self.points), -1)
         number[kept] = np.arange(len(kept))
-        boundary = _without(self.boundary, removed, number)
-        grown = Triangulation(self.points[kept], np.empty((0, 3), dtype=np.int64), self.level[kept], boundary)
-        halved, change = number[halved], Change(kept)
+        boundary, between = _without(self.boundary, removed, number)
+        grown = Triangulation.first(self.points[kept], np.empty((0, 3), dtype=np.int64), boundary)
+        near = np.zeros(len(self.points), dtype=bool)
+        near[self.cells[removed[self.cells].any(axis=1)]] = True
+        grown = replace(grown, level=self.level[kept], needed=(self.needed & ~near)[kept])
+        parts, change = number[halved], Change(kept)
         for _ in range(REPAIRS):
-            if len(halved):
-                grown = grown._halved(halved)
-                change.born.append(halved)
+            if len(parts):
+                grown = grown._halved(parts)
+                change.born.append(parts)
             cells, bad = _delaunay(grown.points, grown.boundary.ends)
             if not bad.any():
                 return replace(grown, cells=cells), change
-            halved = grown.boundary.ends[bad]
+            parts = grown.boundary.ends[bad]
+            back = between[np.isin(_keys(boundary.ends), _keys(parts)) & (between >= 0)]
+            if len(back):
+                stays = removed.copy()
+                stays[back] = False
+                found, change = self.changed(halved, stays)
+                found.needed[np.searchsorted(change.kept, back)] = True
+                return found, change
         raise RunError(f"the mesh cannot be refined: {bad.sum()} edges of its boundary keep a negative weight")
 
     def _halved(self, ends: np.ndarray) -> Triangulation:
         """With nodes on the middles of edges (h, 2), not connected yet."""
+        shortest = float(np.hypot(*(self.points[ends[:, 0]] - self.points[ends[:, 1]]).T).min()) / 2
+        if shortest < SHORTEST * np.abs(self.points).max():
+            raise RunError(
+                f"the mesh cannot be refined: edges of length {shortest:.3g} would be too short to tell its nodes apart"
+            )
         middle = self.points[ends].mean(axis=1)
         new = len(self.points) + np.arange(len(ends))
         keys, edges = _keys(np.sort(ends, axis=1)), self.boundary
@@ -183,19 +214,8 @@ class Triangulation:
             self.cells,
             np.concatenate([self.level, self.level[ends].max(axis=1) + 1]),
             replace(edges, ends=np.concatenate(parts), group=np.concatenate(group)),
+            np.concatenate([self.needed, np.zeros(len(ends), dtype=bool)]),
         )
-
-
-def voronoi_areas(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """The areas m_i of the nodes (n,), as those of `limitpde.fem.edges.EdgeGraph`."""
-    corners, area = points[cells], np.zeros(len(points))
-    for k in range(3):
-        a, b = (corners[:, (k + turn) % 3] - corners[:, k] for turn in (1, 2))
-        cotangent = (a * b).sum(axis=1) / np.abs(_cross(a, b))
-        share = 0.125 * cotangent * ((a - b) ** 2).sum(axis=1)
-        for turn in (1, 2):
-            area += np.bincount(cells[:, (k + turn) % 3], share, len(points))
-    return area
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -208,19 +228,41 @@ def _keys(pairs: np.ndarray) -> np.ndarray:
     return np.asarray((pairs[:, 0].astype(np.int64) << 32) | pairs[:, 1])
 
 
-def _without(boundary: Boundary, removed: np.ndarray, number: np.ndarray) -> Boundary:
-    """The boundary without some of its nodes, in new numbers; no two neighbours are removed."""
+def _independent(edges: Edges, nodes: np.ndarray) -> np.ndarray:
+    """Some of the nodes (n,) bool, of which no two are neighbours; each other one has one of them as its neighbour."""
+    tail, head = edges.ends.T
+    rank = np.arange(len(nodes)) * 2654435761 % 2**32  # in no order, so that few rounds are needed (Luby 1986)
+    left, found = nodes.copy(), np.zeros_like(nodes)
+    while left.any():
+        beaten = np.full(len(nodes), -1)
+        np.maximum.at(beaten, tail, np.where(left, rank, -1)[head])
+        np.maximum.at(beaten, head, np.where(left, rank, -1)[tail])
+        best = left & (rank > beaten)
+        found |= best
+        left[best] = left[head[best[tail]]] = left[tail[best[head]]] = False
+    return found
+
+
+def _without(boundary: Boundary, removed: np.ndarray, number: np.ndarray) -> tuple[Boundary, np.ndarray]:
+    """The boundary without some of its nodes, in new numbers, and which old one each of its edges lacks, -1 for none.
+
+    No two neighbours are removed.
+    """
     after = np.full(len(removed), -1)
     after[boundary.ends[:, 0]] = boundary.ends[:, 1]
     stays = ~removed[boundary.ends[:, 0]]
     first, second = boundary.ends[stays].T
+    between = np.where(removed[second], second, -1)
     second = np.where(removed[second], after[second], second)
-    return replace(boundary, ends=number[np.stack([first, second], axis=1)], group=boundary.group[stays])
+    ends = number[np.stack([first, second], axis=1)]
+    return replace(boundary, ends=ends, group=boundary.group[stays]), between
 
 
 def _delaunay(points: np.ndarray, boundary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The triangles inside a boundary (s, 2), and which of its edges are missing or opposite to an obtuse angle."""
-    _, cells = simplices.triangulate(points)
+    _, cells = simplices.triangulate(points - (points.min(axis=0) + points.max(axis=0)) / 2)  # Qhull squares them
+    if len(np.unique(cells)) < len(points):
+        raise RunError("the mesh cannot be refined: its nodes lie too close together to be told apart")
     edges = Edges.of(cells)
     keys, wanted = _keys(edges.ends), _keys(np.sort(boundary, axis=1))
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
@@ -230,8 +272,6 @@ def _delaunay(points: np.ndarray, boundary: np.ndarray) -> tuple[np.ndarray, np.
     walls = np.zeros(len(keys), dtype=bool)
     walls[place] = True
     cells, of_cells = _inside(points, cells, edges, walls, boundary)
-    if len(np.unique(cells)) < len(points):
-        raise RunError("the mesh cannot be refined: its nodes lie too close together to be told apart")
     cell, k = np.nonzero(walls[of_cells])
     a, b = (points[cells[cell, (k + turn) % 3]] - points[cells[cell, k]] for turn in (1, 2))
     cotangent = np.zeros(len(keys))

@@ -14,16 +14,21 @@ from limitpde.compare.test_functions import Table, Wave
 from limitpde.errors import RunError
 from limitpde.nbody.pairs import closest_equal_signs, softness
 from limitpde.nbody.random import Stream, generator, two_normals
+from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
 from limitpde.nbody.replicas import Part, Stopped
-from limitpde.signed.collisions import Collision, advance
+from limitpde.signed.collisions import Collision, advance, mutual_neighbours
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.estimates import EstimateIntegrals
 from limitpde.signed.model import Model
 from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
+from limitpde.signed.configuration import Configuration
+from limitpde.signed.substeps import part_number, part_sizes
 
 Snapshot = Callable[..., None]
 PairSum = Callable[..., None]
+SAMPLE = 64
+"""Particles among which the variance of the forces of random batches is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,11 @@ class Run:
     exact_pairs: bool
     collision: Collision
     pair_sum: PairSum
-    """What sums up the forces."""
+    """What sums up the forces of all pairs."""
+    batch_size: int | None
+    """p where the particles feel the forces of random batches."""
+    substeps: int
+    """m, the most parts of a step."""
     estimate_eps: tuple[float, ...] | None
     gradients: tuple[float, ...]
 
@@ -63,6 +72,12 @@ class Run:
         positive, negative = self.model.charges
         return np.where(self.start.signs > 0, positive, negative)
 
+    @property
+    def apart(self) -> bool:
+        """Whether drifts of the equation are asked for which are not those that the particles feel."""
+        asked = len(self.residual.table.kinds) > 0 or self.estimate_eps is not None
+        return asked and (self.bare or self.cutoff is not None or self.batch_size is not None)
+
 
 class Batch:
     """Some replicas on their way from 0 to the end."""
@@ -70,128 +85,179 @@ class Batch:
     def __init__(self, run: Run, replicas: np.ndarray) -> None:
         self._run, self._replicas = run, replicas
         start = [run.start.positions(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
-        self._x = np.ascontiguousarray(np.stack([p[:, 0] for p in start]))
-        self._y = np.ascontiguousarray(np.stack([p[:, 1] for p in start]))
-        self._felt = np.empty((2, *self._x.shape))
-        self._limit = np.empty_like(self._felt) if run.bare or run.cutoff is not None else self._felt
-        self._encounters = Encounters.none(*self._x.shape)
-        self._share = np.ones(len(replicas))
+        self._state = Configuration.at(replicas, start, apart=run.apart)
         self._charges = np.ascontiguousarray(run.charges)
         self._balance = run.residual.start(len(replicas))
         self._estimates = None
         if run.estimate_eps is not None:
             self._estimates = EstimateIntegrals(run.model, run.residual, run.estimate_eps, len(replicas))
+        self._parts = np.zeros(len(replicas), dtype=np.int64)
         self._rows: list[dict[str, np.ndarray]] = []
 
     def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
         """Step to the end; the measurements of these replicas, time last."""
         snapshot = snapshot if self._replicas[0] == 0 else None
         t, number = 0.0, 0
-        self._measure(0.0)
-        self._record(0.0, snapshot)
+        self._measure(self._state, np.arange(len(self._replicas)), number)
         for end, steps in self._run.grid:
             dt = (end - t) / steps
+            if number == 0:
+                self._record(0.0, dt, snapshot)
             for _ in range(steps):
-                if stop():
-                    raise Stopped
-                self._add(0.5 * dt)
-                self._advance(dt, number)
-                self._measure(0.5 * dt)
+                self._step(dt, number, stop)
                 number += 1
                 step_done()
             t = end
-            self._record(t, snapshot)
+            self._record(t, dt, snapshot)
         stacked = {name: np.stack([row[name] for row in self._rows], axis=-1) for name in self._rows[0]}
-        totals = self._balance.totals() | {"collided": self._encounters.collided}
+        totals = self._balance.totals() | {"collided": self._state.encounters.collided, "parts": self._parts}
         if self._estimates is not None:
             totals |= self._estimates.totals()
         return {"replicas": self._replicas, **stacked, **totals}
 
-    def _measure(self, weight: float) -> None:
-        """Drifts and integrands at the present positions, which enter the time integrals with this weight."""
-        run, x, y, b = self._run, self._x, self._y, self._charges
-        run.pair_sum(x, y, b, *self._felt, eps=run.eps, kernel=run.kernel)
-        if run.bare:
-            run.pair_sum(x, y, b, *self._limit, eps=0.0, kernel="capped")
-        elif self._limit is not self._felt:
-            self._limit[:] = self._felt
+    def _step(self, dt: float, number: int, stop: Callable[[], bool]) -> None:
+        """One step of all replicas, each in as many parts as its close pairs ask for."""
+        most, place = self._run.substeps, np.zeros(len(self._replicas), dtype=np.int64)
+        while len(rows := np.flatnonzero(place < most)):
+            if stop():
+                raise Stopped
+            some = self._state.some(rows)
+            partner = self._partners(some)
+            size = self._part_sizes(some, partner, dt, place[rows])
+            part = dt * (size / most)
+            self._add(0.5 * part, rows)
+            self._advance(some, partner, part, part_number(number, place[rows]), rows)
+            self._measure(some, rows, number + 1)
+            self._add(0.5 * part, rows)
+            self._state.put(rows, some)
+            self._parts[rows] += 1
+            place[rows] += size
+
+    def _partners(self, some: Configuration) -> np.ndarray:
+        """With whom each particle moves by an exact law, (r, N); -1 where with none."""
+        if self._run.exact_pairs:
+            return mutual_neighbours(some.x, some.y, some.encounters.bond)
+        return np.full(some.x.shape, -1)
+
+    def _part_sizes(self, some: Configuration, partner: np.ndarray, dt: float, place: np.ndarray) -> np.ndarray:
+        """The next part of the step, (r,), in units of the smallest."""
+        run, encounters = self._run, some.encounters
+        counted = encounters.alive
+        if run.model.interaction == "signed":  # the charges of a bound pair cancel
+            counted = counted & (encounters.bond < 0)
+        gamma = run.model.pair_strength(run.count)
+        return part_sizes(some.x, some.y, partner, counted, gamma=gamma, dt=dt, most=run.substeps, place=place)
+
+    def _measure(self, some: Configuration, rows: np.ndarray, number: int) -> None:
+        """Drifts of the step of this number, and integrands, at the present positions of the replicas in these rows."""
+        run, x, y, b, felt = self._run, some.x, some.y, self._charges, some.felt
+        if run.batch_size is None:
+            run.pair_sum(x, y, b, *felt, eps=run.eps, kernel=run.kernel)
+        else:
+            batch_pair_sum(
+                x, y, b, *felt, eps=run.eps, kernel=run.kernel, size=run.batch_size, seed=run.seed,
+                replicas=some.replicas, step=number,
+            )  # fmt: skip
+        if run.apart and (run.bare or run.batch_size is not None):
+            run.pair_sum(x, y, b, *some.limit, eps=0.0 if run.bare else run.eps, kernel="capped")
+        elif run.apart:
+            some.limit[:] = felt
         if run.cutoff is not None:
-            self._share = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
-        self._make_drifts()
-        signs, encounters = run.start.signs, self._encounters
-        self._balance.measure(x, y, self._limit, self._felt, signs, encounters)
+            some.share[:] = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
+        self._make_drifts(some)
+        signs, encounters = run.start.signs, some.encounters
+        self._balance.measure(x, y, some.limit, felt, signs, encounters, rows)
         if self._estimates is not None:
-            self._estimates.measure(x, y, self._limit, signs, encounters, self._regularised_drift)
-        self._add(weight)
+            drift_of = self._regularised_drift(some)
+            self._estimates.measure(x, y, some.limit, signs, encounters, drift_of, rows)
 
-    def _add(self, weight: float) -> None:
-        """Let the present integrands enter the time integrals with this weight."""
-        self._balance.add(weight)
+    def _add(self, weights: np.ndarray, rows: np.ndarray) -> None:
+        """Let the present integrands of the replicas in these rows enter the time integrals with these weights."""
+        self._balance.add(weights, rows)
         if self._estimates is not None:
-            self._estimates.add(weight)
+            self._estimates.add(weights, rows)
 
-    def _regularised_drift(self, eps: float) -> np.ndarray:
-        """The drift of the equation with K_eps, (2, R, N); for signed and repulsive charges."""
-        force = np.empty_like(self._felt)
-        self._run.pair_sum(self._x, self._y, self._charges, *force, eps=eps, kernel="regularised")
-        return force * self._run.model.pair_strength(self._run.count)
+    def _regularised_drift(self, some: Configuration) -> Callable[[float], np.ndarray]:
+        """eps -> the drift of the equation with K_eps, (2, r, N); for signed and repulsive charges."""
 
-    def _make_drifts(self) -> None:
+        def drift(eps: float) -> np.ndarray:
+            force = np.empty_like(some.felt)
+            self._run.pair_sum(some.x, some.y, self._charges, *force, eps=eps, kernel="regularised")
+            return force * self._run.model.pair_strength(self._run.count)
+
+        return drift
+
+    def _make_drifts(self, some: Configuration) -> None:
         """Turn the forces into drifts: those of the equation, and those that the particles feel."""
         model, gamma = self._run.model, self._run.model.pair_strength(self._run.count)
-        several = [self._felt] if self._limit is self._felt else [self._felt, self._limit]
+        several = [some.felt] if some.limit is some.felt else [some.felt, some.limit]
         slope = None
         if model.confinement is not None:
-            points = np.stack([self._x.ravel(), self._y.ravel()], axis=1)
-            slope = model.confinement.gradient(points).T.reshape(self._felt.shape)
+            points = np.stack([some.x.ravel(), some.y.ravel()], axis=1)
+            slope = model.confinement.gradient(points).T.reshape(some.felt.shape)
         for force in several:
-            share = self._share[:, None] if force is self._felt and self._run.cutoff is not None else 1.0
+            share = some.share[:, None] if force is some.felt and self._run.cutoff is not None else 1.0
             if model.interaction == "rotated":  # b_i (b_i K) turned by a right angle
                 force[:] = np.stack([-self._charges * force[1], self._charges * force[0]])
             force *= model.sense * gamma * share
             if slope is not None:
                 force -= slope
 
-    def _advance(self, dt: float, number: int) -> None:
-        run, seed = self._run, np.uint64(self._run.seed)
+    def _advance(
+        self, some: Configuration, partner: np.ndarray, dt: np.ndarray, number: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """Move the replicas in these rows by dt (r,), with the noise of their steps' numbers (r,)."""
+        run, x, y, encounters = self._run, some.x, some.y, some.encounters
         if not run.exact_pairs:
-            noise = run.model.sigma * math.sqrt(dt)
-            _euler_maruyama(self._x, self._y, *self._felt, dt, noise, seed, self._replicas, np.int64(number))
+            _euler_maruyama(x, y, *some.felt, dt, run.model.sigma, np.uint64(run.seed), some.replicas, number)
             return
-        before = self._encounters.alive.copy()
+        before = encounters.alive.copy()
         advance(
-            self._x,
-            self._y,
-            self._felt,
-            run.model.sense * run.model.pair_strength(run.count) * self._share,
+            x,
+            y,
+            some.felt,
+            run.model.sense * run.model.pair_strength(run.count) * some.share,
             self._charges,
-            self._encounters,
+            partner,
+            encounters,
             sigma=run.model.sigma,
             dt=dt,
             kernel=softness(run.eps, run.kernel),
             collision=run.collision,
             seed=run.seed,
-            replicas=self._replicas,
+            replicas=some.replicas,
             number=number,
         )
-        fallen = before & ~self._encounters.alive
+        fallen = before & ~encounters.alive
         if fallen.any():
-            self._balance.remove(self._x, self._y, run.start.signs, fallen)
+            self._balance.remove(x, y, run.start.signs, fallen, rows)
 
-    def _record(self, t: float, snapshot: Snapshot | None) -> None:
-        x, y, alive = self._x, self._y, self._encounters.alive
+    def _record(self, t: float, dt: float, snapshot: Snapshot | None) -> None:
+        x, y, alive = self._state.x, self._state.y, self._state.encounters.alive
         count = self._run.count
         second_moment = np.where(alive, x**2 + y**2, 0.0).sum(axis=1) / count
         if not np.all(np.isfinite(second_moment)):
             raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {count})")
         centre = np.stack([np.where(alive, z, 0.0).sum(axis=1) / count for z in (x, y)], axis=1)
         measured = {"second_moment": second_moment, "centre": centre, "survivors": alive.sum(axis=1)}
+        measured["extra_diffusivity"] = self._extra_diffusivity(dt)
         if self._estimates is not None:
             measured |= self._estimates.present(x, y, self._run.start.signs)
         self._rows.append(measured | self._balance.present())
         if snapshot is not None:
             there = alive[0]
             snapshot(t, np.stack([x[0], y[0]], axis=1)[there], sign=self._run.start.signs[there])
+
+    def _extra_diffusivity(self, dt: float) -> np.ndarray:
+        """By how much the particles of each replica diffuse more in a step of dt because of random batches, (R,)."""
+        run, state = self._run, self._state
+        if run.batch_size is None:
+            return np.zeros(len(self._replicas))
+        variance = batch_variance(
+            state.x, state.y, self._charges, eps=run.eps, kernel=run.kernel, size=run.batch_size, sample=SAMPLE,
+            seed=run.seed, replicas=self._replicas, step=len(self._rows),
+        )  # fmt: skip
+        return 0.25 * dt * run.model.pair_strength(run.count) ** 2 * variance
 
 
 @numba.njit(cache=True, parallel=True)
@@ -200,31 +266,34 @@ def _euler_maruyama(
     y: np.ndarray,
     vx: np.ndarray,
     vy: np.ndarray,
-    dt: float,
-    noise: float,
+    sizes: np.ndarray,
+    sigma: float,
     seed: Any,
     replicas: np.ndarray,
-    number: int,
+    numbers: np.ndarray,
 ) -> None:
-    """X += dt v + noise xi for all replicas, (R, N) each."""
+    """X += dt v + sigma sqrt(dt) xi for all replicas, (R, N) each, with a dt and a number of the step for each."""
     count = x.shape[1]
     for task in numba.prange(x.size):
         r, i = task // count, task % count
-        a, b = two_normals(seed, 0, replicas[r], i, number)  # stream 0: NOISE
+        dt, noise = sizes[r], sigma * math.sqrt(sizes[r])
+        a, b = two_normals(seed, 0, replicas[r], i, numbers[r])  # stream 0: NOISE
         x[r, i] += dt * vx[r, i] + noise * a
         y[r, i] += dt * vy[r, i] + noise * b
 
 
-def compile_kernels(pair_sum: PairSum) -> None:
-    """Have the kernels compiled (or loaded) before the clock runs."""
+def compile_kernels(run: Run) -> None:
+    """Have the kernels of a run compiled (or loaded) before the clock runs."""
     x, y, *forces = np.zeros((4, 1, 2))
-    signs, one, felt = np.ones(2), np.ones(1), np.stack(forces)
-    pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped")
+    signs, one, felt, alone = np.ones(2), np.ones(1), np.stack(forces), np.full((1, 2), -1)
+    run.pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped")
     residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, Table.of([Wave(k=(0.0, 0.0))], 2))
-    replicas, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
-    residual.start(1).measure(x, y, felt, felt, signs, nobody)
-    _euler_maruyama(x, y, *felt, 0.0, 0.0, np.uint64(0), replicas, np.int64(0))
+    zero, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
+    residual.start(1).measure(x, y, felt, felt, signs, nobody, zero)
+    _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero)
+    if run.batch_size is not None:
+        batch_pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped", size=2, seed=0, replicas=zero, step=0)
     advance(
-        x, y + 1.0, felt, one, signs, nobody, sigma=1.0, dt=1.0, kernel=(0.0, 1.0), collision="through", seed=0,
-        replicas=replicas, number=0,
+        x, y + 1.0, felt, one, signs, alone, nobody, sigma=1.0, dt=one, kernel=(0.0, 1.0), collision="through", seed=0,
+        replicas=zero, number=zero,
     )  # fmt: skip

@@ -26,7 +26,9 @@ from limitpde.sections import (
 )
 from limitpde.signed.collisions import takes_exact_pairs
 from limitpde.signed.model import Initial, Model
-from limitpde.signed.setting import NEEDS_WALLS
+from limitpde.signed.options import batch_size_of
+from limitpde.signed.setting import NEEDS_WALLS, check_vortices
+from limitpde.signed.substeps import MOST_SUBSTEPS, check_substeps
 
 Mesh = Annotated[
     Annotated[Disk, Tag("disk")] | Annotated[Box, Tag("box")] | Annotated[str, Tag("path")],
@@ -82,14 +84,20 @@ class Particles:
     """Independent copies of each."""
     step: Positive
     """Time step."""
-    method: Literal["direct", "fast", "auto"] = "auto"
-    """Force sum: over all pairs, by an adaptive multipole method, or the latter from N = 10,000 on."""
+    method: Literal["direct", "fast", "batches", "auto"] = "auto"
+    """Force sum: over all pairs, by an adaptive multipole method, over random batches (cheap, with a bias of order one
+    in the step), or over all pairs and by the multipole method from N = 10,000 on."""
     accuracy: Annotated[float, Field(ge=1e-14, le=0.1)] = 1e-6
     """Of the fast sum, relative to the sum of the sizes of all forces on a particle."""
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    """For method = "batches": particles of a random batch, at most N; 32 by default, or N."""
+    substeps: Annotated[int, Field(ge=1, le=MOST_SUBSTEPS)] = 1
+    """The most parts into which a replica's step may be cut where charges come close, a power of two."""
     kernel: Literal["capped", "regularised"] = "capped"
     """x / max(|x|^2, eps^2), or (4.5) x / (|x|^2 + eps^2)."""
     eps: Annotated[float, Field(ge=0)] | None = None
-    """Length of the cap or of the regularisation; sqrt(2 gamma step) by default."""
+    """Length of the cap or of the regularisation; sqrt(2 gamma step / substeps) by default, in random batches with the
+    (N - 1) / (p - 1) times stronger gamma of a pair."""
     cutoff: Natural | None = None
     """l of the cut-off (4.6), (4.7); none by default."""
     pairs: Literal["euler", "exact", "auto"] = "auto"
@@ -165,13 +173,29 @@ class Case:
         beyond = "model.sigma = 0" if model.sigma == 0 else "model.interaction = 'rotated'"
         if pde is not None and pde.degree > 1 and (model.sigma == 0 or model.interaction == "rotated"):
             raise ValueError(f"pde.degree = {pde.degree}: must be 1 with {beyond}")
+        if pde is not None:
+            check_vortices(model, pde.boundary)
         if self.estimates.check:
             self._check_estimates()
         if self.particles is not None:
             asked = self.particles
+            check_substeps(asked.substeps)
             plain = asked.kernel == "capped" and asked.eps is None and asked.cutoff is None
             for count in asked.counts:
-                takes_exact_pairs(model, count, asked.pairs, asked.collision, plain=plain)
+                if not self._batch_size(asked, count):
+                    takes_exact_pairs(model, count, asked.pairs, asked.collision, plain=plain)
+
+    def _batch_size(self, asked: Particles, count: int) -> int | None:
+        return batch_size_of(
+            count,
+            asked.method,
+            asked.batch_size,
+            pairs=asked.pairs,
+            collision=asked.collision,
+            cutoff=asked.cutoff,
+            substeps=asked.substeps,
+            estimates=self.estimates.check,
+        )
 
     def _check_estimates(self) -> None:
         model, particles = self.model, self.particles

@@ -120,15 +120,16 @@ def advance(
     drift: np.ndarray,
     strength: np.ndarray,
     charges: np.ndarray,
+    partner: np.ndarray,
     encounters: Encounters,
     *,
     sigma: float,
-    dt: float,
+    dt: np.ndarray,
     kernel: tuple[float, float],
     collision: Collision,
     seed: int,
     replicas: np.ndarray,
-    number: int,
+    number: np.ndarray,
 ) -> None:
     """One step of all particles, in place.
 
@@ -138,35 +139,35 @@ def advance(
         drift: (2, R, N) velocities of the particles without noise.
         strength: (R,) what stands before b_i b_j k in them.
         charges: (N,) b_i as the interaction sees it.
+        partner: (R, N), from `mutual_neighbours`.
         encounters: of the replicas, updated.
 
     Keyword Args:
         sigma: strength of the noise.
-        dt: size of the step.
+        dt: (R,) sizes of the step.
         kernel: soft and floor of k, `limitpde.nbody.pairs.softness`.
         collision: what happens where two charges collide.
         seed: of the particle number.
         replicas: (R,) their numbers.
-        number: of the step.
+        number: (R,) int64, of the step.
     """
-    partner = mutual_neighbours(x, y, encounters.bond)
     _advance(
         x, y, *drift, strength, charges, partner, encounters.bond, encounters.alive, encounters.collided,
         sigma, dt, *kernel, collision != "through", collision == "annihilate",
-        np.uint64(seed), replicas, np.int64(number),
+        np.uint64(seed), replicas, number,
     )  # fmt: skip
 
 
 @numba.njit(cache=True, parallel=True)
 def _advance(  # type: ignore[no-untyped-def]
     x, y, vx, vy, strength, charges, partner, bond, alive, collided,
-    sigma, dt, soft, floor, sticky, annihilate, seed: Any, replicas, number,
+    sigma, sizes, soft, floor, sticky, annihilate, seed: Any, replicas, numbers,
 ):  # fmt: skip
-    count = x.shape[1]
-    noise, unit = sigma * math.sqrt(dt), math.sqrt(2.0) * sigma
+    count, unit = x.shape[1], math.sqrt(2.0) * sigma
     for task in numba.prange(x.size):
         r, i = task // count, task % count
-        j = partner[r, i]
+        j, dt, number = partner[r, i], sizes[r], numbers[r]
+        noise = sigma * math.sqrt(dt)
         if not alive[r, i] or (0 <= j < i):
             continue
         a, b = two_normals(seed, 0, replicas[r], i, number)  # stream 0: NOISE

@@ -90,26 +90,30 @@ class EstimateIntegrals:
         signs: np.ndarray,
         encounters: Encounters,
         drift_of: Callable[[float], np.ndarray],
+        rows: np.ndarray,
     ) -> None:
-        """Evaluate the integrands.
+        """Evaluate the integrands of some of the replicas, r of them.
 
         Args:
-            x: (R, N) positions.
-            y: (R, N) positions.
-            drift: (2, R, N) drifts of the equation.
+            x: (r, N) positions.
+            y: (r, N) positions.
+            drift: (2, r, N) drifts of the equation.
             signs: (N,).
             encounters: who counts, and who is bound to whom.
-            drift_of: eps -> (2, R, N) drifts with K_eps for K.
+            drift_of: eps -> (2, r, N) drifts with K_eps for K.
+            rows: (r,) which replicas these are.
         """
-        _pair_means(x, y, self._powers, self._now)
+        now = np.empty((len(x), 2))
+        _pair_means(x, y, self._powers, now)
+        self._now[rows] = now
         for eps, balance in zip(self._eps, self._balances, strict=True):
-            balance.measure(x, y, drift, drift_of(eps), signs, encounters)
+            balance.measure(x, y, drift, drift_of(eps), signs, encounters, rows)
 
-    def add(self, weight: float) -> None:
-        """Add the present integrands, times this weight, to the time integrals."""
-        self._pairs += weight * self._now
+    def add(self, weights: np.ndarray, rows: np.ndarray) -> None:
+        """Add the present integrands of the replicas in these rows, times their weights (r,), to the time integrals."""
+        self._pairs[rows] += weights[:, None] * self._now[rows]
         for balance in self._balances:
-            balance.add(weight)
+            balance.add(weights, rows)
 
     def totals(self) -> dict[str, np.ndarray]:
         """Arrays of a replica each: pair integrals (R, 2), and W - W_eps (R, P, number of eps)."""

@@ -93,7 +93,9 @@ class GalerkinSolver:
     ) -> None:
         if degree not in DEGREES:
             raise InputError(f"pde.degree = {degree}: must be 2, 3 or 4 here, or 1 with `Solver`")
-        check_problem(model, initial, step, bounded=False)
+        check_problem(model, initial, step, "plane")
+        if model.interaction == "rotated":
+            raise InputError(f"pde.degree = {degree}: must be 1 with model.interaction = 'rotated'")
         self.model, self.requested_step = model, step
         self.step_figures = ("free_energy_increase", "refused", "error_estimate")
         self._tolerance, self._undershoot = tolerance, undershoot

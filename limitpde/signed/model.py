@@ -65,8 +65,16 @@ class Model:
 
     @property
     def coupling(self) -> float:
-        """g of the limit equation: gamma_bar (0 without one), negative where equal charges attract each other."""
-        return self.sense * float(self.gamma_bar or 0.0)
+        """g of the limit equation: gamma_bar (0 without one), negative where equal charges attract each other.
+
+        Zero for vortices, whose velocities are not those of a potential: see `circulation`.
+        """
+        return 0.0 if self.interaction == "rotated" else self.sense * float(self.gamma_bar or 0.0)
+
+    @property
+    def circulation(self) -> float:
+        """Strength of the velocities K_perp * u in the limit equation: gamma_bar for vortices, else zero."""
+        return float(self.gamma_bar or 0.0) if self.interaction == "rotated" else 0.0
 
     @property
     def residual_rate(self) -> float | None:

@@ -10,10 +10,15 @@ Euler-Maruyama moves the particles, of weak order one: means carry a bias propor
 step shows. With the bare K its second moment is infinite after two steps: a pair of opposite signs at a distance r
 below sqrt(2 gamma dt) is thrown across itself, to about 2 gamma dt / r. So eps is sqrt(2 gamma_N dt) by default, and
 the drift of one step only contracts a closer pair. Where gamma is not small beside sigma^2, close pairs move by their
-exact joint law instead (`limitpde.signed.collisions`), which also sees them collide.
+exact joint law instead (`limitpde.signed.collisions`), which also sees them collide. Or a step is cut into up to m
+parts in the replicas that have a close pair (`limitpde.signed.substeps`), and eps is sqrt(2 gamma_N step / m).
+
+The forces are those of all pairs, summed up directly or by a fast multipole method, or unbiased estimates from random
+batches (`limitpde.nbody.random_batches`), whose bias of order one in the step is there. W has the forces of all pairs
+then too, and A the difference to those that the particles feel.
 
 Replicas are spread over the ranks and the pairs of a batch of replicas over the threads. The noise is a function of
-(seed, N, replica, particle, step), so trajectories do not depend on how many ranks or threads there are.
+(seed, N, replica, particle, step and part), so trajectories do not depend on how many ranks or threads there are.
 """
 
 from __future__ import annotations
@@ -28,9 +33,10 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Table, Wave
-from limitpde.errors import InputError, Interrupted
+from limitpde.errors import Interrupted
 from limitpde.nbody.fast_sum import check_accuracy, fast_pair_sum
 from limitpde.nbody.pairs import pair_interactions, pair_sum
+from limitpde.nbody.random_batches import strongest
 from limitpde.nbody.replicas import (
     Part,
     check_arguments,
@@ -46,13 +52,14 @@ from limitpde.signed.batch import Batch, Run, Snapshot, compile_kernels
 from limitpde.signed.collisions import Collision, Pairs, takes_exact_pairs
 from limitpde.signed.estimates import largest_gradient
 from limitpde.signed.model import Initial, Model
+from limitpde.signed.options import batch_size_of
 from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
+from limitpde.signed.substeps import check_substeps
 
 BATCH_PARTICLES = 32_768
 """Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""
 
-METHODS = ("direct", "fast", "auto")
 FAST_FROM = 10_000
 """N from which "auto" takes the fast sum: measured, with some room (demos/benchmarks/fast_sum.py). A choice by a
 measurement in the run would make results depend on the machine."""
@@ -88,8 +95,17 @@ class Ensemble:
     """(R, P) of A, what W should be but for the noise: zero for particles of the limit's own drift and noise."""
     eps: float
     """Length of the cap or of the regularisation."""
+    batch_size: int | None
+    """p of the random batches whose forces the particles feel; None where they feel those of all pairs."""
+    extra_diffusivity: np.ndarray
+    """(R, T) what random batches add to sigma^2 / 2, measured: see `limitpde.nbody.random_batches`."""
+    substeps: int
+    """m, the most parts of a step."""
+    parts: np.ndarray
+    """(R,) parts of all steps together."""
     work_per_second: float
-    """Pair interactions per second of all ranks, over the whole simulation; the fast sum too counts all pairs."""
+    """Pair interactions per second of all ranks, over the whole simulation; the fast sum too counts all pairs, random
+    batches count those within a batch."""
     survivors: np.ndarray
     """(R, T) number of particles that have not been annihilated."""
     collided: np.ndarray
@@ -108,9 +124,15 @@ class Ensemble:
     """False where the run was asked to stop: then only the finished replicas are here."""
 
     @property
+    def mean_extra_diffusivity(self) -> np.ndarray:
+        """(R,) means over time of `extra_diffusivity`; in a unit time (1/N) sum |X_i|^2 gains four times that."""
+        return np.asarray(np.trapezoid(self.extra_diffusivity, self.times, axis=1) / self.times[-1])
+
+    @property
     def in_theory(self) -> bool:
         """Whether the particles have the drift and the noise of the theorem, so that its rate applies."""
-        return not self.compensator.any() and bool((self.survivors == self.count).all())
+        own = self.batch_size is None and not self.compensator.any()
+        return own and bool((self.survivors == self.count).all())
 
 
 def simulate(
@@ -126,6 +148,8 @@ def simulate(
     test_functions: Sequence[GaussianBump | Wave] = (),
     method: str = "auto",
     accuracy: float = 1e-6,
+    batch_size: int | None = None,
+    substeps: int = 1,
     kernel: str = "capped",
     eps: float | None = None,
     cutoff: int | None = None,
@@ -154,11 +178,15 @@ def simulate(
         seed: all randomness follows from it and N.
         stops: output times between 0 and the end.
         test_functions: phi(x, b) whose observables and residuals are measured.
-        method: force sum: "direct", "fast" (an adaptive multipole method, `limitpde.nbody.fast_sum`), or "auto": the
-            fast one from N = 10,000 on.
+        method: force sum: "direct", "fast" (an adaptive multipole method, `limitpde.nbody.fast_sum`), "auto": the
+            fast one from N = 10,000 on; or "batches" (random batches, `limitpde.nbody.random_batches`). With test
+            functions these have the sum of all pairs beside them at each step, as "auto" does it.
         accuracy: of the fast sum, relative to the sum of the sizes of all forces on a particle.
+        batch_size: p of the random batches, 2 <= p <= N; 32 by default, or N.
+        substeps: the most parts into which a step may be cut where charges come close, a power of two.
         kernel: "capped" or "regularised".
-        eps: length of the cap or of the regularisation; sqrt(2 gamma_N step) by default.
+        eps: length of the cap or of the regularisation; by default sqrt(2 gamma_N step / substeps), with (N - 1) /
+            (p - 1) gamma_N for gamma_N in random batches.
         cutoff: l of the cut-off Phi_l; none by default.
         pairs: how nearest neighbours move: like all others ("euler"), by their exact joint law ("exact"), or that where
             gamma_N >= 0.05 sigma^2 or collisions matter ("auto").
@@ -178,41 +206,55 @@ def simulate(
         Interrupted: asked to stop before any replica was finished.
     """
     check_arguments(count, replicas, step, end)
-    if method not in METHODS:
-        raise InputError(f"particles.method = {method!r}: must be one of {', '.join(METHODS)}")
     check_accuracy(accuracy)
+    grid = time_grid(step, end, stops)
+    check_substeps(substeps, sum(steps for _, steps in grid))
+    size = batch_size_of(
+        count,
+        method,
+        batch_size,
+        pairs=pairs,
+        collision=collision,
+        cutoff=cutoff,
+        substeps=substeps,
+        estimates=estimate_eps is not None,
+    )
     use_threads(comm)
-    fast = method == "fast" or (method == "auto" and count >= FAST_FROM)
+    fast = method == "fast" or (method != "direct" and count >= FAST_FROM)
+    coupling = model.pair_strength(count) * (1 if size is None else strongest(count, size))
     run = Run(
         model=model,
         start=InitialPositions(initial, count, comm),
         seed=ensemble_seed(seed, count),
-        grid=time_grid(step, end, stops),
+        grid=grid,
         residual=ParticleResidual(model, count, Table.of(test_functions, 2)),
         kernel=kernel,
-        eps=math.sqrt(2 * model.pair_strength(count) * step) if eps is None else eps,
+        eps=math.sqrt(2 * coupling * step / substeps) if eps is None else eps,
         bare=kernel != "capped" or eps is not None,
         cutoff=cutoff,
-        exact_pairs=takes_exact_pairs(
+        exact_pairs=size is None
+        and takes_exact_pairs(
             model, count, pairs, collision, plain=kernel == "capped" and eps is None and cutoff is None
         ),
         collision=collision,
         pair_sum=partial(fast_pair_sum, accuracy=accuracy) if fast else pair_sum,
+        batch_size=size,
+        substeps=substeps,
         estimate_eps=None if estimate_eps is None else tuple(estimate_eps),
         gradients=tuple(map(largest_gradient, test_functions)),
     )
-    compile_kernels(run.pair_sum)
+    compile_kernels(run)
     began = time.perf_counter()
     share = share_of(comm, replicas, finished)
-    size = max(1, BATCH_PARTICLES // count)
+    together = max(1, BATCH_PARTICLES // count)
 
     def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
         return Batch(run, some).run(snapshot, step_done, stop_asked)
 
-    mine, failure = run_batches(share, size, advance, steps=run.steps, keep=keep, progress=progress)
+    mine, failure = run_batches(share, together, advance, steps=run.steps, keep=keep, progress=progress)
     parts = gathered_parts(comm, mine, failure)
-    done = sum(len(part["replicas"]) for part in parts)
-    speed = pair_interactions(done, count) * (run.steps + 1) / (time.perf_counter() - began)
+    sums = sum(int((part["parts"] + 1).sum()) for part in parts)
+    speed = sums * pair_interactions(1, count) * ((size or count) / count) / (time.perf_counter() - began)
     return _ensemble(run, [*finished, *parts], replicas, speed)
 
 
@@ -233,6 +275,10 @@ def _ensemble(run: Run, parts: Sequence[Part], replicas: int, speed: float) -> E
         quadratic_variation=found["quadratic_variation"],
         compensator=found["compensator"],
         eps=run.eps,
+        batch_size=run.batch_size,
+        extra_diffusivity=found["extra_diffusivity"],
+        substeps=run.substeps,
+        parts=found["parts"],
         work_per_second=speed,
         survivors=found["survivors"],
         collided=found["collided"],

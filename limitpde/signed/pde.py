@@ -117,7 +117,7 @@ class Solver:
         multipoles: int = 12,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
-        check_problem(model, initial, step, bounded=boundary != "plane")
+        check_problem(model, initial, step, boundary)
         if degree != 1:
             raise InputError(f"pde.degree = {degree}: must be 1")
         self.model, self.requested_step = model, step

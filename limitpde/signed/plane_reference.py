@@ -2,7 +2,9 @@
 
 The system is van Meurs-Peletier-Slangen (1.3) = (5.6) with the diffusivity D,
 
-    d_t rho_s + s gamma_bar div(rho_s K*(rho+ - rho-)) = D Lap rho_s,   s = +1, -1,   K(x) = x/|x|^2.
+    d_t rho_s + s gamma_bar div(rho_s K*(rho+ - rho-)) = D Lap rho_s,   s = +1, -1,   K(x) = x/|x|^2,
+
+or that of vortices, with K_perp = (-x_2, x_1) / |x|^2 in place of s K.
 
 Space: Fourier series on the square [-L, L)^2, products cut at 2/3 of the band; the field K*(rho+ - rho-) is that of the
 whole plane, with spectral accuracy, by the truncated kernel of Vico, Greengard and Ferrando (arXiv 1604.03155).
@@ -141,12 +143,15 @@ class PlaneReference:
         gamma_bar: strength of the interaction; > 0: equal signs repel, < 0: they attract (as in (1.2)).
         half_width: L; the grid covers [-L, L)^2.
         points: grid points per direction, even; a power of two times 1 or 3 is fastest.
+        rotated: the velocities of vortices.
 
     Raises:
         InputError: for values outside these ranges.
     """
 
-    def __init__(self, *, diffusivity: float, gamma_bar: float, half_width: float, points: int) -> None:
+    def __init__(
+        self, *, diffusivity: float, gamma_bar: float, half_width: float, points: int, rotated: bool = False
+    ) -> None:
         if not (np.isfinite(diffusivity) and diffusivity >= 0.0):
             raise InputError(f"diffusivity = {diffusivity!r} must be a finite number >= 0")
         if not np.isfinite(gamma_bar):
@@ -156,6 +161,7 @@ class PlaneReference:
         if points < 16 or points % 2:
             raise InputError(f"points = {points!r} must be an even number >= 16")
         self.diffusivity, self.gamma_bar, self.half_width, self.points = diffusivity, gamma_bar, half_width, points
+        self.rotated = rotated
         self.spacing = 2.0 * half_width / points
         self.axis = -half_width + self.spacing * np.arange(points)
         self._log_kernel = _truncated_log_kernel(points, self.spacing)
@@ -249,12 +255,14 @@ class PlaneReference:
         return spectra
 
     def _transport(self, spectra: np.ndarray) -> np.ndarray:
-        """Spectra of -s gamma_bar div(rho_s K*(rho+ - rho-)), from those of rho+ and rho-."""
+        """Spectra of -s gamma_bar div(rho_s K*(rho+ - rho-)), or that with K_perp, from those of rho+ and rho-."""
         densities = scipy.fft.irfft2(spectra, s=(self.points, self.points))
         field = self.field(densities[0] - densities[1])
+        if self.rotated:
+            field = np.stack([-field[1], field[0]])
         first, second = (scipy.fft.rfft2(densities * component) for component in field)
         divergence: np.ndarray = self._divergence[0] * first + self._divergence[1] * second
-        return np.asarray(-self.gamma_bar * SIGNS * divergence)
+        return np.asarray(-self.gamma_bar * (1.0 if self.rotated else SIGNS) * divergence)
 
 
 def _squared_norm(spectra: np.ndarray) -> float:

@@ -78,6 +78,15 @@ def particles_section(particles: list[Record]) -> str:
     header = ["N", "replicas", "steps", "eps", "second moment at the end", "deviation from the virial law", "regime"]
     lines = []
     for entry in particles:
+        if "random_batches" in entry:
+            batches = entry["random_batches"]
+            lines.append(
+                f"- N = {entry['N']}: random batches of {batches['batch_size']} act like a diffusivity larger by "
+                f"{batches['extra_diffusivity']:.3g}, with the step; the deviation from the virial law allows for that"
+            )
+        if "substeps" in entry:
+            cut = entry["substeps"]
+            lines.append(f"- N = {entry['N']}: a step had {cut['mean']:.4g} parts on average, at most {cut['most']}")
         if "collisions" in entry:
             error = f" +- {entry['collisions_stderr']:.2g}" if entry.get("collisions_stderr") is not None else ""
             lines.append(f"- N = {entry['N']}: {entry['collisions']:.4g}{error} of the replicas saw a collision")

@@ -76,34 +76,36 @@ class Balance:
         felt: np.ndarray,
         signs: np.ndarray,
         encounters: Encounters,
+        rows: np.ndarray,
     ) -> None:
-        """Evaluate the integrands.
+        """Evaluate the integrands of some of the replicas, r of them.
 
         Args:
-            x: (R, N) positions.
-            y: (R, N) positions.
-            limit: (2, R, N) drifts v with the kernel of the equation.
-            felt: (2, R, N) drifts v' that the particles have.
+            x: (r, N) positions.
+            y: (r, N) positions.
+            limit: (2, r, N) drifts v with the kernel of the equation.
+            felt: (2, r, N) drifts v' that the particles have.
             signs: (N,).
             encounters: who counts, and who is stuck to whom.
+            rows: (r,) which replicas these are; all of them when the integrands are evaluated first.
         """
-        self._evaluate(x, y, limit, felt, signs, encounters.alive, encounters.bond, self._integrands)
+        self._integrands[:, rows] = self._evaluate(x, y, limit, felt, signs, encounters.alive, encounters.bond)
         if self._initial is None:
             self._initial = self._integrands[0].copy()
 
-    def remove(self, x: np.ndarray, y: np.ndarray, signs: np.ndarray, fallen: np.ndarray) -> None:
-        """Take the particles (R, N) bool that were annihilated, at (R, N) positions, into account."""
-        still, out = np.zeros((2, *x.shape)), np.empty_like(self._integrands)
-        self._evaluate(x, y, still, still, signs, fallen, np.full(x.shape, -1), out)
-        self._lost += out[0]
+    def remove(self, x: np.ndarray, y: np.ndarray, signs: np.ndarray, fallen: np.ndarray, rows: np.ndarray) -> None:
+        """Take the particles (r, N) bool of the replicas in these rows that were annihilated into account."""
+        still = np.zeros((2, *x.shape))
+        self._lost[rows] += self._evaluate(x, y, still, still, signs, fallen, np.full(x.shape, -1))[0]
 
-    def _evaluate(self, x, y, limit, felt, signs, counted, bond, out) -> None:  # type: ignore[no-untyped-def]
-        table = self._residual.table
+    def _evaluate(self, x, y, limit, felt, signs, counted, bond) -> np.ndarray:  # type: ignore[no-untyped-def]
+        table, out = self._residual.table, np.empty((len(self._integrands), len(x), self._integrands.shape[2]))
         _integrands(x, y, limit, felt, signs, counted, bond, table.kinds, table.charged, table.parameters, out)
+        return out
 
-    def add(self, weight: float) -> None:
-        """Add the present integrands, times this weight, to the time integrals."""
-        self._integrals += weight * self._integrands[1:]
+    def add(self, weights: np.ndarray, rows: np.ndarray) -> None:
+        """Add the present integrands of the replicas in these rows, times their weights (r,), to the time integrals."""
+        self._integrals[:, rows] += weights[:, None] * self._integrands[1:, rows]
 
     def change(self) -> np.ndarray:
         """int phi (L_t - L_0), (R, P)."""
@@ -304,14 +306,22 @@ class PDEResidual:
         return self._solver.sums.add(local)
 
     def _interaction_rate(self) -> np.ndarray:
-        """g iint b b' K . grad phi rho rho = -g sum_s b_s int rho_s grad psi . grad phi, g = +-gamma_bar, (P,)."""
-        solver, quadrature = self._solver, self._solver.quadrature
+        """g iint b b' K . grad phi rho rho = -g sum_s b_s int rho_s grad psi . grad phi, g = +-gamma_bar, (P,).
+
+        For vortices gamma_bar iint b' K_perp . grad phi rho rho = gamma_bar sum_s int rho_s grad psi . grad_perp phi,
+        grad_perp = (-d_y, d_x).
+        """
+        solver, quadrature, model = self._solver, self._solver.quadrature, self._model
         charges = dict(zip(solver.densities, solver.charges, strict=True))
         local = np.zeros(len(self._phi))
         for name, density in solver.densities.items():
-            values = charges[name] * quadrature.values(density)[:, None]
-            local += [quadrature.along_gradient(solver.potential, values * phi[name][1]) for phi in self._phi]
-        return -self._model.coupling * solver.sums.add(local)
+            values = quadrature.values(density)[:, None]
+            for p, phi in enumerate(self._phi):
+                gradient = phi[name][1]
+                turned = np.stack([-gradient[:, 1], gradient[:, 0]], axis=1)
+                felt = model.circulation * turned - model.coupling * charges[name] * gradient
+                local[p] += quadrature.along_gradient(solver.potential, values * felt)
+        return solver.sums.add(local)
 
 
 def _slope(model: Model, points: np.ndarray) -> np.ndarray:

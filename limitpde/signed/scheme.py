@@ -16,7 +16,10 @@ for D = 0), no flux of density through the boundary, psi of the whole plane (`li
 L_w is the edge Laplacian weighted by the density that the flux sees, w = sum_s w_s. (A) takes the fast relaxation of
 charge (rate 2 pi g rho) implicitly without a nonlinear solve. Attraction is the other way round: its energy is concave,
 so that psi from before the step, psi_p = psi*, gives a linear step which with backward Euler lets the energy fall for
-every dt.
+every dt. For vortices ("rotated") g = 0, psi_p = psi*, and the velocity v = gamma_bar K_perp * u, which has no
+divergence, carries both densities through the Voronoi faces (`limitpde.fem.face_flux`):
+
+    d_t rho_s + div(v rho_s) = D Lap rho_s,   v = gamma_bar (d_y psi, -d_x psi).
 
 The matrix of (B) is an M-matrix with zero column sums of A_s: mass is conserved and backward Euler is positive for
 every dt. For D = 0 the upwind fluxes are of first order where the densities are smooth, of order 1/2 in L1 where they
@@ -37,6 +40,7 @@ from scipy.special import xlogy
 
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
+from limitpde.fem.face_flux import FaceFluxes
 from limitpde.fem.linear import LinearSolver, symmetric_options
 from limitpde.fem.lumped import LumpedQuadrature
 from limitpde.fem.original import original_nodes
@@ -88,6 +92,8 @@ class Scheme:
             self._predictor = EdgeMatrix(graph, self.poisson.fixed)
             options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
             self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
+        if model.circulation > 0:
+            self._face_fluxes = FaceFluxes(graph)
         self._transport = EdgeMatrix(graph)
         self._solve_transport = LinearSolver(
             self._transport.mat,
@@ -134,9 +140,10 @@ class Scheme:
         iterations = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0}
         if reason < 0:
             return f"the predictor of the potential did not converge (PETSc reason {reason})", 0.0, iterations
+        carried = self._carried(predicted)
         densities, errors = [], []
         for index in range(len(self._charges)):
-            self._fill_transport(index, dt, bdf, predicted)
+            self._fill_transport(index, dt, bdf, predicted, carried)
             density, count, reason = self._transported(history[index], expected[index])
             if weights is not None and reason > 0:
                 known = [density, *(state.densities[index] for state in (now, *past[: len(weights) - 2]))]
@@ -177,11 +184,17 @@ class Scheme:
         start[: graph.owned] += correction
         return graph.share(start), iterations, reason
 
-    def _fill_transport(self, index: int, dt: float, bdf: Bdf, potential: np.ndarray) -> None:
+    def _carried(self, potential: np.ndarray) -> np.ndarray:
+        """Fluxes of the velocity of vortices through the Voronoi faces, (n_edges,); (0,) where there is none."""
+        if self._model.circulation == 0:
+            return np.empty(0)
+        return self._face_fluxes(self._model.circulation * potential)
+
+    def _fill_transport(self, index: int, dt: float, bdf: Bdf, potential: np.ndarray, carried: np.ndarray) -> None:
         """The matrix of (B) for one species."""
         graph = self.graph
         barrier = self._barrier(self._charges[index], potential)
-        fill_transport(self._transport.edges, graph.tail, graph.head, graph.weight, barrier, self._model.D, 1.0)
+        fill_transport(self._transport.edges, graph.tail, graph.head, graph.weight, barrier, carried, self._model.D)
         self._transport.edges *= dt
         self._transport.diagonal[:] = bdf.implicit * graph.area[: graph.owned]
         self._transport.assemble()

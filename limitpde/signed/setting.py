@@ -37,7 +37,7 @@ NEEDS_WALLS = (
 )
 
 
-def check_problem(model: Model, initial: Initial, step: float, *, bounded: bool) -> None:
+def check_problem(model: Model, initial: Initial, step: float, boundary: Boundary) -> None:
     """Check that there is a limit equation to solve, in the plane or between walls.
 
     Raises:
@@ -45,16 +45,30 @@ def check_problem(model: Model, initial: Initial, step: float, *, bounded: bool)
     """
     if model.gamma_bar is None:
         raise InputError("model.gamma_bar is missing: with a fixed gamma the particles have no limit equation")
-    if model.interaction == "rotated":
-        raise InputError(
-            "model.interaction = 'rotated': is for particles; [pde] solves 'signed', 'repulsive' and 'attractive'"
-        )
-    if initial.needs_walls and not bounded:
+    check_vortices(model, boundary)
+    if initial.needs_walls and boundary == "plane":
         raise InputError(NEEDS_WALLS)
     if initial.points is not None:
         raise InputError("initial.points: a PDE needs densities, not points")
     if not 0 < step < math.inf:
         raise InputError(f"pde.step = {step}: must be finite and greater than 0")
+
+
+def check_vortices(model: Model, boundary: Boundary) -> None:
+    """Check that a limit equation with the rotated kernel, if it is one, can be solved.
+
+    Raises:
+        InputError: there is an exterior potential, or a wall that is no stream line.
+    """
+    if model.interaction != "rotated":
+        return
+    if model.confinement is not None:
+        raise InputError("model.confinement: the limit equation of vortices takes no exterior potential")
+    if boundary not in ("plane", "grounded"):
+        raise InputError(
+            f"pde.boundary = {boundary!r}: with model.interaction = 'rotated' it must be 'plane', or 'grounded', a "
+            "wall that the velocities follow"
+        )
 
 
 def wall_lines(mesh: Mesh, boundary: Boundary, comm: MPI.Comm) -> Lines | None:

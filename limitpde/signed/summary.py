@@ -155,6 +155,8 @@ class PDESummary:
         mass = sum(solver.mass)
         net = sum(b * m for b, m in zip(solver.charges, solver.mass, strict=True))
         rate = 4 * model.D * mass + model.coupling * net**2
+        if model.interaction == "rotated" and len(solver.mass) > 1:
+            return {}  # the law is that of the net charge
         if model.confinement is None:
             return {"rate_theory": rate}
         if not isinstance(model.confinement, Harmonic):
@@ -197,7 +199,8 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     if model.confinement is None and model.interaction != "rotated" and (free or not ensemble.sees_collisions):
         moment["rate_theory"] = 2 * model.sigma**2 + model.sense * gamma * (charge**2 - count) / count
         growth = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
-        moment["deviation"] = deviation(growth - moment["rate_theory"] * ensemble.times[-1])
+        rate = moment["rate_theory"] + 4 * ensemble.mean_extra_diffusivity
+        moment["deviation"] = deviation(growth - rate * ensemble.times[-1])
     return {
         "N": count,
         "positive": positive,
@@ -207,9 +210,25 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
         "eps": ensemble.eps,
         "second_moment": moment,
         "regime": model.regime(positive, negative),
+        **_stepping_figures(ensemble),
         **_collision_figures(model, ensemble),
         **({"estimates": estimates(model, ensemble)} if ensemble.estimates else {}),
     }
+
+
+def _stepping_figures(ensemble: Ensemble) -> dict[str, Any]:
+    """What random batches add to the diffusivity, and into how many parts steps were cut, where they were."""
+    found: dict[str, Any] = {}
+    if ensemble.batch_size is not None:
+        mean, error = mean_and_stderr(ensemble.mean_extra_diffusivity)
+        found["random_batches"] = {
+            "batch_size": ensemble.batch_size,
+            "extra_diffusivity": float(mean),
+            "extra_diffusivity_stderr": None if error is None else float(error),
+        }
+    if ensemble.substeps > 1:
+        found["substeps"] = {"most": ensemble.substeps, "mean": float(ensemble.parts.mean() / ensemble.steps)}
+    return found
 
 
 def _collision_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
