@@ -17,12 +17,12 @@ from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
 from limitpde.nbody.replicas import Part, Stopped
 from limitpde.signed.collisions import Collision, advance, mutual_neighbours
+from limitpde.signed.configuration import Configuration
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.estimates import EstimateIntegrals
 from limitpde.signed.model import Model
 from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
-from limitpde.signed.configuration import Configuration
 from limitpde.signed.substeps import part_number, part_sizes
 
 Snapshot = Callable[..., None]
