@@ -99,10 +99,10 @@ class Batch:
         snapshot = snapshot if self._replicas[0] == 0 else None
         t, number = 0.0, 0
         self._measure(self._state, np.arange(len(self._replicas)), number)
+        end, steps = self._run.grid[0]
+        self._record(0.0, end / steps, snapshot)
         for end, steps in self._run.grid:
             dt = (end - t) / steps
-            if number == 0:
-                self._record(0.0, dt, snapshot)
             for _ in range(steps):
                 self._step(dt, number, stop)
                 number += 1
