@@ -92,6 +92,18 @@ def test_a_step_beyond_the_tolerance_is_halved_without_backward_euler():
     assert all("exceeds the tolerance 1e-10" in text for text in report.refused)
 
 
+def test_steps_that_are_too_long_are_no_matter_of_the_gate():
+    solver = solver_of("S2", 12, 0.1, tolerance=1e-4)
+    summary = PDESummary(solver)
+    solver.step(1e-4)
+    solver.step(2e-4)
+    summary.add(solver.step(0.2))
+    gate = summary.figures()["gate"]
+    assert gate["shortened"] > 0
+    assert gate["refused"] == 0
+    assert summary.warnings() == []
+
+
 # Meshes that follow the densities
 
 

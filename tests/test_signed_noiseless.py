@@ -119,7 +119,7 @@ def test_upwind_flux_is_the_limit_of_the_fitted_one():
     limit, near = np.empty((4, 3)), np.empty((4, 3))
     means = np.zeros((2, 3))
     for entries, mean, diffusivity in ((limit, means[0], 0.0), (near, means[1], 1e-5)):
-        fill_transport(entries, tail, head, weight, psi, diffusivity, 0.7)
+        fill_transport(entries, tail, head, weight, 0.7 * psi, np.empty(0), diffusivity)
         add_mean_density(mean, tail, head, psi, rho, diffusivity, 0.7)
     assert np.abs(limit - near).max() < 2e-5
     assert np.abs(means[0] - means[1]).max() < 1e-4
@@ -142,7 +142,9 @@ def test_particles_without_noise_run_from_a_case(shared_folder, comm):
     )
     summary = run(case, out=shared_folder, comm=comm)
     assert summary["status"] == "done", summary["reason"]
+    assert all("theory" not in rate for rate in summary["compare"]["rates"])  # Lemma 5.10 is about the noise
     for entry in summary["compare"]["residual"]:
+        assert not entry["in_theory"]
         assert entry["theory_variance"] == 0.0
         assert abs(entry["mean"]) < 1e-3
     for entry in summary["particles"]:

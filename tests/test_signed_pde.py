@@ -320,6 +320,21 @@ def test_a_part_that_the_mesh_does_not_see_is_refused_or_told_of():
     assert solver.figures()["mass_positive"] == pytest.approx(0.5, rel=1e-14)
 
 
+@pytest.mark.parametrize("center", [(0.0, 0.0), (0.1, 0.2), (9.7, -5.3)])
+def test_a_ring_of_nodes_at_nine_tenths_of_the_radius_is_not_beyond(center, comm):
+    """The radius of the circle is known up to rounding, which differs between numbers of ranks."""
+    part = Gaussian(mass=1.0, center=center, width=1.0)
+    solver = Solver(
+        Model(sigma=1.0, gamma_bar=0.4),
+        Initial(positive=(part,)),
+        mesh=Disk(radius=6.0, cell_size=0.6, center=center),
+        step=0.1,
+        comm=comm,
+    )
+    beyond = solver.graph.sums.total(solver.poisson.outer().astype(float))[0]
+    assert beyond == 60  # the outermost of ten rings
+
+
 def test_halvings_are_bounded(monkeypatch):
     monkeypatch.setattr(pde, "HALVINGS", 1)
     solver = solver_of("S2", 4, 0.1)

@@ -294,13 +294,14 @@ def test_gradients_of_exterior_potentials(files):
 # Input and ranks
 
 
-def test_fields_do_not_depend_on_the_number_of_ranks(files, comm):
+@pytest.mark.parametrize("boundary", [{"left": 0.5}, "grounded", "insulated"])
+def test_fields_do_not_depend_on_the_number_of_ranks(files, comm, boundary):
     def solver_on(c):
         solver = Solver(
             Model(sigma=1.0, gamma_bar=2.0, confinement=Harmonic(strength=1.0)),
-            Initial(positive=(uniform_part(files),), negative=(uniform_part(files),)),
+            Initial(positive=(Gaussian(mass=1.0, center=(0.3, 0.2), width=0.2),), negative=(uniform_part(files),)),
             mesh=files / "strip40.msh",
-            boundary={"left": 0.5},
+            boundary=boundary,
             step=0.02,
             comm=c,
         )
@@ -308,6 +309,18 @@ def test_fields_do_not_depend_on_the_number_of_ranks(files, comm):
         return everywhere(solver)
 
     assert np.abs(solver_on(comm) - solver_on(MPI.COMM_SELF)).max() < 1e-9
+
+
+@pytest.mark.parametrize("boundary", ["grounded", "insulated"])
+def test_a_step_leaves_the_state_before_it_as_it_was(comm, boundary):
+    parts = [(Gaussian(mass=1.0, center=(x, 0.5), width=0.1),) for x in (0.3, 0.7)]
+    initial, box = Initial(positive=parts[0], negative=parts[1]), Box(size=(1.0, 1.0), cell_size=0.1)
+    solver = Solver(Model(sigma=1.0, gamma_bar=2.0), initial, mesh=box, boundary=boundary, step=0.01, comm=comm)
+    for _ in range(2):  # backward Euler, BDF2
+        before = [solver.potential, *solver.densities.values()]
+        copies = [values.copy() for values in before]
+        solver.step(0.01)
+        assert all(np.array_equal(a, b) for a, b in zip(before, copies, strict=True))
 
 
 def test_a_case_with_walls_runs(files, comm):

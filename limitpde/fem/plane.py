@@ -125,8 +125,11 @@ class PlanePoisson:
         return self.boundary_data(charge) + self._inside(self.source(charge))
 
     def outer(self) -> np.ndarray:
-        """(n_local,) bool, nodes beyond 0.9 R: mass there feels the wall, which the plane does not have."""
-        return np.asarray(np.hypot(*(self._graph.points - self.center).T) > 0.9 * self.radius)
+        """(n_local,) bool, nodes beyond 0.9 R: mass there feels the wall, which the plane does not have.
+
+        R is known up to rounding, which must not decide on a ring of nodes at 0.9 R.
+        """
+        return np.asarray(np.hypot(*(self._graph.points - self.center).T) > 0.9 * (1 + 1e-9) * self.radius)
 
 
 # Matrix times vector, compiled: numpy would call a threaded BLAS, which waits for cores that other ranks use.

@@ -91,6 +91,15 @@ def bdf_error_weights(order: int, steps: Sequence[float]) -> np.ndarray:
     return np.asarray(dt**2 * (dt + steps[1]) * (1 + ratio) / (1 + 2 * ratio) / apart.prod(axis=1))
 
 
+TOO_LONG = "exceeds the tolerance"
+"""What the reason says where an attempt is refused only because a shorter step is more accurate."""
+
+
+def too_long(error: float, tolerance: float) -> str:
+    """Why a step with this estimate of its error is refused."""
+    return f"the error estimate {error:.3g} {TOO_LONG} {tolerance:.3g}"
+
+
 def controlled(dt: float, error: float, *, order: int, refused: bool) -> float:
     """The step to try after one of a size dt.
 

@@ -14,6 +14,7 @@ import numpy as np
 from limitpde.errors import RunError
 from limitpde.fem.edges import EdgeGraph, laplacian_matrix
 from limitpde.fem.linear import LinearSolver, symmetric_options
+from limitpde.fem.original import original_nodes
 
 
 class WallPoisson:
@@ -35,8 +36,7 @@ class WallPoisson:
         self.fixed = np.isfinite(values)
         self.insulated = not graph.sums.add(np.array([float(self.fixed[: graph.owned].sum())]))[0]
         if self.insulated:
-            first = graph.index_map.local_to_global(np.arange(graph.local, dtype=np.int32)) == 0
-            self.fixed = np.asarray(first)
+            self.fixed = np.asarray(original_nodes(graph.space) == 0)  # the same one on any number of ranks
         matrix = laplacian_matrix(graph, self.fixed).mat
         options = symmetric_options(matrix, constant=True, relative_tolerance=1e-13)
         self._solver = LinearSolver(matrix, prefix="poisson", options=options)
@@ -53,8 +53,8 @@ class WallPoisson:
         return self._graph.share(solution)
 
     def lifted(self, charge: np.ndarray, guess: np.ndarray) -> np.ndarray:
-        """A guess of psi, (n_local,), with the values given on the walls, whatever the charge."""
-        return guess if self.insulated else np.where(self.fixed, self._values, guess)
+        """A guess of psi, (n_local,), an array of its own, with the values given on the walls, whatever the charge."""
+        return guess.copy() if self.insulated else np.where(self.fixed, self._values, guess)
 
     def source(self, charge: np.ndarray) -> np.ndarray:
         """2 pi int (u - background) v_i, (n_local,), of u at the nodes, (n_local,). Collective."""

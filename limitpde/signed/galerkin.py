@@ -37,7 +37,7 @@ from limitpde.fem.lagrange import LagrangeSpace
 from limitpde.fem.linear import LinearSolver
 from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlanePoisson
-from limitpde.fem.stepping import Observer, StepReport, controlled, march
+from limitpde.fem.stepping import Observer, StepReport, controlled, march, too_long
 from limitpde.parallel import gathered, on_all
 from limitpde.signed.gate import State, refusal
 from limitpde.signed.model import SPECIES, Initial, Model
@@ -231,7 +231,7 @@ class GalerkinSolver:
         if not all(map(math.isfinite, (trial.energy, trial.maximum, error))):
             return "the solution is not finite"
         if self._tolerance is not None and error > self._tolerance:
-            return f"the error estimate {error:.3g} exceeds the tolerance {self._tolerance:.3g}"
+            return too_long(error, self._tolerance)
         falling = self.model.coupling >= 0 and self.model.confinement is None
         scale = self.model.D * sum(self.mass)
         return self._below_zero(trial) or refusal(

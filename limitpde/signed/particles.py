@@ -131,8 +131,8 @@ class Ensemble:
     @property
     def in_theory(self) -> bool:
         """Whether the particles have the drift and the noise of the theorem, so that its rate applies."""
-        own = self.batch_size is None and not self.compensator.any()
-        return own and bool((self.survivors == self.count).all())
+        own = self.batch_size is None and self.quadratic_variation.any() and not self.compensator.any()
+        return bool(own and (self.survivors == self.count).all())
 
 
 def simulate(

@@ -45,6 +45,7 @@ from limitpde.fem.stepping import (
     bdf_error_weights,
     controlled,
     march,
+    too_long,
 )
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
@@ -68,7 +69,7 @@ HALVINGS = 30
 ACCURATE_STEP = 0.05
 """Longest step under attraction, in units of 1 / (2 pi gamma_bar max rho), the time in which the peak would double."""
 FIRST_STEP = 0.01
-"""Part of the given step with which steps that follow a tolerance begin: the first two have no estimate."""
+"""Part of the given step with which steps that follow a tolerance begin, or its root: two of them have no estimate."""
 REMEMBERED = 2
 """States before the present one that are kept: one for BDF2, another for its error."""
 
@@ -84,7 +85,7 @@ class Solver:
         mesh: a disk, a box, the path of a gmsh file, or a DOLFINx mesh; for the plane its boundary must be a circle
             around all mass.
         step: size of the time step; also what `suggested_step` grows back to after the gate has cut it. With a
-            tolerance, a hundredth of it is the first one.
+            tolerance, a hundredth of it is the first one, or less (its part sqrt(tolerance)).
         degree: polynomial degree; 1.
         tolerance: relative error in L2 that a step may make; steps of fixed size by default.
         refinement: how fine the mesh becomes where the densities need it; it stays as it is by default.
@@ -144,7 +145,7 @@ class Solver:
         self._now = self._scheme.state([initial_density(self.graph, initial, s, self.warnings) for s in self.species])
         self._past: list[State] = []
         self._steps: list[float] = []  # sizes of the last ones, the last one first
-        self._limit = math.inf if tolerance is None else FIRST_STEP * step
+        self._limit = math.inf if tolerance is None else step * min(FIRST_STEP, math.sqrt(tolerance))
         self._own_steps = REMEMBERED + 1.0  # on this mesh, those from before the first one counted in
         self._first_maximum, self._moved_energy = self._now.maximum, 0.0
         self.t = 0.0
@@ -168,9 +169,9 @@ class Solver:
         self._check_resolution()
         refused: list[str] = []
         second_order = bool(self._past) and dt <= LARGEST_RATIO * self._steps[0] * (1 + 1e-9)
-        too_long = math.inf
+        longest = math.inf
         for size, order in attempts(dt, second_order=second_order, halvings=HALVINGS):
-            if size >= too_long:
+            if size >= longest:
                 continue
             bdf = Bdf.of(order, size / self._steps[0] if self._steps else 1.0)
             judged = math.isfinite(self._tolerance) and len(self._past) >= order
@@ -180,7 +181,7 @@ class Solver:
             )
             reason = self._refusal(trial, error)
             if error > self._tolerance:
-                too_long = size  # also for backward Euler
+                longest = size  # also for backward Euler
             if reason is None:
                 return self._accept(trial, size, order, error, refused, iterations)
             refused.append(f"{'BDF2' if order == 2 else 'backward Euler'} with dt = {size:.6g}: {reason}")
@@ -188,7 +189,7 @@ class Solver:
 
     def _refusal(self, trial: State | str, error: float) -> str | None:
         if error > self._tolerance:
-            return f"the error estimate {error:.3g} exceeds the tolerance {self._tolerance:.3g}"
+            return too_long(error, self._tolerance)
         scale = self.model.D * sum(self.mass)
         return refusal(self._now, trial, scale=scale, falling_maximum=self._falling_maximum)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,18 @@ def _fields(directory: Path) -> Any:
     clouds = [read_particles(snapshots, k) if snapshots else None for k in (0, -1)]
     names = [name for name in FIELD_ORDER if name in states[0][2]]
     figure, axes = plt.subplots(2, len(names), figsize=(4.2 * len(names), 7.6), squeeze=False, layout="constrained")
-    half = max(_half_width(state) for state in states)
+    square = _square(states)
     for row, ((points, cells, values, t), cloud) in enumerate(zip(states, clouds, strict=True)):
         for axis, name in zip(axes[row], names, strict=True):
             _map(figure, axis, points, cells, values[name], name)
             if cloud is not None:
                 _dots(axis, cloud, name)
-            axis.set(title=f"{name}, t = {t:.4g}", xlim=(-half, half), ylim=(-half, half), aspect="equal")
+            axis.set(title=f"{name}, t = {t:.4g}", aspect="equal", **square)
     return figure
 
 
 def _meshes(directory: Path) -> Any:
-    """The mesh around the largest density at the first and the last output, where it has changed."""
+    """The mesh where densities can be seen at the first and the last output, where it has changed."""
     path = directory / "pde" / "fields.vtkhdf"
     if not path.exists() or not len(times(path)):
         return None
@@ -49,22 +50,27 @@ def _meshes(directory: Path) -> Any:
     if np.array_equal(states[0][0], states[1][0]):
         return None
     figure, axes = plt.subplots(1, 2, figsize=(10.0, 4.4), layout="constrained")
-    for axis, (points, cells, values, t) in zip(axes, states, strict=True):
-        density = np.sum([array for name, array in values.items() if name.startswith("rho")], axis=0)
-        (x, y), half = points[density.argmax(), :2], _half_width((points - points[density.argmax()], cells, values, t))
-        _map(figure, axis, points, cells, density, "rho")
+    for axis, state in zip(axes, states, strict=True):
+        points, cells, values, t = state
+        _map(figure, axis, points, cells, _density(values), "rho")
         axis.triplot(points[:, 0], points[:, 1], cells, color="white", linewidth=0.3)
-        axis.set(title=f"{len(points)} nodes, t = {t:.4g}", aspect="equal")
-        axis.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
+        axis.set(title=f"{len(points)} nodes, t = {t:.4g}", aspect="equal", **_square([state]))
     return figure
 
 
-def _half_width(state: tuple[Any, ...]) -> float:
-    """Half the width of the square around the origin that holds what can be seen of the densities."""
-    points, _, values, _ = state
-    density = np.sum([array for name, array in values.items() if name.startswith("rho")], axis=0)
-    seen = np.abs(points[density > 0.005 * density.max(), :2]).max()
-    return float(1.1 * seen or np.abs(points).max())
+def _square(states: Sequence[tuple[Any, ...]]) -> dict[str, tuple[float, float]]:
+    """xlim and ylim of a square that holds what can be seen of the densities."""
+    densities = [_density(values) for _, _, values, _ in states]
+    seen = [state[0][rho > 0.005 * rho.max(), :2] for state, rho in zip(states, densities, strict=True)]
+    lower, upper = (extreme(np.concatenate(seen), axis=0) for extreme in (np.min, np.max))
+    half = 0.55 * (upper - lower).max() or np.abs(states[0][0]).max()
+    sides = zip(("xlim", "ylim"), (lower + upper) / 2, strict=True)
+    return {name: (float(middle - half), float(middle + half)) for name, middle in sides}
+
+
+def _density(values: dict[str, np.ndarray]) -> np.ndarray:
+    """The sum of the densities at the nodes."""
+    return np.asarray(np.sum([array for name, array in values.items() if name.startswith("rho")], axis=0))
 
 
 def _map(figure: Any, axis: Any, points: np.ndarray, cells: np.ndarray, values: np.ndarray, name: str) -> None:

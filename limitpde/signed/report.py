@@ -47,6 +47,8 @@ def pde_section(pde: Record) -> str:
     rows += _blow_up_rows(pde.get("blow_up"))
     gate = pde.get("gate", {})
     rows.append(["steps repeated by the gate", gate.get("refused", 0)])
+    if gate.get("shortened"):
+        rows.append(["steps repeated shorter, for their error", gate["shortened"]])
     return "## The limit equation\n\n" + table(["figure", "value"], rows)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from limitpde.compare.statistics import deviation, mean_and_stderr
 from limitpde.fem.plane import PlanePoisson
-from limitpde.fem.stepping import StepReport
+from limitpde.fem.stepping import TOO_LONG, StepReport
 from limitpde.signed.blow_up import latest_time, levels_reached
 from limitpde.signed.case import Case
 from limitpde.signed.confinement import Harmonic
@@ -43,7 +43,7 @@ class PDESummary:
         self._solver = solver
         self.first = self._last = solver.figures()
         self._names = list(solver.densities)
-        self.steps, self._refused, self._smallest_step = 0, 0, float("inf")
+        self.steps, self._refused, self._shortened, self._smallest_step = 0, 0, 0, float("inf")
         self._reasons: list[str] = []
         self._minimum, self._largest_increase = self.first["minimum"], float("-inf")
         self._drift = dict.fromkeys(self._names, 0.0)
@@ -72,9 +72,11 @@ class PDESummary:
     def add(self, step: StepReport) -> None:
         """Take in one step."""
         self.steps += 1
-        self._refused += len(step.refused)
+        by_gate = [reason for reason in step.refused if TOO_LONG not in reason]
+        self._refused += len(by_gate)
+        self._shortened += len(step.refused) - len(by_gate)
         room = MOST_REASONS - len(self._reasons)
-        self._reasons += [f"t = {step.t:.6g}: {reason}" for reason in step.refused[: max(room, 0)]]
+        self._reasons += [f"t = {step.t:.6g}: {reason}" for reason in by_gate[: max(room, 0)]]
         self._smallest_step = min(self._smallest_step, step.dt)
         self._last = step.figures
         peak = [step.t, step.figures["maximum"]]
@@ -99,7 +101,8 @@ class PDESummary:
                 "wall, not of the plane; take a larger radius"
             )
         if self._refused:
-            found.append(f"the gate refused {self._refused} attempts at a step; the first at {self._reasons[0]}")
+            attempts = "one attempt" if self._refused == 1 else f"{self._refused} attempts"
+            found.append(f"the gate refused {attempts} at a step; the first at {self._reasons[0]}")
         return found
 
     def figures(self) -> dict[str, Any]:
@@ -132,7 +135,12 @@ class PDESummary:
                 "end": last["free_energy"],
                 "largest_increase": self._largest_increase,
             },
-            "gate": {"refused": self._refused, "smallest_step": self._smallest_step, "reasons": self._reasons},
+            "gate": {
+                "refused": self._refused,
+                "shortened": self._shortened,
+                "smallest_step": self._smallest_step,
+                "reasons": self._reasons,
+            },
             "mass_outside": self._outside,
             **({"mesh": self._mesh()} if "nodes" in first else {}),
             **({"blow_up": self._blow_up()} if self._solver.model.sense < 0 else {}),
@@ -196,8 +204,11 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     charge = float(np.where(ensemble.signs > 0, *model.charges).sum())
     gamma, count = model.pair_strength(ensemble.count), ensemble.count
     free = ensemble.collision == "through" and gamma < model.sigma**2  # pairs that stick break the law
-    if model.confinement is None and model.interaction != "rotated" and (free or not ensemble.sees_collisions):
-        moment["rate_theory"] = 2 * model.sigma**2 + model.sense * gamma * (charge**2 - count) / count
+    vortices = model.interaction == "rotated"  # of one sign, they turn about each other at their distances
+    lawful = min(positive, negative) == 0 if vortices else free or not ensemble.sees_collisions
+    if model.confinement is None and lawful:
+        drift = 0.0 if vortices else model.sense * gamma * (charge**2 - count) / count
+        moment["rate_theory"] = 2 * model.sigma**2 + drift
         growth = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
         rate = moment["rate_theory"] + 4 * ensemble.mean_extra_diffusivity
         moment["deviation"] = deviation(growth - rate * ensemble.times[-1])
