@@ -113,7 +113,9 @@ def assert_same_fields(path, other):
             np.testing.assert_allclose(mine[field], theirs[field], rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("checks", [1, 4, 12, 13])
+@pytest.mark.parametrize(
+    "checks", [pytest.param(1, marks=pytest.mark.serial), 4, pytest.param(12, marks=pytest.mark.serial), 13]
+)
 def test_a_stopped_run_goes_on_to_the_same_result(shared_folder, comm, stop_after, checks):
     whole = run(shared_folder / "whole", comm)
     stop_after(checks)
@@ -126,7 +128,10 @@ def test_a_stopped_run_goes_on_to_the_same_result(shared_folder, comm, stop_afte
         assert_same_files(shared_folder / "r", shared_folder / "whole")
 
 
-@pytest.mark.parametrize(("checks", "meshes"), [(12, 1), (60, 2), (150, 4)])
+@pytest.mark.parametrize(
+    ("checks", "meshes"),
+    [pytest.param(12, 1, marks=pytest.mark.serial), (60, 2), pytest.param(150, 4, marks=pytest.mark.serial)],
+)
 def test_a_run_on_a_mesh_that_changes_goes_on(shared_folder, comm, stop_after, checks, meshes):
     """Stopped when the fields are on so many meshes; that of the last output may have changed since."""
     path = "pde/fields.vtkhdf"
