@@ -157,6 +157,7 @@ def assert_close(value, other):
         assert value == other
 
 
+@pytest.mark.serial  # the forms have tests of their own on ranks
 def test_every_form_gives_the_same_density(shared_folder, comm):
     figures = {}
     for form in ("density", "hamiltonian", "hartree"):
@@ -240,6 +241,7 @@ def test_more_numbers_than_the_memory_holds_are_refused_by_every_rank(comm):
         Solver(case.model, case.initial, comm=comm, **case.solver_options())
 
 
+@pytest.mark.serial
 def test_the_distances_do_not_depend_on_the_form(shared_folder, comm):
     found = {}
     for form in ("density", "hartree"):
