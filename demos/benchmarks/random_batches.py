@@ -10,9 +10,9 @@ Run: python demos/benchmarks/random_batches.py      (a minute; 0.5 GB)
 
 import os
 import time
-from collections.abc import Callable
 
 import numpy as np
+from fast_sum import seconds
 from mpi4py import MPI
 
 from limitpde.nbody.fast_sum import fast_pair_sum
@@ -29,17 +29,6 @@ INITIAL = Initial(
     negative=[{"mass": 0.5, "center": (1.0, 0.0), "width": WIDTH}],
 )
 ONE = np.zeros(1, dtype=np.int64)
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """The best of three runs after a first one."""
-    run()
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def dipole(count: int) -> tuple[np.ndarray, np.ndarray]:
