@@ -16,12 +16,12 @@ from mpi4py import MPI
 from pairs import best
 
 from limitpde.compare.test_functions import GaussianBump, Wave
+from limitpde.nbody.sums import make_sums
 from limitpde.nbody.threads import use_threads
-from limitpde.vlasov.forces import make_sums
+from limitpde.potentials import Cosine, Gaussian, Poisson, Softened
 from limitpde.vlasov.initial import AnyShape, Maxwellian, TwoStream
 from limitpde.vlasov.model import Model, PhaseDomain
 from limitpde.vlasov.particles import simulate
-from limitpde.vlasov.potentials import Cosine, Gaussian, Poisson, Softened
 
 L = 10 * math.pi
 CIRCLE, LONG = PhaseDomain(x=(-math.pi, math.pi), v=(-6.0, 6.0)), PhaseDomain(x=(0.0, L), v=(-8.0, 8.0))

@@ -23,11 +23,11 @@ import numpy as np
 from mpi4py import MPI
 from scipy.ndimage import spline_filter1d
 
+from limitpde.potentials import Poisson
 from limitpde.vlasov.exact.spectral import SpectralReference
 from limitpde.vlasov.initial import Landau
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.pde import Solver
-from limitpde.vlasov.potentials import Poisson
 
 AMPLITUDE, END, EVERY = 0.01, 20.0, 0.5
 TIMES = EVERY * np.arange(round(END / EVERY) + 1)

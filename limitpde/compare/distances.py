@@ -7,7 +7,7 @@ programme; the first and the last are computed by POT (Python Optimal Transport,
 A density becomes atoms at the Gauss-Legendre points of small pieces of its cells, whose masses are its values times the
 weights: its integrals against polynomials in a cell are exact, and no mass moves farther than the length of a piece.
 Since F - G is as often too large as too small by that, its effect on the distance to a cloud is far less
-(tests/test_vlasov_distances.py measures it). Where a numerical density is negative, that part changes sides: W_1 = sup
+(tests/vlasov/test_distances.py measures it). Where a numerical density is negative, that part changes sides: W_1 = sup
 over phi depends on mu - nu only.
 
 A slice of a space is its image under z -> theta . z, |theta| = 1, which lengthens no distance: W_1 of the images is at

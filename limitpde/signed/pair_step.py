@@ -27,7 +27,7 @@ z = sqrt(R_0 R_t) / t,
 Up to z = max(FAR, 4 mu^2) its distribution function is summed up and inverted. Beyond, theta has the density
 exp(z cos theta) of the plane (mu = 0), times E exp(-mu^2 / 2 int ds / R_s) over the bridge; there the bridge keeps to
 its straight line, on which the integral is theta / (z sin theta). What that neglects changes every E cos(n theta) by
-less than 3e-6 (tests/test_signed_pairs.py).
+less than 3e-6 (tests/signed/test_pairs.py).
 
 Random numbers are functions of (key of seed and replica, first, second, step, draw); the draws of one step are
 numbered as they are made.

@@ -10,6 +10,7 @@ from limitpde.checked import record, told_apart
 from limitpde.compare.test_functions import Table, TestFunction
 from limitpde.errors import InputError
 from limitpde.fem.mesh import Ball, Box, Disk, mesh_kind
+from limitpde.potentials import AnyPotential
 from limitpde.sections import (
     Counts,
     Natural,
@@ -25,7 +26,6 @@ from limitpde.sections import (
 from limitpde.vlasov.forms import check_unknown
 from limitpde.vlasov.initial import FromFile, Initial, Start
 from limitpde.vlasov.model import Model
-from limitpde.vlasov.potentials import AnyPotential
 
 Cells = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=6)]
 Seconds = Annotated[float, Field(ge=0)]

@@ -29,10 +29,10 @@ import numpy as np
 from limitpde.compare.distances import LineMeasure, Slices, directions, refined
 from limitpde.compare.rates import fit_rate, mean_abs
 from limitpde.compare.statistics import mean_and_stderr
+from limitpde.potentials import AnyPotential, Centred, Pairs, on_torus
 from limitpde.vlasov.initial import Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.phase_space import Axis
-from limitpde.vlasov.potentials import AnyPotential, Centred, Pairs, on_torus
 
 SLICES = 16
 """Directions of the sliced distance."""

@@ -21,7 +21,7 @@ from pydantic import Discriminator, Field, Tag
 
 from limitpde.checked import LARGEST, record
 from limitpde.domains import Domain
-from limitpde.vlasov.potentials import AnyExterior, AnyPotential, Free, Poisson
+from limitpde.potentials import AnyExterior, AnyPotential, Free, Poisson
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Interval = tuple[Coordinate, Coordinate]

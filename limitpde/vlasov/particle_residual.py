@@ -24,7 +24,7 @@ import numpy as np
 from numba import njit, prange
 
 from limitpde.compare.test_functions import GaussianBump, Table, Wave, on_torus, spatial
-from limitpde.vlasov.forces.arithmetic import exp_minus, mean_turn, sine
+from limitpde.nbody.sums.arithmetic import exp_minus, mean_turn, sine
 from limitpde.vlasov.model import Model
 
 BLOCK = 1024

@@ -34,12 +34,12 @@ from limitpde.nbody.replicas import (
     share_of,
     time_grid,
 )
+from limitpde.nbody.sums import Sums, make_sums
 from limitpde.nbody.threads import use_threads
-from limitpde.vlasov.forces import Sums, make_sums
+from limitpde.potentials import AnyPotential
 from limitpde.vlasov.initial import Initial, Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.particle_residual import Balance
-from limitpde.vlasov.potentials import AnyPotential
 from limitpde.vlasov.splitting import composition, merged
 
 BATCH_PARTICLES = 65_536

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.special
 
 from limitpde.errors import InputError
-from limitpde.vlasov.potentials.two_body import Potential
+from limitpde.potentials.two_body import Potential
 
 PhaseDensity = Callable[[np.ndarray], np.ndarray]
 """z (n, 2d) -> f (n,)."""

@@ -28,9 +28,9 @@ import numpy as np
 import scipy.fft
 
 from limitpde.errors import InputError
+from limitpde.potentials.two_body import Potential, on_torus
 from limitpde.vlasov.exact import torus_symbol
 from limitpde.vlasov.model import Model
-from limitpde.vlasov.potentials.two_body import Potential, on_torus
 from limitpde.vlasov.splitting import composition
 
 Observer = Callable[[float, np.ndarray], None]

@@ -7,14 +7,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from limitpde.parallel import on_all
+from limitpde.potentials import Cosine, Free, Gaussian, Harmonic, Poisson, on_torus
+from limitpde.potentials.modes import Modes
 from limitpde.vlasov.fields.closed import Moments, Nothing, Separable
 from limitpde.vlasov.fields.convolution import Convolution
 from limitpde.vlasov.fields.poisson import TorusPoisson
 from limitpde.vlasov.fields.sheets import Sheets
 from limitpde.vlasov.fields.trigonometric import Trigonometric
 from limitpde.vlasov.model import Model
-from limitpde.vlasov.potentials import Cosine, Free, Gaussian, Harmonic, Poisson, on_torus
-from limitpde.vlasov.potentials.modes import Modes
 
 LARGEST_MATRIX = 2048
 """Nodes of a coordinate up to which a matrix over them is stored."""

@@ -18,9 +18,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from limitpde.errors import InputError
+from limitpde.potentials import Free, Poisson, Potential
 from limitpde.vlasov.fields.mesh_poisson import MeshPoisson
 from limitpde.vlasov.model import Model
-from limitpde.vlasov.potentials import Free, Poisson, Potential
 
 KEPT_ENTRIES = 1 << 25
 """Entries of the matrices of a kernel, on each rank, up to which they are kept."""

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from limitpde.potentials.modes import Modes
 from limitpde.vlasov.fields.along import along, weights_of
-from limitpde.vlasov.potentials.modes import Modes
 
 
 class Trigonometric:

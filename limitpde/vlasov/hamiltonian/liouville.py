@@ -23,6 +23,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.errors import InputError
+from limitpde.potentials import Free, Pairs
 from limitpde.vlasov.fields import make_field
 from limitpde.vlasov.forms import Density, Form
 from limitpde.vlasov.hamiltonian.fourier import FourierSpace
@@ -31,7 +32,6 @@ from limitpde.vlasov.hamiltonian.hvl import Hvl
 from limitpde.vlasov.initial import Initial, Start
 from limitpde.vlasov.model import Model, PhaseDomain
 from limitpde.vlasov.phase_space import Axis, TensorSpace
-from limitpde.vlasov.potentials import Free, Pairs
 from limitpde.vlasov.splitting import composition
 
 

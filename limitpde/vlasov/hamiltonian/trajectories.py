@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from limitpde.errors import InputError
-from limitpde.vlasov.forces import Sums, make_sums
+from limitpde.nbody.sums import Sums, make_sums
 from limitpde.vlasov.hamiltonian.counting import beta_bounds
 from limitpde.vlasov.initial import Initial, Start
 from limitpde.vlasov.model import Model

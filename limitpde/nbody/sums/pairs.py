@@ -1,0 +1,133 @@
+"""Sums over all pairs in the whole space, for many replicas at once.
+
+    G_i = sum_{j != i} grad Gamma(x_i - x_j),    grad Gamma(x) = g(|x|^2) x,
+    g(q) = -strength / width^2 exp(-q / (2 width^2))  (gaussian),    -strength (q + width^2)^(-3/2)  (softened).
+
+A particle acts on itself with x = 0, hence with force 0 and no branch. g is even in x to the last bit, so that the
+forces of a pair are opposite, and momentum is conserved to the rounding of the sums. The order of each sum depends on N
+alone, not on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from limitpde.nbody.sums.arithmetic import exp_minus
+
+_FAST = {"reassoc", "contract", "nsz"}
+
+
+class PairSums:
+    """Gaussian or softened Gamma in R^d.
+
+    Args:
+        strength: of Gamma.
+        width: of Gamma.
+        softened: whether it is strength / sqrt(|x|^2 + width^2); the Gaussian otherwise.
+    """
+
+    def __init__(self, strength: float, width: float, *, softened: bool) -> None:
+        self._strength, self._width, self._softened = strength, width, softened
+
+    def gradients(self, x: np.ndarray) -> np.ndarray:
+        """G for positions (R, N, d), (R, N, d)."""
+        q = np.ascontiguousarray(np.moveaxis(x, 2, 1))
+        found = np.empty_like(q)
+        if self._softened:
+            _softened(q, found, -self._strength, self._width**2)
+        else:
+            _gaussian(q, found, -self._strength / self._width**2, 0.5 / self._width**2)
+        return np.ascontiguousarray(np.moveaxis(found, 1, 2))
+
+    def energies(self, x: np.ndarray) -> np.ndarray:
+        """sum_{i < j} Gamma(x_i - x_j) of each replica, (R,)."""
+        q = np.ascontiguousarray(np.moveaxis(x, 2, 1))
+        return np.asarray(_energies(q, self._strength, self._width**2, self._softened))
+
+
+@njit(cache=True, parallel=True, error_model="numpy", fastmath=_FAST)
+def _gaussian(x, out, front, inverse):  # type: ignore[no-untyped-def]
+    R, d, n = x.shape
+    for task in prange(R * n):
+        r, i = task // n, task % n
+        if d == 1:
+            a, x0 = x[r, 0, i], x[r, 0]
+            f0 = 0.0
+            for j in range(n):
+                u = a - x0[j]
+                f0 += u * exp_minus(inverse * (u * u))
+            out[r, 0, i] = front * f0
+        elif d == 2:
+            a, b, x0, x1 = x[r, 0, i], x[r, 1, i], x[r, 0], x[r, 1]
+            f0 = f1 = 0.0
+            for j in range(n):
+                u, v = a - x0[j], b - x1[j]
+                g = exp_minus(inverse * (u * u + v * v))
+                f0 += u * g
+                f1 += v * g
+            out[r, 0, i], out[r, 1, i] = front * f0, front * f1
+        else:
+            a, b, c, x0, x1, x2 = x[r, 0, i], x[r, 1, i], x[r, 2, i], x[r, 0], x[r, 1], x[r, 2]
+            f0 = f1 = f2 = 0.0
+            for j in range(n):
+                u, v, w = a - x0[j], b - x1[j], c - x2[j]
+                g = exp_minus(inverse * (u * u + v * v + w * w))
+                f0 += u * g
+                f1 += v * g
+                f2 += w * g
+            out[r, 0, i], out[r, 1, i], out[r, 2, i] = front * f0, front * f1, front * f2
+
+
+@njit(cache=True, parallel=True, error_model="numpy", fastmath=_FAST)
+def _softened(x, out, front, soft):  # type: ignore[no-untyped-def]
+    R, d, n = x.shape
+    for task in prange(R * n):
+        r, i = task // n, task % n
+        if d == 1:
+            a, x0 = x[r, 0, i], x[r, 0]
+            f0 = 0.0
+            for j in range(n):
+                u = a - x0[j]
+                q = u * u + soft
+                f0 += u / (q * math.sqrt(q))
+            out[r, 0, i] = front * f0
+        elif d == 2:
+            a, b, x0, x1 = x[r, 0, i], x[r, 1, i], x[r, 0], x[r, 1]
+            f0 = f1 = 0.0
+            for j in range(n):
+                u, v = a - x0[j], b - x1[j]
+                q = u * u + v * v + soft
+                g = 1.0 / (q * math.sqrt(q))
+                f0 += u * g
+                f1 += v * g
+            out[r, 0, i], out[r, 1, i] = front * f0, front * f1
+        else:
+            a, b, c, x0, x1, x2 = x[r, 0, i], x[r, 1, i], x[r, 2, i], x[r, 0], x[r, 1], x[r, 2]
+            f0 = f1 = f2 = 0.0
+            for j in range(n):
+                u, v, w = a - x0[j], b - x1[j], c - x2[j]
+                q = u * u + v * v + w * w + soft
+                g = 1.0 / (q * math.sqrt(q))
+                f0 += u * g
+                f1 += v * g
+                f2 += w * g
+            out[r, 0, i], out[r, 1, i], out[r, 2, i] = front * f0, front * f1, front * f2
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def _energies(x, strength, square, softened):  # type: ignore[no-untyped-def]
+    R, d, n = x.shape
+    rows = np.zeros((R, n))
+    for task in prange(R * n):
+        r, i = task // n, task % n
+        total = 0.0
+        for j in range(i):
+            q = 0.0
+            for a in range(d):
+                q += (x[r, a, i] - x[r, a, j]) ** 2
+            total += 1.0 / math.sqrt(q + square) if softened else math.exp(-0.5 * q / square)
+        rows[r, i] = total
+    return strength * rows.sum(axis=1)

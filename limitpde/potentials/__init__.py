@@ -1,0 +1,36 @@
+"""The potentials that a model can name: of two bodies (`two_body`), and exterior ones (`exterior`)."""
+
+from limitpde.potentials.exterior import AnyExterior, Centred, Exterior, ExteriorFromFile, Pairs
+from limitpde.potentials.modes import Modes, wave_numbers
+from limitpde.potentials.two_body import (
+    AnyPotential,
+    Cosine,
+    Free,
+    Gaussian,
+    Harmonic,
+    Poisson,
+    Potential,
+    Softened,
+    on_torus,
+)
+from limitpde.potentials.user import FromFile
+
+__all__ = [
+    "AnyExterior",
+    "AnyPotential",
+    "Centred",
+    "Cosine",
+    "Exterior",
+    "ExteriorFromFile",
+    "Free",
+    "FromFile",
+    "Gaussian",
+    "Harmonic",
+    "Modes",
+    "Pairs",
+    "Poisson",
+    "Potential",
+    "Softened",
+    "on_torus",
+    "wave_numbers",
+]
