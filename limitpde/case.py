@@ -3,6 +3,9 @@
 Each system has its own records for the sections, in its `case.py`: [model] and [initial] are the records of the system,
 the fields of the others are keyword arguments of its `Solver` and `simulate`. A wrong key raises `InputError` with the
 file, the key, its value and what is allowed.
+
+A system in a package of its own is found by an entry point: the group "limitpde.systems" maps its name to the record of
+its cases, as BUILT_IN does for those of this package.
 """
 
 from __future__ import annotations
@@ -10,20 +13,50 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable
+from importlib import metadata, resources
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pydantic
 import tomli_w
 
-from limitpde import coagulation, signed, vlasov
 from limitpde.checked import explain
 from limitpde.errors import InputError
+from limitpde.sections import Case, load
 
-SYSTEMS: dict[str, ModuleType] = {"signed": signed, "coagulation": coagulation, "vlasov": vlasov}
-Case = signed.Case | coagulation.Case | vlasov.Case
-CASES: dict[str, type[Case]] = {"signed": signed.Case, "coagulation": coagulation.Case, "vlasov": vlasov.Case}
+BUILT_IN = {name: f"limitpde.{name}.case:Case" for name in ("signed", "coagulation", "vlasov")}
+"""Name of a system -> the record of its cases."""
+GROUP = "limitpde.systems"
+
+
+def systems() -> dict[str, str]:
+    """Name -> "module:record of its cases", of all systems that there are, those of other packages last."""
+    return BUILT_IN | {entry.name: entry.value for entry in metadata.entry_points(group=GROUP)}
+
+
+def record_of(system: str) -> type[Case]:
+    """The record of the cases of a system.
+
+    Raises:
+        InputError: there is no such system, or its package is broken.
+    """
+    where = BUILT_IN.get(system) or systems().get(system)
+    if where is None:
+        raise InputError(f"system = {system!r}: must be one of {_quoted(systems())}")
+    found = load(where)
+    if not (isinstance(found, type) and issubclass(found, Case)):
+        raise InputError(f"system = {system!r}: {where} is no record of cases (limitpde.sections.Case)")
+    return found
+
+
+def example(system: str) -> str:
+    """A commented case to start from: case.toml beside the module of the record of its cases."""
+    package = record_of(system).__module__.rpartition(".")[0]
+    return resources.files(package).joinpath("case.toml").read_text(encoding="utf-8")
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def read(path: str | Path, overrides: Iterable[str] = ()) -> Case:
@@ -47,24 +80,34 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Case:
         raise InputError(f"{path}: not a TOML file ({error})") from error
     for override in overrides:
         _override(data, override)
-    return check(_with_paths(data, path.resolve().parent), where=str(path))
+    return check(data, where=str(path), folder=path.resolve().parent)
 
 
-def check(data: dict[str, Any], *, where: str = "case") -> Case:
+def check(data: dict[str, Any], *, where: str = "case", folder: Path | None = None) -> Case:
     """The case of nested dictionaries and lists.
+
+    Args:
+        data: sections and keys.
+
+    Keyword Args:
+        where: what messages begin with.
+        folder: where files that the case names are looked for first.
 
     Raises:
         InputError: a key is missing, unknown, of the wrong type or out of range.
     """
     system = data.get("system")
-    if not isinstance(system, str) or system not in CASES:
-        known = ", ".join(f'"{name}"' for name in CASES)
+    if not isinstance(system, str):
         found = f"system = {system!r}" if "system" in data else "system is missing"
-        raise InputError(f"{where}: {found}: must be one of {known}")
+        raise InputError(f"{where}: {found}: must be one of {_quoted(systems())}")
     try:
-        return pydantic.TypeAdapter(CASES[system]).validate_json(_json(data, where), strict=True)
+        record = record_of(system)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    try:
+        return pydantic.TypeAdapter(record).validate_json(_json(data, where), strict=True, context={"folder": folder})
     except pydantic.ValidationError as error:
-        raise InputError(explain(error, CASES[system], data, where=where)) from None
+        raise InputError(explain(error, record, data, where=where)) from None
 
 
 def _json(data: dict[str, Any], where: str) -> str:
@@ -102,16 +145,3 @@ def _override(data: dict[str, Any], assignment: str) -> None:
             raise TypeError
     except (ValueError, IndexError, TypeError, AttributeError):
         raise InputError(f"--set {assignment}: the case has no such key to set") from None
-
-
-def _with_paths(value: Any, folder: Path, key: str = "") -> Any:
-    """The same data with the files it names as absolute paths, where they lie in the case's folder."""
-    if isinstance(value, dict):
-        return {name: _with_paths(item, folder, name) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_with_paths(item, folder) for item in value]
-    if isinstance(value, str) and key in ("mesh", "points", "python"):
-        name, colon, function = value.partition(":") if key == "python" else (value, "", "")
-        if (folder / name).is_file():
-            return str(folder / name) + colon + function
-    return value

@@ -6,7 +6,6 @@ import os
 import sys
 import traceback
 from contextlib import redirect_stdout
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,9 @@ from limitpde.keys import keys
 from limitpde.parallel import all_arrive, on_root
 from limitpde.results import export as exporting
 from limitpde.results import figures, pictures, report
+from limitpde.results.folder import Folder
 from limitpde.results.versions import environment, versions
+from limitpde.system import system_of
 
 EXIT = {"done": 0, "failed": 3, "interrupted": 130}
 WRONG_INPUT = 2
@@ -114,9 +115,10 @@ def show(directory: Path) -> None:
     """(Re)draw the pictures of a finished run."""
 
     def draw() -> list[Path]:
-        system = cases.SYSTEMS[figures.read(_result(directory) / "summary.json")["system"]]
-        drawn = pictures.draw(directory, system.PAINTERS)
-        report.write(directory, drawn, system)
+        system = system_of(cases.record_of(figures.read(_result(directory) / "summary.json")["system"]))
+        folder = Folder(directory)
+        drawn = pictures.draw(folder, system.painters)
+        report.write(folder, drawn, system.wording)
         return drawn
 
     for path in on_root(comm, draw):
@@ -132,14 +134,14 @@ def export(directory: Path) -> None:
 
 
 @cli.command()
-@click.argument("system", type=click.Choice(list(cases.SYSTEMS)))
+@click.argument("system")
 def new(system: str) -> None:
     """Print a commented case to start from."""
-    say(resources.files(f"limitpde.{system}").joinpath("case.toml").read_text().rstrip("\n"))
+    say(cases.example(system).rstrip("\n"))
 
 
 @cli.command("keys")
-@click.argument("system", type=click.Choice(list(cases.SYSTEMS)))
+@click.argument("system")
 def list_keys(system: str) -> None:
     """All keys of a case of a system, with meaning, allowed values and default."""
     say(keys(system).rstrip("\n"))

@@ -6,11 +6,7 @@ Written for any dimension d: points are arrays (n, d).
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -19,6 +15,7 @@ from scipy.special import gamma as gamma_function
 
 from limitpde.checked import LARGEST, Moderate, record, told_apart
 from limitpde.errors import InputError
+from limitpde.files import PythonFunction, load_function
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Center = Annotated[tuple[Coordinate, ...], Field(min_length=1)]
@@ -136,7 +133,7 @@ class FromFile:
     zero, is `mass`.
     """
 
-    python: str
+    python: PythonFunction
     """"file.py:function"; the file is run."""
     mass: Moderate
     """Integral of the density."""
@@ -267,37 +264,3 @@ AnyDensityIn = Annotated[
     _by_shape("'gaussian', 'disk', 'ring', 'uniform'"),
 ]
 """What a case in a domain that may be bounded can name."""
-
-
-def load_function(reference: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The function that "file.py:function" names; the file is run, with its own folder for its imports.
-
-    Raises:
-        InputError: the file or the function is not there, or the file fails.
-    """
-    name, _, function = reference.rpartition(":")
-    path = Path(name)
-    if not function or not path.is_file():
-        raise InputError(f'python = {reference!r}: must be "file.py:function" with a file that exists')
-    found = getattr(_run(path.resolve()), function, None)
-    if not callable(found):
-        raise InputError(f"python = {reference!r}: {path} has no function {function}")
-    return found
-
-
-_loaded: dict[Path, ModuleType] = {}
-
-
-def _run(path: Path) -> ModuleType:
-    """The module of a file, run once."""
-    if path not in _loaded:
-        specification = importlib.util.spec_from_file_location(path.stem, path)
-        if specification is None or specification.loader is None:
-            raise InputError(f"python = {str(path)!r}: not a Python file")
-        module = importlib.util.module_from_spec(specification)
-        try:
-            specification.loader.exec_module(module)
-        except (Exception, SystemExit) as error:  # whatever the user's file raises
-            raise InputError(f"python = {str(path)!r}: the file raised {type(error).__name__}: {error}") from error
-        _loaded[path] = module
-    return _loaded[path]

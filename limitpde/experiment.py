@@ -26,20 +26,23 @@ from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
 from limitpde.fem.stepping import StepReport
+from limitpde.nbody.replicas import Controls
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import StopRequest, on_root
-from limitpde.quick import smaller
-from limitpde.results import figures, folder, pictures, report
-from limitpde.results.checkpoint import Arrays, Checkpoint
+from limitpde.results import figures, pictures, report
+from limitpde.results.checkpoint import Checkpoint, State
 from limitpde.results.fields import FieldSeries
+from limitpde.results.folder import Folder
 from limitpde.results.particles import ParticleSeries
 from limitpde.results.tables import Table
 from limitpde.results.versions import versions
-from limitpde.sections import output_times
+from limitpde.results.vtkhdf import Mode
+from limitpde.sections import Case
+from limitpde.system import LimitSolver, ObservedSolution, SimulatedEnsemble, StepSummary, System, system_of
 
 
 def run(
-    case: str | Path | cases.Case,
+    case: str | Path | Case,
     *,
     out: str | Path | None = None,
     overrides: Iterable[str] = (),
@@ -58,7 +61,7 @@ def run(
         out: folder of the result; the case's own by default, with "_quick" behind its name for a quick run.
         overrides: "section.key=value" for a case file.
         resume: go on from what an earlier run of the same case has left in the folder, if there is one.
-        quick: a smaller run of the same case (`limitpde.quick`).
+        quick: a smaller run of the same case (`Case.smaller`).
         quiet: no progress bars.
         name: title of the report; that of the case file, or of the system, by default.
         comm: the ranks to use.
@@ -74,20 +77,22 @@ def run(
         name, case = name or path.stem, on_root(comm, lambda: cases.read(path, changes))
     name = name or case.system
     directory = directory_of(case, name, out, quick=quick)
-    case = smaller(case) if quick else case
-    return Experiment(case, directory, name=name, resume=resume, quiet=quiet, comm=comm).run()
+    case = case.smaller() if quick else case
+    system = system_of(case)
+    return Experiment(system, case, directory, name=name, resume=resume, quiet=quiet, comm=comm).run()
 
 
-def directory_of(case: cases.Case, name: str, out: str | Path | None, *, quick: bool) -> Path:
+def directory_of(case: Case, name: str, out: str | Path | None, *, quick: bool) -> Path:
     """The folder of the result of a case with this name, unless `out` says another."""
     directory = Path(case.output.directory or Path("results") / name)
     return Path(out) if out else directory.with_name(f"{directory.name}_quick") if quick else directory
 
 
-class Experiment:
+class Experiment[C: Case, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsemble]:
     """A case on its way to a result.
 
     Args:
+        system: what the case is of.
         case: what to do.
         directory: where the result goes; of an earlier result there, the files are replaced.
 
@@ -100,7 +105,8 @@ class Experiment:
 
     def __init__(
         self,
-        case: cases.Case,
+        system: System[C, S, R, E],
+        case: C,
         directory: Path,
         *,
         name: str,
@@ -108,14 +114,12 @@ class Experiment:
         quiet: bool = True,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
-        self.case, self.directory, self.comm, self.quiet, self.resume = case, directory, comm, quiet, resume
-        self.checkpoint = Checkpoint(directory)
-        self.system = cases.SYSTEMS[case.system]
-        self.output_times = output_times(case.time, case.output)
-        self.functions = case.compare.test_functions if case.compare else ()
+        self.system, self.case, self.comm, self.quiet, self.resume = system, case, comm, quiet, resume
+        self.folder, self.checkpoint = Folder(directory), Checkpoint(directory)
+        self.functions = case.test_functions
         self.stop = StopRequest()
-        self.ensembles: list[Any] = []
-        self.solution: Any = None
+        self.ensembles: list[E] = []
+        self.solution: R | None = None
         self._last_save = 0.0
         self.summary: figures.Record = {
             "system": case.system,
@@ -132,13 +136,16 @@ class Experiment:
 
     def run(self) -> figures.Record:
         """Solve, simulate, compare and write. Collective."""
-        self._prepare()
+        text = cases.dump(self.case)
+        self.resume = on_root(self.comm, lambda: self.folder.check(text, resume=self.resume))
+        solver = self._make_solver()
+        on_root(self.comm, lambda: self._begin(text))
         status, reason = "done", ""
         try:
             with self.stop:
                 try:
-                    if self.case.pde is not None:
-                        self._solve()
+                    if solver is not None:
+                        self._solve(solver)
                     if self.case.particles is not None:
                         self._simulate(self.case.particles.counts)
                 except Interrupted as error:
@@ -151,17 +158,24 @@ class Experiment:
             raise
         return self.summary
 
+    def _make_solver(self) -> S | None:
+        """The solver of the equation, which has seen mesh and data; of an earlier result nothing is touched before."""
+        if self.case.pde is None:
+            return None
+        with self._timed("pde"):
+            return self.system.solver(self.case, self.comm)
+
     # --- the limit equation -----------------------------------------------------------------------------------------
 
-    def _solve(self) -> None:
+    def _solve(self, solver: S) -> None:
         """Solve the limit equation, with fields at the output times and diagnostics at every step."""
         case, end = self.case, self.case.time.end
         with self._timed("pde"):
-            solver = self.system.solver(case.model, case.initial, comm=self.comm, **case.solver_options())
-            steps = self.system.PDESummary(solver, case)
-            self.solution = self.system.PDEResidual(solver, self.functions)
-            table = Table(self.directory / "pde" / "diagnostics.csv", ("t", "dt", "order", *steps.columns))
-            resumed = self._restore(solver, steps, table)
+            steps = self.system.summary(solver, case)
+            self.solution = solution = self.system.residual(solver, self.functions)
+            path = on_root(self.comm, lambda: self.folder.own("pde/diagnostics.csv"))
+            table = Table(path, ("t", "dt", "order", *steps.columns))
+            resumed = self._restore(solver, solution, steps, table)
             write_fields = self._output_writer(solver, resumed=resumed)
             bar = self._bar("PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]")
             _advance(bar, solver.t)
@@ -173,7 +187,7 @@ class Experiment:
             if not resumed:
                 write_fields(0.0)
                 on_root(self.comm, lambda: record(StepReport(t=0.0, dt=0.0, order=0, figures=steps.start_row())))
-            outputs = deque([*(t for t in self.output_times if t > solver.t * (1 + 1e-9)), math.inf])
+            outputs = deque([*(t for t in case.output_times if t > solver.t * (1 + 1e-9)), math.inf])
             saved, work = time.monotonic(), 0
 
             def observe(step: StepReport) -> None:
@@ -186,15 +200,15 @@ class Experiment:
                 _advance(bar, step.dt)
                 self.stop.check(self.comm)
                 if self.comm.bcast(time.monotonic() - saved > case.output.checkpoint_every):
-                    self._keep_solution(solver, steps)
+                    self._keep_solution(solver, solution, steps)
                     saved = time.monotonic()
 
             began = time.perf_counter()
             try:
-                solver.solve(end, stops=self.output_times, observers=[self.solution, observe])
-                self._keep_solution(solver, steps)
+                solver.solve(end, stops=case.output_times, observers=[solution, observe])
+                self._keep_solution(solver, solution, steps)
             except (Interrupted, RunError) as error:  # raised on every rank
-                self._keep_solution(solver, steps)
+                self._keep_solution(solver, solution, steps)
                 if isinstance(error, RunError):
                     write_fields(solver.t)  # the last state, where the trouble can be seen
                 raise
@@ -203,38 +217,35 @@ class Experiment:
                 if work:
                     self.summary["performance"]["pde_dof_steps_per_second"] = work / (time.perf_counter() - began)
                 self.summary["pde"] = steps.figures()
-                self.summary["warnings"] += [*steps.warnings(), *self.solution.warnings]
+                self.summary["warnings"] += [*steps.warnings(), *solution.warnings]
 
-    def _keep_solution(self, solver: Any, steps: Any) -> None:
+    def _keep_solution(self, solver: S, solution: R, steps: StepSummary) -> None:
         """Put the state of the solver, and of what observes it, into the checkpoint. Collective."""
-        state = {f"solver_{name}": array for name, array in solver.state().items()}
-        state |= {f"residual_{name}": array for name, array in self.solution.state().items()}
-        state["steps"] = np.array(json.dumps(steps.state()))
-        on_root(self.comm, lambda: self.checkpoint.save_solution(state))
+        parts = {
+            "solver": State(solver.STATE, solver.state()),
+            "residual": State(solution.STATE, solution.state()),
+            "steps": State(steps.STATE, {"json": np.array(json.dumps(steps.state()))}),
+        }
+        on_root(self.comm, lambda: self.checkpoint.save_solution(parts))
 
-    def _restore(self, solver: Any, steps: Any, table: Table) -> bool:
+    def _restore(self, solver: S, solution: R, steps: StepSummary, table: Table) -> bool:
         """Go on from the checkpoint, if there is one and the run may. Collective."""
-
-        def read() -> Arrays | None:
-            return self.checkpoint.solution() if self.resume else None
-
-        state = on_root(self.comm, read)
-        if state is None:
+        kinds = {"solver": solver.STATE, "residual": solution.STATE, "steps": steps.STATE}
+        parts = on_root(self.comm, lambda: self.checkpoint.solution(kinds) if self.resume else None)
+        if parts is None:
             return False
-        solver.restore({name.removeprefix("solver_"): state[name] for name in state if name.startswith("solver_")})
-        self.solution.restore(
-            {name.removeprefix("residual_"): state[name] for name in state if name.startswith("residual_")}
-        )
-        steps.restore(json.loads(str(state["steps"])))
+        solver.restore(parts["solver"])
+        solution.restore(parts["residual"])
+        steps.restore(json.loads(str(parts["steps"]["json"])))
         on_root(self.comm, lambda: table.keep_until(solver.t))
         return True
 
-    def _output_writer(self, solver: Any, *, resumed: bool) -> Callable[[float], None]:
+    def _output_writer(self, solver: S, *, resumed: bool) -> Callable[[float], None]:
         """What writes the outputs of the solver at a time, each into its file below pde/. Both are collective."""
-        series = {
-            stem: FieldSeries(self.directory / "pde" / f"{stem}.vtkhdf", mesh, mode="a" if resumed else "w")
-            for stem, (mesh, _) in solver.outputs().items()
-        }
+        outputs = solver.outputs()
+        paths = on_root(self.comm, lambda: {stem: self.folder.own(f"pde/{stem}.vtkhdf") for stem in outputs})
+        mode: Mode = "a" if resumed else "w"
+        series = {stem: FieldSeries(paths[stem], mesh, mode=mode) for stem, (mesh, _) in outputs.items()}
         if resumed:
             for file in series.values():
                 file.truncate(solver.t)
@@ -255,12 +266,12 @@ class Experiment:
         """Simulate each particle number, with snapshots of the first replica."""
         rates: dict[str, float] = {}
         self.summary["particles"] = []
-        self.summary["performance"][f"{self.system.WORK_UNIT}_per_second"] = rates
+        self.summary["performance"][f"{self.system.work_unit}_per_second"] = rates
         with self._timed("particles"):
             for count in counts:
                 ensemble = self._simulate_count(count)
                 self.ensembles.append(ensemble)
-                self.summary["particles"].append(self.system.particle_summary(self.case.model, ensemble))
+                self.summary["particles"].append(self.system.particle_figures(self.case, ensemble))
                 self.summary["warnings"] += self.system.particle_warnings(self.case, ensemble)
                 rates[str(count)] = ensemble.work_per_second
                 on_root(self.comm, partial(self._write_observables, ensemble))
@@ -270,38 +281,26 @@ class Experiment:
                 self.stop.check(self.comm)
                 on_root(self.comm, partial(self._save, force=True))
 
-    def _simulate_count(self, count: int) -> Any:
-        case = self.case
+    def _simulate_count(self, count: int) -> E:
         series: list[ParticleSeries] = []
 
         def snapshot(t: float, positions: np.ndarray, **data: np.ndarray) -> None:
             if not series:
-                self._particle_folder(count).mkdir(parents=True, exist_ok=True)
-                series.append(ParticleSeries(self._particle_folder(count) / "particles.vtkhdf"))
+                series.append(ParticleSeries(self.folder.own(f"particles/N{count}/particles.vtkhdf")))
             series[0].write(t, positions, **data)
 
         with self._bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]") as bar:
-            return self.system.simulate(
-                case.model,
-                case.initial,
-                count=count,
-                end=case.time.end,
-                seed=case.seed,
-                stops=self.output_times,
-                test_functions=self.functions,
+            controls = Controls(
                 snapshot=snapshot,
                 finished=on_root(self.comm, lambda: self.checkpoint.replicas(count) if self.resume else []),
                 keep=partial(self.checkpoint.save_replicas, count),
                 progress=partial(_advance, bar),
                 stop_asked=lambda: self.stop.asked,
                 comm=self.comm,
-                **case.particle_options(),
             )
+            return self.system.simulate(self.case, count, controls)
 
-    def _particle_folder(self, count: int) -> Path:
-        return self.directory / "particles" / f"N{count}"
-
-    def _write_observables(self, ensemble: Any) -> None:
+    def _write_observables(self, ensemble: E) -> None:
         """particles/N<count>/observables.csv: means over the replicas at the output times. On rank 0."""
         series = dict(self.system.observable_series(ensemble))
         series |= {f"test_function_{p}": ensemble.observables[:, p] for p in range(len(self.functions))}
@@ -309,41 +308,37 @@ class Experiment:
         for name, values in series.items():
             mean, error = mean_and_stderr(values)
             columns |= {f"{name}_mean": mean} if error is None else {f"{name}_mean": mean, f"{name}_stderr": error}
-        table = Table(self._particle_folder(ensemble.count) / "observables.csv", list(columns))
+        table = Table(self.folder.own(f"particles/N{ensemble.count}/observables.csv"), list(columns))
         table.extend(dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True))
 
     # --- the comparison, and the files ------------------------------------------------------------------------------
 
     def _compare(self, own: figures.Record) -> None:
         """Statistics, rates and tables of whatever has been computed, with what the system compares. On rank 0."""
-        theory = self.case.model.residual_rate
+        theory = self.system.residual_rate(self.case)
         comparison = Comparison(self.functions, self.ensembles, self.solution, rate_theory=theory, seed=self.case.seed)
         rates = [*comparison.rates(), *own.pop("rates", [])]
         self.summary["compare"] = comparison.figures() | ({"rates": rates} if self.ensembles else {}) | own
         columns = ("system", "N", "replica", "test_function", "t", "residual")
-        Table(self.directory / "compare" / "residuals.csv", columns).extend(comparison.residual_rows())
+        Table(self.folder.own("compare/residuals.csv"), columns).extend(comparison.residual_rows())
         columns = ("quantity", "test_function", "slope", "slope_low", "slope_high", "theory")
-        Table(self.directory / "compare" / "rates.csv", columns).extend(map(rate_row, rates))
+        Table(self.folder.own("compare/rates.csv"), columns).extend(map(rate_row, rates))
 
-    def _prepare(self) -> None:
-        """Make the folder ready, and learn what an earlier run has spent where this one goes on from it. Collective."""
-        sections = {"pde": self.case.pde, "particles": self.case.particles, "compare": self.case.compare}
-        parts = [*(name for name, section in sections.items() if section is not None), "pictures"]
-        text = cases.dump(self.case)
-
-        def make() -> figures.Record:
-            earlier = folder.prepare(self.directory, text, parts, resume=self.resume)
-            self.summary["wall_seconds"] = dict(earlier.get("wall_seconds", {}))
-            self._save(force=True)
-            return earlier
-
-        self.resume = bool(on_root(self.comm, make))
+    def _begin(self, text: str) -> None:
+        """Make the folder ready, and learn what an earlier run has spent where this one goes on from it. On rank 0."""
+        path = self.folder.directory / "summary.json"
+        earlier = figures.read(path) if self.resume else {}
+        self.summary["wall_seconds"] = dict(earlier.get("wall_seconds", {})) | self.summary["wall_seconds"]
+        self.folder.begin(text, resume=self.resume)
+        for name in Checkpoint.FILES:
+            self.folder.own(name)
+        self._save(force=True)
 
     def _save(self, *, force: bool = False, **parts: Any) -> None:
         """Write the figures so far, at most once in `checkpoint_every` seconds. On rank 0."""
         now = time.monotonic()
         if self.comm.rank == 0 and (force or now - self._last_save > self.case.output.checkpoint_every):
-            figures.write(self.directory / "summary.json", {**self.summary, **parts})
+            figures.write(self.folder.directory / "summary.json", {**self.summary, **parts})
             self._last_save = now
 
     def _finish(self, status: str, reason: str) -> None:
@@ -360,9 +355,9 @@ class Experiment:
                     self._compare(own)
             self._save(force=True)
             with self._timed("output"):
-                drawn = pictures.draw(self.directory, self.system.PAINTERS)
+                drawn = pictures.draw(self.folder, self.system.painters)
             self.summary |= {"status": status, "reason": reason or None}
-            report.write(self.directory, drawn, self.system, self.summary)
+            report.write(self.folder, drawn, self.system.wording, self.summary)
             self._save(force=True)
 
         try:
@@ -373,7 +368,7 @@ class Experiment:
 
     def _keep_failure(self, error: Exception) -> None:
         """Say in the summary why the run died, for an error that perhaps only this rank knows of."""
-        path = self.directory / "summary.json"
+        path = self.folder.directory / "summary.json"
         with suppress(OSError, InputError):
             figures.write(path, {**figures.read(path), "status": "failed", "reason": describe(error)})
 

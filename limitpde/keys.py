@@ -20,9 +20,9 @@ def keys(system: str) -> str:
     """Tables of the sections of a case, then of the records that they are made of.
 
     Args:
-        system: "signed", "coagulation" or "vlasov".
+        system: its name.
     """
-    schema = pydantic.TypeAdapter(cases.CASES[system]).json_schema()
+    schema = pydantic.TypeAdapter(cases.record_of(system)).json_schema()
     records: dict[str, Any] = schema["$defs"]
     sections = {name: _records(value, records) for name, value in schema["properties"].items()}
     whole = {name: value for name, value in schema["properties"].items() if not sections[name]}

@@ -1,18 +1,26 @@
-"""The sections of a case file that all systems share; each system's own stand in its `case.py`."""
+"""The sections of a case file that all systems share; what a system adds stands in its own `case.py`.
+
+`Case`, `PDE`, `Particles` and `Compare` are abstract: each system has records of these names with fields of its own.
+"""
 
 from __future__ import annotations
 
+import importlib
 import math
-from dataclasses import fields
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import fields, replace
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
 from limitpde.checked import record
+from limitpde.compare.test_functions import TestFunction
 from limitpde.nbody.random import REPLICA_LIMIT
 
 MOST_OUTPUTS = 100_000
+FEWER_COUNTS, FEWER_REPLICAS = 2, 16
+"""Particle numbers, and copies of each, that a quick run takes: the smallest ones."""
+COARSER = 2
+"""Factor by which cells and steps of the PDE grow for a quick run."""
 Positive = Annotated[float, Field(gt=0)]
 Natural = Annotated[int, Field(ge=1, lt=REPLICA_LIMIT)]
 Counts = Annotated[tuple[Natural, ...], Field(min_length=1)]
@@ -39,43 +47,101 @@ class Output:
     """Seconds of wall time between saves of summary.json while the run goes on."""
 
 
-def output_times(time: Time, output: Output) -> list[float]:
-    """Times of output after 0, the end included."""
-    every, end = output.every or time.end / 10, time.end
-    return [*(float(f"{k * every:.12g}") for k in range(1, math.ceil(end / every * (1 - 1e-9)))), end]
+@record
+class PDE:
+    """Section [pde], as far as all systems have it."""
+
+    step: Positive
+    """Time step."""
+
+    def coarser(self) -> Self:
+        """The same for a quick run: longer steps, and what `coarser_space` says of the cells."""
+        return replace(self, step=COARSER * self.step, **self.coarser_space())
+
+    def coarser_space(self) -> dict[str, Any]:
+        """Fields with larger cells."""
+        return {}
 
 
-def check_case(case: Any) -> None:
-    """Check what holds for the cases of all systems.
+@record
+class Particles:
+    """Section [particles], as far as all systems have it."""
 
-    Raises:
-        ValueError: there is nothing to do, or there are too many outputs.
-    """
-    if case.pde is None and case.particles is None:
-        raise ValueError("nothing to do: the case needs a section [pde] or [particles] (or both)")
-    every = case.output.every or case.time.end / 10
-    if case.time.end / every > MOST_OUTPUTS:
-        raise ValueError(f"output.every = {every}: too small, it asks for over {MOST_OUTPUTS} outputs")
+    counts: Counts
+    """Particle numbers N."""
+    replicas: Natural = 1
+    """Independent copies of each."""
 
+    def __post_init__(self) -> None:
+        if len(set(self.counts)) != len(self.counts):
+            raise ValueError(f"counts = {list(self.counts)} must differ from each other")
 
-def check_mesh_file(mesh: Any) -> None:
-    """Check that a mesh given by a path is there.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if isinstance(mesh, str) and not Path(mesh).is_file():
-        raise ValueError(f"mesh = {mesh!r}: no such file")
+    def fewer(self) -> Self:
+        """The same for a quick run. Particles keep their step, whose bias would otherwise show in the comparison."""
+        counts = tuple(sorted(self.counts)[:FEWER_COUNTS])
+        return replace(self, counts=counts, replicas=min(self.replicas, FEWER_REPLICAS))
 
 
-def check_counts(counts: tuple[int, ...]) -> None:
-    """Check that the particle numbers differ.
+@record
+class Compare:
+    """Section [compare], as far as all systems have it."""
 
-    Raises:
-        ValueError: two are the same.
-    """
-    if len(set(counts)) != len(counts):
-        raise ValueError(f"counts = {list(counts)} must differ from each other")
+    test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
+    """phi for which residuals and observables are measured."""
+
+
+@record
+class Case:
+    """A case; abstract: a system's own has its own types for model, initial, pde, particles and compare."""
+
+    SYSTEM: ClassVar[str]
+    """What runs it, "module:object", a `limitpde.system.System`; loaded only when a case is run."""
+    system: str
+    model: object
+    initial: object
+    time: Time
+    seed: Seed = 0
+    """All randomness follows from it."""
+    pde: PDE | None = None
+    particles: Particles | None = None
+    compare: Compare | None = None
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        if self.pde is None and self.particles is None:
+            raise ValueError("nothing to do: the case needs a section [pde] or [particles] (or both)")
+        every = self.output.every or self.time.end / 10
+        if self.time.end / every > MOST_OUTPUTS:
+            raise ValueError(f"output.every = {every}: too small, it asks for over {MOST_OUTPUTS} outputs")
+
+    @property
+    def output_times(self) -> list[float]:
+        """Times of output after 0, the end included."""
+        every, end = self.output.every or self.time.end / 10, self.time.end
+        return [*(float(f"{k * every:.12g}") for k in range(1, math.ceil(end / every * (1 - 1e-9)))), end]
+
+    @property
+    def test_functions(self) -> tuple[TestFunction, ...]:
+        """What is compared; nothing without [compare]."""
+        return self.compare.test_functions if self.compare is not None else ()
+
+    def smaller(self) -> Self:
+        """A smaller version for a first look: fewer particles and copies, a coarser mesh, longer PDE steps.
+
+        Model, initial data and times stay.
+        """
+        changes: dict[str, Any] = {}
+        if self.pde is not None:
+            changes["pde"] = self.pde.coarser()
+        if self.particles is not None:
+            changes["particles"] = self.particles.fewer()
+        return replace(self, **changes)
+
+
+def load(where: str) -> object:
+    """The object that "module:name" names."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def keywords(section: Any, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:

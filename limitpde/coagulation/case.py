@@ -2,63 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
+from limitpde import sections
 from limitpde.checked import record
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.proof.candidate import default_delta
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction import LARGEST_MATRIX
 from limitpde.coagulation.reaction.bins import Bins, MassGrid
-from limitpde.compare.test_functions import Table, TestFunction, Wave
+from limitpde.compare.test_functions import Table, Wave
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-from limitpde.fem.mesh import AnyMesh, Ball, Box, Point, Torus
-from limitpde.sections import (
-    Counts,
-    Natural,
-    Output,
-    Positive,
-    Seed,
-    Time,
-    check_case,
-    check_counts,
-    check_mesh_file,
-    keywords,
-)
+from limitpde.fem.mesh import AnyMesh, Ball, Box, Point, Torus, coarser
+from limitpde.sections import Positive
 
 MOST_STEPS = 1e9
 """Steps of the equation that are too many."""
 
 
 @record
-class PDE:
+class PDE(sections.PDE):
     """Section [pde]: the keyword arguments of `Solver`."""
 
     mesh: AnyMesh
     """A torus, a box, a ball, a point, or the path of a gmsh file; walls let nothing through."""
-    step: Positive
-    """Time step."""
     degree: Literal[1] = 1
     """Polynomial degree."""
     bins: Bins | None = None
     """Bins of masses, for wide ranges or continuous masses; every integer up to n_max by default."""
 
-    def __post_init__(self) -> None:
-        check_mesh_file(self.mesh)
+    def coarser_space(self) -> dict[str, Any]:
+        """A coarser mesh."""
+        return {"mesh": coarser(self.mesh, sections.COARSER)}
 
 
 @record
-class Particles:
-    """Section [particles]: counts, and keyword arguments of `simulate`."""
+class Particles(sections.Particles):
+    """Section [particles]: counts (of the start), and keyword arguments of `simulate`."""
 
-    counts: Counts
-    """Initial particle numbers N."""
-    replicas: Natural = 1
-    """Independent copies of each."""
     step: Positive | None = None
     """Largest time step; by default only the density sets it."""
     method: Literal["micro", "closed", "auto"] = "auto"
@@ -68,16 +51,11 @@ class Particles:
     """Where the particles live: that of the mesh by default; without [pde] the unit torus if a part of the initial
     data is uniform, else the whole space."""
 
-    def __post_init__(self) -> None:
-        check_counts(self.counts)
-
 
 @record
-class Compare:
-    """Section [compare]."""
+class Compare(sections.Compare):
+    """Section [compare]; test functions are phi(x, m) = g(x) 1(m = n), or without n for all masses."""
 
-    test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
-    """phi(x, m) = g(x) 1(m = n) for which residuals and observables are measured; without n, for all masses."""
     deltas: tuple[Positive, ...] | None = None
     """Widths delta of the candidate densities (4.2); one that suits the domain by default, or the whole domain where
     the initial data are even."""
@@ -89,22 +67,19 @@ class Compare:
 
 
 @record
-class Case:
+class Case(sections.Case):
     """A case of the coagulating system."""
 
+    SYSTEM: ClassVar[str] = "limitpde.coagulation.system:SYSTEM"
     system: Literal["coagulation"]
     model: Model
     initial: Initial
-    time: Time
-    seed: Seed = 0
-    """All randomness follows from it."""
     pde: PDE | None = None
     particles: Particles | None = None
     compare: Compare | None = None
-    output: Output = Output()
 
     def __post_init__(self) -> None:
-        check_case(self)
+        sections.Case.__post_init__(self)
         if self.pde is not None:
             self._check_equation(self.pde)
         if self.compare is not None:
@@ -163,18 +138,6 @@ class Case:
         if asked == "torus" or (asked is None and uniform):
             return Point().domain(d)
         return Domain.space(d)
-
-    def solver_options(self) -> dict[str, Any]:
-        """Keyword arguments of `Solver`."""
-        return keywords(self.pde)
-
-    def particle_options(self) -> dict[str, Any]:
-        """Keyword arguments of `simulate`, but for count and those of every system."""
-        return {
-            **keywords(self.particles, leave_out=("counts", "domain")),
-            "domain": self.domain,
-            "deltas": self.deltas,
-        }
 
     @property
     def deltas(self) -> tuple[float | None, ...]:

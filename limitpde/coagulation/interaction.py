@@ -17,8 +17,8 @@ from pydantic import Field, Tag
 from scipy.special import gamma as gamma_function
 
 from limitpde.checked import LARGEST, Moderate, record, told_apart
-from limitpde.densities import load_function
 from limitpde.errors import InputError
+from limitpde.files import PythonFunction, load_function
 
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 Alpha = NotNegative | tuple[tuple[NotNegative, ...], ...]
@@ -164,7 +164,7 @@ class Ellipsoid:
 class FromFile:
     """V given by a Python function of the points (n, d) -> (n,) in a file: python = "file.py:function"."""
 
-    python: str
+    python: PythonFunction
     """"file.py:function"; the file is run."""
     radius: Moderate
     """V counts as zero at and beyond this distance from 0, in units of eps."""

@@ -20,9 +20,10 @@ from pydantic_core import ArgsKwargs
 
 from limitpde.checked import LARGEST, SMALLEST, Moderate, record
 from limitpde.coagulation.interaction import AnyInteraction
-from limitpde.densities import AnyDensityIn, Uniform, load_function
+from limitpde.densities import AnyDensityIn, Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
+from limitpde.files import PythonFunction, load_function
 
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 Mass = Annotated[int, Field(ge=1, lt=2**31)]
@@ -52,7 +53,7 @@ class Rates:
     """Factor in front of all of these; 1 for the theorem's own rates."""
     matrix: tuple[tuple[NotNegative, ...], ...] | None = None
     """beta(n, m) for n, m = 1 ... n_max, symmetric."""
-    python: str | None = None
+    python: PythonFunction | None = None
     """"file.py:function" of arrays n, m of masses -> beta(n, m) of the same shape, symmetric."""
 
     def __post_init__(self) -> None:

@@ -15,14 +15,14 @@ threads.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
-from mpi4py import MPI
 
-from limitpde.coagulation.encounters.batches import Batch, Run, Snapshot
+from limitpde.coagulation.encounters.batches import Batch, Run
 from limitpde.coagulation.encounters.events import Functions
 from limitpde.coagulation.encounters.pairs import Physics
 from limitpde.coagulation.encounters.physics import chosen_method, physics_of
@@ -32,8 +32,15 @@ from limitpde.coagulation.proof.candidate import FEW, MacroResidual, check_funct
 from limitpde.coagulation.rates import propensity
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.domains import Domain
-from limitpde.errors import InputError, Interrupted
-from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, run_batches, share_of
+from limitpde.errors import InputError
+from limitpde.nbody.replicas import (
+    ALONE,
+    Controls,
+    Measurements,
+    ensemble_seed,
+    in_order,
+    simulate_replicas,
+)
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import on_all
 
@@ -45,48 +52,33 @@ MOST_COUNTED = 64
 LARGEST_COUNT = 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Ensemble:
-    """Replicas of one particle number: what they were measured to do. The same on every rank."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensemble(Measurements):
+    """Replicas of one particle number: what they were measured to do. The same on every rank.
 
-    count: int
-    """N."""
+    The residual is the macroscopic W at the smallest delta, NaN without deltas; positions are those in the domain.
+    """
+
     Z: float
     """Total mass of the initial densities, sum_n int h_n."""
     log_eps: float
     """log eps, eps the scale of the range."""
     method: str
     """micro or closed."""
-    times: np.ndarray
-    """(T,) output times, from 0 to the end."""
-    replicas: np.ndarray
-    """(R,) numbers of the replicas that were finished."""
-    steps: float
-    """Time steps of a replica, in the mean."""
     survivors: np.ndarray
     """(R, T) particles alive."""
     mass: np.ndarray
     """(R, T) of (1/N) sum m_i."""
-    second_moment: np.ndarray
-    """(R, T) of (1/N) sum m_i |x_i|^2, positions as in the domain."""
-    centre: np.ndarray
-    """(R, T, d) of (1/N) sum m_i x_i."""
     counts_by_mass: np.ndarray
     """(R, T, K) particles of mass 1, ..., K = min(n_max, 64)."""
-    observables: np.ndarray
-    """(R, F, T) of int phi dmu_N = (Z/N) sum_i phi(x_i, m_i)."""
     time_integral: np.ndarray
-    """(R, F) of int_0^T of that dt."""
-    residual: np.ndarray
-    """(R, F, T) of the macroscopic W[t, phi] at the smallest delta; NaN without deltas."""
+    """(R, F) of int_0^T of the observables dt, which are int phi dmu_N = (Z/N) sum_i phi(x_i, m_i)."""
     residual_by_delta: np.ndarray
-    """(R, F, D) of it at the end, for all deltas."""
+    """(R, F, D) of the residual at the end, for all deltas."""
     martingale: np.ndarray
     """(R, F) of M_T of (4.1), see `events`; its mean is zero."""
     martingale_variation: np.ndarray
     """(R, F) of [M]_T; its mean is the variance of M_T."""
-    compensator: np.ndarray
-    """(R, F) zeros: what W should be but for the noise."""
     pair_rates: np.ndarray
     """(R, L, L) left side of Proposition 4.1 with J = 1, masses n, m = 1, ..., L = min(n_max, 8): (Z/N) int_0^T of the
     sum over ordered pairs of alpha V_eps 1{m_i = n, m_j = m} dt."""
@@ -94,10 +86,6 @@ class Ensemble:
     """(R, D, L, L) of int_0^T int f_n^{eps,delta} f_m^{eps,delta} dx dt without the pairs i = i."""
     events: np.ndarray
     """(R,) reactions and splittings."""
-    work_per_second: float
-    """Particle steps per second of all ranks, over the whole simulation."""
-    complete: bool
-    """False where the run was asked to stop: then only the finished replicas are here."""
 
     @property
     def in_theory(self) -> bool:
@@ -124,12 +112,7 @@ def simulate(
     stops: Iterable[float] = (),
     test_functions: Sequence[GaussianBump | Wave] = (),
     deltas: Sequence[float | None] = (),
-    snapshot: Snapshot | None = None,
-    finished: Sequence[Part] = (),
-    keep: Callable[[Part], object] = lambda part: None,
-    progress: Callable[[float], object] = lambda share: None,
-    stop_asked: Callable[[], bool] = lambda: False,
-    comm: MPI.Comm = MPI.COMM_WORLD,
+    controls: Controls = ALONE,
 ) -> Ensemble:
     """Simulate replicas of N particles and measure them. Collective.
 
@@ -151,25 +134,20 @@ def simulate(
             derivative should vanish at the walls: what the walls reflect is not in the balance (4.1).
         deltas: reaches of the mollifier of the candidate densities (4.2), None for a constant one; none, no macroscopic
             residual.
-        snapshot: called with (t, positions (n, d), mass=(n,)) of replica 0 at the output times, on rank 0.
-        finished: measurements of replicas that an earlier run has kept, the same on every rank.
-        keep: called with the measurements of each batch of replicas when it is finished, on the rank that simulated it.
-        progress: called with the share of this rank's work done since the last call.
-        stop_asked: asked several times a second, on each rank; where true, the replicas under way are given up.
-        comm: the ranks over which the replicas are spread.
+        controls: how it is watched and where it runs; snapshots have (t, positions (n, d), mass=(n,)).
 
     Raises:
         InputError: an argument is out of range.
         RunError: particles became too crowded, too large or too many.
         Interrupted: asked to stop before any replica was finished.
     """
-    threads = use_threads(comm)
+    threads = use_threads(controls.comm)
     _check_arguments(count, replicas, end, step)
     Z = initial.Z
     start = InitialParticles(initial, count, domain)
     method = chosen_method(method, model, count, Z)
     heaviest = count * max(part.n for part in initial.masses)
-    physics = on_all(comm, lambda: physics_of(model, count, Z, domain, method=method, heaviest=heaviest))
+    physics = on_all(controls.comm, lambda: physics_of(model, count, Z, domain, method=method, heaviest=heaviest))
     _check_size(model, initial, physics, domain)
     table = check_functions(test_functions, model.dimension)
     residual = None
@@ -187,17 +165,27 @@ def simulate(
         residual=residual,
         domain=domain,
     )
-    began = time.perf_counter()
-    share = share_of(comm, replicas, finished)
-    size = max(threads, BATCH_PARTICLES // count)
-
-    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
-        return Batch(run, some).run(snapshot, step_done, stop_asked)
-
-    mine, failure = run_batches(share, size, advance, steps=len(run.grid), keep=keep, progress=progress)
-    parts = gathered_parts(comm, mine, failure)
-    speed = sum(float(part["work"].sum()) for part in parts) / (time.perf_counter() - began)
-    return _ensemble(run, [*finished, *parts], replicas, (Z, method), speed)
+    simulated = simulate_replicas(
+        partial(Batch, run),
+        controls,
+        count=count,
+        replicas=replicas,
+        together=max(threads, BATCH_PARTICLES // count),
+        steps=len(run.grid),
+        work=lambda part: float(part["work"].sum()),
+    )
+    found: dict[str, Any] = in_order(simulated.parts)
+    del found["work"]
+    found["compensator"] = np.zeros_like(found["martingale"])
+    found["counts_by_mass"] = np.moveaxis(found["counts_by_mass"], -1, 1)
+    steps, times = float(found.pop("steps").mean()), (t for t, output in run.grid if output)
+    return Ensemble(
+        **simulated.common(found, count=count, steps=steps, times=times),
+        Z=Z,
+        log_eps=run.physics.log_eps,
+        method=method,
+        **found,
+    )
 
 
 def _check_arguments(count: int, replicas: int, end: float, step: float | None) -> None:
@@ -233,25 +221,3 @@ def _time_grid(end: float, stops: Iterable[float]) -> list[tuple[float, bool]]:
         parts = max(FEWEST_MEASUREMENTS, round(MEASUREMENTS * (b - a) / end))
         grid += [(a + (b - a) * k / parts, False) for k in range(1, parts)] + [(b, True)]
     return grid
-
-
-def _ensemble(run: Run, parts: Sequence[Part], replicas: int, made_with: tuple[float, str], speed: float) -> Ensemble:
-    if not parts:
-        raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.start.count} was finished")
-    found = in_order(parts)
-    del found["work"]
-    steps = found.pop("steps")
-    for name in ("centre", "counts_by_mass"):
-        found[name] = np.moveaxis(found[name], -1, 1)
-    return Ensemble(
-        count=run.start.count,
-        Z=made_with[0],
-        log_eps=run.physics.log_eps,
-        method=made_with[1],
-        times=np.array([0.0, *(t for t, output in run.grid if output)]),
-        steps=float(steps.mean()),
-        compensator=np.zeros_like(found["martingale"]),
-        work_per_second=speed,
-        complete=len(found["replicas"]) == replicas,
-        **found,
-    )

@@ -75,6 +75,8 @@ class Solver:
         integrated: int f_n at the time reached, (M,), the same on every rank.
     """
 
+    STATE = "coagulation.Solver 1"
+
     def __init__(
         self,
         model: Model,

@@ -63,6 +63,8 @@ class PDEResidual:
         warnings: what to know before trusting W.
     """
 
+    STATE = "coagulation.PDEResidual 1"
+
     def __init__(self, solver: Solver, functions: Sequence[GaussianBump | Wave]) -> None:
         model = solver.model
         table = check_functions(functions, model.dimension)

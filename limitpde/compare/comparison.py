@@ -9,53 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from limitpde.compare import rates
+from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
 from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
 
 Row = dict[str, Any]
-
-
-class MeasuredEnsemble(Protocol):
-    """Replicas of one particle number, R replicas, P test functions, T times."""
-
-    @property
-    def count(self) -> int:
-        """N."""
-
-    @property
-    def times(self) -> np.ndarray:
-        """Output times, (T,)."""
-
-    @property
-    def replicas(self) -> np.ndarray:
-        """Numbers of the replicas, (R,)."""
-
-    @property
-    def observables(self) -> np.ndarray:
-        """Int phi dL^N_t, (R, P, T)."""
-
-    @property
-    def residual(self) -> np.ndarray:
-        """W[t, phi], (R, P, T)."""
-
-    @property
-    def compensator(self) -> np.ndarray:
-        """A, what W should be at the end but for the noise, (R, P)."""
-
-    @property
-    def quadratic_variation(self) -> np.ndarray | None:
-        """Q of the noise in W at the end, (R, P); None where the theory knows none."""
-
-    @property
-    def in_theory(self) -> bool:
-        """Whether the particles are those of the theorem, so that its rate applies."""
-
-
-class MeasuredSolution(Protocol):
-    """The residual of a PDE solution at each of its steps."""
-
-    times: list[float]
-    values: list[np.ndarray]
-    observables: list[np.ndarray]
 
 
 class TestFunction(Protocol):

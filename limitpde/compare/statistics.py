@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -100,3 +101,14 @@ def mean_and_stderr(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Mean over the first axis (replicas) and its standard error; no error from fewer than two replicas."""
     error = values.std(axis=0, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else None
     return values.mean(axis=0), error
+
+
+def mean_figures(values: np.ndarray) -> dict[str, Any]:
+    """Mean and standard error over the first axis (replicas), as numbers or lists for summary.json."""
+    mean, error = mean_and_stderr(values)
+    return {"mean": mean.tolist(), "stderr": None if error is None else error.tolist()}
+
+
+def by_axis(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Vectors (R, T, d) as d series (R, T), named after their axes."""
+    return {f"{name}_{axis}": values[..., k] for k, axis in enumerate("xyz"[: values.shape[2]])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from limitpde.checked import LARGEST, Moderate, record, told_apart
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem import simplices
+from limitpde.files import ExistingFile
 from limitpde.parallel import on_root
 
 Lengths = Moderate | Annotated[tuple[Moderate, ...], Field(min_length=1, max_length=3)]
@@ -220,10 +222,19 @@ AnyMesh = Annotated[
     | Annotated[Box, Tag("box")]
     | Annotated[Ball, Tag("ball")]
     | Annotated[Point, Tag("point")]
-    | Annotated[str, Tag("path")],
+    | Annotated[ExistingFile, Tag("path")],
     told_apart(mesh_kind, "'torus', 'box', 'ball', 'point'; or give the path of a gmsh file"),
 ]
 """What a case may name as its mesh."""
+
+
+def coarser[M: Disk | Torus | Box | Ball | Point | str](mesh: M, factor: float) -> M:
+    """The same mesh with cells that are larger by a factor, but a quarter of its size at most; one of a file stays."""
+    if isinstance(mesh, str | Point):
+        return mesh
+    size = mesh.size if isinstance(mesh, Torus | Box) else mesh.radius
+    longest = min(size) / 4 if isinstance(size, tuple) else size / 4
+    return replace(mesh, cell_size=min(factor * mesh.cell_size, max(longest, mesh.cell_size)))
 
 
 def build(

@@ -44,6 +44,8 @@ WORTHWHILE = 0.05
 SAME = 1e-10
 """Difference up to which two weights of an edge are the same."""
 NOWHERE = np.empty((0, 2))
+LARGEST_TOLERANCE = 0.1
+"""Up to which `Refinement.coarser` lets a tolerance grow."""
 TINY = float(np.finfo(float).tiny)
 """Stands for the largest value of a density that is zero, which needs nothing."""
 
@@ -56,6 +58,11 @@ class Refinement:
     """Largest error of interpolation in the middle of an edge, as a part of the largest value of each density."""
     smallest_cell: Moderate
     """Length of edges that are not halved any more."""
+
+    def coarser(self, factor: float) -> Refinement:
+        """The same for cells that are larger by a factor."""
+        tolerance = max(self.tolerance, min(factor**2 * self.tolerance, LARGEST_TOLERANCE))
+        return Refinement(tolerance=tolerance, smallest_cell=factor * self.smallest_cell)
 
 
 class AdaptiveMesh:

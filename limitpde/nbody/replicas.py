@@ -3,16 +3,154 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.errors import InputError, LimitPDEError, RunError
+from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
 
 Part = dict[str, np.ndarray]
 """Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
+Snapshot = Callable[..., None]
+"""Called with (t, positions (n, d), name=(n, ...), ...) of replica 0 at the output times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """How a simulation is watched, stopped and resumed, and where it runs."""
+
+    snapshot: Snapshot | None = None
+    """Called on rank 0 at the output times."""
+    finished: Sequence[Part] = ()
+    """Measurements of replicas that an earlier run has kept, the same on every rank."""
+    keep: Callable[[Part], object] = lambda part: None
+    """Called with the measurements of each batch of replicas when it is finished, on the rank that simulated it."""
+    progress: Callable[[float], object] = lambda share: None
+    """Called with the share of this rank's work done since the last call."""
+    stop_asked: Callable[[], bool] = lambda: False
+    """Asked several times a second, on each rank; where true, the replicas under way are given up."""
+    comm: MPI.Comm = field(default_factory=lambda: MPI.COMM_WORLD)
+    """The ranks over which the replicas are spread."""
+
+
+ALONE = Controls()
+"""Nobody watches."""
+
+
+class Batch(Protocol):
+    """Some replicas on their way."""
+
+    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
+        """Go to the end; the measurements of these replicas, time last. May raise `Stopped`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurements:
+    """What replicas of one particle number were measured to do, as far as all systems measure it.
+
+    R replicas, T output times, P test functions; the same on every rank.
+    """
+
+    count: int
+    """N."""
+    steps: float
+    """Time steps of one replica, in the mean."""
+    times: np.ndarray
+    """(T,) output times, from 0 to the end."""
+    replicas: np.ndarray
+    """(R,) numbers of the replicas that were finished."""
+    second_moment: np.ndarray
+    """(R, T) of the sum of m_i |x_i|^2, where the masses m_i of the particles add to that of the measure."""
+    centre: np.ndarray
+    """(R, T, d) of the mean of x_i, weighted with the masses."""
+    observables: np.ndarray
+    """(R, P, T) of int phi dmu^N_t, mu^N the empirical measure."""
+    residual: np.ndarray
+    """(R, P, T) of W[t, phi](mu^N)."""
+    compensator: np.ndarray
+    """(R, P) of A, what W should be at the end but for the noise."""
+    work_per_second: float
+    """Units of work per second of all ranks, over the whole simulation."""
+    complete: bool
+    """False where the run was asked to stop: then only the finished replicas are here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What came of some replicas: the measurements of all that are finished, those of earlier runs among them."""
+
+    parts: list[Part]
+    work_per_second: float
+    complete: bool
+
+    def common(self, found: Part, *, count: int, steps: float, times: Iterable[float]) -> dict[str, Any]:
+        """The fields of `Measurements`, taken out of what the replicas were measured to do.
+
+        Args:
+            found: all parts `in_order`.
+
+        Keyword Args:
+            count: N.
+            steps: of one replica.
+            times: output times after 0.
+        """
+        names = ("replicas", "second_moment", "observables", "residual", "compensator")
+        return {
+            "count": count,
+            "steps": steps,
+            "times": np.array([0.0, *times]),
+            "centre": np.moveaxis(found.pop("centre"), 1, 2),
+            "work_per_second": self.work_per_second,
+            "complete": self.complete,
+            **{name: found.pop(name) for name in names},
+        }
+
+
+def simulate_replicas(
+    make: Callable[[np.ndarray], Batch],
+    controls: Controls,
+    *,
+    count: int,
+    replicas: int,
+    together: int,
+    steps: int,
+    work: Callable[[Part], float],
+) -> Simulated:
+    """Simulate those replicas that are not finished, spread over the ranks. Collective.
+
+    Args:
+        make: a batch of the replicas with these numbers, at the start.
+        controls: how the simulation is watched.
+
+    Keyword Args:
+        count: N.
+        replicas: how many there are.
+        together: how many are advanced together.
+        steps: of one replica, as often as a batch says that a step is done.
+        work: units of work that the replicas of a part took.
+
+    Raises:
+        Interrupted: asked to stop before any replica was finished.
+        RunError: a replica failed on some rank.
+    """
+    comm, began = controls.comm, time.perf_counter()
+
+    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
+        return make(some).run(controls.snapshot if some[0] == 0 else None, step_done, controls.stop_asked)
+
+    share = share_of(comm, replicas, controls.finished)
+    mine, failure = run_batches(share, together, advance, steps=steps, keep=controls.keep, progress=controls.progress)
+    new = gathered_parts(comm, mine, failure)
+    speed = sum(map(work, new)) / (time.perf_counter() - began)
+    parts = [*controls.finished, *new]
+    if not parts:
+        raise Interrupted(f"stopped before any of the {replicas} replicas of N = {count} was finished")
+    return Simulated(parts, speed, sum(len(part["replicas"]) for part in parts) == replicas)
 
 
 def ensemble_seed(seed: int, count: int) -> int:

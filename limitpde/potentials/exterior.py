@@ -17,6 +17,7 @@ from pydantic import Tag
 
 from limitpde.checked import Moderate, record
 from limitpde.errors import InputError
+from limitpde.files import PythonFunction
 from limitpde.potentials.modes import wave_numbers
 from limitpde.potentials.two_body import (
     AnyPotential,
@@ -115,7 +116,7 @@ class ExteriorFromFile:
     """U and its gradient by a Python function; on a torus it is evaluated within the box."""
 
     kind: Literal["python"] = "python"
-    python: str
+    python: PythonFunction
     """"file.py:function", function(x (n, d)) -> U (n,), grad U (n, d); the file is run."""
 
     def check(self, x_box: np.ndarray, *, periodic: bool) -> None:

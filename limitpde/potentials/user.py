@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from limitpde.checked import record
-from limitpde.densities import load_function
 from limitpde.errors import InputError
+from limitpde.files import PythonFunction, load_function
 from limitpde.potentials.modes import Modes
 
 SAMPLES = 32
@@ -84,7 +84,7 @@ class FromFile:
     """Gamma and its gradient by a Python function: python = "file.py:function"."""
 
     kind: Literal["python"] = "python"
-    python: str
+    python: PythonFunction
     """"file.py:function", function(x (n, d)) -> Gamma (n,), grad Gamma (n, d); the file is run."""
 
     def check(self, x_box: np.ndarray, *, periodic: bool) -> None:

@@ -35,6 +35,8 @@ NO_GRID = {
     "Types": np.empty(0, dtype="u1"),
 }
 """What a step adds to the grids when its own is there already."""
+Outputs = dict[str, tuple[Mesh, dict[str, fem.Function]]]
+"""Stem of a file -> its mesh and the functions on it."""
 SAME_POINT = 1e-12
 """How far apart points of equal meshes may be, as a part of the largest coordinate."""
 

@@ -14,15 +14,24 @@ Record = dict[str, Any]
 
 
 def clean(value: Any) -> Any:
-    """The same record without None and without numbers that are not finite: a figure that does not apply is absent."""
+    """The same record without None and without numbers that are not finite: a figure that does not apply is absent.
+
+    A list in which a number does not apply is absent as a whole: without it the others would stand in wrong places.
+    """
     if isinstance(value, dict):
         cleaned = {key: clean(item) for key, item in value.items()}
         return {key: item for key, item in cleaned.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [item for item in (clean(item) for item in value) if item is not None]
+        items = [clean(item) for item in value]
+        return None if any(item is None for item in items) else items
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def draft_of(path: Path) -> Path:
+    """Where this process writes a new version of a file, before that takes its place."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 def write(path: Path, figures: Record) -> None:
@@ -37,7 +46,7 @@ def write_text(path: Path, text: str) -> None:
         OSError: it cannot be written; then nothing is left of the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = draft_of(path)
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)

@@ -1,75 +1,123 @@
-"""The folder of a result: made ready for a run, or found as an earlier run left it. All here is called on rank 0."""
+"""The folder of a result: what runs have written there is listed in files.txt, and nothing else is ever replaced.
+
+All here is called on rank 0.
+"""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable
+import fnmatch
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from limitpde.errors import InputError
 from limitpde.results import figures
 
-STALE = (
-    "summary.json",
-    "report.md",
-    "checkpoint/*.npz",
-    "pde/fields.*",
-    "pde/moments.*",
-    "pde/slice_*.*",
-    "pde/diagnostics.csv",
-    "particles/N*/particles.*",
-    "particles/N*/observables.csv",
-    "compare/residuals.csv",
-    "compare/rates.csv",
-    "pictures/*.png",
-)
-"""Files (and folders of exported pieces) of an earlier result, which a new one in the same folder replaces."""
-FOLDERS = ("checkpoint", "pde", "particles/N*", "particles", "compare", "pictures")
+LIST = "files.txt"
+"""Names relative to the folder, one a line, written before the files are; * stands for any text."""
+ALWAYS = (LIST, "case.toml", "summary.json")
+MOST_NAMED = 3
+"""Foreign files that a message names."""
 
 
-def prepare(directory: Path, case: str, parts: Iterable[str], *, resume: bool) -> figures.Record:
-    """Make the folder, without an earlier result's files unless it is to go on, and put the case into it.
+class Folder:
+    """The folder of a result.
 
     Args:
-        directory: the folder.
-        case: the case as TOML.
-        parts: names of the folders inside that the run fills.
-
-    Keyword Args:
-        resume: keep what an earlier run of the same case has left.
-
-    Returns:
-        The summary of the earlier run where the run goes on from one, else nothing.
-
-    Raises:
-        InputError: the folder cannot be written, holds something else, or is to go on from another case.
+        directory: where it is; it may not be there yet.
     """
-    case_file, summary = directory / "case.toml", directory / "summary.json"
-    if case_file.exists() and not summary.exists() and case_file.read_text(encoding="utf-8") != case:
-        raise InputError(f"output.directory = {str(directory)!r}: {case_file} there would be overwritten")
-    resume = resume and summary.exists()
-    if resume and case_file.read_text(encoding="utf-8") != case:
-        raise InputError(f"--resume: {case_file} is another case; run without --resume, or into another folder")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            _clear(directory)
-        for name in parts:
-            (directory / name).mkdir(exist_ok=True)
-        figures.write_text(case_file, case)
-    except OSError as error:
-        raise InputError(f"output.directory = {str(directory)!r}: {error.strerror}") from error
-    return figures.read(summary) if resume else {}
 
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        path = directory / LIST
+        self._own = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
-def _clear(directory: Path) -> None:
-    """Remove an earlier result from the folder, and nothing else."""
-    for path in [path for pattern in STALE for path in directory.glob(pattern)]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    for name in FOLDERS:
-        for folder in directory.glob(name):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+    def check(self, case: str, *, resume: bool) -> bool:
+        """Whether a run goes on here from an earlier one of the same case. Changes nothing.
+
+        Args:
+            case: the case as TOML.
+
+        Keyword Args:
+            resume: go on from what an earlier run has left, if there is anything.
+
+        Raises:
+            InputError: the folder holds what no run has written, or is to go on from another case.
+        """
+        where = f"output.directory = {str(self.directory)!r}"
+        if self.directory.exists() and not self.directory.is_dir():
+            raise InputError(f"{where}: Not a directory")
+        foreign = [name for name in self._names() if not self._is_own(name)]
+        if foreign:
+            more = f" and {len(foreign) - MOST_NAMED} more" if len(foreign) > MOST_NAMED else ""
+            named = ", ".join(sorted(foreign)[:MOST_NAMED])
+            raise InputError(f"{where}: holds files that no run has written: {named}{more}; take another folder")
+        resume = resume and (self.directory / "summary.json").is_file()
+        case_file = self.directory / "case.toml"
+        if resume and not (case_file.is_file() and case_file.read_text(encoding="utf-8") == case):
+            raise InputError(f"--resume: {case_file} is another case; run without --resume, or into another folder")
+        return resume
+
+    def begin(self, case: str, *, resume: bool) -> None:
+        """Make the folder, without an earlier result's files unless it is to go on, and put the case into it.
+
+        Args:
+            case: the case as TOML.
+
+        Keyword Args:
+            resume: keep what an earlier run has left.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            if not resume:
+                self._clear()
+            for name in ALWAYS:
+                self.own(name)
+            figures.write_text(self.directory / "case.toml", case)
+        except OSError as error:
+            raise InputError(f"output.directory = {str(self.directory)!r}: {error.strerror}") from error
+
+    def own(self, name: str) -> Path:
+        """The path of a file, or pattern of files, that is about to be written here; its folder is made.
+
+        Args:
+            name: relative to the folder; * stands for any text.
+        """
+        if name not in self._own:
+            with (self.directory / LIST).open("a", encoding="utf-8") as file:
+                file.write(f"{name}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            self._own.append(name)
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _clear(self) -> None:
+        """Remove what earlier runs have written, their list last, and folders that are empty then."""
+        for name in self._names():
+            if name != LIST and self._is_own(name):
+                (self.directory / name).unlink()
+        for path, _, _ in os.walk(self.directory, topdown=False):
+            if path != str(self.directory):
+                with suppress(OSError):
+                    os.rmdir(path)
+        (self.directory / LIST).unlink(missing_ok=True)
+        self._own = []
+
+    def _names(self) -> Iterator[str]:
+        """All files, relative to the folder; a symbolic link counts as a file, wherever it leads."""
+        for path, folders, files in os.walk(self.directory):
+            links = [name for name in folders if (Path(path) / name).is_symlink()]
+            for name in (*files, *links):
+                yield (Path(path) / name).relative_to(self.directory).as_posix()
+
+    def _is_own(self, name: str) -> bool:
+        """Whether a run has written this file, or was writing it when it was killed."""
+        if (self.directory / name).is_symlink():
+            return False
+        return any(fnmatch.fnmatchcase(name, form) for own in self._own for form in (own, f"{own}.*.tmp"))

@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from limitpde.results import figures, tables
+from limitpde.results.folder import Folder
 from limitpde.results.vtkhdf import times
 
 MOST_PANELS = 6
@@ -24,15 +25,13 @@ ROUNDING = 1e-9
 Painter = Callable[[Path], Any]
 
 
-def draw(directory: Path, system: Mapping[str, Painter]) -> list[Path]:
+def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
     """Draw every picture for which the result has files; returns their paths.
 
     Args:
-        directory: the result.
+        folder: the result.
         system: name -> painter of the pictures that the system has besides those of all systems.
     """
-    pictures = directory / "pictures"
-    pictures.mkdir(exist_ok=True)
     painters: dict[str, Painter] = {
         **system,
         "residual_rate": _residual_rate,
@@ -41,9 +40,9 @@ def draw(directory: Path, system: Mapping[str, Painter]) -> list[Path]:
     }
     drawn = []
     for name, paint in painters.items():
-        figure = paint(directory)
+        figure = paint(folder.directory)
         if figure is not None:
-            path = pictures / f"{name}.png"
+            path = folder.own(f"pictures/{name}.png")
             figure.savefig(path, dpi=110)
             plt.close(figure)
             drawn.append(path)

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import scipy.stats
 
 from limitpde.results import figures
+from limitpde.results.folder import Folder
 
 SIGNIFICANT = 4.5
 """Standard errors from which a deviation is pointed out, for many replicas."""
 
 
-class System(Protocol):
+class Wording(Protocol):
     """What a system says about itself; each function returns Markdown from its part of summary.json, or nothing."""
 
     @property
@@ -38,20 +39,20 @@ class System(Protocol):
         """From `compare`: what the system compares beyond what all systems do."""
 
 
-def write(directory: Path, pictures: Sequence[Path], system: System, summary: figures.Record | None = None) -> None:
-    """Write report.md from these figures (those of summary.json by default), what the system says, and the pictures."""
-    summary = figures.clean(summary or figures.read(directory / "summary.json"))
+def write(folder: Folder, pictures: Sequence[Path], wording: Wording, summary: figures.Record | None = None) -> None:
+    """Write report.md of these figures (those of summary.json by default), in the system's wording, with pictures."""
+    summary = figures.clean(summary or figures.read(folder.directory / "summary.json"))
     parts = [
         _head(summary),
         _warnings(summary),
-        _comparison(summary.get("compare", {}), system),
-        system.comparison_section(summary.get("compare", {})),
-        system.pde_section(summary.get("pde", {})),
-        system.particles_section(summary.get("particles", [])),
+        _comparison(summary.get("compare", {}), wording),
+        wording.comparison_section(summary.get("compare", {})),
+        wording.pde_section(summary.get("pde", {})),
+        wording.particles_section(summary.get("particles", [])),
         _cost(summary),
         "\n".join(f"![{path.stem}](pictures/{path.name})" for path in pictures),
     ]
-    figures.write_text(directory / "report.md", "\n\n".join(part for part in parts if part) + "\n")
+    figures.write_text(folder.own("report.md"), "\n\n".join(part for part in parts if part) + "\n")
 
 
 def _number(value: Any) -> str:
@@ -83,12 +84,12 @@ def significant(deviation: float, replicas: int) -> bool:
     return bool(abs(deviation) > scipy.stats.t.isf(scipy.stats.norm.sf(SIGNIFICANT), max(replicas - 1, 1)))
 
 
-def _comparison(compare: figures.Record, system: System) -> str:
+def _comparison(compare: figures.Record, wording: Wording) -> str:
     residual, observables = compare.get("residual", []), compare.get("observables", [])
     named = residual or compare.get("pde_residual", [])
     parts = [
         _against_solution([entry for entry in observables if "deviation" in entry]),
-        _residual(residual, system),
+        _residual(residual, wording),
         "\n".join(
             rate_line(rate, f"{rate['quantity']} of test function {rate['test_function']}")
             for rate in compare.get("rates", [])
@@ -144,7 +145,7 @@ RESIDUAL_COLUMNS = {
 }
 
 
-def _residual(entries: list[figures.Record], system: System) -> str:
+def _residual(entries: list[figures.Record], wording: Wording) -> str:
     """W[T, phi] of the particles in the equation, and what there is to say about its mean."""
     rows, notes = [], []
     columns = [key for key in RESIDUAL_COLUMNS if any(key in entry for entry in entries)]
@@ -153,13 +154,13 @@ def _residual(entries: list[figures.Record], system: System) -> str:
         name = f"N = {entry['N']}, test function {entry['test_function']}"
         from_zero = entry["mean"] / entry["stderr"] if entry["stderr"] > 0 else 0.0
         if significant(from_zero, entry["replicas"]):
-            notes.append(f"- {name}: {system.mean_note(entry, abs(from_zero))}")
+            notes.append(f"- {name}: {wording.mean_note(entry, abs(from_zero))}")
         if entry["theory_mean"] != 0 and significant(entry.get("mean_deviation", 0.0), entry["replicas"]):
             notes.append(f"- **{name}: the mean is not the expected one**: is the time step too large?")
     if not rows:
         return ""
     found = table([RESIDUAL_COLUMNS[key] for key in columns], rows)
-    text = f"Deviations are in standard errors. {system.residual_note}"
+    text = f"Deviations are in standard errors. {wording.residual_note}"
     return "### The weak-form residual W[T, phi] of the particles\n\n" + "\n\n".join([found, text, "\n".join(notes)])
 
 

@@ -29,6 +29,7 @@ import h5py
 import numpy as np
 
 from limitpde.errors import InputError
+from limitpde.results.figures import draft_of
 from limitpde.results.held_files import PAGE, DraftFile, HeldFile
 
 HEADER = 512
@@ -255,7 +256,7 @@ def _build(
     old: Any = None,
 ) -> None:
     """Write a whole file next to the old one, then put it in its place."""
-    draft = path.with_name(path.name + ".tmp")
+    draft = draft_of(path)
     with _drafting(draft) as file:
         group = _first_page(file, layout, tables)
         for name, data in fixed.items():

@@ -15,7 +15,7 @@ from limitpde.errors import RunError
 from limitpde.nbody.pairs import closest_equal_signs, softness
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
-from limitpde.nbody.replicas import Part, Stopped
+from limitpde.nbody.replicas import Part, Snapshot, Stopped
 from limitpde.signed.collisions import Collision, advance, mutual_neighbours
 from limitpde.signed.configuration import Configuration
 from limitpde.signed.encounters import Encounters
@@ -25,7 +25,6 @@ from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
 from limitpde.signed.substeps import part_number, part_sizes
 
-Snapshot = Callable[..., None]
 PairSum = Callable[..., None]
 SAMPLE = 64
 """Particles among which the variance of the forces of random batches is measured."""
@@ -96,7 +95,6 @@ class Batch:
 
     def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
         """Step to the end; the measurements of these replicas, time last."""
-        snapshot = snapshot if self._replicas[0] == 0 else None
         t, number = 0.0, 0
         self._measure(self._state, np.arange(len(self._replicas)), number)
         end, steps = self._run.grid[0]

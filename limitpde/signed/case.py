@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Annotated, Any, Literal
+import os
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, Tag
 
+from limitpde import sections
 from limitpde.checked import record, told_apart
-from limitpde.compare.test_functions import Table, TestFunction
-from limitpde.fem.mesh import Box, Disk, mesh_kind
+from limitpde.compare.test_functions import Table
+from limitpde.fem.mesh import Box, Disk, coarser, mesh_kind
 from limitpde.fem.refinement import Refinement
-from limitpde.sections import (
-    Counts,
-    Natural,
-    Output,
-    Positive,
-    Seed,
-    Time,
-    check_case,
-    check_counts,
-    check_mesh_file,
-    keywords,
-)
+from limitpde.files import ExistingFile
+from limitpde.sections import Natural, Positive
 from limitpde.signed.collisions import takes_exact_pairs
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.options import batch_size_of
@@ -31,20 +22,18 @@ from limitpde.signed.setting import NEEDS_WALLS, check_vortices
 from limitpde.signed.substeps import MOST_SUBSTEPS, check_substeps
 
 Mesh = Annotated[
-    Annotated[Disk, Tag("disk")] | Annotated[Box, Tag("box")] | Annotated[str, Tag("path")],
+    Annotated[Disk, Tag("disk")] | Annotated[Box, Tag("box")] | Annotated[ExistingFile, Tag("path")],
     told_apart(lambda value: mesh_kind(value) or "disk", "'disk', 'box'; or give the path of a gmsh file"),
 ]
 Boundary = Literal["plane", "grounded", "insulated"] | Annotated[dict[str, float], Field(min_length=1)]
 
 
 @record
-class PDE:
-    """Section [pde]: the keyword arguments of `solver`."""
+class PDE(sections.PDE):
+    """Section [pde]: the keyword arguments of `Solver` or, for degrees 2 to 4, of `GalerkinSolver`."""
 
     mesh: Mesh
     """A disk, a box (between walls), or the path of a gmsh file."""
-    step: Positive
-    """Time step; the gate may take smaller ones."""
     degree: Literal[1, 2, 3, 4] = 1
     """Polynomial degree: 1 keeps densities >= 0 and the free energy falling, 2 to 4 are for smooth data."""
     tolerance: Positive | None = None
@@ -63,7 +52,6 @@ class PDE:
     """Highest multipole moment in the boundary data of the potential."""
 
     def __post_init__(self) -> None:
-        check_mesh_file(self.mesh)
         if self.degree == 1 and self.undershoot is not None:
             raise ValueError(f"undershoot = {self.undershoot}: is for degrees 2 to 4; leave it out with degree = 1")
         if self.degree > 1 and self.refinement is not None:
@@ -73,15 +61,16 @@ class PDE:
         if isinstance(self.boundary, dict) and not isinstance(self.mesh, str):
             raise ValueError(f"boundary = {self.boundary}: names groups of lines, which only a gmsh file has")
 
+    def coarser_space(self) -> dict[str, Any]:
+        """A coarser mesh, which refines itself less."""
+        refinement = None if self.refinement is None else self.refinement.coarser(sections.COARSER)
+        return {"mesh": coarser(self.mesh, sections.COARSER), "refinement": refinement}
+
 
 @record
-class Particles:
+class Particles(sections.Particles):
     """Section [particles]: counts, and keyword arguments of `simulate`."""
 
-    counts: Counts
-    """Particle numbers N."""
-    replicas: Natural = 1
-    """Independent copies of each."""
     step: Positive
     """Time step."""
     method: Literal["direct", "fast", "batches", "auto"] = "auto"
@@ -105,16 +94,10 @@ class Particles:
     collision: Literal["through", "stick", "annihilate"] = "through"
     """What charges do that hit each other; they stick anyway where gamma >= sigma^2."""
 
-    def __post_init__(self) -> None:
-        check_counts(self.counts)
-
 
 @record
-class Compare:
-    """Section [compare]."""
-
-    test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
-    """phi(x, b) for which residuals and observables are measured."""
+class Compare(sections.Compare):
+    """Section [compare]; test functions are phi(x, b)."""
 
     def __post_init__(self) -> None:
         Table.of(self.test_functions, 2)
@@ -134,26 +117,23 @@ class Estimates:
 
 
 @record
-class Case:
+class Case(sections.Case):
     """A case of the signed system."""
 
+    SYSTEM: ClassVar[str] = "limitpde.signed.system:SYSTEM"
     system: Literal["signed"]
     model: Model
     initial: Initial
-    time: Time
-    seed: Seed = 0
-    """All randomness follows from it."""
     pde: PDE | None = None
     particles: Particles | None = None
     compare: Compare | None = None
     estimates: Estimates = Estimates()
-    output: Output = Output()
 
     def __post_init__(self) -> None:
-        check_case(self)
+        sections.Case.__post_init__(self)
         if self.pde is not None and self.initial.points is not None:
             raise ValueError("initial.points: a case with [pde] needs densities, not points")
-        if self.initial.points is not None and not Path(self.initial.points).is_file():
+        if self.initial.points is not None and not os.path.isfile(self.initial.points):
             raise ValueError(f"initial.points = {self.initial.points!r}: no such file")
         if self.pde is not None and self.model.gamma_bar is None:
             raise ValueError("model.gamma_bar is missing: with a fixed gamma the particles have no limit, so no [pde]")
@@ -205,13 +185,3 @@ class Case:
             raise ValueError("estimates.check = true: they are for the system (1.1) with noise, without confinement")
         if particles.collision == "annihilate":
             raise ValueError("estimates.check = true: they are for particles that stay; take collision = 'through'")
-
-    def solver_options(self) -> dict[str, Any]:
-        """Keyword arguments of `solver`."""
-        plain = ("boundary",) if self.pde is not None and self.pde.boundary == "plane" else ()
-        return {name: value for name, value in keywords(self.pde, leave_out=plain).items() if value is not None}
-
-    def particle_options(self) -> dict[str, Any]:
-        """Keyword arguments of `simulate`, but for count and those of every system."""
-        options = keywords(self.particles, leave_out=("counts",))
-        return options | {"estimate_eps": self.estimates.eps if self.estimates.check else None}

@@ -15,8 +15,9 @@ import numpy as np
 from pydantic import Field, Tag
 
 from limitpde.checked import record, told_apart
-from limitpde.densities import Coordinate, load_function
+from limitpde.densities import Coordinate
 from limitpde.errors import InputError
+from limitpde.files import PythonFunction, load_function
 
 RELATIVE_STEP = 6e-6
 """Step of central differences per 1 + |x|: near the cube root of the rounding unit, for an error of about 1e-11."""
@@ -67,9 +68,9 @@ class FromFile:
     6e-6 (1 + |x|), whose error is about 1e-11 where U and its derivatives are of the order of one.
     """
 
-    python: str
+    python: PythonFunction
     """"file.py:function" for U."""
-    gradient_python: str | None = None
+    gradient_python: PythonFunction | None = None
     """"file.py:function" for grad U."""
 
     def __post_init__(self) -> None:

@@ -78,6 +78,8 @@ class GalerkinSolver:
         step_figures: figures of a step that a state alone does not have.
     """
 
+    STATE = "signed.GalerkinSolver 1"
+
     def __init__(
         self,
         model: Model,

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from limitpde.checked import record
 from limitpde.densities import AnyDensityIn, Uniform
+from limitpde.files import File
 from limitpde.signed.confinement import Confinement
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -120,7 +121,7 @@ class Initial:
     """Parts of rho_+ at time 0."""
     negative: tuple[AnyDensityIn, ...] = ()
     """Parts of rho_- at time 0."""
-    points: str | None = None
+    points: File | None = None
     """Instead: an .npz file with arrays `positions` (N, 2) and `signs` (N,), for a run without [pde]."""
 
     def __post_init__(self) -> None:

@@ -24,31 +24,29 @@ Replicas are spread over the ranks and the pairs of a batch of replicas over the
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
-from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Table, Wave
-from limitpde.errors import Interrupted
 from limitpde.nbody.fast_sum import check_accuracy, fast_pair_sum
 from limitpde.nbody.pairs import pair_interactions, pair_sum
 from limitpde.nbody.random_batches import strongest
 from limitpde.nbody.replicas import (
-    Part,
+    ALONE,
+    Controls,
+    Measurements,
     check_arguments,
     ensemble_seed,
-    gathered_parts,
     in_order,
-    run_batches,
-    share_of,
+    simulate_replicas,
     time_grid,
 )
 from limitpde.nbody.threads import use_threads
-from limitpde.signed.batch import Batch, Run, Snapshot, compile_kernels
+from limitpde.signed.batch import Batch, Run, compile_kernels
 from limitpde.signed.collisions import Collision, Pairs, takes_exact_pairs
 from limitpde.signed.estimates import largest_gradient
 from limitpde.signed.model import Initial, Model
@@ -63,36 +61,16 @@ BATCH_PARTICLES = 32_768
 FAST_FROM = 10_000
 """N from which "auto" takes the fast sum: measured, with some room (demos/benchmarks/fast_sum.py). A choice by a
 measurement in the run would make results depend on the machine."""
-WORK_UNIT = "pair_interactions"
-"""What `work_per_second` counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ensemble:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensemble(Measurements):
     """Replicas of one particle number: what they were measured to do. The same on every rank."""
 
-    count: int
-    """N."""
     signs: np.ndarray
     """(N,) of +1.0 and -1.0, the same in every replica."""
-    steps: int
-    """Time steps of one replica."""
-    times: np.ndarray
-    """(T,) output times, from 0 to the end."""
-    replicas: np.ndarray
-    """(R,) numbers of the replicas that were finished."""
-    second_moment: np.ndarray
-    """(R, T) of (1/N) sum |X_i|^2."""
-    centre: np.ndarray
-    """(R, T, 2) of (1/N) sum X_i."""
-    observables: np.ndarray
-    """(R, P, T) of int phi dL^N_t."""
-    residual: np.ndarray
-    """(R, P, T) of W[t, phi](L^N)."""
     quadratic_variation: np.ndarray
     """(R, P) of (sigma^2 / N) int_0^T int |grad phi|^2 dL^N_t dt; its mean is the variance of W - A (Ito isometry)."""
-    compensator: np.ndarray
-    """(R, P) of A, what W should be but for the noise: zero for particles of the limit's own drift and noise."""
     eps: float
     """Length of the cap or of the regularisation."""
     batch_size: int | None
@@ -103,9 +81,6 @@ class Ensemble:
     """m, the most parts of a step."""
     parts: np.ndarray
     """(R,) parts of all steps together."""
-    work_per_second: float
-    """Pair interactions per second of all ranks, over the whole simulation; the fast sum too counts all pairs, random
-    batches count those within a batch."""
     survivors: np.ndarray
     """(R, T) number of particles that have not been annihilated."""
     collided: np.ndarray
@@ -120,8 +95,6 @@ class Ensemble:
     """Lengths of the regularisation in Lemma 5.9."""
     estimate_gradients: tuple[float, ...]
     """max |grad phi| of each test function."""
-    complete: bool
-    """False where the run was asked to stop: then only the finished replicas are here."""
 
     @property
     def mean_extra_diffusivity(self) -> np.ndarray:
@@ -156,12 +129,7 @@ def simulate(
     pairs: Pairs = "auto",
     collision: Collision = "through",
     estimate_eps: Sequence[float] | None = None,
-    snapshot: Snapshot | None = None,
-    finished: Sequence[Part] = (),
-    keep: Callable[[Part], object] = lambda part: None,
-    progress: Callable[[float], object] = lambda share: None,
-    stop_asked: Callable[[], bool] = lambda: False,
-    comm: MPI.Comm = MPI.COMM_WORLD,
+    controls: Controls = ALONE,
 ) -> Ensemble:
     """Simulate replicas of N particles and measure them. Collective.
 
@@ -193,12 +161,7 @@ def simulate(
         collision: what charges do that hit each other: go "through", "stick" together, "annihilate"; with
             gamma_N >= sigma^2 they stick. All but the first need the exact law.
         estimate_eps: measure what the paper's estimates are about, with these eps in Lemma 5.9; by default not.
-        snapshot: called with (t, positions (n, 2), sign=(n,)) of replica 0 at the output times, on rank 0.
-        finished: measurements of replicas that an earlier run has kept, the same on every rank.
-        keep: called with the measurements of each batch of replicas when it is finished, on the rank that simulated it.
-        progress: called with the share of this rank's work done since the last call.
-        stop_asked: asked at each step, on each rank; where true, the replicas under way are given up.
-        comm: the ranks over which the replicas are spread.
+        controls: how it is watched and where it runs; snapshots have (t, positions (n, 2), sign=(n,)).
 
     Raises:
         InputError: an argument is out of range.
@@ -219,12 +182,12 @@ def simulate(
         substeps=substeps,
         estimates=estimate_eps is not None,
     )
-    use_threads(comm)
+    use_threads(controls.comm)
     fast = method == "fast" or (method != "direct" and count >= FAST_FROM)
     coupling = model.pair_strength(count) * (1 if size is None else strongest(count, size))
     run = Run(
         model=model,
-        start=InitialPositions(initial, count, comm),
+        start=InitialPositions(initial, count, controls.comm),
         seed=ensemble_seed(seed, count),
         grid=grid,
         residual=ParticleResidual(model, count, Table.of(test_functions, 2)),
@@ -244,52 +207,29 @@ def simulate(
         gradients=tuple(map(largest_gradient, test_functions)),
     )
     compile_kernels(run)
-    began = time.perf_counter()
-    share = share_of(comm, replicas, finished)
-    together = max(1, BATCH_PARTICLES // count)
-
-    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
-        return Batch(run, some).run(snapshot, step_done, stop_asked)
-
-    mine, failure = run_batches(share, together, advance, steps=run.steps, keep=keep, progress=progress)
-    parts = gathered_parts(comm, mine, failure)
-    sums = sum(int((part["parts"] + 1).sum()) for part in parts)
-    speed = sums * pair_interactions(1, count) * ((size or count) / count) / (time.perf_counter() - began)
-    return _ensemble(run, [*finished, *parts], replicas, speed)
-
-
-def _ensemble(run: Run, parts: Sequence[Part], replicas: int, speed: float) -> Ensemble:
-    if not parts:
-        raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.count} was finished")
-    found = in_order(parts)
-    return Ensemble(
-        count=run.count,
-        signs=run.start.signs,
+    sum_size = pair_interactions(1, count) * ((size or count) / count)
+    simulated = simulate_replicas(
+        partial(Batch, run),
+        controls,
+        count=count,
+        replicas=replicas,
+        together=max(1, BATCH_PARTICLES // count),
         steps=run.steps,
-        times=np.array([0.0, *(t for t, _ in run.grid)]),
-        replicas=found["replicas"],
-        second_moment=found["second_moment"],
-        centre=np.moveaxis(found["centre"], 1, 2),
-        observables=found["observables"],
-        residual=found["residual"],
-        quadratic_variation=found["quadratic_variation"],
-        compensator=found["compensator"],
+        work=lambda part: int((part["parts"] + 1).sum()) * sum_size,
+    )
+    found: dict[str, Any] = in_order(simulated.parts)
+    estimated = ("phi", "distance", "pair_integrals", "regularisation_gaps") if run.estimate_eps is not None else ()
+    estimates = {name: found.pop(name) for name in estimated}
+    return Ensemble(
+        **simulated.common(found, count=count, steps=run.steps, times=(t for t, _ in run.grid)),
+        **found,
+        signs=run.start.signs,
         eps=run.eps,
         batch_size=run.batch_size,
-        extra_diffusivity=found["extra_diffusivity"],
         substeps=run.substeps,
-        parts=found["parts"],
-        work_per_second=speed,
-        survivors=found["survivors"],
-        collided=found["collided"],
         sees_collisions=run.exact_pairs,
         collision=run.collision,
-        estimates={
-            name: found[name]
-            for name in ("phi", "distance", "pair_integrals", "regularisation_gaps")
-            if run.estimate_eps is not None
-        },
+        estimates=estimates,
         estimate_eps=run.estimate_eps or (),
         estimate_gradients=run.gradients,
-        complete=len(found["replicas"]) == replicas,
     )

@@ -104,6 +104,8 @@ class Solver:
         adaptive: the mesh that follows the densities; None where it stays as it is.
     """
 
+    STATE = "signed.Solver 1"
+
     def __init__(
         self,
         model: Model,

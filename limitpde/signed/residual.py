@@ -206,6 +206,8 @@ class PDEResidual:
         warnings: what to know before trusting W: nothing.
     """
 
+    STATE = "signed.PDEResidual 1"
+
     def __init__(
         self,
         solver: Solver | GalerkinSolver,

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.compare.statistics import deviation, mean_and_stderr
+from limitpde.compare.statistics import deviation, mean_figures
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import TOO_LONG, StepReport
+from limitpde.fem.tally import Tally
 from limitpde.signed.blow_up import latest_time, levels_reached
 from limitpde.signed.case import Case
 from limitpde.signed.confinement import Harmonic
@@ -27,137 +28,105 @@ MOST_REASONS = 20
 """Refusals of the gate that are kept word for word."""
 
 
-class PDESummary:
+class PDESummary(Tally[Solver | GalerkinSolver]):
     """Takes in the steps of a solver, and gives the part `pde` of summary.json. Collective where it is made.
 
-    Args:
-        solver: at time 0.
-        case: which asks for no figures of its own.
-
     Attributes:
-        first: the figures at time 0.
-        steps: steps taken in.
+        refused: attempts that the gate refused.
+        reasons: why, for the first of them.
+        shortened: attempts that the tolerance refused.
+        amplified: "10", "100", ... -> time at which the largest density was so many times that of the start.
+        highest: time and value of the largest density so far.
     """
 
-    def __init__(self, solver: Solver | GalerkinSolver, case: object = None) -> None:
-        self._solver = solver
-        self.first = self._last = solver.figures()
-        self._names = list(solver.densities)
-        self.steps, self._refused, self._shortened, self._smallest_step = 0, 0, 0, float("inf")
-        self._reasons: list[str] = []
-        self._minimum, self._largest_increase = self.first["minimum"], float("-inf")
-        self._drift = dict.fromkeys(self._names, 0.0)
-        self._outside = self.first["mass_outside"]
-        self._most_nodes = self.first.get("nodes", 0.0)
-        self._amplified: dict[str, float] = {}
-        self._highest = self._last_peak = [solver.t, self.first["maximum"]]
+    STATE = "signed.PDESummary 1"
+    OWN = ("refused", "reasons", "shortened", "amplified", "highest", "last_peak")
 
-    def state(self) -> dict[str, Any]:
-        """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
-        return {name: value for name, value in vars(self).items() if name != "_solver"}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
-        vars(self).update(state)
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the figures of a step."""
-        return list(self.start_row())
+    def __init__(self, solver: Solver | GalerkinSolver) -> None:
+        super().__init__(solver)
+        self.refused, self.shortened = 0, 0
+        self.reasons: list[str] = []
+        self.amplified: dict[str, float] = {}
+        self.highest = self.last_peak = [solver.t, self.first["maximum"]]
+        self.largest = self._extremes(self.first)
 
     def start_row(self) -> dict[str, float]:
         """The row of diagnostics.csv for time 0, with the columns that a step has."""
-        return self.first | dict.fromkeys(self._solver.step_figures, 0.0)
+        return self.first | dict.fromkeys(self.solver.step_figures, 0.0)
 
     def add(self, step: StepReport) -> None:
         """Take in one step."""
-        self.steps += 1
+        super().add(step)
         by_gate = [reason for reason in step.refused if TOO_LONG not in reason]
-        self._refused += len(by_gate)
-        self._shortened += len(step.refused) - len(by_gate)
-        room = MOST_REASONS - len(self._reasons)
-        self._reasons += [f"t = {step.t:.6g}: {reason}" for reason in by_gate[: max(room, 0)]]
-        self._smallest_step = min(self._smallest_step, step.dt)
-        self._last = step.figures
+        self.refused += len(by_gate)
+        self.shortened += len(step.refused) - len(by_gate)
+        room = max(MOST_REASONS - len(self.reasons), 0)
+        self.reasons += [f"t = {step.t:.6g}: {reason}" for reason in by_gate[:room]]
         peak = [step.t, step.figures["maximum"]]
-        self._amplified |= levels_reached(self._last_peak, peak, self.first["maximum"])
-        self._last_peak = peak
-        self._highest = max(self._highest, peak, key=lambda pair: pair[1])
-        self._minimum = min(self._minimum, step.figures["minimum"])
-        self._largest_increase = max(self._largest_increase, step.figures["free_energy_increase"])
-        self._outside = max(self._outside, step.figures["mass_outside"])
-        self._most_nodes = max(self._most_nodes, step.figures.get("nodes", 0.0))
-        for name in self._names:
-            change = step.figures[f"mass_{name}"] / self.first[f"mass_{name}"] - 1
-            self._drift[name] = max(self._drift[name], abs(change))
+        self.amplified |= levels_reached(self.last_peak, peak, self.first["maximum"])
+        self.last_peak, self.highest = peak, max(self.highest, peak, key=lambda pair: pair[1])
+
+    def extremes(self, step: StepReport) -> dict[str, float]:
+        """Numbers of a step of which the largest is kept."""
+        increase = {"free_energy_increase": step.figures["free_energy_increase"]}
+        return self._extremes(step.figures) | increase | {"minus_step": -step.dt}
+
+    def _extremes(self, figures: dict[str, float]) -> dict[str, float]:
+        masses = [f"mass_{name}" for name in self.solver.densities]
+        found = {f"{mass}_drift": abs(figures[mass] / self.first[mass] - 1) for mass in masses}
+        found |= {"minus_minimum": -figures["minimum"], "mass_outside": figures["mass_outside"]}
+        return found | {"nodes": figures.get("nodes", 0.0)}
 
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
-        found = list(self._solver.warnings)
-        share = self._outside / sum(self.first[f"mass_{name}"] for name in self._names)
+        found = super().warnings()
+        share = self.largest["mass_outside"] / sum(self.first[f"mass_{name}"] for name in self.solver.densities)
         if share > OUTSIDE_WARNING:
             found.append(
                 f"{share:.1e} of the mass came beyond 0.9 of the radius of the mesh: there the solution is that of a "
                 "wall, not of the plane; take a larger radius"
             )
-        if self._refused:
-            attempts = "one attempt" if self._refused == 1 else f"{self._refused} attempts"
-            found.append(f"the gate refused {attempts} at a step; the first at {self._reasons[0]}")
+        if self.refused:
+            attempts = "one attempt" if self.refused == 1 else f"{self.refused} attempts"
+            found.append(f"the gate refused {attempts} at a step; the first at {self.reasons[0]}")
         return found
 
     def figures(self) -> dict[str, Any]:
         """The part `pde` of summary.json."""
-        first, last = self.first, self._last
+        largest = self.largest
         return {
-            "dofs": self._solver.dofs,
-            "steps": self.steps,
-            "end_time": self._solver.t,
+            **self.common(),
             "mass": {
-                name: {
-                    "start": first[f"mass_{name}"],
-                    "end": last[f"mass_{name}"],
-                    "max_relative_drift": self._drift[name],
-                }
-                for name in self._names
+                name: self.ends(f"mass_{name}") | {"max_relative_drift": largest[f"mass_{name}_drift"]}
+                for name in self.solver.densities
             },
-            "minimum": self._minimum,
-            "second_moment": {
-                "start": first["second_moment"],
-                "end": last["second_moment"],
-                **self._moment_theory(),
-            },
-            "centre": {
-                "start": [first["centre_x"], first["centre_y"]],
-                "end": [last["centre_x"], last["centre_y"]],
-            },
-            "free_energy": {
-                "start": first["free_energy"],
-                "end": last["free_energy"],
-                "largest_increase": self._largest_increase,
-            },
+            "minimum": -largest["minus_minimum"],
+            "second_moment": self.ends("second_moment") | self._moment_theory(),
+            "centre": self.vectors("centre"),
+            "free_energy": self.ends("free_energy") | {"largest_increase": largest.get("free_energy_increase")},
             "gate": {
-                "refused": self._refused,
-                "shortened": self._shortened,
-                "smallest_step": self._smallest_step,
-                "reasons": self._reasons,
+                "refused": self.refused,
+                "shortened": self.shortened,
+                "smallest_step": -largest["minus_step"] if self.steps else None,
+                "reasons": self.reasons,
             },
-            "mass_outside": self._outside,
-            **({"mesh": self._mesh()} if "nodes" in first else {}),
-            **({"blow_up": self._blow_up()} if self._solver.model.sense < 0 else {}),
+            "mass_outside": largest["mass_outside"],
+            **({"mesh": self._mesh()} if "nodes" in self.first else {}),
+            **({"blow_up": self._blow_up()} if self.solver.model.sense < 0 else {}),
         }
 
     def _mesh(self) -> dict[str, Any]:
         """How the mesh followed the densities."""
-        nodes = {"start": self.first["nodes"], "end": self._last["nodes"], "largest": self._most_nodes}
+        nodes = self.ends("nodes") | {"largest": self.largest["nodes"]}
         return {
             "nodes": {name: int(count) for name, count in nodes.items()},
-            "changes": int(self._last["mesh_changes"]),
-            "free_energy_moved": self._last["free_energy_moved"],
+            "changes": int(self.last["mesh_changes"]),
+            "free_energy_moved": self.last["free_energy_moved"],
         }
 
     def _moment_theory(self) -> dict[str, float]:
         """What the virial law says of the second moment in the plane: its rate, or with a harmonic U its end."""
-        solver, model, first = self._solver, self._solver.model, self.first
+        solver, model, first = self.solver, self.solver.model, self.first
         if not isinstance(solver.poisson, PlanePoisson):
             return {}
         mass = sum(solver.mass)
@@ -177,7 +146,7 @@ class PDESummary:
 
     def _blow_up(self) -> dict[str, Any]:
         """What an attractive density did: whether it must collapse, and how far it has."""
-        solver, first, mass = self._solver, self.first, sum(self._solver.mass)
+        solver, first, mass = self.solver, self.first, sum(self.solver.mass)
         gamma_bar = float(solver.model.gamma_bar or 0.0)
         moment = first["second_moment"] - (first["centre_x"] ** 2 + first["centre_y"] ** 2) / mass
         plane = isinstance(solver.poisson, PlanePoisson) and solver.model.confinement is None
@@ -187,18 +156,17 @@ class PDESummary:
             "latest_time_theory": latest_time(mass, moment, diffusivity=solver.model.D, gamma_bar=gamma_bar)
             if plane
             else None,
-            "peak": {"start": first["maximum"], "largest": self._highest[1], "time": self._highest[0]},
-            "amplification_times": self._amplified,
-            "largest_cell_share": self._last.get("cell_share"),
+            "peak": {"start": first["maximum"], "largest": self.highest[1], "time": self.highest[0]},
+            "amplification_times": self.amplified,
+            "largest_cell_share": self.last.get("cell_share"),
         }
 
 
-def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
+def particle_figures(case: Case, ensemble: Ensemble) -> dict[str, Any]:
     """One entry of the list `particles` of summary.json."""
-    mean, error = mean_and_stderr(ensemble.second_moment)
+    model = case.model
     moment: dict[str, Any] = {
-        name: {"mean": float(mean[k]), "stderr": None if error is None else float(error[k])}
-        for name, k in (("start", 0), ("end", -1))
+        name: mean_figures(ensemble.second_moment[:, k]) for name, k in (("start", 0), ("end", -1))
     }
     positive, negative = (int(np.count_nonzero(ensemble.signs == sign)) for sign in (1.0, -1.0))
     charge = float(np.where(ensemble.signs > 0, *model.charges).sum())
@@ -231,11 +199,11 @@ def _stepping_figures(ensemble: Ensemble) -> dict[str, Any]:
     """What random batches add to the diffusivity, and into how many parts steps were cut, where they were."""
     found: dict[str, Any] = {}
     if ensemble.batch_size is not None:
-        mean, error = mean_and_stderr(ensemble.mean_extra_diffusivity)
+        extra = mean_figures(ensemble.mean_extra_diffusivity)
         found["random_batches"] = {
             "batch_size": ensemble.batch_size,
-            "extra_diffusivity": float(mean),
-            "extra_diffusivity_stderr": None if error is None else float(error),
+            "extra_diffusivity": extra["mean"],
+            "extra_diffusivity_stderr": extra["stderr"],
         }
     if ensemble.substeps > 1:
         found["substeps"] = {"most": ensemble.substeps, "mean": float(ensemble.parts.mean() / ensemble.steps)}
@@ -246,17 +214,12 @@ def _collision_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     """What the steps saw of collisions: the fraction of replicas with one, for a pair; who has survived."""
     found: dict[str, Any] = {}
     if ensemble.sees_collisions and ensemble.count == 2:
-        fraction, error = mean_and_stderr(ensemble.collided.astype(float))
-        found["collisions"] = float(fraction)
-        found["collisions_stderr"] = None if error is None else float(error)
+        fraction = mean_figures(ensemble.collided.astype(float))
+        found |= {"collisions": fraction["mean"], "collisions_stderr": fraction["stderr"]}
     if ensemble.collision == "annihilate":
-        mean, errors = mean_and_stderr(ensemble.survivors.astype(float))
-        found["survivors"] = {
-            "times": ensemble.times.tolist(),
-            "mean": mean.tolist(),
-            "stderr": None if errors is None else errors.tolist(),
-        }
-        found["annihilated_fraction"] = float(1 - mean[-1] / ensemble.count)
+        survivors = mean_figures(ensemble.survivors.astype(float))
+        found["survivors"] = {"times": ensemble.times.tolist(), **survivors}
+        found["annihilated_fraction"] = 1 - survivors["mean"][-1] / ensemble.count
     return found
 
 
@@ -270,14 +233,3 @@ def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
         return []
     masses = f"{share:.6g} and {1 - share:.6g} instead of {initial.mass(0):.6g} and {initial.mass(1):.6g}"
     return [f"N = {ensemble.count}: whole particles give the masses {masses}, which biases charged observables"]
-
-
-def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
-    """What observables.csv holds besides the test functions: name -> (R, T)."""
-    centre = {f"centre_{axis}": ensemble.centre[:, :, k] for k, axis in enumerate("xy")}
-    return {"second_moment": ensemble.second_moment, **centre}
-
-
-def comparison_figures(case: object, ensembles: list[Ensemble], solution: object, comm: object) -> dict[str, Any]:
-    """What the part `compare` of summary.json has for this system alone: nothing."""
-    return {}

@@ -5,46 +5,6 @@
 either, `exact` and its neighbours the laws and reference solutions to check against, `hamiltonian` the complex forms.
 """
 
-from limitpde.vlasov import residual
-from limitpde.vlasov.case import Case
-from limitpde.vlasov.comparison import comparison_figures
-from limitpde.vlasov.initial import FromFile, Gaussian, Initial, Landau, Maxwellian, TwoStream
-from limitpde.vlasov.model import Model
-from limitpde.vlasov.particles import WORK_UNIT, Ensemble, simulate
-from limitpde.vlasov.pde import Solver
-from limitpde.vlasov.pictures import PAINTERS
-from limitpde.vlasov.report import comparison_section, mean_note, particles_section, pde_section, residual_note
-from limitpde.vlasov.residual import PDEResidual
-from limitpde.vlasov.summary import PDESummary, observable_series, particle_summary, particle_warnings
+import lazy_loader
 
-__all__ = [
-    "PAINTERS",
-    "WORK_UNIT",
-    "Case",
-    "Ensemble",
-    "FromFile",
-    "Gaussian",
-    "Initial",
-    "Landau",
-    "Maxwellian",
-    "Model",
-    "PDEResidual",
-    "PDESummary",
-    "Solver",
-    "TwoStream",
-    "comparison_figures",
-    "comparison_section",
-    "mean_note",
-    "observable_series",
-    "particle_summary",
-    "particle_warnings",
-    "particles_section",
-    "pde_section",
-    "residual",
-    "residual_note",
-    "simulate",
-    "solver",
-]
-
-solver = Solver
-"""What makes the solver of a case."""
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # what __init__.pyi lists, when it is used

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, Tag
 
+from limitpde import sections
 from limitpde.checked import record, told_apart
-from limitpde.compare.test_functions import Table, TestFunction
+from limitpde.compare.test_functions import Table
 from limitpde.errors import InputError
-from limitpde.fem.mesh import Ball, Box, Disk, mesh_kind
+from limitpde.fem.mesh import Ball, Box, Disk, coarser, mesh_kind
+from limitpde.files import ExistingFile
 from limitpde.potentials import AnyPotential
-from limitpde.sections import (
-    Counts,
-    Natural,
-    Output,
-    Positive,
-    Seed,
-    Time,
-    check_case,
-    check_counts,
-    check_mesh_file,
-    keywords,
-)
+from limitpde.sections import Positive
 from limitpde.vlasov.forms import check_unknown
 from limitpde.vlasov.initial import FromFile, Initial, Start
 from limitpde.vlasov.model import Model
 
 Cells = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=6)]
 Seconds = Annotated[float, Field(ge=0)]
+FEWEST_CELLS = 8
+"""Cells along a coordinate of phase space that a quick run takes at least."""
 
 
 MeshWithWalls = Annotated[
     Annotated[Box, Tag("box")]
     | Annotated[Ball, Tag("ball")]
     | Annotated[Disk, Tag("disk")]
-    | Annotated[str, Tag("path")],
+    | Annotated[ExistingFile, Tag("path")],
     told_apart(
         mesh_kind, "'box', 'ball', 'disk'; or give the path of a gmsh file; a torus has no mesh, only pde.cells"
     ),
@@ -44,15 +37,13 @@ MeshWithWalls = Annotated[
 
 
 @record
-class PDE:
+class PDE(sections.PDE):
     """Section [pde]: the keyword arguments of `Solver`, and what is fitted."""
 
     cells: Cells
     """Numbers of cells: of all 2 d coordinates, or one for x and one for v; with a mesh, those of v only."""
     degree: Annotated[int, Field(ge=1, le=5)] = 3
     """Polynomial degree k in each coordinate; a cell has (k + 1)^(2 d) unknowns."""
-    step: Positive
-    """Time step."""
     order: Literal[2, 4] | None = None
     """Order of the splitting in time, Strang or six stages of Blanes and Moan; by default 2 between absorbing walls,
     which the backward drifts of order 4 would cross, otherwise 4."""
@@ -66,19 +57,19 @@ class PDE:
     """Interval of time in which growth rate and frequency of the field are fitted."""
 
     def __post_init__(self) -> None:
-        check_mesh_file(self.mesh)
         if self.fit is not None and not self.fit[0] < self.fit[1]:
             raise ValueError(f"fit = {list(self.fit)}: the second time must be the later one")
 
+    def coarser_space(self) -> dict[str, Any]:
+        """Fewer cells, and a coarser mesh."""
+        cells = tuple(max(n // sections.COARSER, min(n, FEWEST_CELLS)) for n in self.cells)
+        return {"cells": cells, "mesh": self.mesh and coarser(self.mesh, sections.COARSER)}
+
 
 @record
-class Particles:
+class Particles(sections.Particles):
     """Section [particles]: counts, and keyword arguments of `simulate`."""
 
-    counts: Counts
-    """Particle numbers N."""
-    replicas: Natural = 1
-    """Independent copies of each."""
     step: Positive
     """Time step."""
     order: Literal[2, 4] = 2
@@ -88,16 +79,10 @@ class Particles:
     potential: AnyPotential | None = None
     """Gamma of the particles, where it is not to be that of the equation; the comparison must then reject them."""
 
-    def __post_init__(self) -> None:
-        check_counts(self.counts)
-
 
 @record
-class Compare:
-    """Section [compare]."""
-
-    test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
-    """phi(x, v) for which residuals and observables are measured; center and k have 2 d entries, x then v."""
+class Compare(sections.Compare):
+    """Section [compare]; test functions are phi(x, v): center and k have 2 d entries, x then v."""
 
     def __post_init__(self) -> None:
         for number, function in enumerate(self.test_functions):
@@ -107,22 +92,19 @@ class Compare:
 
 
 @record
-class Case:
+class Case(sections.Case):
     """A case of the Vlasov system."""
 
+    SYSTEM: ClassVar[str] = "limitpde.vlasov.system:SYSTEM"
     system: Literal["vlasov"]
     model: Model
     initial: Initial
-    time: Time
-    seed: Seed = 0
-    """All randomness follows from it."""
     pde: PDE | None = None
     particles: Particles | None = None
     compare: Compare | None = None
-    output: Output = Output()
 
     def __post_init__(self) -> None:
-        check_case(self)
+        sections.Case.__post_init__(self)
         self.model.check_potentials(on_mesh=self.pde is not None and self.pde.mesh is not None)
         Start(self.initial, self.model)  # checks that they fit
         if self.initial.phase is not None and self.model.form == "density":
@@ -178,11 +160,3 @@ class Case:
             raise ValueError("model.domain.periodic = true: a case with pde.mesh has walls; set it to false")
         if self.particles is not None:
             raise ValueError("particles: with pde.mesh there are walls, which the particles do not know")
-
-    def solver_options(self) -> dict[str, Any]:
-        """Keyword arguments of `Solver`."""
-        return keywords(self.pde, leave_out=("fit",))
-
-    def particle_options(self) -> dict[str, Any]:
-        """Keyword arguments of `simulate`, but for count and those of every system."""
-        return keywords(self.particles, leave_out=("counts",))

@@ -29,7 +29,7 @@ LARGEST = 2**26
 """Values of f up to which it is gathered on one rank to measure distances."""
 
 
-def comparison_figures(case: Case, ensembles: list[Ensemble], solution: PDEResidual | None, comm: MPI.Comm) -> Row:
+def comparison_figures(case: Case, ensembles: Sequence[Ensemble], solution: PDEResidual | None, comm: MPI.Comm) -> Row:
     """What the part `compare` of summary.json has for this system alone; `rates` go with those of all systems.
 
     Collective: f lives on all ranks, and is gathered on rank 0. Nothing is compared where particles or solution have

@@ -17,9 +17,9 @@ import numpy as np
 from pydantic import Discriminator, Field, Tag
 
 from limitpde.checked import LARGEST, Moderate, record, told_apart
-from limitpde.densities import load_function
 from limitpde.domains import Domain
 from limitpde.errors import InputError
+from limitpde.files import PythonFunction, load_function
 from limitpde.vlasov.initial_laws import FromFunction, Law, Normals, Product, Waves, values_of
 from limitpde.vlasov.model import Model
 
@@ -39,7 +39,7 @@ MOST_OUTSIDE = 0.5
 class PhaseFunction:
     """A phase S given by a Python function S(z), z of shape (n, 2d)."""
 
-    python: str
+    python: PythonFunction
     """"file.py:function"; the file is run. On a torus S is taken as periodic."""
 
     def __post_init__(self) -> None:
@@ -144,7 +144,7 @@ class FromFile:
     """
 
     shape: Literal["python"] = "python"
-    python: str
+    python: PythonFunction
     """"file.py:function"; the file is run."""
     mass: Moderate = 1.0
     """Integral of f_0."""

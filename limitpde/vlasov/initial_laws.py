@@ -16,9 +16,9 @@ import numpy as np
 import scipy.ndimage
 import scipy.special
 
-from limitpde.densities import load_function
 from limitpde.domains import Domain
 from limitpde.errors import InputError
+from limitpde.files import PythonFunction, load_function
 
 BLOCK = 1 << 17
 """Points at which a user's function is called at once."""
@@ -187,7 +187,7 @@ class FromFunction:
     much narrower than a cell are not seen.
     """
 
-    python: str
+    python: PythonFunction
     """"file.py:function" of z (n, 2d) -> (n,)."""
     low: tuple[float, ...]
     """Lower corner of the box, (2d,)."""

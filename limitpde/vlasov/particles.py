@@ -13,25 +13,27 @@ threads.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Table, Wave
-from limitpde.errors import Interrupted, RunError
+from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
 from limitpde.nbody.replicas import (
+    ALONE,
+    Controls,
+    Measurements,
     Part,
+    Simulated,
+    Snapshot,
     Stopped,
     check_arguments,
     ensemble_seed,
-    gathered_parts,
     in_order,
-    run_batches,
-    share_of,
+    simulate_replicas,
     time_grid,
 )
 from limitpde.nbody.sums import Sums, make_sums
@@ -46,45 +48,20 @@ BATCH_PARTICLES = 65_536
 """Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""
 KEPT_NUMBERS = 4_000_000
 """Coordinates, at the start and at the end, that are kept to measure distances: those of the first replicas."""
-WORK_UNIT = "particle_steps"
-"""What `work_per_second` counts."""
-Snapshot = Callable[..., None]
 
 
-@dataclass(frozen=True, slots=True)
-class Ensemble:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensemble(Measurements):
     """Replicas of one particle number: what they were measured to do. The same on every rank."""
 
-    count: int
-    """N."""
-    steps: int
-    """Time steps of one replica."""
-    times: np.ndarray
-    """(T,) output times, from 0 to the end."""
-    replicas: np.ndarray
-    """(R,) numbers of the replicas that were finished."""
-    second_moment: np.ndarray
-    """(R, T) of (M/N) sum |x_i|^2."""
-    centre: np.ndarray
-    """(R, T, d) of (1/N) sum x_i."""
     momentum: np.ndarray
     """(R, T, d) of (M/N) sum v_i."""
     kinetic: np.ndarray
     """(R, T) of (M/N) sum |v_i|^2 / 2."""
     energy: np.ndarray
     """(R, T) of M/N times the Hamiltonian (Ham^N): kinetic + M^2/(N (N-1)) sum_{i<j} Gamma + (M/N) sum U."""
-    observables: np.ndarray
-    """(R, P, T) of int phi dmu."""
-    residual: np.ndarray
-    """(R, P, T) of W[t, phi](mu)."""
-    compensator: np.ndarray
-    """(R, P) of A, what W must be at the end."""
     points: np.ndarray
     """(K, 2, N, 2 d) points (x, v) of the first K replicas at time 0 and at the end."""
-    work_per_second: float
-    """Particles advanced by one step, per second of all ranks, over the whole simulation."""
-    complete: bool
-    """False where the run was asked to stop: then only the finished replicas are here."""
     in_theory: bool
     """Whether the particles have the potential of the equation, so that W is of order 1/N."""
     quadratic_variation: None = None
@@ -105,12 +82,7 @@ def simulate(
     order: int = 2,
     method: str = "auto",
     potential: AnyPotential | None = None,
-    snapshot: Snapshot | None = None,
-    finished: Sequence[Part] = (),
-    keep: Callable[[Part], object] = lambda part: None,
-    progress: Callable[[float], object] = lambda share: None,
-    stop_asked: Callable[[], bool] = lambda: False,
-    comm: MPI.Comm = MPI.COMM_WORLD,
+    controls: Controls = ALONE,
 ) -> Ensemble:
     """Simulate replicas of N particles and measure them. Collective.
 
@@ -130,13 +102,8 @@ def simulate(
         order: of the integrator, 2 or 4.
         method: sum over pairs: "direct" (all pairs), "fast" (less), or "auto".
         potential: Gamma of the particles, where it is not to be that of the model; W is then that of the model.
-        snapshot: called with (t, positions, velocity=(N, d)) of replica 0 at the output times, on rank 0; positions are
+        controls: how it is watched and where it runs; snapshots have (t, positions, velocity=(N, d)), positions are
             (N, d), for d = 1 points (x, v) of the phase plane.
-        finished: measurements of replicas that an earlier run has kept, the same on every rank.
-        keep: called with the measurements of each batch of replicas when it is finished, on the rank that simulated it.
-        progress: called with the share of this rank's work done since the last call.
-        stop_asked: asked at each step, on each rank; where true, the replicas under way are given up.
-        comm: the ranks over which the replicas are spread.
 
     Raises:
         InputError: an argument is out of range.
@@ -146,7 +113,7 @@ def simulate(
     check_arguments(count, replicas, step, end)
     composition(order)  # checks it
     Table.of(test_functions, 2 * model.dimension)
-    use_threads(comm)
+    use_threads(controls.comm)
     box, periodic = model.x_box, model.domain.periodic
     own = potential is not None and potential != model.potential
     run = _Run(
@@ -160,19 +127,16 @@ def simulate(
         limit=make_sums(model.potential, box, periodic=periodic, method=method) if own else None,
         functions=tuple(test_functions),
     )
-    began = time.perf_counter()
-    share = share_of(comm, replicas, finished)
-    size = max(1, BATCH_PARTICLES // count)
-
-    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
-        with np.errstate(over="ignore", invalid="ignore"):  # `_record` finds what has left for infinity
-            return _Batch(run, some).run(snapshot, step_done, stop_asked)
-
-    mine, failure = run_batches(share, size, advance, steps=run.steps, keep=keep, progress=progress)
-    parts = gathered_parts(comm, mine, failure)
-    done = sum(len(part["replicas"]) for part in parts)
-    speed = done * count * run.steps / (time.perf_counter() - began)
-    return _ensemble(run, [*finished, *parts], replicas, speed)
+    simulated = simulate_replicas(
+        partial(_Batch, run),
+        controls,
+        count=count,
+        replicas=replicas,
+        together=max(1, BATCH_PARTICLES // count),
+        steps=run.steps,
+        work=lambda part: len(part["replicas"]) * count * run.steps,
+    )
+    return _ensemble(run, simulated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +178,12 @@ class _Batch:
 
     def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
         """Step to the end; the measurements of these replicas, time last."""
-        snapshot = snapshot if self._replicas[0] == 0 else None
+        with np.errstate(over="ignore", invalid="ignore"):  # `_record` finds what has left for infinity
+            return self._run_through(snapshot, step_done, stop)
+
+    def _run_through(
+        self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]
+    ) -> Part:
         t = 0.0
         points = [self._points()]
         self._record(0.0, snapshot)
@@ -291,27 +260,16 @@ class _Batch:
             snapshot(t, places, velocity=v[0])
 
 
-def _ensemble(run: _Run, parts: Sequence[Part], replicas: int, speed: float) -> Ensemble:
-    if not parts:
-        raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.count} was finished")
+def _ensemble(run: _Run, simulated: Simulated) -> Ensemble:
+    parts = simulated.parts
     found = in_order([{name: rows for name, rows in part.items() if name != "points"} for part in parts])
     kept = [(part["replicas"][part["replicas"] < run.kept], part["points"]) for part in parts]
     points = in_order([{"replicas": numbers, "points": rows} for numbers, rows in kept])["points"]
     return Ensemble(
-        count=run.count,
-        steps=run.steps,
-        times=np.array([0.0, *(t for t, _ in run.grid)]),
-        replicas=found["replicas"],
-        second_moment=found["second_moment"],
-        centre=np.moveaxis(found["centre"], 1, 2),
+        **simulated.common(found, count=run.count, steps=run.steps, times=(t for t, _ in run.grid)),
         momentum=np.moveaxis(found["momentum"], 1, 2),
         kinetic=found["kinetic"],
         energy=found["energy"],
-        observables=found["observables"],
-        residual=found["residual"],
-        compensator=found["compensator"],
         points=points,
-        work_per_second=speed,
-        complete=len(found["replicas"]) == replicas,
         in_theory=run.limit is None,
     )

@@ -73,6 +73,8 @@ class Solver:
         InputError: an argument is out of range, or does not fit the model.
     """
 
+    STATE = "vlasov.Solver 1"
+
     def __init__(
         self,
         model: Model,

@@ -46,6 +46,8 @@ class PDEResidual:
         solver: whose solution it is.
     """
 
+    STATE = "vlasov.PDEResidual 1"
+
     def __init__(self, solver: Solver, test_functions: Sequence[GaussianBump | Wave]) -> None:
         d = solver.model.dimension
         Table.of(test_functions, 2 * d)  # checks the dimension

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.compare.statistics import mean_and_stderr
+from limitpde.compare.statistics import mean_figures
 from limitpde.compare.test_functions import waves_off_torus
 from limitpde.fem.stepping import StepReport
+from limitpde.fem.tally import Tally, vector
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.growth import Growth, fit_growth
-from limitpde.vlasov.model import Model
 from limitpde.vlasov.particles import Ensemble
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.residual import off_torus
@@ -35,7 +35,7 @@ COMMON = (
 """Figures of every form of the equation."""
 
 
-class PDESummary:
+class PDESummary(Tally[Solver]):
     """Takes in the steps of a solver, and gives the part `pde` of summary.json. Collective where it is made.
 
     Args:
@@ -43,21 +43,19 @@ class PDESummary:
         case: whose `pde.fit` says where growth rate and frequency are fitted.
 
     Attributes:
-        first: the figures at time 0.
-        steps: steps taken in.
+        field: t and field energy, within the interval of the fit.
     """
 
+    STATE = "vlasov.PDESummary 1"
+    OWN = ("field",)
+
     def __init__(self, solver: Solver, case: Case | None = None) -> None:
-        self._solver = solver
+        super().__init__(solver)
         self._fit = case.pde.fit if case is not None and case.pde is not None else None
         self._end = case.time.end if case is not None else math.inf
-        self.first = self._last = solver.figures()
-        self.steps = 0
-        self._minimum = self.first.get("minimum", 0.0)
-        self._largest = dict.fromkeys(("mass", "energy", "momentum", "l2"), 0.0)
-        self._field: list[tuple[float, float]] = []  # t and field energy, within the interval of the fit
-        self._own_change = dict.fromkeys(self._own, 0.0)
-        self._above_bound = 0.0
+        self.largest = dict.fromkeys(("mass", "energy", "momentum", "l2", *self._own), 0.0)
+        self.largest |= {"minus_minimum": -self.first.get("minimum", 0.0), "above_bound": 0.0}
+        self.field: list[tuple[float, float]] = []
         self._keep_field(solver.t, self.first)
 
     @property
@@ -65,57 +63,39 @@ class PDESummary:
         """Names of the figures of the form alone."""
         return [name for name in self.first if name not in COMMON]
 
-    def state(self) -> dict[str, Any]:
-        """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
-        return {name: value for name, value in vars(self).items() if name not in ("_solver", "_fit", "_end")}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
-        vars(self).update(state)
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the figures of a step."""
-        return list(self.first)
-
-    def start_row(self) -> dict[str, float]:
-        """The row of diagnostics.csv for time 0."""
-        return self.first
-
     def add(self, step: StepReport) -> None:
         """Take in one step."""
-        first, now, largest = self.first, step.figures, self._largest
-        self.steps += 1
-        self._last = now
-        self._minimum = min(self._minimum, now.get("minimum", 0.0))
-        mass = first["mass_total"] + first["mass_lost"]
-        changes = {
+        super().add(step)
+        self._keep_field(step.t, step.figures)
+
+    def extremes(self, step: StepReport) -> dict[str, float]:
+        """Numbers of a step of which the largest is kept."""
+        first, now = self.first, step.figures
+        mass, momenta = first["mass_total"] + first["mass_lost"], (vector(first, "momentum"), vector(now, "momentum"))
+        found = {
             "mass": abs((now["mass_total"] + now["mass_lost"]) / mass - 1),
             "energy": abs(now["energy"] - first["energy"]),
-            "momentum": max(abs(b - a) for a, b in zip(*map(self._momentum, (first, now)), strict=True)),
+            "momentum": max(abs(b - a) for a, b in zip(*momenta, strict=True)),
             "l2": now["l2"] - first["l2"],
+            "minus_minimum": -now.get("minimum", 0.0),
         }
-        for name, change in changes.items():
-            largest[name] = max(largest[name], change)
-        for name in self._own_change:
-            self._own_change[name] = max(self._own_change[name], abs(now[name] - first[name]))
         if "norm_w12_bound" in now:
-            self._above_bound = max(self._above_bound, now["norm_w12"] / now["norm_w12_bound"] - 1)
-        self._keep_field(step.t, now)
+            found["above_bound"] = now["norm_w12"] / now["norm_w12_bound"] - 1
+        return found | {name: abs(now[name] - first[name]) for name in self._own}
 
     def _keep_field(self, t: float, figures: dict[str, float]) -> None:
         if self._fit is not None and self._fit[0] <= t * (1 + 1e-9) and t <= self._fit[1] * (1 + 1e-9):
-            self._field.append((t, figures["field_energy"]))
+            self.field.append((t, figures["field_energy"]))
 
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
-        found = list(self._solver.warnings)
-        if self._solver.outside > CUT_WARNING:
+        found = super().warnings()
+        if self.solver.outside > CUT_WARNING:
             found.append(
-                f"{100 * self._solver.outside:.2g} % of the initial density lies outside of where the equation is "
+                f"{100 * self.solver.outside:.2g} % of the initial density lies outside of where the equation is "
                 "solved, and is not there: enlarge model.domain (or the mesh)"
             )
-        lost = (self._last["mass_lost"] - self.first["mass_lost"]) / self.first["mass_total"]
+        lost = (self.last["mass_lost"] - self.first["mass_lost"]) / self.first["mass_total"]
         if lost > LOST_WARNING:
             found.append(
                 f"{lost:.2g} of the mass left the domain, as too fast or through its ends; unless that is wanted, take "
@@ -124,9 +104,10 @@ class PDESummary:
         energy = self._relative("energy")
         if energy is not None and energy > ENERGY_WARNING and lost < ENERGY_WARNING / 10:  # what leaves takes it along
             found.append(f"the energy changed by up to {energy:.2g} of itself; take a smaller step, or more cells")
-        if self._above_bound > BOUND_WARNING:
+        above = self.largest["above_bound"]
+        if above > BOUND_WARNING:
             found.append(
-                f"the norm of alpha in W^{{1,2}} exceeds the bound of Corollary 3.6 by {self._above_bound:.2g} of it, "
+                f"the norm of alpha in W^{{1,2}} exceeds the bound of Corollary 3.6 by {above:.2g} of it, "
                 "which a solution cannot: take more cells"
             )
         if self._fit is not None and self._end < self._fit[1] * (1 - 1e-9):
@@ -141,43 +122,28 @@ class PDESummary:
         """The fit to the field energy, where the case asks for one."""
         if self._fit is None:
             return None
-        t, energy = np.array(self._field, dtype=float).reshape(-1, 2).T
+        t, energy = np.array(self.field, dtype=float).reshape(-1, 2).T
         return fit_growth(t, energy, self._fit)
-
-    def _momentum(self, figures: dict[str, float]) -> list[float]:
-        return _vector(figures, "momentum")
 
     def _relative(self, name: str) -> float | None:
         """Largest change of a figure in units of its modulus at the start; None where that is zero."""
         size = abs(self.first[name])
-        return self._largest[name] / size if size > 0 else None
+        return self.largest[name] / size if size > 0 else None
 
     def figures(self) -> dict[str, Any]:
         """The part `pde` of summary.json."""
-        first, last = self.first, self._last
-        ends = {name: {"start": first[name], "end": last[name]} for name in ("second_moment", "energy", "l2")}
-        vectors = {name: {"start": _vector(first, name), "end": _vector(last, name)} for name in ("centre", "momentum")}
+        mass = self.ends("mass_total") | {"max_relative_drift": self.largest["mass"]}
         found: dict[str, Any] = {
-            "dofs": self._solver.dofs,
-            "steps": self.steps,
-            "end_time": self._solver.t,
-            "mass": {
-                "total": {
-                    "start": first["mass_total"],
-                    "end": last["mass_total"],
-                    "max_relative_drift": self._largest["mass"],
-                },
-                "lost": {"start": first["mass_lost"], "end": last["mass_lost"]},
-            },
-            "minimum": self._minimum if "minimum" in first else None,
-            "second_moment": ends["second_moment"],
-            "centre": vectors["centre"],
-            "energy": ends["energy"] | {"max_relative_drift": self._relative("energy")},
-            "momentum": vectors["momentum"] | {"largest_change": self._largest["momentum"]},
-            "l2": ends["l2"] | {"max_relative_increase": self._relative("l2")},
+            **self.common(),
+            "mass": {"total": mass, "lost": self.ends("mass_lost")},
+            "minimum": -self.largest["minus_minimum"] if "minimum" in self.first else None,
+            "second_moment": self.ends("second_moment"),
+            "centre": self.vectors("centre"),
+            "energy": self.ends("energy") | {"max_relative_drift": self._relative("energy")},
+            "momentum": self.vectors("momentum") | {"largest_change": self.largest["momentum"]},
+            "l2": self.ends("l2") | {"max_relative_increase": self._relative("l2")},
         }
-        for name, change in self._own_change.items():
-            found[name] = {"start": first[name], "end": last[name], "largest_change": change}
+        found |= {name: self.ends(name) | {"largest_change": self.largest[name]} for name in self._own}
         growth = self._growth()
         if growth is not None and self._fit is not None:
             found["field_growth_rate"], found["field_frequency"] = growth.rate, growth.frequency
@@ -186,17 +152,7 @@ class PDESummary:
         return found
 
 
-def _vector(figures: dict[str, float], name: str) -> list[float]:
-    return [figures[f"{name}_{axis}"] for axis in "xyz" if f"{name}_{axis}" in figures]
-
-
-def _mean(values: np.ndarray) -> dict[str, Any]:
-    """Mean and standard error over the replicas."""
-    mean, error = mean_and_stderr(values)
-    return {"mean": float(mean), "stderr": None if error is None else float(error)}
-
-
-def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
+def particle_figures(case: Case, ensemble: Ensemble) -> dict[str, Any]:
     """One entry of the list `particles` of summary.json."""
     energy, momentum = ensemble.energy, ensemble.momentum
     size = np.abs(energy[:, :1])
@@ -205,8 +161,8 @@ def particle_summary(model: Model, ensemble: Ensemble) -> dict[str, Any]:
         "N": ensemble.count,
         "replicas": len(ensemble.replicas),
         "steps": ensemble.steps,
-        "second_moment": {name: _mean(ensemble.second_moment[:, k]) for name, k in (("start", 0), ("end", -1))},
-        "energy": {name: _mean(energy[:, k]) for name, k in (("start", 0), ("end", -1))}
+        "second_moment": {name: mean_figures(ensemble.second_moment[:, k]) for name, k in (("start", 0), ("end", -1))},
+        "energy": {name: mean_figures(energy[:, k]) for name, k in (("start", 0), ("end", -1))}
         | {"max_relative_drift": drift},
         "momentum": {"largest_change": float(np.abs(momentum - momentum[:, :1]).max())},
     }
@@ -234,12 +190,4 @@ def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
                 f"N = {ensemble.count}: {outside:.2g} of the particles have left the intervals of {name} "
                 "(model.domain), within which the equation is solved"
             )
-    return found
-
-
-def observable_series(ensemble: Ensemble) -> dict[str, np.ndarray]:
-    """What observables.csv holds besides the test functions: name -> (R, T)."""
-    found = {"energy": ensemble.energy, "kinetic": ensemble.kinetic, "second_moment": ensemble.second_moment}
-    for name, values in (("momentum", ensemble.momentum), ("centre", ensemble.centre)):
-        found |= {f"{name}_{axis}": values[..., k] for k, axis in enumerate("xyz"[: values.shape[2]])}
     return found

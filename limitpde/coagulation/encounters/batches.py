@@ -37,7 +37,7 @@ from limitpde.coagulation.proof.candidate import MacroBalance, MacroResidual
 from limitpde.domains import Domain
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
-from limitpde.nbody.replicas import Stopped
+from limitpde.nbody.replicas import Snapshot, Stopped
 
 BUDGET = 100_000
 """Particle steps between two looks at whether to stop: a fraction of a second."""
@@ -45,7 +45,6 @@ SHARED = 4000
 """From this many particles on, a replica that has the threads to itself spreads over them."""
 LARGEST_NUMBER = 2**32
 """Steps, and particles that ever lived, in one replica."""
-Snapshot = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,6 @@ class Batch:
         self, snapshot: Snapshot | None, part_done: Callable[[], object], stop: Callable[[], bool]
     ) -> dict[str, np.ndarray]:
         """Go to the end; the measurements of these replicas, with the output times last."""
-        snapshot = snapshot if self._replicas[0] == 0 else None
         self._measure(0.0, True, snapshot)
         threads = numba.get_num_threads()
         with ThreadPoolExecutor(threads) as pool:

@@ -23,8 +23,8 @@ from scipy.special import elliprf
 from limitpde.coagulation.interaction import Ellipsoid
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.rates.scattering import integral, scattering
-from limitpde.densities import load_function
 from limitpde.errors import InputError
+from limitpde.files import load_function
 
 LARGEST_MATRIX = 2**14
 """Largest n_max of which all pairs make a matrix (2 GiB)."""

@@ -23,8 +23,8 @@ from numpy.polynomial import chebyshev
 from limitpde.coagulation.interaction import Ball, FromFile, Interaction, sphere_area
 from limitpde.coagulation.rates.capacity import RadialSolution, ball_log_derivative, conductance, solve_radial
 from limitpde.coagulation.rates.lippmann import GridScattering
-from limitpde.densities import load_function
 from limitpde.errors import RunError
+from limitpde.files import load_function
 
 FEW = 48
 """Up to this many different values of s each is solved for."""

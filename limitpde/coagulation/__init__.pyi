@@ -1,0 +1,14 @@
+from . import exact as exact
+from . import residual as residual
+from .case import Case as Case
+from .model import Initial as Initial
+from .model import Model as Model
+from .particles import Ensemble as Ensemble
+from .particles import simulate as simulate
+from .pde import Solver as Solver
+from .rates import beta as beta
+from .rates import naive as naive
+from .rates import propensity as propensity
+from .rates.collision import collision_probability as collision_probability
+from .residual import PDEResidual as PDEResidual
+from .summary import PDESummary as PDESummary

@@ -1,0 +1,95 @@
+"""The coagulating system as the package runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.coagulation import report, summary
+from limitpde.coagulation.case import Case
+from limitpde.coagulation.particles import Ensemble, simulate
+from limitpde.coagulation.pde import Solver
+from limitpde.coagulation.pictures import PAINTERS
+from limitpde.coagulation.proof.comparison import comparison_figures
+from limitpde.coagulation.residual import PDEResidual
+from limitpde.compare.statistics import by_axis
+from limitpde.compare.test_functions import TestFunction
+from limitpde.nbody.replicas import Controls
+from limitpde.parallel import on_root
+from limitpde.results.figures import Record
+from limitpde.sections import keywords
+from limitpde.system import System
+
+MOST_DENSITIES = 8
+"""Masses whose densities are written at each output time."""
+
+
+class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
+    """Coagulating Brownian particles and the Smoluchowski coagulation-diffusion equations (Hammond)."""
+
+    work_unit = "particle_steps"
+    wording = report
+    painters = PAINTERS
+    particle_figures = staticmethod(summary.particle_figures)
+    particle_warnings = staticmethod(summary.particle_warnings)
+
+    def residual_rate(self, case: Case) -> float | None:
+        """See `Model.residual_rate`."""
+        return case.model.residual_rate
+
+    def solver(self, case: Case, comm: MPI.Comm) -> Solver:
+        """The solver of the equation. Collective."""
+        return Solver(case.model, case.initial, **keywords(case.pde), comm=comm)
+
+    def summary(self, solver: Solver, case: Case) -> summary.PDESummary:
+        """What takes in the steps of a solver. Collective."""
+        return summary.PDESummary(solver)
+
+    def residual(self, solver: Solver, functions: Sequence[TestFunction]) -> PDEResidual:
+        """What observes W of a solver. Collective."""
+        return PDEResidual(solver, functions)
+
+    def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
+        """Simulate the replicas of one particle number. Collective."""
+        return simulate(
+            case.model,
+            case.initial,
+            **keywords(case.particles, leave_out=("counts", "domain")),
+            count=count,
+            end=case.time.end,
+            domain=case.domain,
+            deltas=case.deltas,
+            seed=case.seed,
+            stops=case.output_times,
+            test_functions=case.test_functions,
+            controls=controls,
+        )
+
+    def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
+        """Survivors, mass, second moment, centre and the densities of the first masses, (R, T) each."""
+        found = {"survivors": ensemble.survivors, "mass": ensemble.mass, "second_moment": ensemble.second_moment}
+        found |= by_axis("centre", ensemble.centre)
+        densities = ensemble.Z / ensemble.count * ensemble.counts_by_mass[:, :, :MOST_DENSITIES]
+        return found | {f"density_{n + 1}": densities[:, :, n] for n in range(densities.shape[2])}
+
+    def comparison_figures(
+        self, case: Case, ensembles: Sequence[Ensemble], solution: PDEResidual | None, comm: MPI.Comm
+    ) -> Record:
+        """What the particles say about the steps of the proof. Collective."""
+        return on_root(
+            comm,
+            lambda: comparison_figures(
+                case.model,
+                ensembles,
+                solution,
+                case.seed,
+                deltas=case.deltas,
+                initial=case.initial,
+                domain=case.domain,
+            ),
+        )
+
+
+SYSTEM = Coagulation()

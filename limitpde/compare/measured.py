@@ -1,0 +1,59 @@
+"""What a comparison needs of the particles and of the solution, as types."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+
+class MeasuredEnsemble(Protocol):
+    """Replicas of one particle number, R replicas, P test functions, T times."""
+
+    @property
+    def count(self) -> int:
+        """N."""
+
+    @property
+    def times(self) -> np.ndarray:
+        """Output times, (T,)."""
+
+    @property
+    def replicas(self) -> np.ndarray:
+        """Numbers of the replicas, (R,)."""
+
+    @property
+    def observables(self) -> np.ndarray:
+        """Int phi dL^N_t, (R, P, T)."""
+
+    @property
+    def residual(self) -> np.ndarray:
+        """W[t, phi], (R, P, T)."""
+
+    @property
+    def compensator(self) -> np.ndarray:
+        """A, what W should be at the end but for the noise, (R, P)."""
+
+    @property
+    def quadratic_variation(self) -> np.ndarray | None:
+        """Q of the noise in W at the end, (R, P); None where the theory knows none."""
+
+    @property
+    def in_theory(self) -> bool:
+        """Whether the particles are those of the theorem, so that its rate applies."""
+
+
+class MeasuredSolution(Protocol):
+    """The residual of a PDE solution at each of its steps."""
+
+    @property
+    def times(self) -> list[float]:
+        """Times of the steps, from 0 on."""
+
+    @property
+    def values(self) -> list[np.ndarray]:
+        """W[t, phi] at these times, (P,) each."""
+
+    @property
+    def observables(self) -> list[np.ndarray]:
+        """Int phi rho_t at these times, (P,) each."""

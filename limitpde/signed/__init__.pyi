@@ -1,0 +1,11 @@
+from . import exact as exact
+from . import residual as residual
+from .case import Case as Case
+from .galerkin import GalerkinSolver as GalerkinSolver
+from .model import Initial as Initial
+from .model import Model as Model
+from .particles import Ensemble as Ensemble
+from .particles import simulate as simulate
+from .pde import Solver as Solver
+from .residual import PDEResidual as PDEResidual
+from .summary import PDESummary as PDESummary

@@ -1,0 +1,77 @@
+"""The signed system as the package runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.compare.statistics import by_axis
+from limitpde.compare.test_functions import TestFunction
+from limitpde.nbody.replicas import Controls
+from limitpde.sections import keywords
+from limitpde.signed import report, summary
+from limitpde.signed.case import Case
+from limitpde.signed.galerkin import GalerkinSolver
+from limitpde.signed.particles import Ensemble, simulate
+from limitpde.signed.pde import Solver
+from limitpde.signed.pictures import PAINTERS
+from limitpde.signed.residual import PDEResidual
+from limitpde.system import System
+
+type AnySolver = Solver | GalerkinSolver
+
+
+class SignedCharges(System[Case, AnySolver, PDEResidual, Ensemble]):
+    """Signed Coulomb charges and the signed Keller-Segel system (van Meurs, Peletier, Slangen)."""
+
+    work_unit = "pair_interactions"
+    wording = report
+    painters = PAINTERS
+    particle_figures = staticmethod(summary.particle_figures)
+    particle_warnings = staticmethod(summary.particle_warnings)
+
+    def residual_rate(self, case: Case) -> float | None:
+        """-1/2 (Lemma 5.10)."""
+        return case.model.residual_rate
+
+    def solver(self, case: Case, comm: MPI.Comm) -> AnySolver:
+        """The solver for elements of the degree that the case names. Collective."""
+        assert case.pde is not None
+        options = {name: value for name, value in keywords(case.pde).items() if value is not None}
+        if case.pde.degree == 1:
+            return Solver(case.model, case.initial, **options, comm=comm)
+        del options["boundary"]
+        return GalerkinSolver(case.model, case.initial, **options, comm=comm)
+
+    def summary(self, solver: AnySolver, case: Case) -> summary.PDESummary:
+        """What takes in the steps of a solver. Collective."""
+        return summary.PDESummary(solver)
+
+    def residual(self, solver: AnySolver, functions: Sequence[TestFunction]) -> PDEResidual:
+        """What observes W of a solver. Collective."""
+        return PDEResidual(solver, functions)
+
+    def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
+        """Simulate the replicas of one particle number. Collective."""
+        assert case.particles is not None
+        return simulate(
+            case.model,
+            case.initial,
+            **keywords(case.particles, leave_out=("counts",)),
+            count=count,
+            end=case.time.end,
+            seed=case.seed,
+            stops=case.output_times,
+            test_functions=case.test_functions,
+            estimate_eps=case.estimates.eps if case.estimates.check else None,
+            controls=controls,
+        )
+
+    def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
+        """Second moment and centre, (R, T) each."""
+        return {"second_moment": ensemble.second_moment} | by_axis("centre", ensemble.centre)
+
+
+SYSTEM = SignedCharges()

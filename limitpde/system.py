@@ -1,0 +1,187 @@
+"""What a limit theorem must offer to be run, as types; mypy checks a system against them where it is registered.
+
+A system is an object of a class derived from `System`, in `limitpde/<name>/system.py`. It knows the type of its cases
+C, of the solver S of its limit equation, of what observes W of the solution, R, and of its ensembles of particles, E.
+The record of its cases names it (`sections.Case.SYSTEM`), and is what is registered (`limitpde.case`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
+from limitpde.compare.test_functions import TestFunction
+from limitpde.fem.stepping import Observer, StepReport
+from limitpde.nbody.replicas import Controls
+from limitpde.results.fields import Outputs
+from limitpde.results.figures import Record
+from limitpde.results.pictures import Painter
+from limitpde.results.report import Wording
+from limitpde.sections import Case, load
+
+Arrays = dict[str, np.ndarray]
+
+
+class Resumable(Protocol):
+    """What goes on from a state."""
+
+    @property
+    def STATE(self) -> str:  # noqa: N802 - a constant of each class
+        """Name and version of the layout of the state."""
+
+    def state(self) -> Arrays:
+        """What `restore` needs, on rank 0. Collective."""
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
+
+
+class LimitSolver(Resumable, Protocol):
+    """A solver of a limit equation. All methods are collective."""
+
+    @property
+    def t(self) -> float:
+        """Time reached."""
+
+    @property
+    def dofs(self) -> int:
+        """Unknowns."""
+
+    def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
+        """Step up to time `end`, landing on every time in `stops`; each observer sees the report of each step.
+
+        Raises:
+            RunError: a step could not be made.
+        """
+
+    def outputs(self) -> Outputs:
+        """File below pde/ -> its mesh and the functions on it, of the present state; none where there is no mesh."""
+
+
+class StepSummary(Protocol):
+    """What the steps of a solver add up to."""
+
+    @property
+    def STATE(self) -> str:  # noqa: N802 - a constant of each class
+        """Name and version of the layout of the state."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the figures of a step."""
+
+    def start_row(self) -> dict[str, float]:
+        """The row of diagnostics.csv for time 0, with the columns that a step has."""
+
+    def add(self, step: StepReport) -> None:
+        """Take in one step."""
+
+    def figures(self) -> Record:
+        """The part `pde` of summary.json."""
+
+    def warnings(self) -> list[str]:
+        """What a user must know before trusting the figures."""
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+
+
+class ObservedSolution(MeasuredSolution, Resumable, Protocol):
+    """W[t, phi] and int phi of a solution, as its steps go by; an observer of the solver."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user must know before trusting W."""
+
+    def __call__(self, step: StepReport, /) -> None:
+        """Take in one step. Collective."""
+
+
+class SimulatedEnsemble(MeasuredEnsemble, Protocol):
+    """Replicas of one particle number, the same on every rank."""
+
+    @property
+    def work_per_second(self) -> float:
+        """Units of work per second of all ranks."""
+
+    @property
+    def complete(self) -> bool:
+        """False where the run was asked to stop: then only the finished replicas are here."""
+
+
+class System[C: Case, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsemble](Protocol):
+    """A limit theorem: particles, their limit equation, and what is to be said of both."""
+
+    work_unit: str
+    """What `work_per_second` of an ensemble counts."""
+    wording: Wording
+    """What report.md says of it."""
+    painters: Mapping[str, Painter] = {}
+    """Name of a picture -> what draws it from the files of a result, or returns None."""
+
+    @abstractmethod
+    def residual_rate(self, case: C) -> float | None:
+        """Power of N that the theorem gives to the residual of the particles; None where it gives none."""
+
+    # --- the limit equation
+
+    @abstractmethod
+    def solver(self, case: C, comm: MPI.Comm) -> S:
+        """The solver of a case that has [pde], at time 0. Collective.
+
+        Raises:
+            InputError: the mesh or the data are unfit.
+        """
+
+    @abstractmethod
+    def summary(self, solver: S, case: C) -> StepSummary:
+        """What takes in the steps of a solver. Collective."""
+
+    @abstractmethod
+    def residual(self, solver: S, functions: Sequence[TestFunction]) -> R:
+        """What observes W of a solver. Collective."""
+
+    # --- the particles
+
+    @abstractmethod
+    def simulate(self, case: C, count: int, controls: Controls) -> E:
+        """Simulate the replicas of one particle number of a case that has [particles]. Collective.
+
+        Raises:
+            Interrupted: asked to stop before any replica was finished.
+        """
+
+    @abstractmethod
+    def particle_figures(self, case: C, ensemble: E) -> Record:
+        """One entry of the list `particles` of summary.json."""
+
+    def particle_warnings(self, case: C, ensemble: E) -> list[str]:
+        """What a user must know before comparing the particles with the equation."""
+        return []
+
+    def observable_series(self, ensemble: E) -> dict[str, np.ndarray]:
+        """What observables.csv holds besides the test functions: name -> (R, T)."""
+        return {}
+
+    # --- both
+
+    def comparison_figures(self, case: C, ensembles: Sequence[E], solution: R | None, comm: MPI.Comm) -> Record:
+        """What the part `compare` of summary.json has for this system alone; its `rates` go with all. Collective."""
+        return {}
+
+
+type AnySystem = System[Any, Any, Any, Any]
+"""A system of which only the name is known."""
+
+
+def system_of(case: Case | type[Case]) -> AnySystem:
+    """The system of a case, or of a record of cases, loaded with all that it takes to run it."""
+    found: AnySystem = load(case.SYSTEM)  # type: ignore[assignment]
+    return found

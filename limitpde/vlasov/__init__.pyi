@@ -1,0 +1,15 @@
+from . import exact as exact
+from . import residual as residual
+from .case import Case as Case
+from .initial import FromFile as FromFile
+from .initial import Gaussian as Gaussian
+from .initial import Initial as Initial
+from .initial import Landau as Landau
+from .initial import Maxwellian as Maxwellian
+from .initial import TwoStream as TwoStream
+from .model import Model as Model
+from .particles import Ensemble as Ensemble
+from .particles import simulate as simulate
+from .pde import Solver as Solver
+from .residual import PDEResidual as PDEResidual
+from .summary import PDESummary as PDESummary
