@@ -5,7 +5,7 @@ A particle of mass n moves as B(2 d(n) t); a pair at a relative position x react
 m_i / (m_i + m_j) and staying where it is, or both vanish (section 3). Splittings are those of `model.Fragmentation`.
 
 All particles take a step together, whose length is set by their density (`steps`); the free paths are exact, and the
-chance that a pair reacts is that of its relative path given both ends (`encounters`, `bridge`, `capture`); reactions
+chance that a pair reacts is that of its relative path given both ends (`simulator.pairs`, `bridge`, `capture`); reactions
 happen in the order of time (`events`). The sum of the masses is conserved exactly: masses are integers. Replicas are
 spread over ranks and threads, or where there are fewer of them than threads, each uses all threads. What is drawn
 depends on (seed, N, replica, particles, step) only, so results are bitwise the same for any number of ranks and
@@ -22,18 +22,26 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.coagulation.encounters.batches import Batch, Run, Snapshot
-from limitpde.coagulation.encounters.events import Functions
-from limitpde.coagulation.encounters.pairs import Physics
-from limitpde.coagulation.encounters.physics import chosen_method, physics_of
-from limitpde.coagulation.encounters.start import InitialParticles
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.proof.candidate import FEW, MacroResidual, check_functions
 from limitpde.coagulation.rates import propensity
+from limitpde.coagulation.simulator.brownian_replicas import BrownianReplicas, BrownianSetup
+from limitpde.coagulation.simulator.events import Functions
+from limitpde.coagulation.simulator.pairs import Physics
+from limitpde.coagulation.simulator.physics import chosen_method, physics_of
+from limitpde.coagulation.simulator.start import InitialParticles
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.domains import Domain
 from limitpde.errors import InputError, Interrupted
-from limitpde.nbody.replicas import Part, ensemble_seed, gathered_parts, in_order, run_batches, share_of
+from limitpde.nbody.replicas import (
+    Measurements,
+    Snapshot,
+    ensemble_seed,
+    gathered_parts,
+    in_order,
+    run_batches,
+    share_of,
+)
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import on_all
 
@@ -125,8 +133,8 @@ def simulate(
     test_functions: Sequence[GaussianBump | Wave] = (),
     deltas: Sequence[float | None] = (),
     snapshot: Snapshot | None = None,
-    finished: Sequence[Part] = (),
-    keep: Callable[[Part], object] = lambda part: None,
+    finished: Sequence[Measurements] = (),
+    keep: Callable[[Measurements], object] = lambda part: None,
     progress: Callable[[float], object] = lambda share: None,
     stop_asked: Callable[[], bool] = lambda: False,
     comm: MPI.Comm = MPI.COMM_WORLD,
@@ -175,7 +183,7 @@ def simulate(
     residual = None
     if deltas:
         residual = MacroResidual(model, count, Z, domain, test_functions, deltas, propensity(model))
-    run = Run(
+    run = BrownianSetup(
         physics=physics,
         functions=Functions(table.kinds, table.masses, table.parameters),
         start=start,
@@ -191,8 +199,8 @@ def simulate(
     share = share_of(comm, replicas, finished)
     size = max(threads, BATCH_PARTICLES // count)
 
-    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
-        return Batch(run, some).run(snapshot, step_done, stop_asked)
+    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Measurements:
+        return BrownianReplicas(run, some).run(snapshot, step_done, stop_asked)
 
     mine, failure = run_batches(share, size, advance, steps=len(run.grid), keep=keep, progress=progress)
     parts = gathered_parts(comm, mine, failure)
@@ -235,7 +243,9 @@ def _time_grid(end: float, stops: Iterable[float]) -> list[tuple[float, bool]]:
     return grid
 
 
-def _ensemble(run: Run, parts: Sequence[Part], replicas: int, made_with: tuple[float, str], speed: float) -> Ensemble:
+def _ensemble(
+    run: BrownianSetup, parts: Sequence[Measurements], replicas: int, made_with: tuple[float, str], speed: float
+) -> Ensemble:
     if not parts:
         raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.start.count} was finished")
     found = in_order(parts)

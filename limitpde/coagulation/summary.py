@@ -12,7 +12,7 @@ from limitpde.coagulation.case import Case
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.particles import Ensemble
 from limitpde.coagulation.pde import Solver
-from limitpde.coagulation.proof import comparison
+from limitpde.coagulation.proof import evidence
 from limitpde.coagulation.rates import beta
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.statistics import mean_and_stderr
@@ -162,7 +162,7 @@ def comparison_figures(
     """What `compare` of summary.json has for this system alone; `rates` go with those of all systems. Collective."""
 
     def compare() -> dict[str, Any]:
-        return comparison.comparison_figures(
+        return evidence.comparison_figures(
             case.model,
             ensembles,
             solution,

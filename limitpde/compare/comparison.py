@@ -58,7 +58,7 @@ class MeasuredSolution(Protocol):
     observables: list[np.ndarray]
 
 
-class TestFunction(Protocol):
+class Labelled(Protocol):
     """A test function, as far as its name goes."""
 
     @property
@@ -87,7 +87,7 @@ class Comparison:
 
     def __init__(
         self,
-        functions: Sequence[TestFunction],
+        functions: Sequence[Labelled],
         ensembles: Sequence[MeasuredEnsemble],
         solution: MeasuredSolution | None,
         *,

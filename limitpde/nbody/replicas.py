@@ -11,8 +11,10 @@ from mpi4py import MPI
 
 from limitpde.errors import InputError, LimitPDEError, RunError
 
-Part = dict[str, np.ndarray]
+Measurements = dict[str, np.ndarray]
 """Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
+Snapshot = Callable[..., None]
+"""Called with t, the positions (n, d) of a replica, and arrays by name with a row for each particle."""
 
 
 def ensemble_seed(seed: int, count: int) -> int:
@@ -20,13 +22,13 @@ def ensemble_seed(seed: int, count: int) -> int:
     return int(np.random.SeedSequence([seed, count]).generate_state(1, np.uint64)[0])
 
 
-def share_of(comm: MPI.Comm, replicas: int, finished: Sequence[Part]) -> np.ndarray:
+def share_of(comm: MPI.Comm, replicas: int, finished: Sequence[Measurements]) -> np.ndarray:
     """Numbers of the replicas that this rank is to simulate: its share of those that are not finished."""
     done = [number for part in finished for number in part["replicas"]]
     return np.asarray(np.setdiff1d(np.arange(replicas), done)[comm.rank :: comm.size])
 
 
-def gathered_parts(comm: MPI.Comm, mine: list[Part], failure: Exception | None) -> list[Part]:
+def gathered_parts(comm: MPI.Comm, mine: list[Measurements], failure: Exception | None) -> list[Measurements]:
     """The parts of all ranks, on every rank; or the failure of one, raised on every rank. Collective."""
     outcomes = comm.allgather((mine, failure))
     for _, failed in outcomes:
@@ -37,7 +39,7 @@ def gathered_parts(comm: MPI.Comm, mine: list[Part], failure: Exception | None) 
     return [part for parts, _ in outcomes for part in parts]
 
 
-def in_order(parts: Sequence[Part]) -> Part:
+def in_order(parts: Sequence[Measurements]) -> Measurements:
     """All parts as one, in the order of the replicas."""
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(joined["replicas"])
@@ -51,12 +53,12 @@ class Stopped(Exception):  # noqa: N818 - not an error
 def run_batches(
     mine: np.ndarray,
     size: int,
-    run: Callable[[np.ndarray, Callable[[], object]], Part],
+    run: Callable[[np.ndarray, Callable[[], object]], Measurements],
     *,
     steps: int,
-    keep: Callable[[Part], object],
+    keep: Callable[[Measurements], object],
     progress: Callable[[float], object],
-) -> tuple[list[Part], Exception | None]:
+) -> tuple[list[Measurements], Exception | None]:
     """Simulate this rank's replicas, some at a time.
 
     Args:
@@ -72,7 +74,7 @@ def run_batches(
     Returns:
         The measurements of the batches that were finished, and why a later one failed, if it did.
     """
-    finished: list[Part] = []
+    finished: list[Measurements] = []
     try:
         for first in range(0, len(mine), size):
             replicas = mine[first : first + size]

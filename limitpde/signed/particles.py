@@ -32,13 +32,14 @@ from functools import partial
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.compare.test_functions import GaussianBump, Table, Wave
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
 from limitpde.errors import Interrupted
 from limitpde.nbody.fast_sum import check_accuracy, fast_pair_sum
 from limitpde.nbody.pairs import pair_interactions, pair_sum
 from limitpde.nbody.random_batches import strongest
 from limitpde.nbody.replicas import (
-    Part,
+    Measurements,
+    Snapshot,
     check_arguments,
     ensemble_seed,
     gathered_parts,
@@ -48,9 +49,9 @@ from limitpde.nbody.replicas import (
     time_grid,
 )
 from limitpde.nbody.threads import use_threads
-from limitpde.signed.batch import Batch, Run, Snapshot, compile_kernels
-from limitpde.signed.collisions import Collision, Pairs, takes_exact_pairs
-from limitpde.signed.estimates import largest_gradient
+from limitpde.signed.charge_replicas import ChargeReplicas, ChargeSetup, compile_kernels
+from limitpde.signed.collisions import Collision, PairMotion, takes_exact_pairs
+from limitpde.signed.estimate_integrals import largest_gradient
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.options import batch_size_of
 from limitpde.signed.residual import ParticleResidual
@@ -153,12 +154,12 @@ def simulate(
     kernel: str = "capped",
     eps: float | None = None,
     cutoff: int | None = None,
-    pairs: Pairs = "auto",
+    pairs: PairMotion = "auto",
     collision: Collision = "through",
     estimate_eps: Sequence[float] | None = None,
     snapshot: Snapshot | None = None,
-    finished: Sequence[Part] = (),
-    keep: Callable[[Part], object] = lambda part: None,
+    finished: Sequence[Measurements] = (),
+    keep: Callable[[Measurements], object] = lambda part: None,
     progress: Callable[[float], object] = lambda share: None,
     stop_asked: Callable[[], bool] = lambda: False,
     comm: MPI.Comm = MPI.COMM_WORLD,
@@ -222,12 +223,12 @@ def simulate(
     use_threads(comm)
     fast = method == "fast" or (method != "direct" and count >= FAST_FROM)
     coupling = model.pair_strength(count) * (1 if size is None else strongest(count, size))
-    run = Run(
+    run = ChargeSetup(
         model=model,
         start=InitialPositions(initial, count, comm),
         seed=ensemble_seed(seed, count),
         grid=grid,
-        residual=ParticleResidual(model, count, Table.of(test_functions, 2)),
+        residual=ParticleResidual(model, count, FunctionTable.of(test_functions, 2)),
         kernel=kernel,
         eps=math.sqrt(2 * coupling * step / substeps) if eps is None else eps,
         bare=kernel != "capped" or eps is not None,
@@ -248,8 +249,8 @@ def simulate(
     share = share_of(comm, replicas, finished)
     together = max(1, BATCH_PARTICLES // count)
 
-    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
-        return Batch(run, some).run(snapshot, step_done, stop_asked)
+    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Measurements:
+        return ChargeReplicas(run, some).run(snapshot, step_done, stop_asked)
 
     mine, failure = run_batches(share, together, advance, steps=run.steps, keep=keep, progress=progress)
     parts = gathered_parts(comm, mine, failure)
@@ -258,7 +259,7 @@ def simulate(
     return _ensemble(run, [*finished, *parts], replicas, speed)
 
 
-def _ensemble(run: Run, parts: Sequence[Part], replicas: int, speed: float) -> Ensemble:
+def _ensemble(run: ChargeSetup, parts: Sequence[Measurements], replicas: int, speed: float) -> Ensemble:
     if not parts:
         raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.count} was finished")
     found = in_order(parts)

@@ -1,14 +1,14 @@
 """Newtonian particles and the Vlasov equation, also in its Hamiltonian forms (Neiss and Pickl).
 
-`Model` and the initial densities (`Landau`, `TwoStream`, `Maxwellian`, `Gaussian`, `FromFile`) say what is computed,
-`Solver` solves the limit equation, `simulate` the particles; `residual` and `particle_residual` hold the weak form on
+`Model` and the initial densities (`Landau`, `TwoStream`, `Maxwellian`, `PhaseGaussian`, `PhaseDensityFromFile`) say what is
+computed, `Solver` solves the limit equation, `simulate` the particles; `residual` and `particle_residual` hold the weak form on
 either, `exact` and its neighbours the laws and reference solutions to check against, `hamiltonian` the complex forms.
 """
 
 from limitpde.vlasov import residual
 from limitpde.vlasov.case import Case
-from limitpde.vlasov.comparison import comparison_figures
-from limitpde.vlasov.initial import FromFile, Gaussian, Initial, Landau, Maxwellian, TwoStream
+from limitpde.vlasov.convergence import comparison_figures
+from limitpde.vlasov.initial import Initial, Landau, Maxwellian, PhaseDensityFromFile, PhaseGaussian, TwoStream
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.particles import WORK_UNIT, Ensemble, simulate
 from limitpde.vlasov.pde import Solver
@@ -22,14 +22,14 @@ __all__ = [
     "WORK_UNIT",
     "Case",
     "Ensemble",
-    "FromFile",
-    "Gaussian",
     "Initial",
     "Landau",
     "Maxwellian",
     "Model",
     "PDEResidual",
     "PDESummary",
+    "PhaseDensityFromFile",
+    "PhaseGaussian",
     "Solver",
     "TwoStream",
     "comparison_figures",

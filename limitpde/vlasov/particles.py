@@ -20,11 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.compare.test_functions import GaussianBump, Table, Wave
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
 from limitpde.errors import Interrupted, RunError
 from limitpde.nbody.random import Stream, generator
 from limitpde.nbody.replicas import (
-    Part,
+    Measurements,
+    Snapshot,
     Stopped,
     check_arguments,
     ensemble_seed,
@@ -39,7 +40,7 @@ from limitpde.nbody.threads import use_threads
 from limitpde.potentials import AnyPotential
 from limitpde.vlasov.initial import Initial, Start
 from limitpde.vlasov.model import Model
-from limitpde.vlasov.particle_residual import Balance
+from limitpde.vlasov.particle_residual import TrajectoryResidual
 from limitpde.vlasov.splitting import composition, merged
 
 BATCH_PARTICLES = 65_536
@@ -48,7 +49,6 @@ KEPT_NUMBERS = 4_000_000
 """Coordinates, at the start and at the end, that are kept to measure distances: those of the first replicas."""
 WORK_UNIT = "particle_steps"
 """What `work_per_second` counts."""
-Snapshot = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ def simulate(
     method: str = "auto",
     potential: AnyPotential | None = None,
     snapshot: Snapshot | None = None,
-    finished: Sequence[Part] = (),
-    keep: Callable[[Part], object] = lambda part: None,
+    finished: Sequence[Measurements] = (),
+    keep: Callable[[Measurements], object] = lambda part: None,
     progress: Callable[[float], object] = lambda share: None,
     stop_asked: Callable[[], bool] = lambda: False,
     comm: MPI.Comm = MPI.COMM_WORLD,
@@ -145,11 +145,11 @@ def simulate(
     """
     check_arguments(count, replicas, step, end)
     composition(order)  # checks it
-    Table.of(test_functions, 2 * model.dimension)
+    FunctionTable.of(test_functions, 2 * model.dimension)
     use_threads(comm)
     box, periodic = model.x_box, model.domain.periodic
     own = potential is not None and potential != model.potential
-    run = _Run(
+    run = _NewtonSetup(
         model=model,
         start=Start(initial, model),
         count=count,
@@ -164,9 +164,9 @@ def simulate(
     share = share_of(comm, replicas, finished)
     size = max(1, BATCH_PARTICLES // count)
 
-    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
+    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Measurements:
         with np.errstate(over="ignore", invalid="ignore"):  # `_record` finds what has left for infinity
-            return _Batch(run, some).run(snapshot, step_done, stop_asked)
+            return _NewtonReplicas(run, some).run(snapshot, step_done, stop_asked)
 
     mine, failure = run_batches(share, size, advance, steps=run.steps, keep=keep, progress=progress)
     parts = gathered_parts(comm, mine, failure)
@@ -176,7 +176,7 @@ def simulate(
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _NewtonSetup:
     """All that the replicas of one particle number have in common."""
 
     model: Model
@@ -200,19 +200,19 @@ class _Run:
         return max(1, KEPT_NUMBERS // (4 * self.count * self.model.dimension))
 
 
-class _Batch:
+class _NewtonReplicas:
     """Some replicas on their way from 0 to the end."""
 
-    def __init__(self, run: _Run, replicas: np.ndarray) -> None:
+    def __init__(self, run: _NewtonSetup, replicas: np.ndarray) -> None:
         self._run, self._replicas = run, replicas
         d = run.model.dimension
         z = np.stack([run.start.sample(run.count, generator(run.seed, Stream.INITIAL, int(r))) for r in replicas])
         self._x, self._v = np.ascontiguousarray(z[..., :d]), np.ascontiguousarray(z[..., d:])
-        self._balance = Balance(run.model, run.start.mass, run.functions, len(replicas))
+        self._balance = TrajectoryResidual(run.model, run.start.mass, run.functions, len(replicas))
         self._forces: tuple[np.ndarray, np.ndarray] | None = None
         self._rows: list[dict[str, np.ndarray]] = []
 
-    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
+    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Measurements:
         """Step to the end; the measurements of these replicas, time last."""
         snapshot = snapshot if self._replicas[0] == 0 else None
         t = 0.0
@@ -291,7 +291,7 @@ class _Batch:
             snapshot(t, places, velocity=v[0])
 
 
-def _ensemble(run: _Run, parts: Sequence[Part], replicas: int, speed: float) -> Ensemble:
+def _ensemble(run: _NewtonSetup, parts: Sequence[Measurements], replicas: int, speed: float) -> Ensemble:
     if not parts:
         raise Interrupted(f"stopped before any of the {replicas} replicas of N = {run.count} was finished")
     found = in_order([{name: rows for name, rows in part.items() if name != "points"} for part in parts])
