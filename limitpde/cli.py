@@ -13,7 +13,6 @@ from typing import Any
 import click
 from mpi4py import MPI
 
-import limitpde
 from limitpde import case as cases
 from limitpde import experiment
 from limitpde.errors import InputError, LimitPDEError
@@ -22,6 +21,7 @@ from limitpde.parallel import all_arrive, on_root
 from limitpde.results import export as exporting
 from limitpde.results import figures, pictures, report
 from limitpde.results.versions import environment, versions
+from limitpde.version import __version__
 
 EXIT = {"done": 0, "failed": 3, "interrupted": 130}
 WRONG_INPUT = 2
@@ -35,7 +35,7 @@ def say(text: str, *, error: bool = False) -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(limitpde.__version__)
+@click.version_option(__version__)
 def cli() -> None:
     """Many-particle systems and their limit PDEs: solve, simulate, and measure how far apart they are.
 

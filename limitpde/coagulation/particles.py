@@ -5,11 +5,11 @@ A particle of mass n moves as B(2 d(n) t); a pair at a relative position x react
 m_i / (m_i + m_j) and staying where it is, or both vanish (section 3). Splittings are those of `model.Fragmentation`.
 
 All particles take a step together, whose length is set by their density (`steps`); the free paths are exact, and the
-chance that a pair reacts is that of its relative path given both ends (`simulator.pairs`, `bridge`, `capture`); reactions
-happen in the order of time (`events`). The sum of the masses is conserved exactly: masses are integers. Replicas are
-spread over ranks and threads, or where there are fewer of them than threads, each uses all threads. What is drawn
-depends on (seed, N, replica, particles, step) only, so results are bitwise the same for any number of ranks and
-threads.
+chance that a pair reacts is that of its relative path given both ends (`bridge`, `capture`); reactions happen in the
+order of time (`events`): all this is in `limitpde.coagulation.simulator`. The sum of the masses is conserved exactly:
+masses are integers. Replicas are spread over ranks and threads, or where there are fewer of them than threads, each
+uses all threads. What is drawn depends on (seed, N, replica, particles, step) only, so results are bitwise the same for
+any number of ranks and threads.
 """
 
 from __future__ import annotations

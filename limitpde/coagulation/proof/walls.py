@@ -48,7 +48,8 @@ def seam_warnings(functions: Sequence[Function], domain: Domain) -> list[str]:
 def wall_points(domain: Domain, grid: NodeGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Points that cover the walls of a box or ball: points (k, d), outward normals (k, d), areas (k,), nodes (k,).
 
-    `nodes` are those of the grid whose cells the points belong to, numbered as in `NodeGrid.points`. Empty without walls.
+    `nodes` are those of the grid whose cells the points belong to, numbered as in `NodeGrid.points`. Empty
+    without walls.
     """
     d = domain.dimension
     if domain.kind == "box":
