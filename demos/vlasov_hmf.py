@@ -16,7 +16,7 @@ from mpi4py import MPI
 
 from limitpde.compare.test_functions import Wave
 from limitpde.vlasov import Landau, Maxwellian, Model, Solver, simulate
-from limitpde.vlasov.exact.dispersion import Stream, dominant_root
+from limitpde.vlasov.exact.dispersion import Beam, dominant_root
 from limitpde.vlasov.exact.equilibria import hmf_magnetisation
 
 QUICK = "--quick" in sys.argv
@@ -51,7 +51,7 @@ for temperature in (0.75, 1.0):
     assert noise[-1] - 1 > 4.5 * error[-1], "the noise has not changed"
 
 T, N = 0.25, 20_000 if QUICK else 100_000
-gamma = dominant_root(1.0, -np.pi, [Stream(density=1 / (2 * np.pi), temperature=T)]).imag
+gamma = dominant_root(1.0, -np.pi, [Beam(density=1 / (2 * np.pi), temperature=T)]).imag
 times, found = squares(T, N, 4, 30.0, 1.0)
 size, most = np.sqrt(found.mean(axis=0)), np.sqrt(found.max(axis=1)).mean()
 grows = (times >= 5) & (times <= 11)

@@ -15,7 +15,7 @@ from mpi4py import MPI
 
 import limitpde
 from limitpde.results import tables
-from limitpde.vlasov.exact.dispersion import Stream, dominant_root
+from limitpde.vlasov.exact.dispersion import Beam, dominant_root
 
 QUICK = "--quick" in sys.argv
 RESULTS = Path("results/vlasov_landau_2d_quick" if QUICK else "results/vlasov_landau_2d")
@@ -24,7 +24,7 @@ smaller = ["pde.cells=[8, 16]", "time.end=12.0", "pde.fit=[2.0, 12.0]"] if QUICK
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), out=RESULTS, overrides=smaller, quiet=False)
 assert summary["status"] == "done", summary["reason"]
 
-root = dominant_root(0.5, 4.0, [Stream(density=1.0)])
+root = dominant_root(0.5, 4.0, [Beam(density=1.0)])
 memory = comm.allreduce(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 2**20
 pde = summary["pde"]
 if comm.rank == 0:

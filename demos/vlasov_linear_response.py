@@ -15,7 +15,7 @@ from mpi4py import MPI
 
 from limitpde.vlasov import Landau, Model, Solver
 from limitpde.vlasov.exact import torus_symbol
-from limitpde.vlasov.exact.dispersion import Stream, dominant_root
+from limitpde.vlasov.exact.dispersion import Beam, dominant_root
 from limitpde.vlasov.exact.linear_response import linear_response
 
 QUICK = "--quick" in sys.argv
@@ -46,7 +46,7 @@ def largest_error(potential, k, temperature, *, order, step):
         solver.solve(t)
         rho = solver.form.velocity_integrals(ones)[0]
         found.append(float(solver.space.integrate_x(rho * np.cos(k * x))))
-    streams = [Stream(density=mass / length, temperature=temperature)]
+    streams = [Beam(density=mass / length, temperature=temperature)]
     symbol = float(torus_symbol(model.potential, np.array([[k]]), model.x_box)[0])
     exact = linear_response(np.arange(END + 1), k=k, symbol=symbol, streams=streams).real
     return np.abs(np.array(found) / found[0] - exact).max(), dominant_root(k, symbol, streams)

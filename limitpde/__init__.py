@@ -8,7 +8,7 @@ the order is harmless. Every module of the package can therefore rely on it.
 from mpi4py import MPI  # noqa: F401  isort: skip
 import h5py  # noqa: F401  isort: skip
 
-__version__ = "0.1.0"
+from limitpde.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> object:

@@ -47,6 +47,12 @@ def _moderate(value: float) -> float:
 
 Moderate = Annotated[float, Field(gt=0), AfterValidator(_moderate)]
 """A positive number whose powers and products are still numbers."""
+Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+"""A number of either sign."""
+Vector = Annotated[tuple[Coordinate, ...], Field(min_length=1)]
+"""A point or a vector, (d,)."""
+SpaceVector = Annotated[tuple[Coordinate, ...], Field(min_length=1, max_length=3)]
+"""A point or a vector in space, (d,) with d = 1, 2, 3."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)

@@ -12,7 +12,6 @@ from typing import Any
 import click
 from mpi4py import MPI
 
-import limitpde
 from limitpde import case as cases
 from limitpde import experiment
 from limitpde.errors import InputError, LimitPDEError
@@ -23,6 +22,7 @@ from limitpde.results import figures, pictures, report
 from limitpde.results.folder import Folder
 from limitpde.results.versions import environment, versions
 from limitpde.system import system_of
+from limitpde.version import __version__
 
 EXIT = {"done": 0, "failed": 3, "interrupted": 130}
 WRONG_INPUT = 2
@@ -36,7 +36,7 @@ def say(text: str, *, error: bool = False) -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(limitpde.__version__)
+@click.version_option(__version__)
 def cli() -> None:
     """Many-particle systems and their limit PDEs: solve, simulate, and measure how far apart they are.
 

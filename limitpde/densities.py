@@ -10,15 +10,12 @@ import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Tag
 from scipy.special import gamma as gamma_function
 
-from limitpde.checked import LARGEST, Moderate, record, told_apart
+from limitpde.checked import Coordinate, Moderate, Vector, record, told_apart
 from limitpde.errors import InputError
 from limitpde.files import PythonFunction, load_function
-
-Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-Center = Annotated[tuple[Coordinate, ...], Field(min_length=1)]
 
 
 def _distance(x: np.ndarray, center: tuple[float, ...]) -> np.ndarray:
@@ -41,7 +38,7 @@ class Gaussian:
     shape: Literal["gaussian"] = "gaussian"
     mass: Moderate
     """Integral of the density."""
-    center: Center
+    center: Vector
     """Mean, (d,)."""
     width: Moderate
     """Standard deviation in each coordinate, a length."""
@@ -63,7 +60,7 @@ class UniformDisk:
     shape: Literal["disk"] = "disk"
     mass: Moderate
     """Integral of the density."""
-    center: Center
+    center: Vector
     """Centre, (d,)."""
     radius: Moderate
     """Radius, a length."""
@@ -126,7 +123,7 @@ class Uniform:
 
 
 @record
-class FromFile:
+class DensityFromFile:
     """A density given by a Python function f(x), x of shape (n, d), in a file: python = "file.py:function".
 
     It is multiplied by a constant so that its integral over the ball of the given radius, outside of which it counts as
@@ -137,7 +134,7 @@ class FromFile:
     """"file.py:function"; the file is run."""
     mass: Moderate
     """Integral of the density."""
-    center: Center = (0.0, 0.0)
+    center: Vector = (0.0, 0.0)
     """Centre of the ball that holds the density, (d,)."""
     radius: Moderate
     """Radius of that ball, a length."""
@@ -187,7 +184,7 @@ class _Grid:
 
     CELLS_PER_SIDE: ClassVar[dict[int, int]] = {1: 100_000, 2: 1000, 3: 128}
 
-    def __init__(self, source: FromFile) -> None:
+    def __init__(self, source: DensityFromFile) -> None:
         d = len(source.center)
         n = self.CELLS_PER_SIDE.get(d, 16)
         self.width = 2 * source.radius / n
@@ -203,14 +200,14 @@ class _Grid:
 
 
 @functools.lru_cache(maxsize=4)
-def _grid_of(source: FromFile) -> _Grid:
+def _grid_of(source: DensityFromFile) -> _Grid:
     return _Grid(source)
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, dict):
         return "from file" if "python" in value else str(value.get("shape", "gaussian"))
-    return "from file" if isinstance(value, FromFile) else str(getattr(value, "shape", "gaussian"))
+    return "from file" if isinstance(value, DensityFromFile) else str(getattr(value, "shape", "gaussian"))
 
 
 def _by_shape(shapes: str) -> Discriminator:
@@ -246,12 +243,12 @@ def checked_share(name: str, share: float, warnings: list[str], *, eyes: tuple[s
     return share
 
 
-Density = Gaussian | UniformDisk | Ring | FromFile
+Density = Gaussian | UniformDisk | Ring | DensityFromFile
 AnyDensity = Annotated[
     Annotated[Gaussian, Tag("gaussian")]
     | Annotated[UniformDisk, Tag("disk")]
     | Annotated[Ring, Tag("ring")]
-    | Annotated[FromFile, Tag("from file")],
+    | Annotated[DensityFromFile, Tag("from file")],
     _by_shape("'gaussian', 'disk', 'ring'"),
 ]
 """What a case in the whole space can name."""
@@ -260,7 +257,7 @@ AnyDensityIn = Annotated[
     | Annotated[UniformDisk, Tag("disk")]
     | Annotated[Ring, Tag("ring")]
     | Annotated[Uniform, Tag("uniform")]
-    | Annotated[FromFile, Tag("from file")],
+    | Annotated[DensityFromFile, Tag("from file")],
     _by_shape("'gaussian', 'disk', 'ring', 'uniform'"),
 ]
 """What a case in a domain that may be bounded can name."""

@@ -18,7 +18,7 @@ from pairs import best
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.nbody.sums import make_sums
 from limitpde.nbody.threads import use_threads
-from limitpde.potentials import Cosine, Gaussian, Poisson, Softened
+from limitpde.potentials import Cosine, GaussianPotential, Poisson, Softened
 from limitpde.vlasov.initial import AnyShape, Maxwellian, TwoStream
 from limitpde.vlasov.model import Model, PhaseDomain
 from limitpde.vlasov.particles import simulate
@@ -28,7 +28,14 @@ CIRCLE, LONG = PhaseDomain(x=(-math.pi, math.pi), v=(-6.0, 6.0)), PhaseDomain(x=
 CASES: list[tuple[str, Model, AnyShape, float, int, int]] = [
     ("HMF", Model(potential=Cosine(strength=-1.0), domain=CIRCLE), Maxwellian(thermal=0.5), 1.0, 100_000, 1),
     ("sheets", Model(potential=Poisson(), domain=LONG), TwoStream(k=0.2, drift=2.4, mass=L), 0.2, 4_000, 8),
-    ("Gaussian", Model(potential=Gaussian(width=0.5), domain=CIRCLE), Maxwellian(thermal=0.5), 1.0, 100_000, 1),
+    (
+        "Gaussian",
+        Model(potential=GaussianPotential(width=0.5), domain=CIRCLE),
+        Maxwellian(thermal=0.5),
+        1.0,
+        100_000,
+        1,
+    ),
 ]
 STEPS = 20
 
@@ -39,13 +46,13 @@ def speed(model: Model, initial: AnyShape, functions: list[GaussianBump | Wave],
     return max(simulate(model, initial, **keys).work_per_second for _ in range(3))
 
 
-def numpy_sum(potential: Gaussian | Softened, x: np.ndarray, rows: int = 256) -> None:
+def numpy_sum(potential: GaussianPotential | Softened, x: np.ndarray, rows: int = 256) -> None:
     """The same sum by numpy broadcasting, `rows` particles at a time: what one writes without a compiler."""
     square = potential.width**2
     for i in range(0, len(x), rows):
         away = x[i : i + rows, None] - x
         q = (away * away).sum(axis=2)
-        g = np.exp(-q / (2 * square)) if isinstance(potential, Gaussian) else (q + square) ** -1.5
+        g = np.exp(-q / (2 * square)) if isinstance(potential, GaussianPotential) else (q + square) ** -1.5
         (g[:, :, None] * away).sum(axis=1)
 
 
@@ -61,7 +68,7 @@ def main() -> None:
         print(f"{name:>10} {count:8d} {replicas:9d} {rates[0]:8.2f} {rates[1]:11.2f}")
     print(f"{'Mpair/s':>10} {'d':>3} {'N':>6} {'limitpde':>9} {'numpy':>7} {'x numpy':>8}")
     n = 4096
-    for potential in (Gaussian(width=0.5), Softened(width=0.1)):
+    for potential in (GaussianPotential(width=0.5), Softened(width=0.1)):
         for d in (1, 2, 3):
             x = np.random.default_rng(1).normal(size=(1, n, d))
             sums = make_sums(potential, np.tile([-4.0, 4.0], (d, 1)), periodic=False)

@@ -11,7 +11,7 @@ from limitpde.coagulation.proof.candidate import default_delta
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction import LARGEST_MATRIX
 from limitpde.coagulation.reaction.bins import Bins, MassGrid
-from limitpde.compare.test_functions import Table, Wave
+from limitpde.compare.test_functions import FunctionTable, Wave
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -83,7 +83,7 @@ class Case(sections.Case):
         if self.pde is not None:
             self._check_equation(self.pde)
         if self.compare is not None:
-            Table.of(self.compare.test_functions, self.model.dimension)
+            FunctionTable.of(self.compare.test_functions, self.model.dimension)
         if self.particles is not None:
             if self.model.interaction is None:
                 raise ValueError("model.interaction is missing: [particles] react by it")

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.special
-from numpy.typing import NDArray
 
+from limitpde.arrays import Floats
 from limitpde.errors import InputError
-
-Floats = NDArray[np.float64]
 
 
 def constant(n: np.ndarray, t: float, b: float = 1.0) -> Floats:

@@ -52,7 +52,7 @@ def _check_alpha(alpha: Any) -> None:
 
 
 @record
-class Ball:
+class DoiBall:
     """V = 1 for |x| < radius, 0 beyond (the Doi or lambda-rho model)."""
 
     shape: Literal["ball"] = "ball"
@@ -161,7 +161,7 @@ class Ellipsoid:
 
 
 @record
-class FromFile:
+class InteractionFromFile:
     """V given by a Python function of the points (n, d) -> (n,) in a file: python = "file.py:function"."""
 
     python: PythonFunction
@@ -208,14 +208,14 @@ class FromFile:
 def _kind(value: Any) -> str:
     if isinstance(value, dict):
         return "from file" if "python" in value else str(value.get("shape", "ball"))
-    return "from file" if isinstance(value, FromFile) else str(getattr(value, "shape", "ball"))
+    return "from file" if isinstance(value, InteractionFromFile) else str(getattr(value, "shape", "ball"))
 
 
-Interaction = Ball | Bump | Ellipsoid | FromFile
+Interaction = DoiBall | Bump | Ellipsoid | InteractionFromFile
 AnyInteraction = Annotated[
-    Annotated[Ball, Tag("ball")]
+    Annotated[DoiBall, Tag("ball")]
     | Annotated[Bump, Tag("bump")]
     | Annotated[Ellipsoid, Tag("ellipsoid")]
-    | Annotated[FromFile, Tag("from file")],
+    | Annotated[InteractionFromFile, Tag("from file")],
     told_apart(_kind, "'ball', 'bump', 'ellipsoid'; or give python = 'file.py:function'"),
 ]

@@ -19,13 +19,12 @@ from pydantic import Discriminator, Field, Tag
 from pydantic_core import ArgsKwargs
 
 from limitpde.checked import LARGEST, SMALLEST, Moderate, record
-from limitpde.coagulation.interaction import AnyInteraction
+from limitpde.coagulation.interaction import AnyInteraction, NotNegative
 from limitpde.densities import AnyDensityIn, Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.files import PythonFunction, load_function
 
-NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 Mass = Annotated[int, Field(ge=1, lt=2**31)]
 
 
@@ -95,7 +94,7 @@ def _at(table: tuple[float, ...] | PowerLaw, n: np.ndarray) -> np.ndarray:
     return np.asarray(table, dtype=float)[index]
 
 
-Table = (
+MassFunction = (
     Annotated[Annotated[tuple[Moderate, ...], Field(min_length=1)], Tag("list")] | Annotated[PowerLaw, Tag("power law")]
 )
 
@@ -106,8 +105,8 @@ def _kind(value: Any) -> str | None:
     return "power law" if isinstance(value, dict | PowerLaw) else None
 
 
-AnyTable = Annotated[
-    Table,
+AnyMassFunction = Annotated[
+    MassFunction,
     Discriminator(
         _kind,
         custom_error_type="table",
@@ -122,11 +121,11 @@ class Model:
 
     dimension: Literal[1, 2, 3] = 3
     """d; particles need 2 or 3."""
-    diffusion: AnyTable
+    diffusion: AnyMassFunction
     """d(n): a list [d(1), d(2), ...], of which the last entry holds for all greater masses, or { power, scale }."""
     interaction: AnyInteraction | None = None
     """V and alpha; particles and beta.kernel = "from_micro" need it."""
-    ranges: AnyTable | None = None
+    ranges: AnyMassFunction | None = None
     """r_n of section 2.4.2, as `diffusion`; one range for all masses by default."""
     beta: Rates = Rates()
     """Propensities of the limit."""

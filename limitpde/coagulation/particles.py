@@ -5,11 +5,11 @@ A particle of mass n moves as B(2 d(n) t); a pair at a relative position x react
 m_i / (m_i + m_j) and staying where it is, or both vanish (section 3). Splittings are those of `model.Fragmentation`.
 
 All particles take a step together, whose length is set by their density (`steps`); the free paths are exact, and the
-chance that a pair reacts is that of its relative path given both ends (`encounters`, `bridge`, `capture`); reactions
-happen in the order of time (`events`). The sum of the masses is conserved exactly: masses are integers. Replicas are
-spread over ranks and threads, or where there are fewer of them than threads, each uses all threads. What is drawn
-depends on (seed, N, replica, particles, step) only, so results are bitwise the same for any number of ranks and
-threads.
+chance that a pair reacts is that of its relative path given both ends (`bridge`, `capture`); reactions happen in the
+order of time (`events`): all this is in `limitpde.coagulation.simulator`. The sum of the masses is conserved exactly:
+masses are integers. Replicas are spread over ranks and threads, or where there are fewer of them than threads, each
+uses all threads. What is drawn depends on (seed, N, replica, particles, step) only, so results are bitwise the same for
+any number of ranks and threads.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.coagulation.encounters.batches import Batch, Run
-from limitpde.coagulation.encounters.events import Functions
-from limitpde.coagulation.encounters.pairs import Physics
-from limitpde.coagulation.encounters.physics import chosen_method, physics_of
-from limitpde.coagulation.encounters.start import InitialParticles
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.proof.candidate import FEW, MacroResidual, check_functions
 from limitpde.coagulation.rates import propensity
+from limitpde.coagulation.simulator.brownian_replicas import BrownianReplicas, BrownianSetup
+from limitpde.coagulation.simulator.events import Functions
+from limitpde.coagulation.simulator.pairs import Physics
+from limitpde.coagulation.simulator.physics import chosen_method, physics_of
+from limitpde.coagulation.simulator.start import InitialParticles
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.nbody.replicas import (
     ALONE,
     Controls,
-    Measurements,
+    ReplicaEnsemble,
     ensemble_seed,
     in_order,
     simulate_replicas,
@@ -53,7 +53,7 @@ LARGEST_COUNT = 2**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ensemble(Measurements):
+class Ensemble(ReplicaEnsemble):
     """Replicas of one particle number: what they were measured to do. The same on every rank.
 
     The residual is the macroscopic W at the smallest delta, NaN without deltas; positions are those in the domain.
@@ -153,7 +153,7 @@ def simulate(
     residual = None
     if deltas:
         residual = MacroResidual(model, count, Z, domain, test_functions, deltas, propensity(model))
-    run = Run(
+    run = BrownianSetup(
         physics=physics,
         functions=Functions(table.kinds, table.masses, table.parameters),
         start=start,
@@ -166,7 +166,7 @@ def simulate(
         domain=domain,
     )
     simulated = simulate_replicas(
-        partial(Batch, run),
+        partial(BrownianReplicas, run),
         controls,
         count=count,
         replicas=replicas,

@@ -18,11 +18,9 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from limitpde.arrays import Floats
 from limitpde.errors import InputError
-
-Floats = NDArray[np.float64]
 
 HALVINGS = 3
 

@@ -18,24 +18,21 @@ What grows beyond the range of masses has left it: for all masses, the number in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from limitpde.coagulation.model import Model
+from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.proof.candidate import check_functions, means
 from limitpde.coagulation.proof.mass_rates import MassRates
 from limitpde.coagulation.proof.walls import seam_warnings
 from limitpde.coagulation.rates import propensity
+from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.low_rank import factorise
 from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
 from limitpde.errors import InputError
+from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.stepping import StepReport
-
-if TYPE_CHECKING:
-    from limitpde.coagulation.model import Model
-    from limitpde.coagulation.pde import Solver
-    from limitpde.coagulation.reaction.bins import MassGrid
-    from limitpde.fem.nodes import NodeSpace
 
 LARGEST_MATRIX = 2048
 """Masses up to which all pairs are summed one by one; beyond, by factors of beta."""

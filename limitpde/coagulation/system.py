@@ -12,7 +12,7 @@ from limitpde.coagulation.case import Case
 from limitpde.coagulation.particles import Ensemble, simulate
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.pictures import PAINTERS
-from limitpde.coagulation.proof.comparison import comparison_figures
+from limitpde.coagulation.proof.evidence import comparison_figures
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.statistics import by_axis
 from limitpde.compare.test_functions import TestFunction

@@ -15,7 +15,7 @@ from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_
 Row = dict[str, Any]
 
 
-class TestFunction(Protocol):
+class Labelled(Protocol):
     """A test function, as far as its name goes."""
 
     @property
@@ -44,7 +44,7 @@ class Comparison:
 
     def __init__(
         self,
-        functions: Sequence[TestFunction],
+        functions: Sequence[Labelled],
         ensembles: Sequence[MeasuredEnsemble],
         solution: MeasuredSolution | None,
         *,

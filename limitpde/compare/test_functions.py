@@ -3,7 +3,7 @@
 phi(x, b) = g(x) or b g(x) of a charge b, phi(x, m) = g(x) or g(x) 1(m = n) of a mass m.
 
 One compiled function, `spatial`, evaluates all shapes; numpy callers use `evaluate`, compiled kernels call it on a
-`Table`. A new shape is a record here, its number in `_KINDS` and a branch in `spatial`.
+`FunctionTable`. A new shape is a record here, its number in `_KINDS` and a branch in `spatial`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ import numba
 import numpy as np
 from pydantic import Field
 
-from limitpde.checked import record
+from limitpde.checked import Coordinate, Vector, record
 from limitpde.errors import InputError
-
-Bounded = Annotated[float, Field(ge=-1e50, le=1e50)]
-Vector = Annotated[tuple[Bounded, ...], Field(min_length=1)]
 
 
 def _factor(charge: bool, n: int | None) -> str:
@@ -66,7 +63,7 @@ class Wave:
     shape: Literal["wave"] = "wave"
     k: Vector
     """Wave vector, (d,)."""
-    phase: Bounded = 0.0
+    phase: Coordinate = 0.0
     """Phase at the origin."""
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""
@@ -93,7 +90,7 @@ _KINDS = {"gaussian": 0, "wave": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class FunctionTable:
     """Test functions as arrays, for compiled kernels."""
 
     kinds: np.ndarray
@@ -106,7 +103,7 @@ class Table:
     """(P, d + 1), see `parameters` of each shape."""
 
     @classmethod
-    def of(cls, functions: Sequence[GaussianBump | Wave], dimension: int) -> Table:
+    def of(cls, functions: Sequence[GaussianBump | Wave], dimension: int) -> FunctionTable:
         """The table of these functions.
 
         Raises:
@@ -227,7 +224,7 @@ def _evaluate(
 def evaluate(function: GaussianBump | Wave, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """g, grad g and Lap g at points (n, d): arrays (n,), (n, d), (n,)."""
     points = np.ascontiguousarray(points, dtype=float)
-    table = Table.of([function], points.shape[1])
+    table = FunctionTable.of([function], points.shape[1])
     value, laplacian, gradient = np.empty(len(points)), np.empty(len(points)), np.empty_like(points)
     _evaluate(table.kinds[0], table.parameters[0], points, value, gradient, laplacian)
     return value, gradient, laplacian

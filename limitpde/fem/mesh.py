@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 from pydantic import Field, Tag
 
-from limitpde.checked import LARGEST, Moderate, record, told_apart
+from limitpde.checked import Coordinate, Moderate, record, told_apart
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem import simplices
@@ -22,7 +22,6 @@ from limitpde.files import ExistingFile
 from limitpde.parallel import on_root
 
 Lengths = Moderate | Annotated[tuple[Moderate, ...], Field(min_length=1, max_length=3)]
-Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Coordinates = Coordinate | Annotated[tuple[Coordinate, ...], Field(min_length=1, max_length=3)]
 
 MOST_NODES = 10**8

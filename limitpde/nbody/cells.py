@@ -29,7 +29,7 @@ STRETCHES = 10
 """Most stretches of sorted particles that the neighbours ahead of a cell make."""
 
 
-class Grid(NamedTuple):
+class CellGrid(NamedTuple):
     """A periodic grid of cells."""
 
     cells: np.ndarray
@@ -43,7 +43,9 @@ class Grid(NamedTuple):
 
 
 @njit(cache=True)
-def make_grid(x: np.ndarray, n: int, low: np.ndarray, size: np.ndarray, torus: bool, flat: bool, reach: float) -> Grid:
+def make_grid(
+    x: np.ndarray, n: int, low: np.ndarray, size: np.ndarray, torus: bool, flat: bool, reach: float
+) -> CellGrid:
     """A grid for pairs of the first n points within a reach.
 
     Args:
@@ -79,7 +81,7 @@ def make_grid(x: np.ndarray, n: int, low: np.ndarray, size: np.ndarray, torus: b
     for c in range(axes):
         cells[c] = int(wanted[c])
         inverse[c] = cells[c] / size[c] if torus else 1 / reach
-    return Grid(cells, corner, inverse, period)
+    return CellGrid(cells, corner, inverse, period)
 
 
 @hot
@@ -90,7 +92,7 @@ def _cell(v, low, inverse, cells):  # type: ignore[no-untyped-def]
 
 
 @hot
-def sort_into_cells(x: np.ndarray, n: int, grid: Grid, slot: np.ndarray, start: np.ndarray) -> float:
+def sort_into_cells(x: np.ndarray, n: int, grid: CellGrid, slot: np.ndarray, start: np.ndarray) -> float:
     """Sort the first n points (>= n, 3) by cell, keeping the order within a cell.
 
     Args:
@@ -138,7 +140,7 @@ def _stretch(begin, end, moved, at, first, last, shift, s0, s1, s2):  # type: ig
 
 @hot
 def neighbours_ahead(
-    cell: int, grid: Grid, start: np.ndarray, first: np.ndarray, last: np.ndarray, shift: np.ndarray
+    cell: int, grid: CellGrid, start: np.ndarray, first: np.ndarray, last: np.ndarray, shift: np.ndarray
 ) -> int:
     """Stretches of sorted particles in the cells that follow one cell in the order of the numbering, periodically.
 

@@ -29,9 +29,10 @@ from itertools import pairwise
 import numpy as np
 from numba import njit, prange
 
+from limitpde.arrays import Floats
 from limitpde.errors import InputError
 from limitpde.nbody import multipoles
-from limitpde.nbody.pairs import FLOOR, LANES, Floats, check_arrays, softness
+from limitpde.nbody.pairs import FLOOR, LANES, check_arrays, softness
 from limitpde.nbody.tree import Boxes, begin, halves, root
 
 ACCURACIES = (1e-14, 0.1)

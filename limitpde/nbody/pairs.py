@@ -21,8 +21,8 @@ Fast-math: `reassoc`, `nsz` (vector sums) and `contract` (fused multiply-add), i
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
+from limitpde.arrays import Floats
 from limitpde.errors import InputError
 
 KERNELS = ("capped", "regularised")
@@ -30,7 +30,6 @@ FLOOR = 1e-30  # distance below which k is capped even with eps = 0
 LANES = 8  # particle numbers are padded to a multiple of this: the doubles of a 512-bit register
 
 _FAST = {"reassoc", "contract", "nsz"}
-Floats = NDArray[np.float64]
 
 
 def pair_interactions(R: int, N: int) -> int:

@@ -33,8 +33,9 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
+from limitpde.arrays import Floats
 from limitpde.errors import InputError
-from limitpde.nbody.pairs import Floats, check_arrays, softness
+from limitpde.nbody.pairs import check_arrays, softness
 from limitpde.nbody.random import Stream, check_seed, two_uniforms
 
 TASK = 2048

@@ -14,7 +14,7 @@ from mpi4py import MPI
 
 from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
 
-Part = dict[str, np.ndarray]
+Measurements = dict[str, np.ndarray]
 """Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
 Snapshot = Callable[..., None]
 """Called with (t, positions (n, d), name=(n, ...), ...) of replica 0 at the output times."""
@@ -26,9 +26,9 @@ class Controls:
 
     snapshot: Snapshot | None = None
     """Called on rank 0 at the output times."""
-    finished: Sequence[Part] = ()
+    finished: Sequence[Measurements] = ()
     """Measurements of replicas that an earlier run has kept, the same on every rank."""
-    keep: Callable[[Part], object] = lambda part: None
+    keep: Callable[[Measurements], object] = lambda part: None
     """Called with the measurements of each batch of replicas when it is finished, on the rank that simulated it."""
     progress: Callable[[float], object] = lambda share: None
     """Called with the share of this rank's work done since the last call."""
@@ -42,15 +42,15 @@ ALONE = Controls()
 """Nobody watches."""
 
 
-class Batch(Protocol):
+class ReplicasUnderWay(Protocol):
     """Some replicas on their way."""
 
-    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
+    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Measurements:
         """Go to the end; the measurements of these replicas, time last. May raise `Stopped`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measurements:
+class ReplicaEnsemble:
     """What replicas of one particle number were measured to do, as far as all systems measure it.
 
     R replicas, T output times, P test functions; the same on every rank.
@@ -84,12 +84,12 @@ class Measurements:
 class Simulated:
     """What came of some replicas: the measurements of all that are finished, those of earlier runs among them."""
 
-    parts: list[Part]
+    parts: list[Measurements]
     work_per_second: float
     complete: bool
 
-    def common(self, found: Part, *, count: int, steps: float, times: Iterable[float]) -> dict[str, Any]:
-        """The fields of `Measurements`, taken out of what the replicas were measured to do.
+    def common(self, found: Measurements, *, count: int, steps: float, times: Iterable[float]) -> dict[str, Any]:
+        """The fields of `ReplicaEnsemble`, taken out of what the replicas were measured to do.
 
         Args:
             found: all parts `in_order`.
@@ -112,14 +112,14 @@ class Simulated:
 
 
 def simulate_replicas(
-    make: Callable[[np.ndarray], Batch],
+    make: Callable[[np.ndarray], ReplicasUnderWay],
     controls: Controls,
     *,
     count: int,
     replicas: int,
     together: int,
     steps: int,
-    work: Callable[[Part], float],
+    work: Callable[[Measurements], float],
 ) -> Simulated:
     """Simulate those replicas that are not finished, spread over the ranks. Collective.
 
@@ -140,7 +140,7 @@ def simulate_replicas(
     """
     comm, began = controls.comm, time.perf_counter()
 
-    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Part:
+    def advance(some: np.ndarray, step_done: Callable[[], object]) -> Measurements:
         return make(some).run(controls.snapshot if some[0] == 0 else None, step_done, controls.stop_asked)
 
     share = share_of(comm, replicas, controls.finished)
@@ -158,13 +158,13 @@ def ensemble_seed(seed: int, count: int) -> int:
     return int(np.random.SeedSequence([seed, count]).generate_state(1, np.uint64)[0])
 
 
-def share_of(comm: MPI.Comm, replicas: int, finished: Sequence[Part]) -> np.ndarray:
+def share_of(comm: MPI.Comm, replicas: int, finished: Sequence[Measurements]) -> np.ndarray:
     """Numbers of the replicas that this rank is to simulate: its share of those that are not finished."""
     done = [number for part in finished for number in part["replicas"]]
     return np.asarray(np.setdiff1d(np.arange(replicas), done)[comm.rank :: comm.size])
 
 
-def gathered_parts(comm: MPI.Comm, mine: list[Part], failure: Exception | None) -> list[Part]:
+def gathered_parts(comm: MPI.Comm, mine: list[Measurements], failure: Exception | None) -> list[Measurements]:
     """The parts of all ranks, on every rank; or the failure of one, raised on every rank. Collective."""
     outcomes = comm.allgather((mine, failure))
     for _, failed in outcomes:
@@ -175,7 +175,7 @@ def gathered_parts(comm: MPI.Comm, mine: list[Part], failure: Exception | None) 
     return [part for parts, _ in outcomes for part in parts]
 
 
-def in_order(parts: Sequence[Part]) -> Part:
+def in_order(parts: Sequence[Measurements]) -> Measurements:
     """All parts as one, in the order of the replicas."""
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(joined["replicas"])
@@ -189,12 +189,12 @@ class Stopped(Exception):  # noqa: N818 - not an error
 def run_batches(
     mine: np.ndarray,
     size: int,
-    run: Callable[[np.ndarray, Callable[[], object]], Part],
+    run: Callable[[np.ndarray, Callable[[], object]], Measurements],
     *,
     steps: int,
-    keep: Callable[[Part], object],
+    keep: Callable[[Measurements], object],
     progress: Callable[[float], object],
-) -> tuple[list[Part], Exception | None]:
+) -> tuple[list[Measurements], Exception | None]:
     """Simulate this rank's replicas, some at a time.
 
     Args:
@@ -210,7 +210,7 @@ def run_batches(
     Returns:
         The measurements of the batches that were finished, and why a later one failed, if it did.
     """
-    finished: list[Part] = []
+    finished: list[Measurements] = []
     try:
         for first in range(0, len(mine), size):
             replicas = mine[first : first + size]

@@ -6,14 +6,14 @@ from limitpde.potentials.two_body import (
     AnyPotential,
     Cosine,
     Free,
-    Gaussian,
+    GaussianPotential,
     Harmonic,
     Poisson,
     Potential,
     Softened,
     on_torus,
 )
-from limitpde.potentials.user import FromFile
+from limitpde.potentials.user import PotentialFromFile
 
 __all__ = [
     "AnyExterior",
@@ -23,13 +23,13 @@ __all__ = [
     "Exterior",
     "ExteriorFromFile",
     "Free",
-    "FromFile",
-    "Gaussian",
+    "GaussianPotential",
     "Harmonic",
     "Modes",
     "Pairs",
     "Poisson",
     "Potential",
+    "PotentialFromFile",
     "Softened",
     "on_torus",
     "wave_numbers",

@@ -15,17 +15,15 @@ from typing import Annotated, Literal, Protocol
 import numpy as np
 from pydantic import Tag
 
-from limitpde.checked import Moderate, record
+from limitpde.checked import Coordinate, Moderate, SpaceVector, record
 from limitpde.errors import InputError
 from limitpde.files import PythonFunction
 from limitpde.potentials.modes import wave_numbers
 from limitpde.potentials.two_body import (
     AnyPotential,
-    Center,
     Cosine,
-    Gaussian,
+    GaussianPotential,
     Harmonic,
-    Number,
     Potential,
     Softened,
     by_kind,
@@ -56,11 +54,11 @@ class Centred:
     """A kernel around a centre: gaussian, cosine, softened or harmonic."""
 
     kind: Literal["gaussian", "cosine", "softened", "harmonic"]
-    strength: Number = 1.0
+    strength: Coordinate = 1.0
     """As for the two-body potential of this kind."""
     width: Moderate | None = None
     """A length, of gaussian and softened; 1 by default."""
-    center: Center | None = None
+    center: SpaceVector | None = None
     """(d,) the centre; the origin by default."""
 
     def __post_init__(self) -> None:
@@ -68,12 +66,12 @@ class Centred:
             raise ValueError(f"width = {self.width:g}: kind = {self.kind!r} has none; leave it out")
 
     @property
-    def kernel(self) -> Gaussian | Cosine | Softened | Harmonic:
+    def kernel(self) -> GaussianPotential | Cosine | Softened | Harmonic:
         """The kernel around the origin."""
         width = 1.0 if self.width is None else self.width
         match self.kind:
             case "gaussian":
-                return Gaussian(strength=self.strength, width=width)
+                return GaussianPotential(strength=self.strength, width=width)
             case "softened":
                 return Softened(strength=self.strength, width=width)
             case "cosine":

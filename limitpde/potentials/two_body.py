@@ -25,17 +25,14 @@ import math
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Tag
 from scipy.special import k0, k1
 
-from limitpde.checked import LARGEST, Moderate, record
+from limitpde.checked import Coordinate, Moderate, record
 from limitpde.errors import InputError
 from limitpde.potentials import modes as lattice
 from limitpde.potentials.modes import Modes, wave_numbers
-from limitpde.potentials.user import FromFile, nearest_image, user_potential
-
-Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-Center = Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)]
+from limitpde.potentials.user import PotentialFromFile, nearest_image, user_potential
 
 
 class Potential(Protocol):
@@ -71,7 +68,7 @@ def _square(x: np.ndarray) -> np.ndarray:
     return np.asarray((x**2).sum(axis=1))
 
 
-def _radius(kernel: Gaussian | Softened, x_box: np.ndarray) -> float:
+def _radius(kernel: GaussianPotential | Softened, x_box: np.ndarray) -> float:
     """|k| up to which a smooth radial kernel has modes on a torus.
 
     Raises:
@@ -89,17 +86,17 @@ def _radius(kernel: Gaussian | Softened, x_box: np.ndarray) -> float:
     return radius
 
 
-def _radial_modes(kernel: Gaussian | Softened, x_box: np.ndarray) -> Modes:
+def _radial_modes(kernel: GaussianPotential | Softened, x_box: np.ndarray) -> Modes:
     radius = _radius(kernel, x_box)
     return lattice.lattice_modes(lambda k: kernel.radial_symbol(k, len(x_box)), radius, x_box)
 
 
 @record
-class Gaussian:
+class GaussianPotential:
     """strength exp(-|x|^2 / (2 width^2))."""
 
     kind: Literal["gaussian"] = "gaussian"
-    strength: Number = 1.0
+    strength: Coordinate = 1.0
     """Gamma(0); positive repels."""
     width: Moderate = 1.0
     """Standard deviation, a length."""
@@ -144,7 +141,7 @@ class Cosine:
     """strength sum_j cos x_j; with strength = -1 the attractive HMF model."""
 
     kind: Literal["cosine"] = "cosine"
-    strength: Number = 1.0
+    strength: Coordinate = 1.0
     """Negative attracts."""
 
     def check(self, x_box: np.ndarray, *, periodic: bool) -> None:
@@ -178,7 +175,7 @@ class Softened:
     """strength / sqrt(|x|^2 + width^2): Coulomb's or Newton's potential in space, softened (Plummer)."""
 
     kind: Literal["softened"] = "softened"
-    strength: Number = 1.0
+    strength: Coordinate = 1.0
     """Positive repels."""
     width: Moderate = 1.0
     """Softening length."""
@@ -234,7 +231,7 @@ class Poisson:
     """-Lap Gamma = strength (delta - mean); in the whole space, d = 1 only, Gamma = -strength |x| / 2."""
 
     kind: Literal["poisson"] = "poisson"
-    strength: Number = 1.0
+    strength: Coordinate = 1.0
     """Positive repels (plasma), negative attracts (gravity)."""
 
     def check(self, x_box: np.ndarray, *, periodic: bool) -> None:
@@ -274,7 +271,7 @@ class Harmonic:
     """strength |x|^2 / 2, in the whole space only."""
 
     kind: Literal["harmonic"] = "harmonic"
-    strength: Number = 1.0
+    strength: Coordinate = 1.0
     """Positive attracts: f turns rigidly about its centre of mass."""
 
     def check(self, x_box: np.ndarray, *, periodic: bool) -> None:
@@ -351,13 +348,13 @@ def by_kind(kinds: str) -> Discriminator:
 
 
 AnyPotential = Annotated[
-    Annotated[Gaussian, Tag("gaussian")]
+    Annotated[GaussianPotential, Tag("gaussian")]
     | Annotated[Cosine, Tag("cosine")]
     | Annotated[Softened, Tag("softened")]
     | Annotated[Poisson, Tag("poisson")]
     | Annotated[Harmonic, Tag("harmonic")]
     | Annotated[Free, Tag("none")]
-    | Annotated[FromFile, Tag("from file")],
+    | Annotated[PotentialFromFile, Tag("from file")],
     by_kind("'gaussian', 'cosine', 'softened', 'poisson', 'harmonic', 'none'"),
 ]
 """A two-body potential as a case names it."""
@@ -373,7 +370,7 @@ def on_torus(potential: Potential, x: np.ndarray, x_box: np.ndarray) -> tuple[np
         InputError: poisson with d > 1, an infinite sum; harmonic.
     """
     potential.check(x_box, periodic=True)
-    if isinstance(potential, FromFile):
+    if isinstance(potential, PotentialFromFile):
         r, half = nearest_image(x, x_box), np.diff(x_box, axis=1)[:, 0] / 2
         value, gradient = user_potential(potential.python, r)
         return value, np.where(np.abs(np.abs(r) - half) <= 1e-12 * half, 0.0, gradient)

@@ -80,7 +80,7 @@ def check_user_potential(reference: str, x_box: np.ndarray, *, periodic: bool, e
 
 
 @record
-class FromFile:
+class PotentialFromFile:
     """Gamma and its gradient by a Python function: python = "file.py:function"."""
 
     kind: Literal["python"] = "python"

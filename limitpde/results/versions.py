@@ -11,7 +11,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-import limitpde
+from limitpde.version import __version__
 
 PACKAGES = (
     "numpy",
@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
     """Versions by name."""
     import dolfinx
 
-    found = {"limitpde": limitpde.__version__, "python": platform.python_version(), "dolfinx": dolfinx.__version__}
+    found = {"limitpde": __version__, "python": platform.python_version(), "dolfinx": dolfinx.__version__}
     found["petsc"] = ".".join(str(part) for part in PETSc.Sys.getVersion())
     found["mpi"] = MPI.Get_library_version().split("\n")[0].strip("\0 ")
     for package in PACKAGES:

@@ -10,7 +10,7 @@ from pydantic import Field, Tag
 
 from limitpde import sections
 from limitpde.checked import record, told_apart
-from limitpde.compare.test_functions import Table
+from limitpde.compare.test_functions import FunctionTable
 from limitpde.fem.mesh import Box, Disk, coarser, mesh_kind
 from limitpde.fem.refinement import Refinement
 from limitpde.files import ExistingFile
@@ -21,18 +21,18 @@ from limitpde.signed.options import batch_size_of
 from limitpde.signed.setting import NEEDS_WALLS, check_vortices
 from limitpde.signed.substeps import MOST_SUBSTEPS, check_substeps
 
-Mesh = Annotated[
+AnyPlaneMesh = Annotated[
     Annotated[Disk, Tag("disk")] | Annotated[Box, Tag("box")] | Annotated[ExistingFile, Tag("path")],
     told_apart(lambda value: mesh_kind(value) or "disk", "'disk', 'box'; or give the path of a gmsh file"),
 ]
-Boundary = Literal["plane", "grounded", "insulated"] | Annotated[dict[str, float], Field(min_length=1)]
+AnyBoundary = Literal["plane", "grounded", "insulated"] | Annotated[dict[str, float], Field(min_length=1)]
 
 
 @record
 class PDE(sections.PDE):
     """Section [pde]: the keyword arguments of `Solver` or, for degrees 2 to 4, of `GalerkinSolver`."""
 
-    mesh: Mesh
+    mesh: AnyPlaneMesh
     """A disk, a box (between walls), or the path of a gmsh file."""
     degree: Literal[1, 2, 3, 4] = 1
     """Polynomial degree: 1 keeps densities >= 0 and the free energy falling, 2 to 4 are for smooth data."""
@@ -44,7 +44,7 @@ class PDE(sections.PDE):
     came so go again. The mesh stays as it is by default."""
     undershoot: Positive | None = None
     """For degrees 2 to 4: how far below zero densities may fall, as a part of the largest; 1e-3 by default."""
-    boundary: Boundary = "plane"
+    boundary: AnyBoundary = "plane"
     """psi at the boundary: that of the whole plane (on a circle); 0 ("grounded"); no field through it, net charge
     neutralised by a uniform background ("insulated"); or { left = 1.0, right = -1.0 }, the potential of conducting
     groups of lines of the gmsh file, by name or number, the rest being insulated."""
@@ -100,7 +100,7 @@ class Compare(sections.Compare):
     """Section [compare]; test functions are phi(x, b)."""
 
     def __post_init__(self) -> None:
-        Table.of(self.test_functions, 2)
+        FunctionTable.of(self.test_functions, 2)
         for number, function in enumerate(self.test_functions):
             if function.n is not None:
                 raise ValueError(f"test_functions[{number}].n = {function.n}: charges have no mass; leave it out")

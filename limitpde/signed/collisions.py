@@ -28,14 +28,14 @@ from limitpde.signed.model import Model
 from limitpde.signed.pair_step import LARGEST, relative_step
 
 Collision = Literal["through", "stick", "annihilate"]
-Pairs = Literal["euler", "exact", "auto"]
+PairMotion = Literal["euler", "exact", "auto"]
 STRONG = 0.05
 """gamma_N / sigma^2 from which "auto" takes the exact step of pairs: below it, collisions are rare and harmless."""
 BRUTE_FORCE = 500
 """Particles up to which neighbours are sought among all pairs, in compiled code; above, by a k-d tree."""
 
 
-def takes_exact_pairs(model: Model, count: int, pairs: Pairs, collision: Collision, *, plain: bool) -> bool:
+def takes_exact_pairs(model: Model, count: int, pairs: PairMotion, collision: Collision, *, plain: bool) -> bool:
     """Whether pairs move by their exact law.
 
     Args:

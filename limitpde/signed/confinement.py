@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, Tag
 
-from limitpde.checked import record, told_apart
-from limitpde.densities import Coordinate
+from limitpde.checked import Coordinate, record, told_apart
 from limitpde.errors import InputError
 from limitpde.files import PythonFunction, load_function
 
@@ -24,7 +23,7 @@ RELATIVE_STEP = 6e-6
 
 
 @record
-class Harmonic:
+class HarmonicTrap:
     """U(x) = strength |x - center|^2 / 2: the force -strength (x - center)."""
 
     kind: Literal["harmonic"] = "harmonic"
@@ -61,7 +60,7 @@ class Harmonic:
 
 
 @record
-class FromFile:
+class ConfinementFromFile:
     """U(x), x of shape (n, 2) -> (n,), given by a Python function: python = "file.py:function"; the file is run.
 
     grad U is the function that `gradient` names, (n, 2) -> (n, 2), or else central differences of U with the step
@@ -110,11 +109,11 @@ def _values(key: str, reference: str, x: np.ndarray, shape: tuple[int, ...]) -> 
 def _kind(value: Any) -> str:
     if isinstance(value, dict):
         return "from file" if "python" in value else str(value.get("kind", "harmonic"))
-    return "from file" if isinstance(value, FromFile) else str(getattr(value, "kind", "harmonic"))
+    return "from file" if isinstance(value, ConfinementFromFile) else str(getattr(value, "kind", "harmonic"))
 
 
 Confinement = Annotated[
-    Annotated[Harmonic, Tag("harmonic")] | Annotated[FromFile, Tag("from file")],
+    Annotated[HarmonicTrap, Tag("harmonic")] | Annotated[ConfinementFromFile, Tag("from file")],
     told_apart(_kind, "kind = 'harmonic'; or give python = 'file.py:function'", what="kind"),
 ]
 """What `model.confinement` can name."""

@@ -43,7 +43,7 @@ SMALLEST_EXPONENT = 1e-20  # |x - c|^2/(2v) at the centre, where the closed form
 
 
 @dataclass(frozen=True, slots=True)
-class Gaussian:
+class Blob:
     """The density mass * N(centre, variance * identity) in the plane, and what it makes of K(x) = x/|x|^2."""
 
     mass: float  # integral over the plane, >= 0
@@ -80,23 +80,23 @@ class Gaussian:
         """Integral of |x|^2 times the density (about the origin)."""
         return self.mass * (self.centre[0] ** 2 + self.centre[1] ** 2 + 2.0 * self.variance)
 
-    def spread(self, diffusivity: float, time: float) -> "Gaussian":
+    def spread(self, diffusivity: float, time: float) -> "Blob":
         """The heat equation's solution from this Gaussian: variance + 2 D t.
 
         Where rho+ = rho- at the start, K*(rho+ - rho-) = 0 for ever, and this is the solution of (1.3) for each sign.
         """
-        return Gaussian(self.mass, self.centre, self.variance + 2.0 * diffusivity * time)
+        return Blob(self.mass, self.centre, self.variance + 2.0 * diffusivity * time)
 
     def _exponent(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return ((x - self.centre[0]) ** 2 + (y - self.centre[1]) ** 2) / (2.0 * self.variance)
 
 
-def total_density(gaussians: Sequence[Gaussian], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def total_density(gaussians: Sequence[Blob], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Sum of the densities at the points (x, y); zero where there are none."""
     return sum((gaussian.density(x, y) for gaussian in gaussians), np.zeros(np.broadcast(x, y).shape))
 
 
-def multipole_moments(gaussians: Sequence[Gaussian], highest: int) -> np.ndarray:
+def multipole_moments(gaussians: Sequence[Blob], highest: int) -> np.ndarray:
     """Integrals of (x_1 + i x_2)^k density, k = 0 ... highest, as (highest + 1,) complex numbers.
 
     They are sum_j mass_j c_j^k with the complex centres c_j, exactly (mean value property).
@@ -201,7 +201,7 @@ def radial_reference(
     Chebyshev collocation in y, the Radau method of order five with step control in time.
 
     Args:
-        positive: m+(y) at time 0, a vectorised function of y (such as `Gaussian.mass_within`).
+        positive: m+(y) at time 0, a vectorised function of y (such as `Blob.mass_within`).
         negative: m-(y) at time 0, likewise.
         diffusivity: D >= 0.
         gamma_bar: strength of the interaction; < 0: equal signs attract.
@@ -355,8 +355,8 @@ class ReferenceProblem:
     name: str
     diffusivity: float  # D
     gamma_bar: float
-    positive: tuple[Gaussian, ...]  # rho+ at time 0 is their sum
-    negative: tuple[Gaussian, ...]  # rho- at time 0
+    positive: tuple[Blob, ...]  # rho+ at time 0 is their sum
+    negative: tuple[Blob, ...]  # rho- at time 0
     values: ReferenceValues
     t_end: float = 1.0
 
@@ -385,13 +385,11 @@ S2_VALUES = ReferenceValues((0.0437546139045, 0.0437546139045), (0.1198331588419
 S3_VALUES = ReferenceValues((0.1020147617, 0.1020147617), (0.175836959403, 0.175836959403), 1.84)
 R1_VALUES = ReferenceValues((0.0503658044807, 0.0), (0.1719563466857, 0.0), 5.0)
 # radial, both signs, not neutral
-S1 = ReferenceProblem("S1", 0.5, 0.4, (Gaussian(0.6, ORIGIN, 0.5),), (Gaussian(0.4, ORIGIN, 1.5),), S1_VALUES)
+S1 = ReferenceProblem("S1", 0.5, 0.4, (Blob(0.6, ORIGIN, 0.5),), (Blob(0.4, ORIGIN, 1.5),), S1_VALUES)
 # dipole, neutral
-S2 = ReferenceProblem("S2", 0.5, 0.4, (Gaussian(0.5, (-1.0, 0.0), 0.3),), (Gaussian(0.5, (1.0, 0.0), 0.3),), S2_VALUES)
+S2 = ReferenceProblem("S2", 0.5, 0.4, (Blob(0.5, (-1.0, 0.0), 0.3),), (Blob(0.5, (1.0, 0.0), 0.3),), S2_VALUES)
 # two charges that meet, drift-dominated: gamma_bar/D = 20
-S3 = ReferenceProblem(
-    "S3", 0.05, 1.0, (Gaussian(0.5, (-1.0, 0.2), 0.3),), (Gaussian(0.5, (1.0, -0.2), 0.3),), S3_VALUES
-)
+S3 = ReferenceProblem("S3", 0.05, 1.0, (Blob(0.5, (-1.0, 0.2), 0.3),), (Blob(0.5, (1.0, -0.2), 0.3),), S3_VALUES)
 # one sign, radial, strong repulsion
-R1 = ReferenceProblem("R1", 0.5, 2.0, (Gaussian(1.0, ORIGIN, 0.5),), (), R1_VALUES)
+R1 = ReferenceProblem("R1", 0.5, 2.0, (Blob(1.0, ORIGIN, 0.5),), (), R1_VALUES)
 PROBLEMS: Mapping[str, ReferenceProblem] = MappingProxyType({problem.name: problem for problem in (S1, S2, S3, R1)})

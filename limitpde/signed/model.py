@@ -22,7 +22,7 @@ from limitpde.densities import AnyDensityIn, Uniform
 from limitpde.files import File
 from limitpde.signed.confinement import Confinement
 
-NotNegative = Annotated[float, Field(ge=0)]
+Strength = Annotated[float, Field(ge=0)]
 SPECIES = ("positive", "negative")
 
 
@@ -30,11 +30,11 @@ SPECIES = ("positive", "negative")
 class Model:
     """Parameters of the signed system, (1.1) and (1.3); exactly one of gamma_bar and gamma is given."""
 
-    sigma: NotNegative
+    sigma: Strength
     """Strength of the noise, sigma in (1.1); 0 for the noiseless system (1.5)."""
-    gamma_bar: NotNegative | None = None
+    gamma_bar: Strength | None = None
     """Strength of the interaction in the limit; between N particles it is gamma_bar / N."""
-    gamma: NotNegative | None = None
+    gamma: Strength | None = None
     """Strength of the interaction between two particles, whatever N; there is no limit N -> infinity then, and W is
     that of the equation with gamma_bar = N gamma."""
     interaction: Literal["signed", "repulsive", "attractive", "rotated"] = "signed"

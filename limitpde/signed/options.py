@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from limitpde.errors import InputError
 from limitpde.nbody.random_batches import groups_of
-from limitpde.signed.collisions import Collision, Pairs
+from limitpde.signed.collisions import Collision, PairMotion
 
 METHODS = ("direct", "fast", "batches", "auto")
 BATCH_SIZE = 32
@@ -17,7 +17,7 @@ def batch_size_of(
     method: str,
     batch_size: int | None,
     *,
-    pairs: Pairs,
+    pairs: PairMotion,
     collision: Collision,
     cutoff: int | None,
     substeps: int,

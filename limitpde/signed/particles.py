@@ -31,14 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.compare.test_functions import GaussianBump, Table, Wave
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
 from limitpde.nbody.fast_sum import check_accuracy, fast_pair_sum
 from limitpde.nbody.pairs import pair_interactions, pair_sum
 from limitpde.nbody.random_batches import strongest
 from limitpde.nbody.replicas import (
     ALONE,
     Controls,
-    Measurements,
+    ReplicaEnsemble,
     check_arguments,
     ensemble_seed,
     in_order,
@@ -46,9 +46,9 @@ from limitpde.nbody.replicas import (
     time_grid,
 )
 from limitpde.nbody.threads import use_threads
-from limitpde.signed.batch import Batch, Run, compile_kernels
-from limitpde.signed.collisions import Collision, Pairs, takes_exact_pairs
-from limitpde.signed.estimates import largest_gradient
+from limitpde.signed.charge_replicas import ChargeReplicas, ChargeSetup, compile_kernels
+from limitpde.signed.collisions import Collision, PairMotion, takes_exact_pairs
+from limitpde.signed.estimate_integrals import largest_gradient
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.options import batch_size_of
 from limitpde.signed.residual import ParticleResidual
@@ -64,7 +64,7 @@ measurement in the run would make results depend on the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ensemble(Measurements):
+class Ensemble(ReplicaEnsemble):
     """Replicas of one particle number: what they were measured to do. The same on every rank."""
 
     signs: np.ndarray
@@ -126,7 +126,7 @@ def simulate(
     kernel: str = "capped",
     eps: float | None = None,
     cutoff: int | None = None,
-    pairs: Pairs = "auto",
+    pairs: PairMotion = "auto",
     collision: Collision = "through",
     estimate_eps: Sequence[float] | None = None,
     controls: Controls = ALONE,
@@ -185,12 +185,12 @@ def simulate(
     use_threads(controls.comm)
     fast = method == "fast" or (method != "direct" and count >= FAST_FROM)
     coupling = model.pair_strength(count) * (1 if size is None else strongest(count, size))
-    run = Run(
+    run = ChargeSetup(
         model=model,
         start=InitialPositions(initial, count, controls.comm),
         seed=ensemble_seed(seed, count),
         grid=grid,
-        residual=ParticleResidual(model, count, Table.of(test_functions, 2)),
+        residual=ParticleResidual(model, count, FunctionTable.of(test_functions, 2)),
         kernel=kernel,
         eps=math.sqrt(2 * coupling * step / substeps) if eps is None else eps,
         bare=kernel != "capped" or eps is not None,
@@ -209,7 +209,7 @@ def simulate(
     compile_kernels(run)
     sum_size = pair_interactions(1, count) * ((size or count) / count)
     simulated = simulate_replicas(
-        partial(Batch, run),
+        partial(ChargeReplicas, run),
         controls,
         count=count,
         replicas=replicas,

@@ -55,8 +55,8 @@ from limitpde.signed.gate import State, refusal
 from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.scheme import Scheme
 from limitpde.signed.setting import (
-    Boundary,
-    Mesh,
+    BoundaryKind,
+    MeshSource,
     adaptive_mesh,
     check_problem,
     initial_density,
@@ -111,12 +111,12 @@ class Solver:
         model: Model,
         initial: Initial,
         *,
-        mesh: Mesh,
+        mesh: MeshSource,
         step: float,
         degree: int = 1,
         tolerance: float | None = None,
         refinement: Refinement | None = None,
-        boundary: Boundary = "plane",
+        boundary: BoundaryKind = "plane",
         multipoles: int = 12,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:

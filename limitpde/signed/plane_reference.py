@@ -29,7 +29,7 @@ import scipy.special
 
 from limitpde.errors import InputError, RunError
 
-type Density = Callable[[np.ndarray, np.ndarray], np.ndarray]
+type PlaneFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 SIGNS = np.array([1.0, -1.0])[:, np.newaxis, np.newaxis]
 EVALUATION_CHUNK = 2048  # points evaluated at a time: bounds the memory of `PlaneSolution.evaluate`
@@ -198,7 +198,7 @@ class PlaneReference:
         spectrum = scipy.fft.rfft2(density, s=(padded, padded))
         return -scipy.fft.irfft2(spectrum * self._log_kernel[2], s=(padded, padded))[: self.points, : self.points]
 
-    def solve(self, positive: Density, negative: Density, t_end: float, step: float) -> PlaneSolution:
+    def solve(self, positive: PlaneFunction, negative: PlaneFunction, t_end: float, step: float) -> PlaneSolution:
         """Carry the densities from time 0 to t_end.
 
         Args:
@@ -223,7 +223,7 @@ class PlaneReference:
         densities = scipy.fft.irfft2(spectra, s=(self.points, self.points))
         return PlaneSolution(time=t_end, axis=self.axis, positive=densities[0], negative=densities[1])
 
-    def _initial_values(self, positive: Density, negative: Density) -> np.ndarray:
+    def _initial_values(self, positive: PlaneFunction, negative: PlaneFunction) -> np.ndarray:
         """(2, points, points) grid values of the initial densities, checked."""
         x, y = np.meshgrid(self.axis, self.axis, indexing="ij")
         values = np.stack([np.broadcast_to(density(x, y), x.shape) for density in (positive, negative)])

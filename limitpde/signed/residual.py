@@ -21,21 +21,18 @@ are trapezoidal sums over the time steps; Euler-Maruyama leaves a bias of order 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 
-from limitpde.compare.test_functions import GaussianBump, Table, Wave, evaluate, spatial
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, evaluate, spatial
 from limitpde.fem.stepping import StepReport
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all
 from limitpde.signed.encounters import Encounters
+from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import SPECIES, Model
-
-if TYPE_CHECKING:
-    from limitpde.signed.galerkin import GalerkinSolver
-    from limitpde.signed.pde import Solver
+from limitpde.signed.pde import Solver
 
 
 class ParticleResidual:
@@ -47,15 +44,15 @@ class ParticleResidual:
         table: the test functions.
     """
 
-    def __init__(self, model: Model, count: int, table: Table) -> None:
+    def __init__(self, model: Model, count: int, table: FunctionTable) -> None:
         self.model, self.count, self.table = model, count, table
 
-    def start(self, replicas: int) -> Balance:
+    def start(self, replicas: int) -> ResidualIntegrals:
         """An empty balance for this many replicas."""
-        return Balance(self, replicas)
+        return ResidualIntegrals(self, replicas)
 
 
-class Balance:
+class ResidualIntegrals:
     """The three terms of W for a batch of R replicas and P test functions."""
 
     def __init__(self, residual: ParticleResidual, replicas: int) -> None:
@@ -215,7 +212,7 @@ class PDEResidual:
         *,
         model: Model | None = None,
     ) -> None:
-        Table.of(test_functions, 2)  # checks the dimension
+        FunctionTable.of(test_functions, 2)  # checks the dimension
         self._solver, self._model, self._functions = solver, model or solver.model, test_functions
         self._walls = isinstance(solver.poisson, WallPoisson)
         self._tabulate()

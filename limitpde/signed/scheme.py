@@ -47,7 +47,7 @@ from limitpde.fem.original import original_nodes
 from limitpde.fem.stepping import Bdf
 from limitpde.signed.gate import ROUNDING, State
 from limitpde.signed.model import Model
-from limitpde.signed.setting import Boundary, Lines, exterior_potential, potential_solver
+from limitpde.signed.setting import BoundaryKind, WallLines, exterior_potential, potential_solver
 
 
 class Scheme:
@@ -78,9 +78,9 @@ class Scheme:
         masses: list[float],
         mesh: dolfinx.mesh.Mesh,
         *,
-        boundary: Boundary,
+        boundary: BoundaryKind,
         multipoles: int,
-        lines: Lines | None,
+        lines: WallLines | None,
     ) -> None:
         self._model, self._charges, self._masses = model, charges, masses
         self.graph = graph = EdgeGraph(mesh)

@@ -26,10 +26,10 @@ from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all, on_root
 from limitpde.signed.model import SPECIES, Initial, Model
 
-type Boundary = Literal["plane", "grounded", "insulated"] | Mapping[str, float]
+type BoundaryKind = Literal["plane", "grounded", "insulated"] | Mapping[str, float]
 type Figures = dict[str, float]
-type Lines = tuple[np.ndarray, np.ndarray]
-type Mesh = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
+type WallLines = tuple[np.ndarray, np.ndarray]
+type MeshSource = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
 
 
 DRAWN = 200
@@ -39,7 +39,7 @@ NEEDS_WALLS = (
 )
 
 
-def check_problem(model: Model, initial: Initial, step: float, boundary: Boundary) -> None:
+def check_problem(model: Model, initial: Initial, step: float, boundary: BoundaryKind) -> None:
     """Check that there is a limit equation to solve, in the plane or between walls.
 
     Raises:
@@ -56,7 +56,7 @@ def check_problem(model: Model, initial: Initial, step: float, boundary: Boundar
         raise InputError(f"pde.step = {step}: must be finite and greater than 0")
 
 
-def check_vortices(model: Model, boundary: Boundary) -> None:
+def check_vortices(model: Model, boundary: BoundaryKind) -> None:
     """Check that a limit equation with the rotated kernel, if it is one, can be solved.
 
     Raises:
@@ -73,7 +73,7 @@ def check_vortices(model: Model, boundary: Boundary) -> None:
         )
 
 
-def wall_lines(mesh: Mesh, boundary: Boundary, comm: MPI.Comm) -> Lines | None:
+def wall_lines(mesh: MeshSource, boundary: BoundaryKind, comm: MPI.Comm) -> WallLines | None:
     """The lines on which a potential is given, and the place of their groups in `boundary`; None where none is named.
 
     Collective.
@@ -94,7 +94,7 @@ def wall_lines(mesh: Mesh, boundary: Boundary, comm: MPI.Comm) -> Lines | None:
 
 
 def adaptive_mesh(
-    mesh: Mesh, refinement: Refinement, initial: Initial, lines: Lines | None, comm: MPI.Comm, *, round_: bool
+    mesh: MeshSource, refinement: Refinement, initial: Initial, lines: WallLines | None, comm: MPI.Comm, *, round_: bool
 ) -> AdaptiveMesh:
     """A mesh that follows densities, fine enough for the initial ones. Collective.
 
@@ -140,7 +140,7 @@ def adaptive_mesh(
 
 
 def potential_solver(
-    graph: EdgeGraph, boundary: Boundary, multipoles: int, lines: Lines | None
+    graph: EdgeGraph, boundary: BoundaryKind, multipoles: int, lines: WallLines | None
 ) -> PlanePoisson | WallPoisson:
     """What solves for psi: in the whole plane, or between walls. Collective.
 

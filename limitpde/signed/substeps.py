@@ -25,8 +25,8 @@ import numpy as np
 from numba import njit, prange
 from scipy.spatial import cKDTree
 
+from limitpde.arrays import Floats
 from limitpde.errors import InputError
-from limitpde.nbody.pairs import Floats
 from limitpde.signed.collisions import BRUTE_FORCE
 
 CLOSING = 1 / 16

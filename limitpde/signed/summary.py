@@ -13,7 +13,7 @@ from limitpde.fem.stepping import TOO_LONG, StepReport
 from limitpde.fem.tally import Tally
 from limitpde.signed.blow_up import latest_time, levels_reached
 from limitpde.signed.case import Case
-from limitpde.signed.confinement import Harmonic
+from limitpde.signed.confinement import HarmonicTrap
 from limitpde.signed.estimates import estimates
 from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import Model
@@ -136,7 +136,7 @@ class PDESummary(Tally[Solver | GalerkinSolver]):
             return {}  # the law is that of the net charge
         if model.confinement is None:
             return {"rate_theory": rate}
-        if not isinstance(model.confinement, Harmonic):
+        if not isinstance(model.confinement, HarmonicTrap):
             return {}
         centre = np.array([first["centre_x"], first["centre_y"]])
         end = model.confinement.second_moment(

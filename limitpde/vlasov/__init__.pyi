@@ -1,11 +1,11 @@
 from . import exact as exact
 from . import residual as residual
 from .case import Case as Case
-from .initial import FromFile as FromFile
-from .initial import Gaussian as Gaussian
 from .initial import Initial as Initial
 from .initial import Landau as Landau
 from .initial import Maxwellian as Maxwellian
+from .initial import PhaseDensityFromFile as PhaseDensityFromFile
+from .initial import PhaseGaussian as PhaseGaussian
 from .initial import TwoStream as TwoStream
 from .model import Model as Model
 from .particles import Ensemble as Ensemble

@@ -8,14 +8,14 @@ from pydantic import Field, Tag
 
 from limitpde import sections
 from limitpde.checked import record, told_apart
-from limitpde.compare.test_functions import Table
+from limitpde.compare.test_functions import FunctionTable
 from limitpde.errors import InputError
 from limitpde.fem.mesh import Ball, Box, Disk, coarser, mesh_kind
 from limitpde.files import ExistingFile
 from limitpde.potentials import AnyPotential
 from limitpde.sections import Positive
 from limitpde.vlasov.forms import check_unknown
-from limitpde.vlasov.initial import FromFile, Initial, Start
+from limitpde.vlasov.initial import Initial, PhaseDensityFromFile, Start
 from limitpde.vlasov.model import Model
 
 Cells = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=6)]
@@ -113,14 +113,14 @@ class Case(sections.Case):
                 "or 'hartree'"
             )
         if self.compare is not None:
-            Table.of(self.compare.test_functions, 2 * self.model.dimension)
+            FunctionTable.of(self.compare.test_functions, 2 * self.model.dimension)
         if self.pde is not None:
             self._check_pde(self.pde)
         if self.particles is not None:
             self._check_particles(self.particles)
 
     def _check_particles(self, particles: Particles) -> None:
-        if isinstance(self.initial, FromFile) and self.model.dimension == 3:
+        if isinstance(self.initial, PhaseDensityFromFile) and self.model.dimension == 3:
             raise ValueError(
                 f"initial.python = {self.initial.python!r}: particles cannot be drawn from a function in dimension 3; "
                 "give a shape, or leave out [particles]"

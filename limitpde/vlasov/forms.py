@@ -87,7 +87,7 @@ def check_unknown(form: str, *, on_mesh: bool, positivity: bool) -> None:
         raise InputError("pde.positivity = true: there is no limiter on a mesh; leave it out, or leave out pde.mesh")
 
 
-class Density:
+class DensityForm:
     """f of (Vl) itself.
 
     Args:

@@ -16,18 +16,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Discriminator, Field, Tag
 
-from limitpde.checked import LARGEST, Moderate, record, told_apart
+from limitpde.checked import Coordinate, Moderate, SpaceVector, record, told_apart
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.files import PythonFunction, load_function
 from limitpde.vlasov.initial_laws import FromFunction, Law, Normals, Product, Waves, values_of
 from limitpde.vlasov.model import Model
 
-Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-Vector = Annotated[tuple[Coordinate, ...], Field(min_length=1, max_length=3)]
 PhaseVector = Annotated[tuple[Coordinate, ...], Field(min_length=2, max_length=6)]
 Widths = Annotated[tuple[Moderate, ...], Field(min_length=2, max_length=6)]
-Amplitude = Annotated[float, Field(ge=-1, le=1)]
+WaveAmplitude = Annotated[float, Field(ge=-1, le=1)]
 
 TOLERANCE = 1e-3
 """Relative distance at which a wave number is taken for one of the torus."""
@@ -67,9 +65,9 @@ class Landau:
     """n_0 (1 + amplitude cos(k . x)) M(v) on a torus, n_0 = mass / volume, M normal with mean 0."""
 
     shape: Literal["landau"] = "landau"
-    k: Coordinate | Vector
+    k: Coordinate | SpaceVector
     """Wave vector, (d,); or one number: the sum of cos(k x_j) over the coordinates."""
-    amplitude: Amplitude = 0.01
+    amplitude: WaveAmplitude = 0.01
     """Of each cosine; so small that f_0 >= 0."""
     thermal: Moderate = 1.0
     """Standard deviation of each velocity coordinate."""
@@ -84,11 +82,11 @@ class TwoStream:
     """n_0 (1 + amplitude cos(k . x)) (M(v - u) + M(v + u)) / 2 on a torus, u = drift."""
 
     shape: Literal["two_stream"] = "two_stream"
-    k: Coordinate | Vector
+    k: Coordinate | SpaceVector
     """Wave vector, (d,); or one number: the sum of cos(k x_j) over the coordinates."""
-    amplitude: Amplitude = 0.01
+    amplitude: WaveAmplitude = 0.01
     """Of each cosine; so small that f_0 >= 0."""
-    drift: Coordinate | Vector
+    drift: Coordinate | SpaceVector
     """Mean velocity of one stream, (d,), or its first coordinate; the other has the opposite one."""
     thermal: Moderate = 1.0
     """Standard deviation of each velocity coordinate in a stream."""
@@ -105,9 +103,9 @@ class Maxwellian:
     shape: Literal["maxwellian"] = "maxwellian"
     thermal: Moderate = 1.0
     """Standard deviation of each velocity coordinate."""
-    drift: Coordinate | Vector = 0.0
+    drift: Coordinate | SpaceVector = 0.0
     """Mean velocity, (d,), or its first coordinate."""
-    center: Coordinate | Vector | None = None
+    center: Coordinate | SpaceVector | None = None
     """Mean position, (d,), or each of its coordinates; zero by default; only with width."""
     width: Moderate | None = None
     """Standard deviation of each position coordinate; without it, a torus is filled evenly."""
@@ -122,7 +120,7 @@ class Maxwellian:
 
 
 @record
-class Gaussian:
+class PhaseGaussian:
     """A normal law in phase space; on a torus wrapped around it in x."""
 
     shape: Literal["gaussian"] = "gaussian"
@@ -137,7 +135,7 @@ class Gaussian:
 
 
 @record
-class FromFile:
+class PhaseDensityFromFile:
     """A density given by a Python function f(z), z of shape (n, 2d), times a constant.
 
     It counts as zero outside model.domain, over which its integral is `mass`.
@@ -155,7 +153,7 @@ class FromFile:
         load_function(self.python)
 
 
-AnyShape = Landau | TwoStream | Maxwellian | Gaussian | FromFile
+AnyShape = Landau | TwoStream | Maxwellian | PhaseGaussian | PhaseDensityFromFile
 
 
 def _kind(value: Any) -> str | None:
@@ -170,8 +168,8 @@ Initial = Annotated[
     Annotated[Landau, Tag("landau")]
     | Annotated[TwoStream, Tag("two_stream")]
     | Annotated[Maxwellian, Tag("maxwellian")]
-    | Annotated[Gaussian, Tag("gaussian")]
-    | Annotated[FromFile, Tag("from file")],
+    | Annotated[PhaseGaussian, Tag("gaussian")]
+    | Annotated[PhaseDensityFromFile, Tag("from file")],
     told_apart(_kind, "'landau', 'two_stream', 'maxwellian', 'gaussian', 'python' with python = 'file.py:function'"),
 ]
 """Section [initial] of a case."""
@@ -239,12 +237,12 @@ class Start:
 
     def _law_of(self, initial: AnyShape, model: Model) -> Law:
         d = self._d
-        if isinstance(initial, FromFile):
+        if isinstance(initial, PhaseDensityFromFile):
             low, high = (np.concatenate([model.x_box[:, e], model.v_box[:, e]]) for e in (0, 1))
             function = FromFunction(initial.python, tuple(low), tuple(high), model.domain.periodic)
             function.check()
             return function
-        if isinstance(initial, Gaussian):
+        if isinstance(initial, PhaseGaussian):
             center = np.zeros(2 * d) if initial.center is None else self._vector("center", initial.center, 2 * d)
             self._check_inside("center", center[:d], model.x_box, periodic=model.domain.periodic)
             self._check_inside("center", center[d:], model.v_box)

@@ -19,11 +19,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Discriminator, Field, Tag
 
-from limitpde.checked import LARGEST, record
+from limitpde.checked import Coordinate, record
 from limitpde.domains import Domain
 from limitpde.potentials import AnyExterior, AnyPotential, Free, Poisson
 
-Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Interval = tuple[Coordinate, Coordinate]
 
 

@@ -16,7 +16,7 @@ A plane of f goes through rank 0, and in two and three dimensions only what meet
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import basix.ufl
 import dolfinx.fem
@@ -24,12 +24,10 @@ import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.vlasov.forms import Moments
+from limitpde.vlasov.forms import Form, Moments
+from limitpde.vlasov.model import Model
+from limitpde.vlasov.phase_space import Axis
 from limitpde.vlasov.phase_space.mesh import MeshSpace
-
-if TYPE_CHECKING:
-    from limitpde.vlasov.pde import Solver
-    from limitpde.vlasov.phase_space import Axis
 
 LARGEST = 2**20
 """Parts of cells in one file."""
@@ -40,33 +38,34 @@ Outputs = dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]
 
 
 class PhaseOutputs:
-    """The outputs of a solver; its meshes are made once. Collective, like all methods.
+    """The outputs of a solution; their meshes are made once. Collective, like all methods.
 
     Args:
-        solver: on a tensor grid, or on a mesh in x.
+        model: the parameters.
+        form: the unknown, on a tensor grid or on a mesh in x.
+        field: what gives the forces, a `Field` or a `MeshField`.
+        comm: the ranks.
     """
 
-    def __init__(self, solver: Solver) -> None:
-        self._solver = solver
-        space = solver.form.space
+    def __init__(self, model: Model, form: Form, field: Any, comm: MPI.Comm) -> None:
+        self._model, self._form, self._field, self._comm = model, form, field, comm
+        space, d = form.space, model.dimension
         self._on_mesh = isinstance(space, MeshSpace)
-        self._moments: Any = MeshMeans(space) if self._on_mesh else PartGrid(solver.comm, space.x_axes)
-        d = solver.model.dimension
+        self._moments: Any = MeshMeans(space) if self._on_mesh else PartGrid(comm, space.x_axes)
         self._planes = {}
         if not self._on_mesh:
-            self._planes = {j: PartGrid(solver.comm, [space.x_axes[j], space.v_axes[j]]) for j in range(d)}
+            self._planes = {j: PartGrid(comm, [space.x_axes[j], space.v_axes[j]]) for j in range(d)}
 
     def outputs(self) -> Outputs:
         """Name of a file -> its mesh and the functions on it, of the present state. Collective."""
         moments = self._moments.mesh, self._moment_functions()
-        if self._on_mesh or self._solver.model.dimension > 1:
+        if self._on_mesh or self._model.dimension > 1:
             return {"fields": moments, **self._slices()}
         return {"fields": self._plane(), "moments": moments}
 
     def _moment_functions(self) -> dict[str, dolfinx.fem.Function]:
-        solver, grid = self._solver, self._moments
-        space, field, d = solver.form.space, solver.field, solver.model.dimension
-        found = Moments.of(solver.form)
+        grid, field, d = self._moments, self._field, self._model.dimension
+        space, found = self._form.space, Moments.of(self._form)
         potential = field.potential(found.rho) + field.exterior_potential
         force = field.force(found.rho) + field.exterior_force
         nodal = np.concatenate([[found.rho, found.kinetic, potential], found.momentum, force])
@@ -85,13 +84,13 @@ class PhaseOutputs:
         }
 
     def _largest(self, values: np.ndarray) -> float:
-        return float(self._solver.comm.allreduce(float(values.max(initial=0.0)), op=MPI.MAX))
+        return float(self._comm.allreduce(float(values.max(initial=0.0)), op=MPI.MAX))
 
     def _plane(self) -> tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]:
         """f over (x, v)."""
-        form, grid = self._solver.form, self._planes[0]
+        form, grid = self._form, self._planes[0]
         functions = {"f": grid.from_root("f", form.density_values())}
-        if self._solver.model.form != "density":
+        if self._model.form != "density":
             alpha = form.alpha_values()  # type: ignore[attr-defined]
             functions["re"] = grid.from_root("re", alpha.real)
             functions["im"] = grid.from_root("im", alpha.imag)
@@ -102,7 +101,7 @@ class PhaseOutputs:
     def _slices(self) -> Outputs:
         found = {}
         for j, grid in self._planes.items():
-            plane = slice_of(self._solver.form, j, self._solver.comm)
+            plane = slice_of(self._form, j, self._comm)
             found[f"slice_x{j + 1}_v{j + 1}"] = grid.mesh, {"f": grid.from_root("f", plane)}
         return found
 

@@ -23,20 +23,20 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from limitpde.compare.test_functions import GaussianBump, Table, Wave, on_torus, spatial
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, on_torus, spatial
 from limitpde.nbody.sums.arithmetic import exp_minus, mean_turn, sine
 from limitpde.vlasov.model import Model
 
 BLOCK = 1024
 """Particles that one task sums over."""
-GAUSSIAN = int(Table.of([GaussianBump(center=(0.0,), width=1.0)], 1).kinds[0])
+GAUSSIAN = int(FunctionTable.of([GaussianBump(center=(0.0,), width=1.0)], 1).kinds[0])
 """The kind of a Gaussian; the others are waves."""
 _FAST = {"reassoc", "contract", "nsz"}
 _POINTS = tuple(float(point) for point in (np.polynomial.legendre.leggauss(4)[0] + 1) / 2)
 _WEIGHTS = tuple(float(weight) for weight in np.polynomial.legendre.leggauss(4)[1] / 2)
 
 
-class Balance:
+class TrajectoryResidual:
     """W and A of a batch of R replicas for P test functions.
 
     Args:
@@ -50,7 +50,7 @@ class Balance:
         low, size = model.torus
         images, sums = on_torus(test_functions, low, size)
         self._functions, self._owners = len(sums), sums.T.nonzero()[1]
-        self._table = Table.of(images, 2 * model.dimension)
+        self._table = FunctionTable.of(images, 2 * model.dimension)
         self._low, self._size, self._mass = low, size, mass
         shape = (replicas, len(images))
         self._expected, self._compensator = np.zeros(shape), np.zeros(shape)

@@ -19,14 +19,14 @@ from functools import partial
 
 import numpy as np
 
-from limitpde.compare.test_functions import GaussianBump, Table, Wave
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
 from limitpde.nbody.replicas import (
     ALONE,
     Controls,
     Measurements,
-    Part,
+    ReplicaEnsemble,
     Simulated,
     Snapshot,
     Stopped,
@@ -41,7 +41,7 @@ from limitpde.nbody.threads import use_threads
 from limitpde.potentials import AnyPotential
 from limitpde.vlasov.initial import Initial, Start
 from limitpde.vlasov.model import Model
-from limitpde.vlasov.particle_residual import Balance
+from limitpde.vlasov.particle_residual import TrajectoryResidual
 from limitpde.vlasov.splitting import composition, merged
 
 BATCH_PARTICLES = 65_536
@@ -51,7 +51,7 @@ KEPT_NUMBERS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ensemble(Measurements):
+class Ensemble(ReplicaEnsemble):
     """Replicas of one particle number: what they were measured to do. The same on every rank."""
 
     momentum: np.ndarray
@@ -112,11 +112,11 @@ def simulate(
     """
     check_arguments(count, replicas, step, end)
     composition(order)  # checks it
-    Table.of(test_functions, 2 * model.dimension)
+    FunctionTable.of(test_functions, 2 * model.dimension)
     use_threads(controls.comm)
     box, periodic = model.x_box, model.domain.periodic
     own = potential is not None and potential != model.potential
-    run = _Run(
+    run = _NewtonSetup(
         model=model,
         start=Start(initial, model),
         count=count,
@@ -128,7 +128,7 @@ def simulate(
         functions=tuple(test_functions),
     )
     simulated = simulate_replicas(
-        partial(_Batch, run),
+        partial(_NewtonReplicas, run),
         controls,
         count=count,
         replicas=replicas,
@@ -140,7 +140,7 @@ def simulate(
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _NewtonSetup:
     """All that the replicas of one particle number have in common."""
 
     model: Model
@@ -164,26 +164,26 @@ class _Run:
         return max(1, KEPT_NUMBERS // (4 * self.count * self.model.dimension))
 
 
-class _Batch:
+class _NewtonReplicas:
     """Some replicas on their way from 0 to the end."""
 
-    def __init__(self, run: _Run, replicas: np.ndarray) -> None:
+    def __init__(self, run: _NewtonSetup, replicas: np.ndarray) -> None:
         self._run, self._replicas = run, replicas
         d = run.model.dimension
         z = np.stack([run.start.sample(run.count, generator(run.seed, Stream.INITIAL, int(r))) for r in replicas])
         self._x, self._v = np.ascontiguousarray(z[..., :d]), np.ascontiguousarray(z[..., d:])
-        self._balance = Balance(run.model, run.start.mass, run.functions, len(replicas))
+        self._balance = TrajectoryResidual(run.model, run.start.mass, run.functions, len(replicas))
         self._forces: tuple[np.ndarray, np.ndarray] | None = None
         self._rows: list[dict[str, np.ndarray]] = []
 
-    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
+    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Measurements:
         """Step to the end; the measurements of these replicas, time last."""
         with np.errstate(over="ignore", invalid="ignore"):  # `_record` finds what has left for infinity
             return self._run_through(snapshot, step_done, stop)
 
     def _run_through(
         self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]
-    ) -> Part:
+    ) -> Measurements:
         t = 0.0
         points = [self._points()]
         self._record(0.0, snapshot)
@@ -260,7 +260,7 @@ class _Batch:
             snapshot(t, places, velocity=v[0])
 
 
-def _ensemble(run: _Run, simulated: Simulated) -> Ensemble:
+def _ensemble(run: _NewtonSetup, simulated: Simulated) -> Ensemble:
     parts = simulated.parts
     found = in_order([{name: rows for name, rows in part.items() if name != "points"} for part in parts])
     kept = [(part["replicas"][part["replicas"] < run.kept], part["points"]) for part in parts]

@@ -33,7 +33,7 @@ from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
 from limitpde.vlasov.fields import make_field
 from limitpde.vlasov.fields.mesh_field import MeshField
-from limitpde.vlasov.forms import Density, Form, Moments, check_unknown
+from limitpde.vlasov.forms import DensityForm, Form, Moments, check_unknown
 from limitpde.vlasov.hamiltonian import make_form
 from limitpde.vlasov.initial import MOST_OUTSIDE, Initial, Start
 from limitpde.vlasov.model import Model
@@ -122,7 +122,7 @@ class Solver:
                 positivity=positivity,
             )
             self.field: Any = MeshField(model, self.space)
-            self.form = Density(start, self.space, self.field)
+            self.form = DensityForm(start, self.space, self.field)
         else:
             x_cells = _each(cells, model.dimension, False, "x")
             x_axes = _axes(model.x_box, x_cells, degree, periodic=model.domain.periodic)
@@ -131,7 +131,7 @@ class Solver:
             if model.form == "density":
                 self.space = TensorSpace(x_axes, v_axes, positivity=positivity, comm=comm)
                 self.field = make_field(model, self.space)
-                self.form = Density(start, self.space, self.field)
+                self.form = DensityForm(start, self.space, self.field)
             else:
                 self.form = make_form(model, start, x_axes, v_axes, comm)
                 self.space, self.field = self.form.space, self.form.field
@@ -218,7 +218,7 @@ class Solver:
     def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
         """What is drawn in ParaView: name of a file -> its mesh and the functions on it. Collective."""
         if self._outputs is None:
-            self._outputs = PhaseOutputs(self)
+            self._outputs = PhaseOutputs(self.model, self.form, self.field, self.comm)
         return self._outputs.outputs()
 
     def state(self) -> dict[str, np.ndarray]:

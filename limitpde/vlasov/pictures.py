@@ -23,10 +23,10 @@ BINS = 48
 ROUNDING = 1e-17
 """What a change that is exactly zero is drawn as, on a logarithmic axis."""
 CORNERS = {"lines": 2, "triangles": 3, "tetrahedra": 4}
-State = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], float]
+PhaseFrame = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], float]
 
 
-def _states(path: Path) -> list[State]:
+def _states(path: Path) -> list[PhaseFrame]:
     """The first and the last step of a file of fields; none where it has none."""
     if not path.exists() or not len(times(path)):
         return []
@@ -50,7 +50,7 @@ def _phase_space(directory: Path) -> Any:
     if not found:
         return None
     snapshots = largest_snapshots(directory) if found[0][0] == "fields" else None
-    rows: list[tuple[str, list[State], Path | None]] = [(name, states, None) for name, states in found]
+    rows: list[tuple[str, list[PhaseFrame], Path | None]] = [(name, states, None) for name, states in found]
     if snapshots is not None:
         rows.append((*found[0], snapshots))
     size = (11, 3.9 * len(rows))
@@ -66,7 +66,7 @@ def _phase_space(directory: Path) -> Any:
     return figure
 
 
-def _phase_map(axis: Any, state: State) -> Any:
+def _phase_map(axis: Any, state: PhaseFrame) -> Any:
     points, _, values, t = state
     x, v = _grid(points, 2)
     f = values["f"].reshape(len(x) - 1, len(v) - 1)
@@ -75,7 +75,7 @@ def _phase_map(axis: Any, state: State) -> Any:
     return drawn
 
 
-def _dots(axis: Any, snapshots: Path, step: int, state: State) -> None:
+def _dots(axis: Any, snapshots: Path, step: int, state: PhaseFrame) -> None:
     positions, data, _ = read_particles(snapshots, step)
     every = math.ceil(len(positions) / MOST_DOTS)
     limits = axis.get_xlim(), axis.get_ylim()
@@ -105,7 +105,7 @@ def _density(directory: Path) -> Any:
     return figure
 
 
-def _density_line(directory: Path, states: Sequence[State]) -> Any:
+def _density_line(directory: Path, states: Sequence[PhaseFrame]) -> Any:
     """Lines of the equation, over the histogram of the particles of the largest N at the end."""
     figure, axis = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
     for (points, _, values, t), style in zip(states, ({"color": "0.5", "ls": "--"}, {"color": "k"}), strict=True):

@@ -15,16 +15,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from limitpde.compare.test_functions import GaussianBump, Table, Wave, on_torus, waves_off_torus
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, on_torus, waves_off_torus
 from limitpde.fem.stepping import StepReport
-
-if TYPE_CHECKING:
-    from limitpde.vlasov.pde import Solver
+from limitpde.vlasov.pde import Solver
 
 
 def off_torus(number: int) -> str:
@@ -50,7 +47,7 @@ class PDEResidual:
 
     def __init__(self, solver: Solver, test_functions: Sequence[GaussianBump | Wave]) -> None:
         d = solver.model.dimension
-        Table.of(test_functions, 2 * d)  # checks the dimension
+        FunctionTable.of(test_functions, 2 * d)  # checks the dimension
         self.solver = solver
         points = np.moveaxis(np.asarray(solver.space.x_points), -1, 0)
         kinds = {"gaussian": _GaussianProducts, "wave": _WaveProducts}

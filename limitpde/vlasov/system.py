@@ -12,7 +12,7 @@ from limitpde.compare.test_functions import TestFunction
 from limitpde.nbody.replicas import Controls
 from limitpde.sections import keywords
 from limitpde.system import System
-from limitpde.vlasov import comparison, report, summary
+from limitpde.vlasov import convergence, report, summary
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.particles import Ensemble, simulate
 from limitpde.vlasov.pde import Solver
@@ -28,7 +28,7 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     painters = PAINTERS
     particle_figures = staticmethod(summary.particle_figures)
     particle_warnings = staticmethod(summary.particle_warnings)
-    comparison_figures = staticmethod(comparison.comparison_figures)
+    comparison_figures = staticmethod(convergence.comparison_figures)
 
     def residual_rate(self, case: Case) -> float | None:
         """-1: that 1/(N - 1) is not 1/N."""

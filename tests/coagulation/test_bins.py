@@ -8,7 +8,7 @@ import scipy.linalg
 from kernels import KERNELS, constant, doi, make, monomers, run
 
 from limitpde.coagulation import exact
-from limitpde.coagulation.interaction import Ball
+from limitpde.coagulation.interaction import DoiBall
 from limitpde.coagulation.model import Fragmentation, Model
 from limitpde.coagulation.rates import naive, propensity
 from limitpde.coagulation.reaction import Reaction
@@ -209,7 +209,7 @@ def test_splitting_on_pivots_makes_two_of_one() -> None:
 def test_parts_that_merge_at_once_do_not_count() -> None:
     """With beta from the particles the rate is multiplied by beta/(alpha int V), here a constant below one."""
     model = Model(
-        dimension=3, diffusion=[1.0], interaction=Ball(alpha=20.0), n_max=6, fragmentation=Fragmentation(rate=1.0)
+        dimension=3, diffusion=[1.0], interaction=DoiBall(alpha=20.0), n_max=6, fragmentation=Fragmentation(rate=1.0)
     )
     grid = MassGrid(6)
     escape = float(propensity(model)(np.ones(1), np.ones(1))[0] / naive(model, np.ones(1), np.ones(1))[0])

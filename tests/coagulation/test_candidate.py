@@ -20,7 +20,7 @@ from limitpde.coagulation.interaction import Bump
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw, Rates
 from limitpde.coagulation.proof.candidate import MacroResidual, default_delta, means
 from limitpde.coagulation.proof.mass_rates import MassRates
-from limitpde.coagulation.proof.mollifier import Grid
+from limitpde.coagulation.proof.mollifier import NodeGrid
 from limitpde.coagulation.proof.walls import at_grid, seam_warnings
 from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
 from limitpde.densities import Gaussian, Uniform, UniformDisk
@@ -74,7 +74,7 @@ def images(x, domain):
 def written_out(model, beta, domain, x, mass, functions, delta, share):
     """The integrands of W and the products by plain sums over all nodes, particles and masses."""
     d = x.shape[1]
-    grid = Grid.of(domain, delta) if domain.bounded else Grid.around(x, delta)
+    grid = NodeGrid.of(domain, delta) if domain.bounded else NodeGrid.around(x, delta)
     if domain.bounded:
         nodes, weight, cut = grid.points(d), np.broadcast_to(grid.weight, math.prod(grid.nodes)), grid.share
         values = at_grid(functions, domain, grid)
@@ -163,7 +163,7 @@ def test_walls_close_the_balance_of_a_constant_density(kind):
     domain, functions = DOMAINS[kind](3), functions_of(3)
     worst = []
     for delta in (0.2, 0.1):
-        grid = Grid.of(domain, delta)
+        grid = NodeGrid.of(domain, delta)
         values = at_grid(functions, domain, grid)
         weight = np.broadcast_to(grid.weight, len(values))
         assert weight.sum() == pytest.approx(domain.volume, rel=1e-12)

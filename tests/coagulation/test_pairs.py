@@ -18,11 +18,11 @@ import scipy.stats
 from numba import njit
 from pair_laws import bridges, disk_capture, fine_bridges, over_all_ends, reaction_chance, walks
 
-from limitpde.coagulation.encounters.bridge import CANDIDATES, FIELDS, bisect, stack_size
-from limitpde.coagulation.encounters.capture import _scaled_k0, capture_time, disk_chance, sphere_chance
-from limitpde.coagulation.encounters.potential import CELLS, potential_of, value
-from limitpde.coagulation.interaction import Ball, Bump, Ellipsoid, FromFile
+from limitpde.coagulation.interaction import Bump, DoiBall, Ellipsoid, InteractionFromFile
 from limitpde.coagulation.rates.scattering import scattering
+from limitpde.coagulation.simulator.bridge import CANDIDATES, FIELDS, bisect, stack_size
+from limitpde.coagulation.simulator.capture import _scaled_k0, capture_time, disk_chance, sphere_chance
+from limitpde.coagulation.simulator.potential import CELLS, potential_of, value
 from limitpde.errors import InputError
 from limitpde.nbody.random import pair_key
 
@@ -45,7 +45,7 @@ def nothing(x):
 def functions(tmp_path):
     path = tmp_path / "v.py"
     path.write_text(FUNCTIONS)
-    return lambda name, **keys: FromFile(python=f"{path}:{name}", alpha=20.0, **keys)
+    return lambda name, **keys: InteractionFromFile(python=f"{path}:{name}", alpha=20.0, **keys)
 
 
 @njit
@@ -61,7 +61,7 @@ def padded(x):
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
-@pytest.mark.parametrize("make", [Ball, Bump])
+@pytest.mark.parametrize("make", [DoiBall, Bump])
 def test_named_shapes_are_evaluated_as_they_are_written(make, dimension):
     V = make(alpha=1.0, radius=1.7)
     x = np.random.default_rng(0).uniform(-1.8, 1.8, (4000, dimension))
@@ -98,7 +98,7 @@ def test_functions_from_a_file_are_tabulated(functions, dimension):
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
-@pytest.mark.parametrize("make", [Ball, Bump])
+@pytest.mark.parametrize("make", [DoiBall, Bump])
 @pytest.mark.parametrize(("start", "time"), [(0.5, 0.3), (3.0, 10.0), (12.0, 100.0)])
 def test_pair_over_a_step_of_any_length(make, dimension, start, time):
     """P(reaction before t) solves the killed heat equation, whether the time is one step or cut into five."""
@@ -138,7 +138,7 @@ def test_range_far_below_any_number():
     These count as if they began where the solution log(r / a) has the value that it has at their start.
     """
     L, alpha, y = 300.0, 20.0, (0.3, 0.1)
-    V, s = Ball(alpha=alpha), np.array([alpha / L])
+    V, s = DoiBall(alpha=alpha), np.array([alpha / L])
     log_a = -L + float(scattering(V, 2).log_length(s)[0])
     kappa = math.sqrt(alpha / L)
     within = (-L - log_a) * scipy.special.i0(0.5 * kappa) / scipy.special.i0(kappa)  # at half the radius
@@ -186,7 +186,7 @@ def test_closed_forms_add_up_to_the_chance_of_being_hit(x, time):
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
-@pytest.mark.parametrize("make", [Ball, Bump])
+@pytest.mark.parametrize("make", [DoiBall, Bump])
 def test_closed_forms_are_what_bridges_do(make, dimension):
     """Far pairs, given both ends: the closed form with the scattering length against the bisected bridge."""
     V, D, time, pairs = make(alpha=20.0), 2.0, 2500.0, 60_000

@@ -17,7 +17,7 @@ import scipy.linalg
 import scipy.stats
 from particle_cases import BALL, MIXED, ONES, SE, SQUARE, TORUS, close, wave
 
-from limitpde.coagulation.interaction import Ball, Bump, Ellipsoid
+from limitpde.coagulation.interaction import Bump, DoiBall, Ellipsoid
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw
 from limitpde.coagulation.particles import simulate
 from limitpde.coagulation.rates import beta
@@ -30,7 +30,7 @@ from limitpde.domains import Domain
 
 def test_free_motion(comm):
     """alpha = 0: the centre of N particles of mass n in the whole space is normal with variance 2 d(n) t / N."""
-    model = Model(diffusion=[1.0, 0.3], interaction=Ball(alpha=0.0), dimension=3, n_max=2)
+    model = Model(diffusion=[1.0, 0.3], interaction=DoiBall(alpha=0.0), dimension=3, n_max=2)
     initial = Initial(masses=(Part(n=2, density=Gaussian(mass=1.0, center=(0.0, 0.0, 0.0), width=1e-9)),))
     e = simulate(
         model, initial, count=4, replicas=1000, end=1.0, stops=[0.4], domain=Domain.space(3), seed=2, comm=comm
@@ -53,7 +53,7 @@ def test_particles_stay_in_the_domain_and_spread_evenly(comm, kind, dimension):
         "ball": Domain.ball(1.0, center),
         "torus": Domain.torus(np.full(dimension, 2.0), center - 1),
     }[kind]
-    model = Model(diffusion=[1.0], interaction=Ball(alpha=0.0), dimension=dimension, n_max=1)
+    model = Model(diffusion=[1.0], interaction=DoiBall(alpha=0.0), dimension=dimension, n_max=1)
     seen = []
     e = simulate(
         model, ONES, count=3000, replicas=4, end=0.3, domain=domain, seed=3, comm=comm,
@@ -159,7 +159,7 @@ def test_coagulation_of_all_masses(comm, method):
 
 def test_survivor_stays_and_is_chosen_by_mass(comm):
     """Masses 1, 1 and 3 that react at once: the survivor sits where one was, chosen by mass."""
-    model = Model(diffusion=[1e-8], interaction=Ball(alpha=1e4, radius=1.9), n_max=4)
+    model = Model(diffusion=[1e-8], interaction=DoiBall(alpha=1e4, radius=1.9), n_max=4)
     parts = tuple(
         Part(n=n, density=Gaussian(mass=1.0, center=(c, 0.0, 0.0), width=1e-9)) for n, c in ((1, -0.5), (3, 0.5))
     )
@@ -205,7 +205,7 @@ def test_methods_agree_in_the_plane(comm):
 def test_splittings_alone(comm):
     """alpha = 0, masses 5 at first: the numbers of each mass solve linear equations, exactly in the mean."""
     model = Model(
-        diffusion=[1.0], interaction=Ball(alpha=0.0), fragmentation=Fragmentation(rate=2.0, power=1.0), n_max=5
+        diffusion=[1.0], interaction=DoiBall(alpha=0.0), fragmentation=Fragmentation(rate=2.0, power=1.0), n_max=5
     )
     first = np.array([0, 0, 0, 0, 1.0])
     matrix = np.zeros((5, 5))

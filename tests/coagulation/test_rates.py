@@ -17,7 +17,7 @@ import pytest
 import scipy.integrate
 
 from limitpde.coagulation import Model
-from limitpde.coagulation.interaction import Bump, Ellipsoid, FromFile
+from limitpde.coagulation.interaction import Bump, Ellipsoid, InteractionFromFile
 from limitpde.coagulation.rates import (
     beta,
     capacity,
@@ -178,7 +178,7 @@ def test_rates_of_a_spheroid_and_the_error_that_is_told():
 def test_fft_against_the_radial_solver(functions):
     """The bump as a function that is not known to be radial, and the even part of one that is not even."""
     for name in ("bump", "lopsided"):
-        source = FromFile(python=f"{functions}:{name}", radius=1.0, alpha=1.0)
+        source = InteractionFromFile(python=f"{functions}:{name}", radius=1.0, alpha=1.0)
         for d, cells in ((3, 64), (2, 128)):
             found, exact = GridScattering(source, d).on(cells, 20.0), RadialScattering(Bump(alpha=1.0), d)
             s = np.array([1e-3, 0.3, 10.0, 20.0])
@@ -199,8 +199,8 @@ def test_rough_function_on_a_grid_warns_and_is_as_good_as_it_says(functions):
 
 
 def test_means_over_cells_in_space_halve_the_error_from_grid_to_grid(functions):
-    rough = FromFile(python=f"{functions}:shell", radius=1.0, alpha=1.0)
-    smooth = RadialScattering(FromFile(python=f"{functions}:shell", radius=1.0, alpha=1.0, radial=True), 3)
+    rough = InteractionFromFile(python=f"{functions}:shell", radius=1.0, alpha=1.0)
+    smooth = RadialScattering(InteractionFromFile(python=f"{functions}:shell", radius=1.0, alpha=1.0, radial=True), 3)
     s = np.array([0.1, 10.0])
     coarse, fine = (GridScattering(rough, 3).on(cells, 10.0, averaged=True).conductance(s) for cells in (24, 40))
     exact = smooth.conductance(s)
@@ -349,7 +349,7 @@ def test_plane_ellipse_by_fft(functions):
 
 def test_integral_of_a_function(functions):
     for d in (2, 3):
-        smooth = FromFile(python=f"{functions}:bump", radius=1.0, alpha=1.0)
+        smooth = InteractionFromFile(python=f"{functions}:bump", radius=1.0, alpha=1.0)
         assert integral(smooth, d) == pytest.approx(1.0, abs=1e-9)
 
 

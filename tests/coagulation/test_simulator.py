@@ -16,10 +16,10 @@ from mpi4py import MPI
 from particle_cases import BALL, MIXED, ONES, SE, SQUARE, TORUS, wave
 
 from limitpde.coagulation import particles
-from limitpde.coagulation.encounters import batches
-from limitpde.coagulation.encounters.start import InitialParticles
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw
 from limitpde.coagulation.particles import Ensemble, simulate
+from limitpde.coagulation.simulator import brownian_replicas
+from limitpde.coagulation.simulator.start import InitialParticles
 from limitpde.compare.test_functions import GaussianBump
 from limitpde.densities import Gaussian, Uniform, UniformDisk
 from limitpde.domains import Domain
@@ -107,7 +107,7 @@ def test_results_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch, me
         monkeypatch.setattr(particles, "use_threads", threads(wanted))
         assert_same(simulate(FULL, MIXED, comm=comm, **options), plain)
     monkeypatch.setattr(particles, "BATCH_PARTICLES", 300)
-    monkeypatch.setattr(batches, "BUDGET", 1000)
+    monkeypatch.setattr(brownian_replicas, "BUDGET", 1000)
     assert_same(simulate(FULL, MIXED, comm=comm, **options), plain)
     numba.set_num_threads(before)
 
@@ -118,7 +118,7 @@ def test_one_replica_on_all_threads(monkeypatch):
     options = SMALL | {"replicas": 1, "count": 400}
     plain = simulate(FULL, MIXED, comm=MPI.COMM_SELF, **options)
     before = numba.get_num_threads()
-    monkeypatch.setattr(batches, "SHARED", 1)
+    monkeypatch.setattr(brownian_replicas, "SHARED", 1)
     monkeypatch.setattr(numba, "get_num_threads", lambda: 7)
     shared = simulate(FULL, MIXED, comm=MPI.COMM_SELF, **options)
     monkeypatch.undo()

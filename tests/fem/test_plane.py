@@ -19,10 +19,10 @@ from limitpde.fem import mesh as meshes
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.mesh import Disk
 from limitpde.fem.plane import PlanePoisson
-from limitpde.signed.exact import Gaussian
+from limitpde.signed.exact import Blob
 
 
-def potential_errors(comm, rings: int, gaussian: Gaussian, **disk) -> tuple[float, float]:
+def potential_errors(comm, rings: int, gaussian: Blob, **disk) -> tuple[float, float]:
     """Relative errors of the potential (nodal) and of the field (energy norm, against nodal values) of a Gaussian."""
     graph = EdgeGraph(meshes.build(Disk(cell_size=disk["radius"] / rings, **disk), comm))
     poisson = PlanePoisson(graph)
@@ -38,7 +38,7 @@ def potential_errors(comm, rings: int, gaussian: Gaussian, **disk) -> tuple[floa
 
 
 def test_potential_and_field_of_an_off_centre_gaussian_with_order_two(comm):
-    gaussian = Gaussian(1.3, (0.9, -0.6), 0.4)
+    gaussian = Blob(1.3, (0.9, -0.6), 0.4)
     errors = np.array([potential_errors(comm, n, gaussian, radius=7.0, center=(0.2, 0.1)) for n in (16, 32, 64)])
     orders = np.log2(errors[:-1] / errors[1:])
     assert (orders >= 1.9).all(), (errors, orders)
@@ -49,7 +49,7 @@ def test_potential_and_field_of_an_off_centre_gaussian_with_order_two(comm):
 def test_boundary_data_are_the_free_potential_at_the_circle(comm):
     """The disk is far too small for other boundary values: zero, or the monopole alone, would be wrong by 0.1 to 1."""
     graph = EdgeGraph(meshes.build(Disk(radius=3.0, cell_size=0.075), comm))
-    plus, minus = Gaussian(1.0, (1.0, 0.2), 0.05), Gaussian(1.0, (-0.6, 0.8), 0.05)
+    plus, minus = Blob(1.0, (1.0, 0.2), 0.05), Blob(1.0, (-0.6, 0.8), 0.05)
     charge = plus.density(*graph.points.T) - minus.density(*graph.points.T)
     expected = plus.potential(*graph.points.T) - minus.potential(*graph.points.T)
     data = PlanePoisson(graph, multipoles=16).boundary_data(charge)

@@ -23,10 +23,10 @@ from limitpde.potentials import (
     AnyPotential,
     Cosine,
     Free,
-    FromFile,
-    Gaussian,
+    GaussianPotential,
     Harmonic,
     Poisson,
+    PotentialFromFile,
     Softened,
     on_torus,
 )
@@ -36,9 +36,9 @@ pytestmark = pytest.mark.serial
 TORUS = np.array([[-1.0, 3.0], [0.0, 5.0], [2.0, 5.0]])
 ROUND = np.array([[-math.pi, math.pi], [0.0, 4.0 * math.pi], [1.0, 1.0 + 2.0 * math.pi]])
 CASES = [
-    (Gaussian(strength=-0.7, width=0.6), None, 1),
-    (Gaussian(strength=1.3, width=0.8), None, 2),
-    (Gaussian(strength=1.3, width=0.02), None, 3),
+    (GaussianPotential(strength=-0.7, width=0.6), None, 1),
+    (GaussianPotential(strength=1.3, width=0.8), None, 2),
+    (GaussianPotential(strength=1.3, width=0.02), None, 3),
     (Softened(strength=0.9, width=0.5), None, 1),
     (Softened(strength=-0.9, width=0.7), None, 2),
     (Softened(strength=-1.9, width=0.1), None, 3),
@@ -48,8 +48,8 @@ CASES = [
     (Harmonic(strength=-0.3), None, 3),
     (Poisson(strength=-1.3), None, 1),
     (Free(), None, 2),
-    (Gaussian(strength=-0.7, width=0.6), TORUS, 1),
-    (Gaussian(strength=1.3, width=0.8), TORUS, 2),
+    (GaussianPotential(strength=-0.7, width=0.6), TORUS, 1),
+    (GaussianPotential(strength=1.3, width=0.8), TORUS, 2),
     (Softened(strength=0.9, width=0.5), TORUS, 1),
     (Softened(strength=0.9, width=0.9), TORUS, 2),
     (Cosine(strength=-1.0), ROUND, 1),
@@ -141,9 +141,9 @@ def test_forces_are_minus_gradients_of_energies(kernel: AnyPotential, box: np.nd
 
 def test_what_is_taken_for_which_potential() -> None:
     expected = {
-        (Gaussian(), None): PairSums,
+        (GaussianPotential(), None): PairSums,
         (Softened(), None): PairSums,
-        (Gaussian(), True): TrigonometricSums,
+        (GaussianPotential(), True): TrigonometricSums,
         (Softened(), True): TrigonometricSums,
         (Cosine(), None): TrigonometricSums,
         (Poisson(), True): SheetSums,
@@ -177,7 +177,7 @@ def test_sheets_at_one_place_do_not_feel_each_other() -> None:
 
 @pytest.mark.parametrize("box", [None, TORUS, ROUND], ids=["space", "torus", "round"])
 def test_one_particle_feels_nothing(box: np.ndarray | None) -> None:
-    kernels = [Gaussian(), Softened(), Poisson(), *([Harmonic()] if box is None else [])]
+    kernels = [GaussianPotential(), Softened(), Poisson(), *([Harmonic()] if box is None else [])]
     for kernel in [*kernels, *([] if box is TORUS else [Cosine()])]:
         sums = sums_of(kernel, box, 1)
         x = np.array([[[0.4]], [[2.5]]])
@@ -191,7 +191,7 @@ def test_a_python_function(tmp_path: Path) -> None:
         "import numpy as np\n\ndef bell(x):\n"
         "    value = np.exp(-(x**2).sum(axis=1) / 0.5)\n    return value, -4 * x * value[:, None]\n"
     )
-    mine, same = FromFile(python=f"{path}:bell"), Gaussian(strength=1.0, width=0.5)
+    mine, same = PotentialFromFile(python=f"{path}:bell"), GaussianPotential(strength=1.0, width=0.5)
     x = cloud(None, 2)
     np.testing.assert_allclose(
         sums_of(mine, None, 2).gradients(x), sums_of(same, None, 2).gradients(x), rtol=0, atol=1e-13
@@ -214,6 +214,6 @@ def test_poisson_in_the_plane_is_too_singular(method: str) -> None:
 def test_wrong_methods() -> None:
     with pytest.raises(InputError, match=r"particles.method = 'tree': must be one of direct, fast, auto"):
         sums_of(Cosine(), ROUND, 1, "tree")
-    for kernel in (Gaussian(), Softened()):
+    for kernel in (GaussianPotential(), Softened()):
         with pytest.raises(InputError, match="no sum below N"):
             sums_of(kernel, None, 2, "fast")

@@ -16,12 +16,12 @@ from limitpde.potentials import (
     Cosine,
     ExteriorFromFile,
     Free,
-    FromFile,
-    Gaussian,
+    GaussianPotential,
     Harmonic,
     Modes,
     Pairs,
     Poisson,
+    PotentialFromFile,
     Softened,
     on_torus,
 )
@@ -30,8 +30,8 @@ from limitpde.vlasov.model import Model
 pytestmark = pytest.mark.serial
 
 WHOLE_SPACE = [
-    (Gaussian(strength=-0.7, width=0.6), 1),
-    (Gaussian(strength=1.3, width=0.8), 3),
+    (GaussianPotential(strength=-0.7, width=0.6), 1),
+    (GaussianPotential(strength=1.3, width=0.8), 3),
     (Cosine(strength=-1.0), 2),
     (Softened(strength=0.9, width=0.5), 1),
     (Softened(strength=-0.9, width=0.7), 3),
@@ -42,7 +42,7 @@ WHOLE_SPACE = [
     (Centred(kind="cosine", strength=0.5, center=(0.3,)), 1),
     (Centred(kind="softened", center=(0.3, 0.1, 0.2)), 3),
     (Centred(kind="harmonic", strength=-0.5), 2),
-    (Pairs(potential=Gaussian(strength=0.5, width=0.9)), 3),
+    (Pairs(potential=GaussianPotential(strength=0.5, width=0.9)), 3),
     (Pairs(potential=Softened(strength=0.5, width=0.9), normalisation=2.0), 2),
 ]
 TORUS = np.array([[-1.0, 3.0], [0.0, 5.0], [2.0, 5.0]])
@@ -102,11 +102,11 @@ def test_gradient_is_that_of_the_values(potential, d):
 def test_gradient_on_a_torus_is_that_of_the_values(users):
     rng = np.random.default_rng(1)
     for potential, box in [
-        (Gaussian(width=0.9), TORUS),
+        (GaussianPotential(width=0.9), TORUS),
         (Softened(width=0.9, strength=-1.0), TORUS[:2]),
         (Cosine(), ROUND),
         (Poisson(strength=-2.0), TORUS[:1]),
-        (FromFile(python=users("lorentz")), TORUS),
+        (PotentialFromFile(python=users("lorentz")), TORUS),
     ]:
         x = rng.uniform(-1.4, 1.4, size=(40, len(box)))
         value = differences(lambda x, p=potential, b=box: on_torus(p, x, b)[0], x)
@@ -139,13 +139,13 @@ def test_symbols_are_fourier_transforms(d):
         scipy.integrate.quad(lambda x, k=k: math.exp(-(x**2) / (2 * w**2)) * math.cos(k * x), -10, 10)[0] for k in k
     ]
     expected = 3 * np.array(along) * line ** (d - 1)
-    np.testing.assert_allclose(Gaussian(strength=3.0, width=w).symbol(vectors), expected, rtol=1e-9)
+    np.testing.assert_allclose(GaussianPotential(strength=3.0, width=w).symbol(vectors), expected, rtol=1e-9)
     np.testing.assert_allclose(Poisson(strength=-2.0).symbol(vectors), -2 / k**2)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_modes_of_gaussian_sum_its_images(d):
-    potential, box = Gaussian(strength=-1.5, width=0.8), TORUS[:d]
+    potential, box = GaussianPotential(strength=-1.5, width=0.8), TORUS[:d]
     lengths = np.diff(box, axis=1)[:, 0]
     x = np.random.default_rng(2).uniform(-3, 3, size=(20, d))
     images = (
@@ -170,7 +170,7 @@ def test_modes_of_softened_sum_the_forces_of_its_images():
 
 def test_modes_lie_in_a_half_space_and_are_cut_where_they_vanish():
     for d in (1, 2, 3):
-        modes = Gaussian(width=0.8).modes(TORUS[:d])
+        modes = GaussianPotential(width=0.8).modes(TORUS[:d])
         both = np.concatenate([modes.k, -modes.k])
         assert len(np.unique(np.round(both, 9), axis=0)) == len(both)
         size = np.linalg.norm(modes.k, axis=1) * modes.c
@@ -180,7 +180,7 @@ def test_modes_lie_in_a_half_space_and_are_cut_where_they_vanish():
         norms = np.linalg.norm(2 * math.pi * numbers / lengths, axis=1)
         every = norms * np.exp(-((0.8 * norms) ** 2) / 2)
         assert 2 * len(modes.c) == np.count_nonzero(every >= 1e-16 * every.max())
-    assert len(Gaussian(width=1e3).modes(TORUS).c) == 0  # constant
+    assert len(GaussianPotential(width=1e3).modes(TORUS).c) == 0  # constant
     assert len(Free().modes(TORUS).c) == 0
     assert Poisson().modes(TORUS) is None
 
@@ -214,7 +214,7 @@ def directional(value: Callable[[np.ndarray], np.ndarray], x: np.ndarray, u: np.
     return np.stack([first, second, third])
 
 
-@pytest.mark.parametrize("make", [Gaussian, Softened, Cosine])
+@pytest.mark.parametrize("make", [GaussianPotential, Softened, Cosine])
 @pytest.mark.parametrize(("d", "width"), [(1, 3.0), (1, 1.0), (2, 3.0), (2, 1.0), (3, 0.6)])
 def test_bound_is_the_largest_derivative(make, d, width):
     """With width 3 the first derivative decides, with 1 and 0.6 the third; sampled along the norming vectors too."""
@@ -233,10 +233,10 @@ def test_bound_is_the_largest_derivative(make, d, width):
 
 
 def test_bounds_that_are_not_finite_and_bounds_on_a_torus(users):
-    for potential in (Harmonic(), Poisson(), FromFile(python=users("lorentz"))):
+    for potential in (Harmonic(), Poisson(), PotentialFromFile(python=users("lorentz"))):
         assert potential.bound(1) == math.inf
     assert Free().bound(3) == Harmonic(strength=0.0).bound(1) == Poisson(strength=0.0).bound(2) == 0.0
-    potential = Gaussian(width=1.0)
+    potential = GaussianPotential(width=1.0)
     modes = potential.modes(np.array([[0.0, 3.076]]))  # the nearest image adds to the third derivative
     x = np.linspace(0, 3.076, 2000)[:, None]
     found = np.abs(directional(modes.value, x, np.ones(x.shape))).max()
@@ -245,7 +245,7 @@ def test_bounds_that_are_not_finite_and_bounds_on_a_torus(users):
 
 def test_user_potential(users):
     box = TORUS[:2]
-    potential = FromFile(python=users("lorentz"))
+    potential = PotentialFromFile(python=users("lorentz"))
     for periodic in (True, False):
         potential.check(box, periodic=periodic)
     x = np.array([[3.9, 0.1]])
@@ -260,7 +260,7 @@ def test_user_potential(users):
         ("absent", "no function absent"),
     ]:
         with pytest.raises(InputError, match=message):
-            FromFile(python=users(name)).check(box, periodic=True)
+            PotentialFromFile(python=users(name)).check(box, periodic=True)
     exterior = ExteriorFromFile(python=users("wave"))
     exterior.check(box, periodic=True)  # need not be even
     np.testing.assert_allclose(exterior.value(x, box), np.sin(3.9 - 4.0))
@@ -269,7 +269,10 @@ def test_user_potential(users):
 
 def test_pairs_are_the_energy_of_particles_on_a_line():
     x = np.random.default_rng(5).normal(size=(10, 3))
-    for inner, torus in [(Gaussian(width=0.7), None), (Cosine(strength=-1.0), np.array([[0.0, 2 * math.pi]] * 3))]:
+    for inner, torus in [
+        (GaussianPotential(width=0.7), None),
+        (Cosine(strength=-1.0), np.array([[0.0, 2 * math.pi]] * 3)),
+    ]:
         exterior = Pairs(potential=inner)
         exterior.check(TORUS[:1].repeat(3, axis=0) if torus is None else torus, periodic=torus is not None)
         expected = sum(inner.value(x[:, m : m + 1] - x[:, n : n + 1]) for m in range(3) for n in range(m)) / 2

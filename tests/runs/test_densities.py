@@ -17,7 +17,7 @@ from ensembles import POINTS, SE, UNEQUAL, path_of, points_file
 
 from limitpde import densities
 from limitpde.compare.statistics import mean_and_stderr
-from limitpde.densities import FromFile, Gaussian, Ring, UniformDisk
+from limitpde.densities import DensityFromFile, Gaussian, Ring, UniformDisk
 from limitpde.errors import InputError
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.particles import simulate
@@ -64,19 +64,19 @@ def test_density_from_a_python_file(comm, shared_folder):
         )
     comm.barrier()
     source = f"{shared_folder / 'mine.py'}:"
-    density = FromFile(python=source + "ring", mass=1.0, center=(0.0, 0.0), radius=4.0)
+    density = DensityFromFile(python=source + "ring", mass=1.0, center=(0.0, 0.0), radius=4.0)
     cdf, mass = radial_law(density, (0.0, 0.0), 4.0)
     assert mass == pytest.approx(1.0, rel=1e-4)
     x = density.sample(10000, np.random.default_rng(2))
     assert scipy.stats.kstest(np.hypot(*x.T), cdf).pvalue > 1e-3
     assert scipy.stats.kstest(np.hypot(*x.T), lambda r: 1 - (1 + r**2) * np.exp(-(r**2))).pvalue > 1e-3
-    cut = FromFile(python=source + "ring", mass=1.0, center=(1.0, 0.0), radius=0.5)
+    cut = DensityFromFile(python=source + "ring", mass=1.0, center=(1.0, 0.0), radius=0.5)
     y = cut.sample(1000, np.random.default_rng(3))
     assert np.hypot(y[:, 0] - 1.0, y[:, 1]).max() <= 0.5
     assert cut.density(np.array([[2.0, 0.0]]))[0] == 0.0
     for name in ("negative", "nan", "absent"):
         with pytest.raises(InputError, match="absent" if name == "absent" else "must return"):
-            FromFile(python=source + name, mass=1.0, radius=1.0)
+            DensityFromFile(python=source + name, mass=1.0, radius=1.0)
     e = simulate(
         Model(sigma=1.0, gamma_bar=0.1), Initial(positive=(density,)), count=50, replicas=200, step=0.1, end=0.1,
         comm=comm,

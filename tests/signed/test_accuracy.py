@@ -18,7 +18,7 @@ from solvers import NAMES, difference, everywhere, recorded, run, solver_of, une
 from limitpde.densities import Gaussian
 from limitpde.fem.mesh import Disk
 from limitpde.signed.exact import PROBLEMS, second_moment_rate
-from limitpde.signed.exact import Gaussian as ExactGaussian
+from limitpde.signed.exact import Blob as ExactGaussian
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.pde import Solver
 from limitpde.signed.plane_reference import PlaneReference

@@ -16,7 +16,8 @@ import scipy.integrate
 import scipy.stats
 from ensembles import DIPOLE, FUNCTIONS, SE, points_file
 
-from limitpde.signed.estimates import estimates, largest_gradient, pair_power
+from limitpde.signed.estimate_integrals import largest_gradient, pair_power
+from limitpde.signed.estimates import estimates
 from limitpde.signed.model import Model
 from limitpde.signed.particles import simulate
 

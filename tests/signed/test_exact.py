@@ -15,13 +15,13 @@ import scipy.stats
 
 from limitpde.errors import InputError, RunError
 from limitpde.signed import exact
-from limitpde.signed.exact import PROBLEMS, R1, S1, S2, S3, Gaussian
+from limitpde.signed.exact import PROBLEMS, R1, S1, S2, S3, Blob
 from limitpde.signed.plane_reference import PlaneReference, PlaneSolution
 
 pytestmark = pytest.mark.serial
 
 GRIDS = {"S1": (128, 12.0), "S2": (128, 12.0), "S3": (192, 8.0), "R1": (128, 12.0)}  # points, half width
-OFF_CENTRE = Gaussian(1.3, (0.3, -0.2), 0.5)
+OFF_CENTRE = Blob(1.3, (0.3, -0.2), 0.5)
 
 
 def plane(problem: exact.ReferenceProblem, points: int, half_width: float) -> PlaneReference:
@@ -85,7 +85,11 @@ def test_gaussian_is_finite_at_its_centre():
 
 
 def test_multipole_moments_are_integrals_and_give_the_far_potential():
-    gaussians = [Gaussian(0.6, (-1.0, 0.2), 0.3), Gaussian(0.4, (1.0, -0.7), 0.2), Gaussian(0.1, (0.0, 0.0), 0.4)]
+    gaussians = [
+        Blob(0.6, (-1.0, 0.2), 0.3),
+        Blob(0.4, (1.0, -0.7), 0.2),
+        Blob(0.1, (0.0, 0.0), 0.4),
+    ]
     moments = exact.multipole_moments(gaussians, 12)
     axis = np.linspace(-7.0, 7.0, 141)
     x, y = np.meshgrid(axis, axis, indexing="ij")
@@ -144,7 +148,7 @@ def test_time_integration_has_order_four():
 
 
 def test_shells_move_and_thin_out_without_diffusion():
-    blob = Gaussian(1.0, (0.0, 0.0), 0.5)
+    blob = Blob(1.0, (0.0, 0.0), 0.5)
     reference = PlaneReference(diffusivity=0.0, gamma_bar=0.5, half_width=6.5, points=96)
     solution = reference.solve(blob.density, lambda x, y: np.zeros_like(x), 0.5, 0.025)
     for start in (0.2, 0.7, 1.5, 2.2):
@@ -208,7 +212,7 @@ def test_radial_reference_keeps_the_stationary_state_of_critical_mass():
 
 
 def test_attraction_fourier_against_radial():
-    blob = Gaussian(1.0, (0.0, 0.0), 0.5)
+    blob = Blob(1.0, (0.0, 0.0), 0.5)
     radial = exact.radial_reference(blob.mass_within, no_mass, diffusivity=0.5, gamma_bar=-1.0, t_end=1.0)
     reference = PlaneReference(diffusivity=0.5, gamma_bar=-1.0, half_width=9.0, points=160)
     fourier = reference.solve(blob.density, lambda x, y: np.zeros_like(x), 1.0, 0.01)
@@ -336,9 +340,9 @@ PAIR = {"sigma": 1.0, "gamma": 0.1, "separation": 1.0, "time": 1.0}
 @pytest.mark.parametrize(
     ("call", "name"),
     [
-        (lambda: Gaussian(1.0, exact.ORIGIN, 0.0), "variance"),
-        (lambda: Gaussian(-1.0, exact.ORIGIN, 1.0), "mass"),
-        (lambda: Gaussian(1.0, (0.0, np.nan), 1.0), "centre"),
+        (lambda: Blob(1.0, exact.ORIGIN, 0.0), "variance"),
+        (lambda: Blob(-1.0, exact.ORIGIN, 1.0), "mass"),
+        (lambda: Blob(1.0, (0.0, np.nan), 1.0), "centre"),
         (lambda: PlaneReference(**(PLANE | {"diffusivity": -0.1})), "diffusivity"),
         (lambda: PlaneReference(**(PLANE | {"gamma_bar": np.inf})), "gamma_bar"),
         (lambda: PlaneReference(**(PLANE | {"half_width": 0.0})), "half_width"),

@@ -19,13 +19,13 @@ from solvers import difference, everywhere
 from strips import HEIGHT, spread_of_mu, write_strip
 
 from limitpde.compare.test_functions import GaussianBump
-from limitpde.densities import FromFile as FromPython
+from limitpde.densities import DensityFromFile as FromPython
 from limitpde.densities import Gaussian, UniformDisk
 from limitpde.errors import InputError
 from limitpde.experiment import run
 from limitpde.fem.mesh import Box, Disk
 from limitpde.signed.case import PDE, Case
-from limitpde.signed.confinement import FromFile, Harmonic
+from limitpde.signed.confinement import ConfinementFromFile, HarmonicTrap
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.pde import Solver
 from limitpde.signed.residual import PDEResidual
@@ -154,7 +154,7 @@ def test_counter_ions_between_plates(files):
 
 @pytest.mark.serial
 def test_boltzmann_law_in_an_exterior_potential(files):
-    confinement = FromFile(python=f"{files / 'functions.py'}:well")
+    confinement = ConfinementFromFile(python=f"{files / 'functions.py'}:well")
     model = Model(sigma=1.0, gamma_bar=0.0, confinement=confinement)
     errors = []
     for cells in (10, 20):
@@ -232,7 +232,7 @@ def test_free_energy_and_residual_between_walls(files):
 def test_second_moment_in_a_harmonic_potential(interaction):
     """I' = 4 D M + g (net charge)^2 - 2 k I about the centre of the potential, and the residual, to second order."""
     model = Model(
-        sigma=1.0, gamma_bar=1.2, interaction=interaction, confinement=Harmonic(strength=1.5, center=(0.4, 0.0))
+        sigma=1.0, gamma_bar=1.2, interaction=interaction, confinement=HarmonicTrap(strength=1.5, center=(0.4, 0.0))
     )
     defects, residuals = [], []
     for rings in (40, 80):
@@ -254,11 +254,11 @@ def test_second_moment_in_a_harmonic_potential(interaction):
 def test_gradients_of_exterior_potentials(files):
     x = np.random.default_rng(2).normal(size=(50, 2))
     reference = f"{files / 'functions.py'}:well"
-    differences = FromFile(python=reference).gradient(x)
-    given = FromFile(python=reference, gradient_python=f"{files / 'functions.py'}:slope").gradient(x)
+    differences = ConfinementFromFile(python=reference).gradient(x)
+    given = ConfinementFromFile(python=reference, gradient_python=f"{files / 'functions.py'}:slope").gradient(x)
     assert np.abs(differences - given).max() < 1e-8
     with pytest.raises(InputError, match="not finite"):
-        FromFile(python=f"{files / 'functions.py'}:nan")
+        ConfinementFromFile(python=f"{files / 'functions.py'}:nan")
 
 
 # Input and ranks
@@ -268,7 +268,7 @@ def test_gradients_of_exterior_potentials(files):
 def test_fields_do_not_depend_on_the_number_of_ranks(files, comm, boundary):
     def solver_on(c):
         solver = Solver(
-            Model(sigma=1.0, gamma_bar=2.0, confinement=Harmonic(strength=1.0)),
+            Model(sigma=1.0, gamma_bar=2.0, confinement=HarmonicTrap(strength=1.0)),
             Initial(positive=(Gaussian(mass=1.0, center=(0.3, 0.2), width=0.2),), negative=(uniform_part(files),)),
             mesh=files / "strip40.msh",
             boundary=boundary,

@@ -13,8 +13,8 @@ import scipy.sparse.linalg
 import scipy.special
 from numba import njit
 
-from limitpde.coagulation.encounters.bridge import CANDIDATES, FIELDS, bisect, stack_size
-from limitpde.coagulation.encounters.potential import value
+from limitpde.coagulation.simulator.bridge import CANDIDATES, FIELDS, bisect, stack_size
+from limitpde.coagulation.simulator.potential import value
 from limitpde.nbody.random import pair_key
 
 

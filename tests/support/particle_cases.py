@@ -7,14 +7,14 @@ import math
 
 import numpy as np
 
-from limitpde.coagulation.interaction import Ball
+from limitpde.coagulation.interaction import DoiBall
 from limitpde.coagulation.model import Initial, Part
 from limitpde.compare.test_functions import Wave
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 
 SE = 4.5
-BALL = Ball(alpha=20.0)
+BALL = DoiBall(alpha=20.0)
 TORUS, SQUARE = Domain.torus(np.ones(3)), Domain.torus(np.ones(2))
 ONES = Initial(masses=(Part(n=1, density=Uniform(mass=1.0)),))
 MIXED = Initial(masses=(Part(n=1, density=Uniform(mass=0.6)), Part(n=3, density=Uniform(mass=0.4))))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from limitpde.errors import InputError, RunError
-from limitpde.potentials import Gaussian
+from limitpde.potentials import GaussianPotential
 from limitpde.vlasov import exact
 from limitpde.vlasov.exact.dispersion import (
-    Stream,
+    Beam,
     asymptote,
     dispersion,
     dominant_root,
@@ -27,23 +27,23 @@ from limitpde.vlasov.exact.linear_response import linear_response
 pytestmark = pytest.mark.serial
 
 HMF_DENSITY = 1 / (2 * math.pi)
-COLD_BUMP = [Stream(0.9), Stream(0.2 / math.sqrt(8), 4.5, 1 / 8)]
+COLD_BUMP = [Beam(0.9), Beam(0.2 / math.sqrt(8), 4.5, 1 / 8)]
 
 
 def maxwellian(temperature=1.0, density=1.0):
-    return [Stream(density, temperature=temperature)]
+    return [Beam(density, temperature=temperature)]
 
 
 def hmf(temperature):
-    return [Stream(HMF_DENSITY, temperature=temperature)]
+    return [Beam(HMF_DENSITY, temperature=temperature)]
 
 
 def two_streams(drift, temperature=1.0):
-    return [Stream(0.5, drift, temperature), Stream(0.5, -drift, temperature)]
+    return [Beam(0.5, drift, temperature), Beam(0.5, -drift, temperature)]
 
 
 def gaussian_symbol(strength, width, k):
-    return float(Gaussian(strength=strength, width=width).symbol(np.array([[k]]))[0])
+    return float(GaussianPotential(strength=strength, width=width).symbol(np.array([[k]]))[0])
 
 
 # The dispersion function
@@ -87,13 +87,13 @@ STREAMS = [
     (0.5, two_streams(2.4), 0.02618472630314j),
     (0.5, two_streams(0.99, 0.09), 0.2865091098227j),
     (0.6, two_streams(1.0, 0.01), 0.3490944409567j),
-    (0.5, [Stream(1.0, hollow=1.0)], 0.2592499317327j),
-    (0.4, [Stream(1.0, hollow=1.0)], 0.2639586233896j),
-    (0.25, [Stream(1.0, hollow=1.0)], 0.2234821451604j),
-    (0.2, [Stream(1.0, hollow=1.0)], 0.1944486691095j),
-    (0.75, [Stream(1.0, hollow=1.0)], 0.1690640078648j),
-    (0.5, [Stream(12 / 7, hollow=5 / 6)], 0.2330654598587j),
-    (1.0, [Stream(12 / 7, hollow=5 / 6)], 0.04695776635j),
+    (0.5, [Beam(1.0, hollow=1.0)], 0.2592499317327j),
+    (0.4, [Beam(1.0, hollow=1.0)], 0.2639586233896j),
+    (0.25, [Beam(1.0, hollow=1.0)], 0.2234821451604j),
+    (0.2, [Beam(1.0, hollow=1.0)], 0.1944486691095j),
+    (0.75, [Beam(1.0, hollow=1.0)], 0.1690640078648j),
+    (0.5, [Beam(12 / 7, hollow=5 / 6)], 0.2330654598587j),
+    (1.0, [Beam(12 / 7, hollow=5 / 6)], 0.04695776635j),
     (0.3, COLD_BUMP, 1.039776052061 + 0.1911880103589j),
 ]
 GAUSSIAN = [
@@ -155,7 +155,7 @@ def test_below_the_threshold_the_least_damped_root_oscillates():
 
 def test_a_boost_shifts_the_frequency():
     at_rest = dominant_root(0.5, 4.0, maxwellian())
-    moving = roots_within(at_rest.real + 1.0 - 0.3j, at_rest.real + 2.0 + 0.3j, 0.5, 4.0, [Stream(1.0, 3.0)])
+    moving = roots_within(at_rest.real + 1.0 - 0.3j, at_rest.real + 2.0 + 0.3j, 0.5, 4.0, [Beam(1.0, 3.0)])
     assert moving == [pytest.approx(at_rest + 1.5, abs=1e-12)]
 
 
@@ -249,7 +249,7 @@ def test_amplitude_and_phase_of_the_asymptote(k, symbol, streams, omega, amplitu
     [
         (0.5, 4.0, maxwellian(), 40.0),
         (1.0, -math.pi, hmf(0.4), 40.0),
-        (0.5, 4.0, [Stream(1.0, hollow=1.0)], 60.0),
+        (0.5, 4.0, [Beam(1.0, hollow=1.0)], 60.0),
         (0.3, 1 / 0.09, COLD_BUMP, 120.0),  # not even: complex, and a root without mirror
         (0.2, 25.0, two_streams(2.4), 60.0),
     ],
@@ -264,12 +264,12 @@ def test_the_response_tends_to_the_residue_of_the_dominant_root(k, symbol, strea
 
 def test_without_a_field_the_response_is_free_streaming():
     t = np.linspace(0, 6, 13)
-    found = linear_response(t, k=0.7, symbol=0.0, streams=[Stream(2.0, 0.0, 1.5)])
+    found = linear_response(t, k=0.7, symbol=0.0, streams=[Beam(2.0, 0.0, 1.5)])
     assert found == pytest.approx(exact.free_streaming_mode(t, k=0.7, temperature=1.5), abs=1e-13)
 
 
 def test_streams_and_their_transforms():
-    stream = Stream(0.7, 0.4, 1.3, 0.6)
+    stream = Beam(0.7, 0.4, 1.3, 0.6)
     v = np.linspace(-12, 12, 400, endpoint=False)
     f, dv = stream.value(v), v[1] - v[0]
     for q in (0.0, 0.8, 2.5):
@@ -284,10 +284,10 @@ def test_streams_and_their_transforms():
 @pytest.mark.parametrize(
     ("call", "name"),
     [
-        (lambda: Stream(0.0), "density"),
-        (lambda: Stream(1.0, math.inf), "drift"),
-        (lambda: Stream(1.0, 0.0, -1.0), "temperature"),
-        (lambda: Stream(1.0, hollow=1.5), "hollow"),
+        (lambda: Beam(0.0), "density"),
+        (lambda: Beam(1.0, math.inf), "drift"),
+        (lambda: Beam(1.0, 0.0, -1.0), "temperature"),
+        (lambda: Beam(1.0, hollow=1.5), "hollow"),
         (lambda: dominant_root(0.0, 1.0, maxwellian()), "k"),
         (lambda: dominant_root(0.5, 0.0, maxwellian()), "symbol"),
         (lambda: dominant_root(0.5, math.nan, maxwellian()), "symbol"),

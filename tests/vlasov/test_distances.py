@@ -27,7 +27,7 @@ from limitpde.vlasov.distances import (
     dobrushin_rate,
     nodal_values,
 )
-from limitpde.vlasov.initial import Gaussian, Landau, Start
+from limitpde.vlasov.initial import Landau, PhaseGaussian, Start
 from limitpde.vlasov.model import Model, PhaseDomain
 from limitpde.vlasov.phase_space import Axis
 
@@ -45,7 +45,7 @@ class Cloud:
     times: tuple[float, ...] = (0.0, 1.0, 2.0)
 
 
-TORUS = Model(potential=potentials.Gaussian(), domain=PhaseDomain(x=(0.0, L), v=(-6.0, 6.0)))
+TORUS = Model(potential=potentials.GaussianPotential(), domain=PhaseDomain(x=(0.0, L), v=(-6.0, 6.0)))
 TORUS_AXES = [Axis(0.0, L, 24, 3, True), Axis(-6.0, 6.0, 48, 3, False)]
 SPACE = Model(potential=potentials.Harmonic(), domain=PhaseDomain(x=(-6.0, 6.0), v=(-6.0, 6.0), periodic=False))
 SPACE_AXES = [Axis(-6.0, 6.0, 32, 3, False), Axis(-6.0, 6.0, 32, 3, False)]
@@ -149,7 +149,7 @@ def test_slices_of_a_lattice():
 @pytest.mark.parametrize(("model", "axes"), [(TORUS, TORUS_AXES), (SPACE, SPACE_AXES)])
 def test_discretisation_of_f_does_not_matter(model, axes, monkeypatch):
     """Many fewer atoms of f, and slices change by less than a hundredth of the distance of 4000 particles."""
-    initial = Landau(k=0.5, amplitude=0.5) if model is TORUS else Gaussian(width=[1.0, 0.8])
+    initial = Landau(k=0.5, amplitude=0.5) if model is TORUS else PhaseGaussian(width=[1.0, 0.8])
     start = Start(initial, model)
     f = nodal_values(start, axes)
     cloud = start.sample(4000, np.random.default_rng(4))[None]
@@ -163,7 +163,7 @@ def test_discretisation_of_f_does_not_matter(model, axes, monkeypatch):
 @pytest.mark.parametrize(("model", "axes"), [(TORUS, TORUS_AXES), (SPACE, SPACE_AXES)])
 def test_marginals_and_slices_are_at_most_the_distance(model, axes):
     """Two clouds, one of them large in the place of f: exact W_1 in phase space by the linear programme."""
-    start, periods = Start(Gaussian(center=[0.5, 0.3], width=[1.5, 0.8]), model), (L,) if model is TORUS else ()
+    start, periods = Start(PhaseGaussian(center=[0.5, 0.3], width=[1.5, 0.8]), model), (L,) if model is TORUS else ()
     rng = np.random.default_rng(5)
     reference = Reference(nodal_values(start, axes), axes)
     stand_in, cloud = start.sample(3000, rng), start.sample(300, rng) + np.array([0.5, 0.0])
@@ -182,7 +182,7 @@ def test_names_and_marginals_in_the_plane(monkeypatch):
     monkeypatch.setitem(distances.ATOMS, 2, 1 << 20)
     axes = [Axis(-5.0, 5.0, 8, 3, False)] * 4
     widths = np.array([0.9, 0.7, 0.8, 1.0])
-    f = nodal_values(Start(Gaussian(width=tuple(widths)), model), axes)
+    f = nodal_values(Start(PhaseGaussian(width=tuple(widths)), model), axes)
     reference = Reference(f, axes)
     found = reference.distances(np.zeros((1, 5, 4)))
     assert list(found) == ["x1", "x2", "v1", "v2", "sliced"]
@@ -218,7 +218,7 @@ def test_figures_and_rates_of_independent_draws():
 @pytest.mark.parametrize(
     "potential",
     [
-        potentials.Gaussian(strength=-0.7, width=0.8),
+        potentials.GaussianPotential(strength=-0.7, width=0.8),
         potentials.Softened(strength=0.6, width=0.9),
         potentials.Cosine(strength=-1.3),
         potentials.Harmonic(strength=2.0),
@@ -250,7 +250,7 @@ def test_curvature_of_python_functions_and_exterior_potentials(tmp_path):
     path = tmp_path / "own.py"
     path.write_text("import numpy as np\ndef own(x):\n    return 0.5 * np.cos(2 * x).sum(axis=1), -np.sin(2 * x)\n")
     domain = PhaseDomain(x=(0.0, 2 * math.pi), v=(-1.0, 1.0))
-    model = Model(potential=potentials.FromFile(python=f"{path}:own"), domain=domain)
+    model = Model(potential=potentials.PotentialFromFile(python=f"{path}:own"), domain=domain)
     assert dobrushin_rate(model, 3.0) == pytest.approx(2 * 6.0, rel=1e-4)
     plane = Model(
         dimension=2,
@@ -259,7 +259,7 @@ def test_curvature_of_python_functions_and_exterior_potentials(tmp_path):
     )
     assert dobrushin_rate(plane, 1.0) == pytest.approx(2 * 8.0)
     line = Model(
-        potential=potentials.Gaussian(strength=2.0),
+        potential=potentials.GaussianPotential(strength=2.0),
         exterior=potentials.Centred(kind="harmonic", strength=3.0),
         domain=PhaseDomain(x=(-1.0, 1.0), v=(-1.0, 1.0), periodic=False),
     )
@@ -301,7 +301,7 @@ def newton(potential, torus, z, end, steps=400):
     ("potential", "periodic"),
     [
         (potentials.Harmonic(strength=-1.0), False),
-        (potentials.Gaussian(strength=3.0), False),
+        (potentials.GaussianPotential(strength=3.0), False),
         (potentials.Cosine(strength=-2.0), True),
     ],
 )

@@ -19,7 +19,7 @@ from limitpde.vlasov.fields import make_field
 from limitpde.vlasov.hamiltonian import FourierSpace, Hht, Hvl
 from limitpde.vlasov.hamiltonian.currents import currents
 from limitpde.vlasov.hamiltonian.slopes import Slopes
-from limitpde.vlasov.initial import Gaussian, Landau, Start
+from limitpde.vlasov.initial import Landau, PhaseGaussian, Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.phase_space import Axis, TensorSpace
@@ -253,7 +253,7 @@ def test_whole_space_harmonic_rotation(comm):
         form="hamiltonian",
         domain={"x": (-7.0, 7.0), "v": (-7.0, 7.0), "periodic": False},
     )
-    start = Gaussian(center=(1.0, 0.5), width=(0.9, 0.6))
+    start = PhaseGaussian(center=(1.0, 0.5), width=(0.9, 0.6))
     for form in ("hamiltonian", "hartree"):
         solver = Solver(
             Model(**{name: getattr(setting, name) for name in ("potential", "domain")}, form=form), start,

@@ -15,7 +15,16 @@ import pytest
 
 from limitpde.checked import record
 from limitpde.errors import InputError
-from limitpde.vlasov.initial import FromFile, Gaussian, Initial, Landau, Maxwellian, PhaseFunction, Start, TwoStream
+from limitpde.vlasov.initial import (
+    Initial,
+    Landau,
+    Maxwellian,
+    PhaseDensityFromFile,
+    PhaseFunction,
+    PhaseGaussian,
+    Start,
+    TwoStream,
+)
 from limitpde.vlasov.initial_laws import wrapped_normal_density
 from limitpde.vlasov.model import Model, PhaseDomain
 
@@ -108,11 +117,11 @@ SHAPES = [
     (Maxwellian(center=1.0, width=0.8, drift=-0.5, thermal=0.9), LINE),
     (Maxwellian(center=[1.0, -0.5], width=0.8, drift=[0.0, 0.5], thermal=0.7), SPACE),
     (Maxwellian(center=1.0, width=1.5), TORUS),
-    (Gaussian(center=[1.0, -0.5], width=[0.5, 0.8]), LINE),
-    (Gaussian(center=[0.1, 0.5], width=[2.0, 1.0], mass=3.0), TORUS),  # across the edge of the torus
-    (Gaussian(center=[3.0, 0.5], width=[5.0, 1.0]), TORUS),  # wide: by its Fourier series
-    (Gaussian(width=[0.7, 0.9]), SPACE),
-    (Gaussian(center=[0.5, -1.0, 0.3, 1.0], width=[0.7, 0.9, 0.6, 1.0]), SPACE),
+    (PhaseGaussian(center=[1.0, -0.5], width=[0.5, 0.8]), LINE),
+    (PhaseGaussian(center=[0.1, 0.5], width=[2.0, 1.0], mass=3.0), TORUS),  # across the edge of the torus
+    (PhaseGaussian(center=[3.0, 0.5], width=[5.0, 1.0]), TORUS),  # wide: by its Fourier series
+    (PhaseGaussian(width=[0.7, 0.9]), SPACE),
+    (PhaseGaussian(center=[0.5, -1.0, 0.3, 1.0], width=[0.7, 0.9, 0.6, 1.0]), SPACE),
 ]
 
 
@@ -163,7 +172,7 @@ def chi_square(start, m, n, bins, seed):
     [
         TwoStream(k=0.5, drift=1.4, thermal=0.7),
         Maxwellian(drift=1.0),
-        Gaussian(center=[0.3, -0.4], width=[2.0, 0.8]),
+        PhaseGaussian(center=[0.3, -0.4], width=[2.0, 0.8]),
     ],
 )
 def test_what_lies_outside_is_what_quadrature_misses(initial):
@@ -183,7 +192,7 @@ def test_draws_fill_bins_by_their_mass(initial, m):
 def test_python_density(functions, name):
     """Its integral over the box is the mass; draws fill the bins, also at a jump; nothing lies outside the box."""
     m = model(v=(-4.0, 4.0))
-    start = Start(FromFile(python=f"{functions}:{name}", mass=2.5), m)
+    start = Start(PhaseDensityFromFile(python=f"{functions}:{name}", mass=2.5), m)
     z, w = lattice(m, 1000)
     assert w @ start.density(z) == pytest.approx(2.5, rel=2e-3 if name == "bag" else 1e-6)
     assert abs(chi_square(start, m, 40000, 20, 6)) < SE
@@ -194,7 +203,7 @@ def test_python_density(functions, name):
 
 def test_python_density_in_the_plane(functions):
     m = model(2, v=(-2.0, 2.0))
-    start = Start(FromFile(python=f"{functions}:bag4"), m)
+    start = Start(PhaseDensityFromFile(python=f"{functions}:bag4"), m)
     n = 20000
     z = start.sample(n, np.random.default_rng(1))
     assert np.all((z[:, 2:] ** 2).sum(axis=1) < 2.25)
@@ -205,7 +214,7 @@ def test_python_density_in_the_plane(functions):
 
 
 def test_python_density_in_space_has_values_but_no_draws(functions):
-    start = Start(FromFile(python=f"{functions}:flat6"), model(3, x=(0.0, 1.0), v=(-6.0, 6.0)))
+    start = Start(PhaseDensityFromFile(python=f"{functions}:flat6"), model(3, x=(0.0, 1.0), v=(-6.0, 6.0)))
     assert start.density(np.zeros((1, 6)))[0] == pytest.approx((2 * math.pi) ** -1.5, rel=1e-5)
     with pytest.raises(InputError, match=r"initial\.python .* dimension 3"):
         start.sample(10, np.random.default_rng(0))
@@ -262,12 +271,12 @@ MISFITS = [
     (Maxwellian(), LINE, r"initial\.shape = 'maxwellian' without width"),
     (Maxwellian(center=9.0, width=1.0), LINE, r"initial\.center: 9 lies outside"),
     (Maxwellian(center=[1.0, 0.0], width=1.0), LINE, r"initial\.center .* must have one entry"),
-    (Gaussian(center=[0.0, 0.0, 0.0, 0.0]), LINE, r"initial\.center .* must have 2 entries"),
-    (Gaussian(center=[0.0, 8.0]), LINE, r"initial\.center: 8 lies outside"),
-    (Gaussian(width=[1.0, 1.0, 1.0]), SPACE, r"initial\.width .* one number, or two \(x and v\), or 4"),
-    (Gaussian(width=[1.0, 100.0]), TORUS, r"94\.4 % of the density lies outside model\.domain"),
-    (Gaussian(phase=[0.3, 1.0]), TORUS, r"initial\.phase: 0\.3 is no wave number"),
-    (Gaussian(phase=[0.5, 1.0, 1.0, 1.0]), TORUS, r"initial\.phase .* must have 2 entries"),
+    (PhaseGaussian(center=[0.0, 0.0, 0.0, 0.0]), LINE, r"initial\.center .* must have 2 entries"),
+    (PhaseGaussian(center=[0.0, 8.0]), LINE, r"initial\.center: 8 lies outside"),
+    (PhaseGaussian(width=[1.0, 1.0, 1.0]), SPACE, r"initial\.width .* one number, or two \(x and v\), or 4"),
+    (PhaseGaussian(width=[1.0, 100.0]), TORUS, r"94\.4 % of the density lies outside model\.domain"),
+    (PhaseGaussian(phase=[0.3, 1.0]), TORUS, r"initial\.phase: 0\.3 is no wave number"),
+    (PhaseGaussian(phase=[0.5, 1.0, 1.0, 1.0]), TORUS, r"initial\.phase .* must have 2 entries"),
 ]
 
 
@@ -291,17 +300,17 @@ def test_misfits_name_their_key(initial, m, message):
 )
 def test_python_densities_that_are_wrong(functions, name, message):
     with pytest.raises(InputError, match=message):
-        Start(FromFile(python=f"{functions}:{name}"), TORUS)
+        Start(PhaseDensityFromFile(python=f"{functions}:{name}"), TORUS)
 
 
 def test_points_are_the_callers_own(functions):
-    start = Start(FromFile(python=f"{functions}:changes_its_argument"), model(v=(-1.0, 1.0)))
+    start = Start(PhaseDensityFromFile(python=f"{functions}:changes_its_argument"), model(v=(-1.0, 1.0)))
     z = start.sample(1000, np.random.default_rng(0))
     assert np.ptp(z, axis=0) == pytest.approx([L, 2.0], rel=0.02)
 
 
 def test_a_spike_that_the_lattice_does_not_see_is_found_when_drawing(functions):
-    start = Start(FromFile(python=f"{functions}:spike"), model(x=(0.0, 1.0), v=(-3.0, 3.0)))
+    start = Start(PhaseDensityFromFile(python=f"{functions}:spike"), model(x=(0.0, 1.0), v=(-3.0, 3.0)))
     with pytest.raises(InputError, match="narrower than the cells"):
         start.sample(2_000_000, np.random.default_rng(2))
 
@@ -342,5 +351,5 @@ def test_sections_of_a_case(functions):
     assert Holder(initial={"shape": "landau", "k": 1}).initial == Landau(k=1.0, amplitude=0.01, thermal=1.0, mass=1.0)
     for shape in ({}, {"shape": "python"}):
         given = {"python": f"{functions}:bag"} | shape
-        assert Holder(initial=given).initial == FromFile(python=f"{functions}:bag")
+        assert Holder(initial=given).initial == PhaseDensityFromFile(python=f"{functions}:bag")
     assert Holder(initial={"shape": "gaussian", "center": [0, 1], "width": 2}).initial.center == (0.0, 1.0)

@@ -15,7 +15,7 @@ from mpi4py import MPI
 
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
-from limitpde.potentials import Cosine, Free, Gaussian, Harmonic, Poisson, Softened
+from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson, Softened
 from limitpde.potentials.exterior import Centred
 from limitpde.vlasov.fields import mesh_field
 from limitpde.vlasov.fields.mesh_field import MeshField
@@ -82,7 +82,8 @@ def test_the_force_is_of_the_order_of_the_elements(boundary, comm):
 
 
 @pytest.mark.parametrize(
-    "kernel", [Gaussian(strength=2.0, width=0.4), Softened(strength=-1.0, width=0.3), Cosine(strength=0.7), Harmonic()]
+    "kernel",
+    [GaussianPotential(strength=2.0, width=0.4), Softened(strength=-1.0, width=0.3), Cosine(strength=0.7), Harmonic()],
 )
 def test_sums_are_those_over_all_nodes(kernel, comm, monkeypatch):
     space = make_space(meshes.Ball(radius=1.0, cell_size=0.5), 2, comm)
@@ -124,7 +125,7 @@ def test_nothing_and_an_exterior_potential(comm):
 
 
 @pytest.mark.parametrize("size", [1.0, 0.5, 0.2])
-@pytest.mark.parametrize("potential", [Poisson(strength=1.5), Gaussian(strength=1.0, width=0.3)])
+@pytest.mark.parametrize("potential", [Poisson(strength=1.5), GaussianPotential(strength=1.0, width=0.3)])
 @pytest.mark.parametrize("boundary", ["grounded", "natural"])
 def test_forces_are_the_same_on_any_number_of_ranks(size, potential, boundary, comm):
     found = []

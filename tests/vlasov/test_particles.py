@@ -19,10 +19,10 @@ from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
 from limitpde.errors import InputError, Interrupted, RunError
-from limitpde.potentials import Centred, Cosine, ExteriorFromFile, FromFile, Harmonic, Poisson, Softened
-from limitpde.potentials import Gaussian as GaussianKernel
+from limitpde.potentials import Centred, Cosine, ExteriorFromFile, Harmonic, Poisson, PotentialFromFile, Softened
+from limitpde.potentials import GaussianPotential as GaussianKernel
 from limitpde.vlasov.exact.motions import hmf_pair_frequency, pendulum, rigid_rotation
-from limitpde.vlasov.initial import AnyShape, Gaussian, Maxwellian, TwoStream
+from limitpde.vlasov.initial import AnyShape, Maxwellian, PhaseGaussian, TwoStream
 from limitpde.vlasov.model import Model, PhaseDomain
 from limitpde.vlasov.particles import Ensemble, simulate
 
@@ -89,7 +89,7 @@ def test_rigid_rotation(order: int, steps: tuple[float, ...]) -> None:
     for step in steps:
         found = run(
             model,
-            Gaussian(mass=mass, width=0.7),
+            PhaseGaussian(mass=mass, width=0.7),
             count=n,
             replicas=1,
             end=1.5,
@@ -143,7 +143,7 @@ def test_one_particle_flies_straight() -> None:
 @pytest.mark.parametrize("order", [2, 4])
 @pytest.mark.parametrize(
     ("model", "initial"),
-    [(HMF, WARM), (Model(potential=Softened(strength=-2.0), domain=SPACE), Gaussian(mass=2.0))],
+    [(HMF, WARM), (Model(potential=Softened(strength=-2.0), domain=SPACE), PhaseGaussian(mass=2.0))],
     ids=["hmf", "softened"],
 )
 def test_energy_and_momentum(model: Model, initial: AnyShape, order: int) -> None:
@@ -161,7 +161,7 @@ def test_energy_and_momentum(model: Model, initial: AnyShape, order: int) -> Non
 def test_what_is_measured_is_that_of_the_points() -> None:
     model = Model(dimension=2, potential=GaussianKernel(strength=2.0, width=0.8), domain=SPACE)
     functions = (Wave(k=(1.0, 0.5, 0.2, 0.0)), GaussianBump(center=(0.0, 0.5, 0.2, 0.0), width=1.1))
-    found = run(model, Gaussian(mass=2.5), count=9, replicas=2, step=0.1, end=0.3, test_functions=functions)
+    found = run(model, PhaseGaussian(mass=2.5), count=9, replicas=2, step=0.1, end=0.3, test_functions=functions)
     assert found.points.shape == (2, 2, 9, 4)
     m, j, i = 2.5 / 9, *np.triu_indices(9, 1)
     for at, column in ((0, 0), (1, -1)):
@@ -183,7 +183,7 @@ def test_what_is_measured_is_that_of_the_points() -> None:
 MODELS = {
     "hmf": (HMF, WARM, FUNCTIONS),
     "sheets": (SHEETS, STREAMS, (Wave(k=(0.5, 0.7)), GaussianBump(center=(12.0, 0.4), width=1.5))),
-    "softened in space": (Model(potential=Softened(width=0.4), domain=SPACE), Gaussian(mass=2.0), FUNCTIONS),
+    "softened in space": (Model(potential=Softened(width=0.4), domain=SPACE), PhaseGaussian(mass=2.0), FUNCTIONS),
     "gaussian in the plane": (
         Model(dimension=2, potential=GaussianKernel(strength=3.0, width=0.7), domain=CIRCLE),
         Maxwellian(thermal=0.6, mass=2.0),
@@ -191,7 +191,7 @@ MODELS = {
     ),
     "exterior": (
         Model(potential=GaussianKernel(strength=2.0), exterior=Centred(kind="harmonic", strength=0.7), domain=SPACE),
-        Gaussian(mass=1.5),
+        PhaseGaussian(mass=1.5),
         FUNCTIONS,
     ),
 }
@@ -221,7 +221,7 @@ def test_the_residual_falls_like_one_over_n() -> None:
 
 def test_a_wrong_potential_is_seen_and_explained() -> None:
     options = {"count": 500, "replicas": 3, "end": 2.0}
-    initial = Gaussian(center=(0.0, 0.0), width=(0.8, 0.4))
+    initial = PhaseGaussian(center=(0.0, 0.0), width=(0.8, 0.4))
     right = run(HMF, initial, **options)
     wrong = run(HMF, initial, potential=Cosine(strength=-1.2), **options)
     assert right.in_theory
@@ -241,10 +241,10 @@ def test_python_potentials(comm: MPI.Comm, shared_folder: Path) -> None:
     np.testing.assert_allclose(found.residual[..., -1], found.compensator, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.energy, found.energy[:, :1] + 0 * found.energy, rtol=0, atol=1e-6)
     assert np.abs(found.momentum[:, -1] - found.momentum[:, 0]).max() > 1e-3
-    own = Model(potential=FromFile(python=f"{path}:well"), domain=SPACE)
-    mine = run(own, Gaussian(), count=20)
+    own = Model(potential=PotentialFromFile(python=f"{path}:well"), domain=SPACE)
+    mine = run(own, PhaseGaussian(), count=20)
     theirs = run(
-        Model(potential=GaussianKernel(strength=-1.0, width=math.sqrt(0.5)), domain=SPACE), Gaussian(), count=20
+        Model(potential=GaussianKernel(strength=-1.0, width=math.sqrt(0.5)), domain=SPACE), PhaseGaussian(), count=20
     )
     np.testing.assert_allclose(mine.points, theirs.points, rtol=0, atol=1e-12)
 
@@ -254,7 +254,7 @@ def test_python_potentials(comm: MPI.Comm, shared_folder: Path) -> None:
 
 def test_the_same_bits_on_any_ranks_and_threads(comm: MPI.Comm, monkeypatch: pytest.MonkeyPatch) -> None:
     for model, count, functions in ((HMF, 3000, FUNCTIONS), (MODELS["softened in space"][0], 300, FUNCTIONS)):
-        initial = WARM if model is HMF else Gaussian()
+        initial = WARM if model is HMF else PhaseGaussian()
         found = []
         monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
         for threads in {1, min(2, numba.config.NUMBA_NUM_THREADS)}:
@@ -356,10 +356,10 @@ def test_potentials_that_particles_cannot_have() -> None:
     with pytest.raises(InputError, match="too singular for particles in d = 2"):
         run(plane, test_functions=())
     with pytest.raises(InputError, match=r"particles\.method = 'fast': there is no sum below N"):
-        run(MODELS["softened in space"][0], Gaussian(), method="fast")
+        run(MODELS["softened in space"][0], PhaseGaussian(), method="fast")
 
 
 def test_particles_that_leave_for_infinity() -> None:
     model = Model(potential=Harmonic(strength=-1e4), domain=SPACE)
     with pytest.raises(RunError, match="left for infinity before t = 20"):
-        run(model, Gaussian(), end=20.0, step=0.1, test_functions=())
+        run(model, PhaseGaussian(), end=20.0, step=0.1, test_functions=())

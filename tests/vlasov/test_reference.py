@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from limitpde.errors import InputError
-from limitpde.potentials import Cosine, Free, FromFile, Gaussian, Harmonic, Poisson
+from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson, PotentialFromFile
 from limitpde.vlasov import exact
 from limitpde.vlasov.exact import equilibria
-from limitpde.vlasov.exact.dispersion import Stream
+from limitpde.vlasov.exact.dispersion import Beam
 from limitpde.vlasov.exact.linear_response import linear_response
 from limitpde.vlasov.exact.spectral import HamiltonianReference, SpectralReference
 from limitpde.vlasov.model import Model
@@ -52,7 +52,7 @@ def checkpoints(grid, f, times, step):
 LINEAR = {
     "landau": (Poisson(), FOUR_PI, 1.0, 4.0, 1.0),
     "hmf": (Cosine(strength=-1.0), CIRCLE, 1 / (2 * math.pi), -math.pi, 0.4),
-    "gaussian": (Gaussian(), FOUR_PI, 1.0, math.sqrt(2 * math.pi) * math.exp(-1 / 8), 0.25),
+    "gaussian": (GaussianPotential(), FOUR_PI, 1.0, math.sqrt(2 * math.pi) * math.exp(-1 / 8), 0.25),
 }
 
 
@@ -66,7 +66,7 @@ def test_small_perturbations_respond_as_the_volterra_equation_says(name):
     grid.solve(f, 10.0, 0.1, observers=[lambda t, f: modes.setdefault(round(t, 6), grid.mode(f, 1))])
     times = np.array([1.0, 5.0, 10.0])
     found = np.array([modes[t] / modes[0.0] for t in times])
-    expected = linear_response(times, k=k, symbol=symbol, streams=[Stream(density, 0.0, temperature)])
+    expected = linear_response(times, k=k, symbol=symbol, streams=[Beam(density, 0.0, temperature)])
     assert np.abs(found - expected).max() < 1e-6 * np.abs(expected).max()
 
 
@@ -108,7 +108,7 @@ def test_a_boosted_wave_at_order_four():
 
 
 def test_a_thermal_equilibrium_of_the_gaussian_kernel_stays():
-    kernel = Gaussian(strength=-1.0)
+    kernel = GaussianPotential(strength=-1.0)
     symbol = lambda k: kernel.symbol(k[:, None])  # noqa: E731
     state = equilibria.thermal_equilibrium(symbol, temperature=0.6, length=4 * math.pi, mass=12.0)
     grid = SpectralReference(kernel, x=FOUR_PI, v=(-6.0, 6.0), points=(96, 192))
@@ -144,8 +144,8 @@ def test_a_python_potential_is_taken_at_the_nearest_image(tmp_path):
         "    return value, -x * value[:, None]\n"
     )
     options = {"x": (1.0, 1.0 + 6 * math.pi), "v": (-6.0, 6.0), "points": (64, 64)}
-    user = SpectralReference(FromFile(python=f"{tmp_path / 'kernel.py'}:gamma"), **options)
-    known = SpectralReference(Gaussian(), **options)
+    user = SpectralReference(PotentialFromFile(python=f"{tmp_path / 'kernel.py'}:gamma"), **options)
+    known = SpectralReference(GaussianPotential(), **options)
     assert user.symbol == pytest.approx(known.symbol, abs=1e-12)
 
 
@@ -209,14 +209,14 @@ def test_field_energy_of_two_streams():
 
 
 def hamiltonian_grid(v=8.0):
-    grid = HamiltonianReference(Gaussian(), x=FOUR_PI, v=(-v, v), points=(32, 192))
+    grid = HamiltonianReference(GaussianPotential(), x=FOUR_PI, v=(-v, v), points=(32, 192))
     return grid, (1 + 0.3 * np.cos(grid.x / 2)) * maxwellian(grid.v)
 
 
 @pytest.mark.parametrize("order", [2, 4])
 def test_the_square_of_alpha_solves_the_vlasov_equation(order):
     grid, f = hamiltonian_grid()
-    other = SpectralReference(Gaussian(), x=FOUR_PI, v=(-8.0, 8.0), points=(32, 192))
+    other = SpectralReference(GaussianPotential(), x=FOUR_PI, v=(-8.0, 8.0), points=(32, 192))
     alpha = np.sqrt(f) * np.exp(1j * (0.2 * grid.v**2 + 0.3 * np.sin(grid.x / 2) * grid.v))
     found = np.abs(grid.solve(alpha, 3.0, 0.2, order=order)) ** 2
     assert found == pytest.approx(other.solve(f, 3.0, 0.2, order=order), abs=2e-7)
@@ -246,14 +246,14 @@ def test_only_the_right_phase_keeps_the_hamiltonian():
     assert first == pytest.approx(0.90819753, abs=1e-8)
     assert coarse == pytest.approx(1.25e-3, rel=3e-3)
     assert fine == pytest.approx(3.13e-4, rel=3e-3)
-    without = WithoutPhase(Gaussian(), x=FOUR_PI, v=(-8.0, 8.0), points=(32, 192))
+    without = WithoutPhase(GaussianPotential(), x=FOUR_PI, v=(-8.0, 8.0), points=(32, 192))
     assert hamiltonian_drift(without, alpha, 0.1)[1] == pytest.approx(0.543, abs=2e-3)
 
 
 def test_phases_that_are_known():
     """Real alpha stays real; e^{icv} is kept; e^{icx} becomes e^{ic(x - vt)}."""
     grid, f = hamiltonian_grid()
-    other = SpectralReference(Gaussian(), x=FOUR_PI, v=(-8.0, 8.0), points=(32, 192))
+    other = SpectralReference(GaussianPotential(), x=FOUR_PI, v=(-8.0, 8.0), points=(32, 192))
     root = np.sqrt(np.maximum(other.solve(f, 3.0, 0.1), 0.0))
     for before, after in (
         (np.ones_like(f), np.ones_like(f)),
@@ -307,8 +307,8 @@ def test_wrong_runs_are_named(arguments, options, name):
 
 
 def test_models_that_are_not_on_a_circle_are_refused():
-    space = Model(potential=Gaussian(), domain={"x": (-5.0, 5.0), "v": (-5.0, 5.0), "periodic": False})
-    plane = Model(dimension=2, potential=Gaussian(), domain={"x": (-5.0, 5.0), "v": (-5.0, 5.0)})
+    space = Model(potential=GaussianPotential(), domain={"x": (-5.0, 5.0), "v": (-5.0, 5.0), "periodic": False})
+    plane = Model(dimension=2, potential=GaussianPotential(), domain={"x": (-5.0, 5.0), "v": (-5.0, 5.0)})
     for model in (space, plane):
         with pytest.raises(InputError, match="dimension"):
             SpectralReference.of(model, (16, 16))

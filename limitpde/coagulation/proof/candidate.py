@@ -15,7 +15,7 @@ A product f_n f_m counts pairs i != j only. With its pairs i = i the literal f_n
 in the mean by Z / (N delta^d) int eta^2 h_n, which vanishes as N -> infinity before delta -> 0 but is all there is at
 a small delta. For independent particles the product then has the mean of f_n(u) squared. Correlations remain: particles
 near each other may have met before, hence at a distance r >> eps the pair density is f_n f_m (1 - a eps / r) (d = 3, a
-the scattering length), and the products are low by a share of order a eps / delta (`comparison`).
+the scattering length), and the products are low by a share of order a eps / delta (`evidence`).
 
 delta = None stands for a mollifier that is constant over the whole domain: f_n = (Z/N) (number of mass n) / volume, for
 what starts homogeneous.
@@ -28,11 +28,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from limitpde.coagulation.model import Initial, Model
-from limitpde.coagulation.proof.mass_rates import Beta, MassRates, System
-from limitpde.coagulation.proof.mollifier import CELLS_PER_DELTA, Grid, eta_table
+from limitpde.coagulation.proof.mass_rates import Beta, MassRateArrays, MassRates
+from limitpde.coagulation.proof.mollifier import CELLS_PER_DELTA, NodeGrid, eta_table
 from limitpde.coagulation.proof.node_sums import node_sums, planes
 from limitpde.coagulation.proof.walls import at_grid
-from limitpde.compare.test_functions import GaussianBump, Table, Wave, evaluate
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, evaluate
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -59,7 +59,7 @@ def default_delta(domain: Domain, initial: Initial) -> float:
     return min(scales)
 
 
-def check_functions(functions: Sequence[GaussianBump | Wave], dimension: int) -> Table:
+def check_functions(functions: Sequence[GaussianBump | Wave], dimension: int) -> FunctionTable:
     """The table of test functions that fit particles with masses.
 
     Raises:
@@ -68,13 +68,13 @@ def check_functions(functions: Sequence[GaussianBump | Wave], dimension: int) ->
     for number, function in enumerate(functions):
         if function.charge:
             raise InputError(f"compare.test_functions[{number}].charge = true: these particles have masses, no charges")
-    return Table.of(functions, dimension)
+    return FunctionTable.of(functions, dimension)
 
 
 def means(functions: Sequence[GaussianBump | Wave], domain: Domain) -> np.ndarray:
     """Means of g over a bounded domain, (F,)."""
     d = domain.dimension
-    grid = Grid.of(domain, float(domain.size.max()) / HOMOGENEOUS_NODES[d] * CELLS_PER_DELTA[d])
+    grid = NodeGrid.of(domain, float(domain.size.max()) / HOMOGENEOUS_NODES[d] * CELLS_PER_DELTA[d])
     points = grid.points(d)
     weight = np.broadcast_to(grid.weight, len(points)) / domain.volume
     return np.array([weight @ evaluate(function, points)[0] for function in functions])
@@ -204,7 +204,7 @@ class _Smeared:
     def __init__(self, residual: MacroResidual, functions: Sequence[GaussianBump | Wave], delta: float) -> None:
         self._residual, self._delta, d = residual, delta, residual.model.dimension
         self._eta = eta_table(d)
-        self._grid = Grid.of(residual.domain, delta) if residual.domain.bounded else None
+        self._grid = NodeGrid.of(residual.domain, delta) if residual.domain.bounded else None
         if self._grid is None:
             self._values = np.empty((0, len(functions), 2))
             return
@@ -214,9 +214,9 @@ class _Smeared:
             )
         self._values = at_grid(functions, residual.domain, self._grid)
 
-    def integrands(self, x: np.ndarray, places: np.ndarray, system: System) -> tuple[np.ndarray, np.ndarray]:
+    def integrands(self, x: np.ndarray, places: np.ndarray, system: MassRateArrays) -> tuple[np.ndarray, np.ndarray]:
         residual, delta, d = self._residual, self._delta, x.shape[1]
-        grid = Grid.around(x, delta) if self._grid is None else self._grid
+        grid = NodeGrid.around(x, delta) if self._grid is None else self._grid
         wide = np.zeros((len(x), 3))
         wide[:, :d] = residual.domain.wrap(x)
         shape = (grid.kind, grid.low, grid.edge, grid.nodes)
@@ -256,7 +256,7 @@ class _Homogeneous:
         self._residual, self._volume = residual, domain.volume
         self._means = means(functions, domain)
 
-    def integrands(self, x: np.ndarray, places: np.ndarray, system: System) -> tuple[np.ndarray, np.ndarray]:
+    def integrands(self, x: np.ndarray, places: np.ndarray, system: MassRateArrays) -> tuple[np.ndarray, np.ndarray]:
         residual, tracked = self._residual, self._residual.reaction.tracked
         number = np.bincount(places, minlength=len(system.masses)).astype(float)
         there = np.flatnonzero(number)

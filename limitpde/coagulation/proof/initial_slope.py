@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.integrate
 
-from limitpde.coagulation.interaction import FromFile, Interaction, sphere_area
+from limitpde.coagulation.interaction import Interaction, InteractionFromFile, sphere_area
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.rates import naive, propensity
 from limitpde.errors import InputError, RunError
@@ -110,7 +110,7 @@ def initial_slope(
 
 def _supremum(interaction: Interaction, dimension: int) -> float:
     """An upper bound of V: its value at 0 for the built-in shapes, twice the largest on a grid for a user's."""
-    if not isinstance(interaction, FromFile):
+    if not isinstance(interaction, InteractionFromFile):
         return float(interaction.values(np.zeros((1, dimension)))[0])
     line = np.linspace(-1, 1, 41) * interaction.radius
     points = np.stack([axis.ravel() for axis in np.meshgrid(*[line] * dimension, indexing="ij")], axis=1)

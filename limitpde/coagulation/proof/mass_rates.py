@@ -16,7 +16,7 @@ TABLE = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class System:
+class MassRateArrays:
     """Masses and their rates, for compiled sums."""
 
     masses: np.ndarray
@@ -41,9 +41,9 @@ class MassRates:
     def __init__(self, model: Model, beta: Beta, tracked: np.ndarray) -> None:
         self.model, self.tracked = model, tracked
         self._beta = beta
-        self._dense: System | None = None
+        self._dense: MassRateArrays | None = None
 
-    def at(self, mass: np.ndarray) -> tuple[np.ndarray, System]:
+    def at(self, mass: np.ndarray) -> tuple[np.ndarray, MassRateArrays]:
         """Places (n,) of the masses (n,) of particles in a system of masses, and that system."""
         most = int(mass.max(initial=1))
         if most > TABLE:
@@ -53,7 +53,7 @@ class MassRates:
             self._dense = self.of(np.arange(1, min(TABLE, max(2 * most, self.model.n_max)) + 1))
         return mass - 1, self._dense
 
-    def of(self, masses: np.ndarray) -> System:
+    def of(self, masses: np.ndarray) -> MassRateArrays:
         """The system of these masses (M,)."""
         masses = masses.astype(np.int64)
         linear = np.zeros((len(masses), len(self.tracked), 3))
@@ -62,7 +62,7 @@ class MassRates:
         linear[:, :, 1] = linear[:, :, 0] * self.model.d(masses)[:, None]
         linear[:, :, 2] = self.splittings(masses)
         beta = self.rates(masses[:, None], masses[None, :])
-        return System(masses, beta, self.model.reaction == "coagulation", linear)
+        return MassRateArrays(masses, beta, self.model.reaction == "coagulation", linear)
 
     def rates(self, n: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Beta of masses that broadcast. A matrix has no entries for masses beyond n_max: these do not react."""

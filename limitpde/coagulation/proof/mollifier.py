@@ -41,7 +41,7 @@ def eta_table(dimension: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class NodeGrid:
     """Nodes over a part of R^d, as three axes; those beyond d have one node, at 0."""
 
     kind: int
@@ -62,7 +62,7 @@ class Grid:
     """(same shape as weight) int of the mollifier around each node over the domain."""
 
     @classmethod
-    def of(cls, domain: Domain, delta: float) -> Grid:
+    def of(cls, domain: Domain, delta: float) -> NodeGrid:
         """The grid of a bounded domain.
 
         Raises:
@@ -80,7 +80,7 @@ class Grid:
         return grid._cut(domain, delta) if domain.kind == "ball" else grid
 
     @classmethod
-    def around(cls, x: np.ndarray, delta: float) -> Grid:
+    def around(cls, x: np.ndarray, delta: float) -> NodeGrid:
         """The grid near points (n, d) of the whole space: of one lattice, the nodes along each axis that are near some.
 
         Raises:
@@ -112,7 +112,7 @@ class Grid:
         lines = [self.low[c] + self.edge[c] * (np.arange(self.nodes[c]) + 0.5) for c in range(dimension)]
         return np.stack([axis.ravel() for axis in np.meshgrid(*lines, indexing="ij")], axis=1)
 
-    def _cut(self, domain: Domain, delta: float) -> Grid:
+    def _cut(self, domain: Domain, delta: float) -> NodeGrid:
         """The same grid with the cells cut at the surface of a ball."""
         d, parts = domain.dimension, 8
         centres = self.points(d)
@@ -127,7 +127,7 @@ class Grid:
         share = np.ones(len(weight))
         near = distance > radius - delta
         share[near] = np.maximum(_share_inside(distance[near], radius, delta, d), SMALLEST)
-        return Grid(self.kind, self.low, self.edge, self.nodes, self.places, self.kept, weight, share)
+        return NodeGrid(self.kind, self.low, self.edge, self.nodes, self.places, self.kept, weight, share)
 
 
 def _share_inside(distance: np.ndarray, radius: float, delta: float, d: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from limitpde.coagulation.proof.mollifier import Grid
+from limitpde.coagulation.proof.mollifier import NodeGrid
 from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
 from limitpde.domains import Domain
 
@@ -45,10 +45,11 @@ def seam_warnings(functions: Sequence[Function], domain: Domain) -> list[str]:
     return found
 
 
-def wall_points(domain: Domain, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def wall_points(domain: Domain, grid: NodeGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Points that cover the walls of a box or ball: points (k, d), outward normals (k, d), areas (k,), nodes (k,).
 
-    `nodes` are those of the grid whose cells the points belong to, numbered as in `Grid.points`. Empty without walls.
+    `nodes` are those of the grid whose cells the points belong to, numbered as in `NodeGrid.points`. Empty
+    without walls.
     """
     d = domain.dimension
     if domain.kind == "box":
@@ -69,7 +70,7 @@ def wall_points(domain: Domain, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.
     return points[nodes >= 0], normals[nodes >= 0], areas[nodes >= 0], nodes[nodes >= 0]
 
 
-def _box_walls(domain: Domain, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _box_walls(domain: Domain, grid: NodeGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     d, centres = domain.dimension, grid.points(domain.dimension)
     numbers = np.arange(len(centres)).reshape(tuple(grid.nodes[:d]))
     parts = []
@@ -99,7 +100,7 @@ def _directions(d: int, per_radius: float) -> np.ndarray:
     return np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
 
 
-def at_grid(functions: Sequence[Function], domain: Domain, grid: Grid) -> np.ndarray:
+def at_grid(functions: Sequence[Function], domain: Domain, grid: NodeGrid) -> np.ndarray:
     """g, and Lap g less the flux through the walls per volume, at the nodes of a bounded domain, (nodes, F, 2)."""
     centres = grid.points(domain.dimension)
     points, normals, areas, nodes = wall_points(domain, grid)

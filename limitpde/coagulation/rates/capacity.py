@@ -87,7 +87,7 @@ def _central(dimension: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class RadialPiece:
     """The solution on one interval, where w is 1 at its lower end."""
 
     low: float
@@ -99,12 +99,12 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class RadialSolution:
+class RadialProfile:
     """w on the support of V, from the centre outwards, up to a factor on each interval."""
 
     dimension: int
     reach: float
-    intervals: tuple[Interval, ...]
+    intervals: tuple[RadialPiece, ...]
     p: float  # R w'(R) / w(R)
 
     def inside(self, r: np.ndarray) -> np.ndarray:
@@ -121,7 +121,7 @@ class RadialSolution:
         return result
 
 
-def solve_radial(profile: Profile, reach: float, dimension: int, s: float) -> RadialSolution:
+def solve_radial(profile: Profile, reach: float, dimension: int, s: float) -> RadialProfile:
     """Solve (r^(d-1) w')' = s r^(d-1) V w on 0 < r < reach.
 
     Args:
@@ -138,7 +138,7 @@ def solve_radial(profile: Profile, reach: float, dimension: int, s: float) -> Ra
     flux = slope * start ** (dimension - 1)
     edges = np.linspace(start, reach, PIECES + 1)
     waiting = list(itertools.pairwise(edges))[::-1]
-    done: list[Interval] = []
+    done: list[RadialPiece] = []
     while waiting:
         low, high = waiting.pop()
         piece = _solve_interval(profile, float(low), float(high), dimension, s, flux)
@@ -156,7 +156,7 @@ def solve_radial(profile: Profile, reach: float, dimension: int, s: float) -> Ra
     p = flux / reach ** (dimension - 2)
     if p == 0:
         raise InputError(f"interaction: V is zero at all points that were looked at, up to its radius {reach:.6g}")
-    return RadialSolution(dimension, reach, tuple(done), p)
+    return RadialProfile(dimension, reach, tuple(done), p)
 
 
 def _start(profile: Profile, reach: float, s: float) -> tuple[float, float]:
@@ -171,7 +171,7 @@ def _start(profile: Profile, reach: float, s: float) -> tuple[float, float]:
     return float(r[deep[-1]]), float(rate[deep[-1]])
 
 
-def _solve_interval(profile: Profile, low: float, high: float, dimension: int, s: float, flux: float) -> Interval:
+def _solve_interval(profile: Profile, low: float, high: float, dimension: int, s: float, flux: float) -> RadialPiece:
     """Solve on one interval from w = 1, r^(d-1) w' = flux at its lower end, by collocation of the integral equation."""
     points, coefficients, to_points, to_end = _transform()
     h = high - low
@@ -196,4 +196,4 @@ def _solve_interval(profile: Profile, low: float, high: float, dimension: int, s
     series, ending = coefficients @ w, np.abs(coefficients @ source)[-4:].max()
     scale = 1.0 if low > 0 else high ** (dimension - 1)
     resolved = h * scale * ending <= 2e-14 * end_flux and np.abs(series[-4:]).max() <= 1e-13 * end
-    return Interval(low, high, series, end, end_flux, bool(resolved))
+    return RadialPiece(low, high, series, end, end_flux, bool(resolved))

@@ -19,8 +19,8 @@ import scipy.ndimage
 
 from limitpde.coagulation.interaction import Interaction
 from limitpde.coagulation.model import Model
-from limitpde.coagulation.rates.capacity import RadialSolution
-from limitpde.coagulation.rates.lippmann import Grid, solve
+from limitpde.coagulation.rates.capacity import RadialProfile
+from limitpde.coagulation.rates.lippmann import SupportGrid, solve
 from limitpde.coagulation.rates.scattering import RadialScattering
 from limitpde.errors import InputError
 
@@ -103,7 +103,7 @@ def collision_probability(model: Model, n: int, m: int, *, log_eps: float | None
     return CollisionProbability(d, _on_grid(interaction, d, s, far))
 
 
-def _radial(solution: RadialSolution, far: float) -> Survival:
+def _radial(solution: RadialProfile, far: float) -> Survival:
     """w for radial V; `far`: log of the distance at which w = 1, infinite for d = 3."""
     d, reach, p = solution.dimension, solution.reach, solution.p
     at_reach = (d - 2) / (d - 2 + p) if d > 2 else 1 / (1 + p * (far - math.log(reach)))
@@ -123,7 +123,7 @@ def _radial(solution: RadialSolution, far: float) -> Survival:
 
 def _on_grid(interaction: Interaction, d: int, s: float, far: float) -> Survival:
     """w for any V: interpolated by splines near the support, summed over the charges elsewhere."""
-    grid = Grid(interaction, d, CELLS[d], margin=MARGIN)
+    grid = SupportGrid(interaction, d, CELLS[d], margin=MARGIN)
     charge = solve(grid, s)
     splines = scipy.ndimage.spline_filter(s * grid.green(charge), order=5, mode="mirror")
     some = charge > 0

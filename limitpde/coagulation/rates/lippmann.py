@@ -30,7 +30,7 @@ import scipy.fft
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import j0
 
-from limitpde.coagulation.interaction import Ellipsoid, FromFile, Interaction
+from limitpde.coagulation.interaction import Ellipsoid, Interaction, InteractionFromFile
 from limitpde.errors import InputError, RunError
 
 TOLERANCE = 1e-7
@@ -51,7 +51,7 @@ MOST_ITERATIONS = 500
 """Where Lanczos's method and conjugate gradients give up."""
 
 
-class Grid:
+class SupportGrid:
     """Cells around the support of V, with A as a product.
 
     Args:
@@ -86,7 +86,7 @@ class Grid:
         found = _means(interaction, points, self.spacing) if averaged else interaction.values(points)
         values = found.reshape((self.cells,) * self.dimension)
         values = (values + np.flip(values)) / 2
-        if isinstance(interaction, FromFile):
+        if isinstance(interaction, InteractionFromFile):
             return values
         return np.asarray(values * interaction.integral(self.dimension) / (values.sum() * self.volume))
 
@@ -170,7 +170,7 @@ def _workers() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Quadrature:
+class StieltjesQuadrature:
     """F(s) = sum_j weights_j / (1 + s nodes_j), good for s <= largest."""
 
     nodes: np.ndarray
@@ -207,7 +207,7 @@ def _rational(s: np.ndarray, nodes: np.ndarray, weights: np.ndarray) -> np.ndarr
     return result
 
 
-def quadrature(grid: Grid, largest: float, *, tolerance: float = 1e-13) -> Quadrature:
+def quadrature(grid: SupportGrid, largest: float, *, tolerance: float = 1e-13) -> StieltjesQuadrature:
     """The Gauss quadrature of F by Lanczos's method, run until F no longer changes at s = largest.
 
     Raises:
@@ -225,7 +225,7 @@ def quadrature(grid: Grid, largest: float, *, tolerance: float = 1e-13) -> Quadr
         diagonal.append(float((image * vector).sum()))
         image -= diagonal[-1] * vector
         theta, vectors = eigh_tridiagonal(np.array(diagonal), np.array(off))
-        result = Quadrature(theta, norm * vectors[0] ** 2, largest, grid.cut, grid.cells)
+        result = StieltjesQuadrature(theta, norm * vectors[0] ** 2, largest, grid.cut, grid.cells)
         value = float(result.at(np.array(largest)))
         across = math.sqrt(float((image**2).sum()))
         if abs(value - found) <= tolerance * value or across <= 1e-14 * theta[-1]:
@@ -239,7 +239,7 @@ def quadrature(grid: Grid, largest: float, *, tolerance: float = 1e-13) -> Quadr
     )
 
 
-def solve(grid: Grid, s: float, *, tolerance: float = 1e-12) -> np.ndarray:
+def solve(grid: SupportGrid, s: float, *, tolerance: float = 1e-12) -> np.ndarray:
     """The charge V psi on the grid, by conjugate gradients for phi.
 
     Raises:
@@ -273,11 +273,11 @@ class GridScattering:
 
     def __init__(self, interaction: Interaction, dimension: int) -> None:
         self._interaction, self._dimension = interaction, dimension
-        self._pair: tuple[Quadrature, Quadrature] | None = None
+        self._pair: tuple[StieltjesQuadrature, StieltjesQuadrature] | None = None
 
-    def on(self, cells: int, largest: float, *, averaged: bool = False) -> Quadrature:
+    def on(self, cells: int, largest: float, *, averaged: bool = False) -> StieltjesQuadrature:
         """The quadrature on one grid."""
-        return quadrature(Grid(self._interaction, self._dimension, cells, averaged=averaged), largest)
+        return quadrature(SupportGrid(self._interaction, self._dimension, cells, averaged=averaged), largest)
 
     @functools.cached_property
     def integral(self) -> float:
@@ -287,13 +287,13 @@ class GridScattering:
             return fine
         return _midpoint(self._interaction, self._dimension, 96, True)
 
-    def _for(self, s: np.ndarray) -> tuple[Quadrature, Quadrature]:
+    def _for(self, s: np.ndarray) -> tuple[StieltjesQuadrature, StieltjesQuadrature]:
         """Quadratures of the two finest grids, good for these s."""
         if self._pair is None or s.max(initial=0.0) > self._pair[1].largest:
             self._pair = self._refine(2 * float(s.max()))  # with some room, should s grow from call to call
         return self._pair
 
-    def _refine(self, largest: float) -> tuple[Quadrature, Quadrature]:
+    def _refine(self, largest: float) -> tuple[StieltjesQuadrature, StieltjesQuadrature]:
         ladder = LADDERS[self._dimension]
         coarse, fine = (self.on(cells, largest) for cells in ladder[:2])
         averaged = False
@@ -316,7 +316,7 @@ class GridScattering:
             )
         return coarse, fine
 
-    def _relative(self, coarse: Quadrature, fine: Quadrature) -> float:
+    def _relative(self, coarse: StieltjesQuadrature, fine: StieltjesQuadrature) -> float:
         """Largest relative difference of F over the s asked for."""
         s = fine.largest / 2 * np.array([1e-3, 1e-2, 1e-1, 1.0])
         return float(np.abs(coarse.at(s) / fine.at(s) - 1).max())

@@ -20,8 +20,8 @@ import numpy as np
 import scipy.fft
 from numpy.polynomial import chebyshev
 
-from limitpde.coagulation.interaction import Ball, FromFile, Interaction, sphere_area
-from limitpde.coagulation.rates.capacity import RadialSolution, ball_log_derivative, conductance, solve_radial
+from limitpde.coagulation.interaction import DoiBall, Interaction, InteractionFromFile, sphere_area
+from limitpde.coagulation.rates.capacity import RadialProfile, ball_log_derivative, conductance, solve_radial
 from limitpde.coagulation.rates.lippmann import GridScattering
 from limitpde.errors import RunError
 from limitpde.files import load_function
@@ -65,19 +65,19 @@ class RadialScattering:
         self._reach = interaction.reach(dimension)
         self._interpolant: tuple[float, float, np.ndarray] | None = None  # of log p, between two values of log s
 
-    def solution(self, s: float) -> RadialSolution:
+    def solution(self, s: float) -> RadialProfile:
         """w on the support."""
         return solve_radial(lambda r: self._interaction.profile(r, self._dimension), self._reach, self._dimension, s)
 
     def _exactly(self, s: float) -> float:
-        if isinstance(self._interaction, Ball):
+        if isinstance(self._interaction, DoiBall):
             return float(ball_log_derivative(np.array(self._reach * math.sqrt(s)), self._dimension))
         return self.solution(s).p
 
     def log_derivative(self, s: np.ndarray) -> np.ndarray:
         """p = R w'(R) / w(R) for s > 0 of any shape."""
         s = np.asarray(s, dtype=float)
-        if isinstance(self._interaction, Ball) and s.size <= MANY:
+        if isinstance(self._interaction, DoiBall) and s.size <= MANY:
             return ball_log_derivative(self._reach * np.sqrt(s), self._dimension)
         flat = s.ravel()
         if flat.size <= FEW or np.unique(flat[: 16 * FEW]).size <= FEW:
@@ -153,7 +153,7 @@ _kept: dict[object, Scattering] = {}
 def scattering(interaction: Interaction, dimension: int) -> Scattering:
     """The scattering of V, whatever alpha is; the same V gives the same object."""
     key: object = (dataclasses.replace(interaction, alpha=0.0), dimension)
-    if isinstance(interaction, FromFile):  # a path alone does not tell a file from another
+    if isinstance(interaction, InteractionFromFile):  # a path alone does not tell a file from another
         key = (load_function(interaction.python), interaction.radius, interaction.radial, dimension)
     if key not in _kept:
         _kept[key] = (RadialScattering if interaction.radial else GridScattering)(interaction, dimension)
@@ -162,7 +162,7 @@ def scattering(interaction: Interaction, dimension: int) -> Scattering:
 
 def integral(interaction: Interaction, dimension: int) -> float:
     """Int V; of V from a file as exactly as its jumps allow."""
-    if not isinstance(interaction, FromFile):
+    if not isinstance(interaction, InteractionFromFile):
         return interaction.integral(dimension)
     found = scattering(interaction, dimension)
     if isinstance(found, GridScattering):

@@ -9,9 +9,8 @@ of order two, and positive for any step. beta = sum_r U_r(n) W_r(m), a matrix be
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from limitpde.arrays import Floats
 
 
 class Annihilation:

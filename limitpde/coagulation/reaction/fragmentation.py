@@ -20,14 +20,12 @@ from collections.abc import Callable
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
+from limitpde.arrays import Floats
 from limitpde.coagulation.model import Fragmentation, Model
 from limitpde.coagulation.rates import naive
 from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.errors import InputError
-
-Floats = NDArray[np.float64]
 
 LARGEST_MATRIX = 2048  # masses up to which exp(dt L) is formed
 SUMMED_UP_TO = 64  # integers between two pivots that are summed one by one

@@ -20,11 +20,11 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from limitpde.arrays import Floats
 from limitpde.errors import InputError
 
-type Propensity = Callable[[np.ndarray, np.ndarray], np.ndarray]
+type PropensityFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-Floats = NDArray[np.float64]
 
 TOLERANCE = 1e-11
 """Largest relative error of beta on the pairs compared."""
@@ -53,7 +53,7 @@ class Factors:
         return np.asarray(np.einsum("r...,r...->...", self.U[:, m - 1], self.W[:, l - 1]))
 
 
-def factorise(beta: Propensity, M: int, *, kernel: str = "") -> Factors | None:
+def factorise(beta: PropensityFunction, M: int, *, kernel: str = "") -> Factors | None:
     """Factors of beta on the masses 1 ... M, or None if there are none of a rank up to LARGEST_RANK.
 
     Args:
@@ -100,14 +100,14 @@ def _sample(M: int) -> NDArray[np.int64]:
     return np.unique(found[found >= 1])
 
 
-def _values(beta: Propensity, m: np.ndarray, l: np.ndarray) -> Floats:
+def _values(beta: PropensityFunction, m: np.ndarray, l: np.ndarray) -> Floats:
     found = np.asarray(beta(m, l), dtype=float)
     if not np.all(np.isfinite(found) & (found >= 0)):
         raise InputError("beta: must be finite and >= 0 for all pairs of masses")
     return found
 
 
-def _approximate(beta: Propensity, n: Floats, sample: NDArray[np.int64]) -> Factors | None:
+def _approximate(beta: PropensityFunction, n: Floats, sample: NDArray[np.int64]) -> Factors | None:
     """The symmetric skeleton approximation on pivots taken from the sample; None if its rank is too large."""
     diagonal = _values(beta, n, n)
     weight = np.sqrt(np.where(diagonal > 0, diagonal, max(float(diagonal.max()), 1e-300)))
@@ -150,7 +150,7 @@ def _pivots(table: Floats) -> list[int]:
     return list(chosen)
 
 
-def _compare(beta: Propensity, M: int, found: Factors, *, seed: int) -> tuple[NDArray[np.int64], float]:
+def _compare(beta: PropensityFunction, M: int, found: Factors, *, seed: int) -> tuple[NDArray[np.int64], float]:
     """The masses of the worst pairs, and the largest error relative to beta."""
     random = np.random.default_rng(seed)
     even = random.integers(1, M + 1, (2, COMPARED))

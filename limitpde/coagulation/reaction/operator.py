@@ -19,7 +19,6 @@ Fragmentation (`fragmentation`) acts for half a step before and for half a step 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -29,13 +28,11 @@ from limitpde.coagulation.reaction.annihilation import Annihilation
 from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.fragmentation import Splitting
 from limitpde.coagulation.reaction.ledger import masses_at, settle
-from limitpde.coagulation.reaction.low_rank import Factors, factorise
+from limitpde.coagulation.reaction.low_rank import Factors, PropensityFunction, factorise
 from limitpde.coagulation.reaction.pivots import PivotCoagulation
 from limitpde.coagulation.reaction.relaxed import RelaxedCoagulation, pays
 from limitpde.coagulation.reaction.substitution import DirectCoagulation
 from limitpde.errors import InputError
-
-type Propensity = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 LARGEST_MATRIX = 2048
 """Number of masses up to which beta may be stored as a matrix (and fragmentation be a matrix); factors beyond."""
@@ -50,7 +47,7 @@ class Collisions(Protocol):
 class Reaction:
     """Advances densities (P, M) at P nodes by the reaction alone. No communication: each rank has its own nodes."""
 
-    def __init__(self, model: Model, grid: MassGrid, beta: Propensity) -> None:
+    def __init__(self, model: Model, grid: MassGrid, beta: PropensityFunction) -> None:
         """Prepare the tables of a model's reaction.
 
         Args:
@@ -95,7 +92,7 @@ class Reaction:
         return lost
 
 
-def _collisions(model: Model, grid: MassGrid, beta: Propensity) -> Collisions:
+def _collisions(model: Model, grid: MassGrid, beta: PropensityFunction) -> Collisions:
     annihilate = model.reaction == "annihilation"
     if grid.M > LARGEST_MATRIX and not grid.every_integer:
         raise InputError(f"bins: {grid.M} masses; at most {LARGEST_MATRIX} are possible, take fewer per decade")
@@ -115,14 +112,14 @@ def _collisions(model: Model, grid: MassGrid, beta: Propensity) -> Collisions:
     return DirectCoagulation(grid.masses, matrix) if grid.every_integer else PivotCoagulation(grid, matrix)
 
 
-def _factors(model: Model, grid: MassGrid, beta: Propensity) -> Factors | None:
+def _factors(model: Model, grid: MassGrid, beta: PropensityFunction) -> Factors | None:
     """Factors of beta where these may be of use."""
     if not grid.every_integer or not pays(1, grid.M):
         return None
     return factorise(beta, grid.M, kernel=model.beta.kernel)
 
 
-def _matrix(grid: MassGrid, beta: Propensity) -> np.ndarray:
+def _matrix(grid: MassGrid, beta: PropensityFunction) -> np.ndarray:
     x = grid.masses
     found = np.array(np.broadcast_to(beta(x[:, np.newaxis], x[np.newaxis, :]), (grid.M, grid.M)), dtype=float)
     if not np.all(np.isfinite(found) & (found >= 0)):

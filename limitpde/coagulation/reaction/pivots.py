@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
+from limitpde.arrays import Floats
 from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.substitution import TINY, updated
-
-Floats = NDArray[np.float64]
 
 LANES = 16  # nodes that go through the kernel together
 _FAST = {"contract", "nsz"}

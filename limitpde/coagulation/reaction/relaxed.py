@@ -25,10 +25,9 @@ import scipy.fft
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from limitpde.arrays import Floats
 from limitpde.coagulation.reaction.low_rank import Factors
 from limitpde.coagulation.reaction.substitution import TINY, updated
-
-Floats = NDArray[np.float64]
 
 LEAF = 128  # masses that are solved directly
 MEMORY = 2**26  # bytes that a batch of nodes may take, unless it is a single node

@@ -19,9 +19,8 @@ way: the result is bitwise the same for any number of threads.
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from limitpde.arrays import Floats
 
 TINY = 1e-150  # of a node's mass: below, a density is zero
 GROUP = 4  # nodes that go through a kernel together

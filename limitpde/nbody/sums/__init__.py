@@ -21,7 +21,7 @@ from limitpde.potentials import (
     AnyPotential,
     Cosine,
     Free,
-    Gaussian,
+    GaussianPotential,
     Harmonic,
     Poisson,
     Softened,
@@ -67,7 +67,7 @@ def make_sums(potential: AnyPotential, x_box: np.ndarray, *, periodic: bool, met
         return fast
     if method == "fast":
         raise InputError(f"particles.method = 'fast': there is no sum below N^2 for {name}; use 'direct' or 'auto'")
-    if isinstance(potential, Gaussian | Softened) and not periodic:
+    if isinstance(potential, GaussianPotential | Softened) and not periodic:
         return PairSums(potential.strength, potential.width, softened=isinstance(potential, Softened))
     if periodic:
         return AnySums(lambda x: on_torus(potential, x, x_box))

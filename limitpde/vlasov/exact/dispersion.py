@@ -41,7 +41,7 @@ SPLIT = 0.4871
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class Beam:
     """One part of a homogeneous equilibrium: n (1 + c ((v - u)^2 / T - 1)) times the Maxwellian of drift u."""
 
     density: float
@@ -118,7 +118,7 @@ def _far_plasma_dispersion(zeta: np.complex128, derivatives: int) -> np.ndarray:
     return result
 
 
-def dispersion(omega: complex, k: float, symbol: float, streams: Sequence[Stream]) -> tuple[complex, complex]:
+def dispersion(omega: complex, k: float, symbol: float, streams: Sequence[Beam]) -> tuple[complex, complex]:
     """D(k, omega) and its derivative by omega.
 
     Args:
@@ -134,17 +134,17 @@ def dispersion(omega: complex, k: float, symbol: float, streams: Sequence[Stream
     return _dispersion(complex(omega), k, symbol, streams)
 
 
-def _dispersion(omega: complex, k: float, symbol: float, streams: Sequence[Stream]) -> tuple[complex, complex]:
+def _dispersion(omega: complex, k: float, symbol: float, streams: Sequence[Beam]) -> tuple[complex, complex]:
     _, first, second = _cauchy(omega / k, streams)
     return complex(1.0 - symbol * first), complex(-symbol * second / k)
 
 
-def _cauchy(s: complex, streams: Sequence[Stream]) -> np.ndarray:
+def _cauchy(s: complex, streams: Sequence[Beam]) -> np.ndarray:
     """H, H' and H'' of all streams, (3,)."""
     return np.sum([stream.cauchy(s, 2) for stream in streams], axis=0)
 
 
-def _check(k: float, symbol: float, streams: Sequence[Stream]) -> None:
+def _check(k: float, symbol: float, streams: Sequence[Beam]) -> None:
     if not 0.0 < k < math.inf:
         raise InputError(f"k = {k!r}: must be finite and greater than 0")
     if not math.isfinite(symbol):
@@ -153,7 +153,7 @@ def _check(k: float, symbol: float, streams: Sequence[Stream]) -> None:
         raise InputError("streams = []: at least one is needed")
 
 
-def root_near(guess: complex, k: float, symbol: float, streams: Sequence[Stream]) -> complex:
+def root_near(guess: complex, k: float, symbol: float, streams: Sequence[Beam]) -> complex:
     """The root of D that Newton's method finds from a guess, to rounding.
 
     Raises:
@@ -176,7 +176,7 @@ def root_near(guess: complex, k: float, symbol: float, streams: Sequence[Stream]
     raise RunError(f"no root of the dispersion function was found from omega = {guess:.6g} (k = {k:g})")
 
 
-def dominant_root(k: float, symbol: float, streams: Sequence[Stream]) -> complex:
+def dominant_root(k: float, symbol: float, streams: Sequence[Beam]) -> complex:
     """The root of largest Im omega; of two that are mirror images, the one with Re omega > 0.
 
     The argument principle counts the roots in the upper half plane and in strips below it that grow deeper until
@@ -208,7 +208,7 @@ def dominant_root(k: float, symbol: float, streams: Sequence[Stream]) -> complex
     )
 
 
-def roots_within(low: complex, high: complex, k: float, symbol: float, streams: Sequence[Stream]) -> list[complex]:
+def roots_within(low: complex, high: complex, k: float, symbol: float, streams: Sequence[Beam]) -> list[complex]:
     """All roots of D in the rectangle with these lower left and upper right corners.
 
     Raises:
@@ -241,7 +241,7 @@ def roots_within(low: complex, high: complex, k: float, symbol: float, streams: 
     return sorted(found, key=lambda omega: -omega.imag)
 
 
-def _newton_inside(low: complex, high: complex, k: float, symbol: float, streams: Sequence[Stream]) -> complex | None:
+def _newton_inside(low: complex, high: complex, k: float, symbol: float, streams: Sequence[Beam]) -> complex | None:
     """The root from the centre of the rectangle if it lies inside."""
     try:
         omega = root_near((low + high) / 2.0, k, symbol, streams)
@@ -285,7 +285,7 @@ def _winding(value: Callable[[complex], complex], low: complex, high: complex, m
     return round(turned / (2.0 * math.pi))
 
 
-def _marks(low: complex, k: float, streams: Sequence[Stream]) -> Marks:
+def _marks(low: complex, k: float, streams: Sequence[Beam]) -> Marks:
     """Where an edge is sampled: as finely as D varies near the velocities of the streams, and e^{-zeta^2} below."""
     real, imaginary = [], []
     for stream in set(streams):
@@ -298,7 +298,7 @@ def _marks(low: complex, k: float, streams: Sequence[Stream]) -> Marks:
     return np.concatenate(real), np.concatenate(imaginary)
 
 
-def residue(omega: complex, k: float, symbol: float, streams: Sequence[Stream]) -> complex:
+def residue(omega: complex, k: float, symbol: float, streams: Sequence[Beam]) -> complex:
     """R of the part R e^{-i omega t} of r(t) that belongs to a root: H(omega / k) / (n_0 Gammahat H''(omega / k)).
 
     H(s) = int f_0 / (v - s) dv; the perturbation is f_0(v) (1 + a cos kx). Of an even f_0, whose roots come in pairs
@@ -312,7 +312,7 @@ def residue(omega: complex, k: float, symbol: float, streams: Sequence[Stream]) 
     return complex(cauchy / (sum(stream.density for stream in streams) * symbol * second))
 
 
-def asymptote(t: np.ndarray, omega: complex, k: float, symbol: float, streams: Sequence[Stream]) -> np.ndarray:
+def asymptote(t: np.ndarray, omega: complex, k: float, symbol: float, streams: Sequence[Beam]) -> np.ndarray:
     """What r(t) tends to: the part of a root, and of -conj(omega) where that is another one; shape of t, complex.
 
     Raises:

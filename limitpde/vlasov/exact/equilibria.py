@@ -21,8 +21,8 @@ import scipy.special
 from numpy.polynomial import chebyshev
 
 from limitpde.errors import InputError, RunError
+from limitpde.potentials.modes import Symbol
 
-Symbol = Callable[[np.ndarray], np.ndarray]
 DESCENT_STEPS = 60
 """Steps that follow the free energy down before Newton's method takes over."""
 NEWTON_STEPS = 60

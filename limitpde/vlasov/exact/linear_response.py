@@ -17,7 +17,7 @@ import numpy as np
 from scipy.interpolate import BarycentricInterpolator
 
 from limitpde.errors import InputError
-from limitpde.vlasov.exact.dispersion import Stream
+from limitpde.vlasov.exact.dispersion import Beam
 
 POINTS = 16
 """Gauss points of a panel."""
@@ -28,7 +28,7 @@ MOST_PAIRS = 20_000_000
 """Pairs of panels."""
 
 
-def linear_response(times: np.ndarray, *, k: float, symbol: float, streams: Sequence[Stream]) -> np.ndarray:
+def linear_response(times: np.ndarray, *, k: float, symbol: float, streams: Sequence[Beam]) -> np.ndarray:
     """r(t) = rho_k(t) / rho_k(0) to about 1e-14 (of its largest value so far): (n,) complex, real for an even f_0.
 
     Args:
@@ -62,25 +62,25 @@ def linear_response(times: np.ndarray, *, k: float, symbol: float, streams: Sequ
     return result
 
 
-def _panel(k: float, symbol: float, streams: Sequence[Stream]) -> float:
+def _panel(k: float, symbol: float, streams: Sequence[Beam]) -> float:
     """A time in which neither free streaming nor the plasma oscillation does much."""
     fastest = max(abs(stream.drift) + 3.0 * math.sqrt(stream.temperature) for stream in streams)
     plasma = k * math.sqrt(abs(symbol) * sum(stream.density for stream in streams))
     return 1.2 / (k * fastest + plasma)
 
 
-def _memory(k: float, streams: Sequence[Stream], width: float, panels: int) -> int:
+def _memory(k: float, streams: Sequence[Beam], width: float, panels: int) -> int:
     """Earlier panels whose field is still felt."""
     coldest = math.sqrt(min(stream.temperature for stream in streams))
     return min(panels - 1, int(min(FORGOTTEN / (k * coldest * width), MOST_PANELS)) + 1)
 
 
-def _transform(q: np.ndarray, streams: Sequence[Stream]) -> np.ndarray:
+def _transform(q: np.ndarray, streams: Sequence[Beam]) -> np.ndarray:
     return sum((stream.transform(q) for stream in streams), np.zeros(q.shape, dtype=complex))
 
 
 def _collocate(
-    k: float, symbol: float, streams: Sequence[Stream], width: float, panels: int
+    k: float, symbol: float, streams: Sequence[Beam], width: float, panels: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nodes in [0, 1] and r at those of every panel, (panels, POINTS)."""
     x, w = np.polynomial.legendre.leggauss(POINTS)

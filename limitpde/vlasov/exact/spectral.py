@@ -33,12 +33,12 @@ from limitpde.vlasov.exact import torus_symbol
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.splitting import composition
 
-Observer = Callable[[float, np.ndarray], None]
+SpectralObserver = Callable[[float, np.ndarray], None]
 """t and the values on the grid, (nx, nv)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class PhaseIntegrals:
     """Integrals over phase space."""
 
     mass: float
@@ -160,13 +160,13 @@ class SpectralGrid:
         wave = np.exp(-2j * math.pi * number / self.length * self.x[:, 0])
         return complex(wave @ self.rho(density) * self.dx)
 
-    def figures(self, density: np.ndarray) -> Figures:
+    def figures(self, density: np.ndarray) -> PhaseIntegrals:
         """Integrals of f (nx, nv)."""
         rho = self.rho(density)
         by_velocity = density.sum(axis=0) * self.cell
         with np.errstate(divide="ignore", invalid="ignore"):
             entropy = np.where(density == 0.0, 0.0, -density * np.log(np.abs(density)))
-        return Figures(
+        return PhaseIntegrals(
             mass=float(by_velocity.sum()),
             momentum=float(by_velocity @ self.v[0]),
             kinetic=float(by_velocity @ self.v[0] ** 2) / 2.0,
@@ -208,7 +208,13 @@ class SpectralReference(SpectralGrid):
         return np.asarray(scipy.fft.irfft(waves, f.shape[1], axis=1, overwrite_x=True))
 
     def solve(
-        self, initial: np.ndarray, end: float, step: float, *, order: int = 4, observers: Iterable[Observer] = ()
+        self,
+        initial: np.ndarray,
+        end: float,
+        step: float,
+        *,
+        order: int = 4,
+        observers: Iterable[SpectralObserver] = (),
     ) -> np.ndarray:
         """f at time `end`, (nx, nv).
 
@@ -278,7 +284,13 @@ class HamiltonianReference(SpectralReference):
         return transport + float(self.force(self.rho(np.abs(alpha) ** 2)) @ self.current(alpha)) * self.dx
 
     def solve(
-        self, initial: np.ndarray, end: float, step: float, *, order: int = 4, observers: Iterable[Observer] = ()
+        self,
+        initial: np.ndarray,
+        end: float,
+        step: float,
+        *,
+        order: int = 4,
+        observers: Iterable[SpectralObserver] = (),
     ) -> np.ndarray:
         """Alpha at time `end`, (nx, nv) complex; arguments and errors as for (Vl)."""
         return _march(self.drift, self.kick, self._start(initial, complex), end, step, order, list(observers))
@@ -291,7 +303,7 @@ def _march(
     end: float,
     step: float,
     order: int,
-    observers: list[Observer],
+    observers: list[SpectralObserver],
 ) -> np.ndarray:
     """Equal steps of a composition whose first and last stage are of the same kind; merged where nobody looks."""
     for name, value in (("end", end), ("step", step)):

@@ -10,7 +10,7 @@ import numpy as np
 from limitpde.vlasov.fields.along import along, weights_of
 
 
-class Nothing:
+class NoInteraction:
     """Gamma = 0 in d dimensions."""
 
     def __init__(self, dimension: int) -> None:
@@ -29,7 +29,7 @@ class Nothing:
         return np.zeros(current.shape[1:])
 
 
-class Moments:
+class HarmonicMoments:
     """Gamma = strength |x|^2 / 2: -grad Gamma * rho = strength (int y rho dy - x int rho dy).
 
     Args:

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from limitpde.parallel import on_all
-from limitpde.potentials import Cosine, Free, Gaussian, Harmonic, Poisson, on_torus
+from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson, on_torus
 from limitpde.potentials.modes import Modes
-from limitpde.vlasov.fields.closed import Moments, Nothing, Separable
+from limitpde.vlasov.fields.closed import HarmonicMoments, NoInteraction, Separable
 from limitpde.vlasov.fields.convolution import Convolution
 from limitpde.vlasov.fields.poisson import TorusPoisson
 from limitpde.vlasov.fields.sheets import Sheets
@@ -22,7 +22,7 @@ LARGEST_SERIES = 20_000_000
 """Nodes of a line times modes up to which a matrix of them is stored."""
 
 
-class Interaction(Protocol):
+class TensorInteraction(Protocol):
     """Convolutions with Gamma of functions given at all nodes (*X), the same on every rank."""
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
@@ -92,18 +92,18 @@ def _exterior(model: Model, space: Any) -> tuple[np.ndarray, np.ndarray]:
     return value.reshape(shape), -gradient.T.reshape(model.dimension, *shape)
 
 
-def _interaction(model: Model, space: Any) -> Interaction:
+def _interaction(model: Model, space: Any) -> TensorInteraction:
     potential, axes, periodic = model.potential, space.x_axes, model.domain.periodic
     match potential:
         case Free():
-            return Nothing(len(axes))
+            return NoInteraction(len(axes))
         case Harmonic():
-            return Moments(potential.strength, axes)
+            return HarmonicMoments(potential.strength, axes)
         case Poisson():
             return TorusPoisson(potential.strength, axes) if periodic else Sheets(potential.strength, axes[0])
         case Cosine() if not periodic:
             return Trigonometric(Modes(np.eye(len(axes)), np.full(len(axes), potential.strength)), axes)
-        case Gaussian() if not periodic and max(axis.n for axis in axes) <= LARGEST_MATRIX:
+        case GaussianPotential() if not periodic and max(axis.n for axis in axes) <= LARGEST_MATRIX:
             return Separable(potential.strength, potential.width, axes)
     if not periodic:
         return Convolution(lambda x: (potential.value(x), potential.gradient(x)), axes)

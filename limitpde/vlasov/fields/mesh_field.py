@@ -28,7 +28,7 @@ BLOCK_ENTRIES = 1 << 20
 """Pairs of nodes for which a kernel is evaluated at a time, roughly."""
 
 
-class Interaction(Protocol):
+class MeshInteraction(Protocol):
     """Gamma * rho on a mesh, rho given at all nodes in natural order, results at the nodes of this rank."""
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
@@ -60,9 +60,9 @@ class MeshField:
         if boundary not in ("grounded", "natural"):
             raise InputError(f"boundary = {boundary!r}: must be 'grounded' or 'natural'")
         self._space = space
-        self._interaction: Interaction
+        self._interaction: MeshInteraction
         if isinstance(model.potential, Free):
-            self._interaction = Nothing(space.x_points)
+            self._interaction = NoMeshInteraction(space.x_points)
         elif isinstance(model.potential, Poisson):
             self._interaction = MeshPoisson(model.potential.strength, space, boundary=boundary)
         else:
@@ -97,7 +97,7 @@ class MeshField:
         raise InputError("model.form: the Hamiltonian forms need a tensor grid; leave out pde.mesh")
 
 
-class Nothing:
+class NoMeshInteraction:
     """Gamma = 0.
 
     Args:

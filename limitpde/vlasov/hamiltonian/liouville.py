@@ -25,7 +25,7 @@ from mpi4py import MPI
 from limitpde.errors import InputError
 from limitpde.potentials import Free, Pairs
 from limitpde.vlasov.fields import make_field
-from limitpde.vlasov.forms import Density, Form
+from limitpde.vlasov.forms import DensityForm, Form
 from limitpde.vlasov.hamiltonian.fourier import FourierSpace
 from limitpde.vlasov.hamiltonian.hht import Hht
 from limitpde.vlasov.hamiltonian.hvl import Hvl
@@ -140,7 +140,7 @@ class Liouville:
             space = TensorSpace(*axes, comm=comm)
             field = make_field(many, space)
             hamiltonian = form == "hamiltonian"
-            self.form = Hvl(many, start, space, field) if hamiltonian else Density(cast(Start, start), space, field)
+            self.form = Hvl(many, start, space, field) if hamiltonian else DensityForm(cast(Start, start), space, field)
         self.t, self._stages = 0.0, composition(order)
 
     def advance(self, time: float, steps: int) -> None:

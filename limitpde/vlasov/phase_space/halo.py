@@ -23,7 +23,7 @@ NOTHING = -1
 
 
 @dataclass(frozen=True)
-class Halo:
+class LineHalo:
     """Cells before the first of each run.
 
     Attributes:
@@ -52,7 +52,7 @@ def needed(cells: np.ndarray, forward: np.ndarray, begin: int, end: int, axis: A
     return found, (k < most[:, None]) & (found >= 0) & (found < axis.cells)
 
 
-def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid) -> Halo:
+def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid) -> LineHalo:
     """Fetch what other ranks have. Collective on the ranks along the axis.
 
     Args:
@@ -64,7 +64,7 @@ def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid
     """
     parts, ends = grid.parts[which], grid.ends[which]
     if parts == 1:
-        return Halo(np.empty(0), np.empty((len(lines.cells), 0), dtype=np.int64), axis.periodic)
+        return LineHalo(np.empty(0), np.empty((len(lines.cells), 0), dtype=np.int64), axis.periodic)
     mine, slab = grid.place[which], lines.slab(axis.P)
     found, there = needed(lines.cells, lines.forward, int(ends[mine]), int(ends[mine + 1]), axis)
     owner = np.where(there, np.searchsorted(ends[1:], found, side="right"), -1)
@@ -97,7 +97,7 @@ def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid
             held.append(message)
             requests.append(grid.comm.Isend(message, grid.rank_at(which, part)))
     MPI.Request.Waitall(requests)
-    return Halo(values, places, False)
+    return LineHalo(values, places, False)
 
 
 @numba.njit(cache=True)

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from limitpde.vlasov.phase_space import lanes
-from limitpde.vlasov.phase_space.halo import Halo
+from limitpde.vlasov.phase_space.halo import LineHalo
 from limitpde.vlasov.phase_space.lines import Lines
 from limitpde.vlasov.phase_space.registers import LANES, expect, multiply_sorted, sort
 
@@ -29,7 +29,7 @@ TOGETHER = 64
 """Lines of width 1 that a thread takes at a time."""
 
 
-def sweep(f: np.ndarray, lines: Lines, halo: Halo, P: int) -> None:
+def sweep(f: np.ndarray, lines: Lines, halo: LineHalo, P: int) -> None:
     """Move all lines of one component, in place.
 
     Args:

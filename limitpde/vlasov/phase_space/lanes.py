@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from limitpde.vlasov.phase_space.halo import Halo
+from limitpde.vlasov.phase_space.halo import LineHalo
 from limitpde.vlasov.phase_space.lines import Lines
 from limitpde.vlasov.phase_space.registers import LANES, expect, move_lanes, multiply_each
 
@@ -21,7 +21,7 @@ RING = 1 << 10
 """Numbers of rings in use together: they and their matrices stay in the nearest cache."""
 
 
-def sweep(f: np.ndarray, lines: Lines, halo: Halo, tasks: int) -> None:
+def sweep(f: np.ndarray, lines: Lines, halo: LineHalo, tasks: int) -> None:
     """Move all lines of one component, in place.
 
     Args:

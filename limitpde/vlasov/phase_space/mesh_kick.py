@@ -8,7 +8,7 @@ import numpy as np
 
 from limitpde.vlasov.phase_space import kernels
 from limitpde.vlasov.phase_space.axes import Axis
-from limitpde.vlasov.phase_space.halo import Halo
+from limitpde.vlasov.phase_space.halo import LineHalo
 from limitpde.vlasov.phase_space.lines import kick_lines
 from limitpde.vlasov.phase_space.outflow import outflow
 from limitpde.vlasov.phase_space.translation import moves
@@ -28,7 +28,7 @@ def kick(f: np.ndarray, v_axes: Sequence[Axis], displacements: np.ndarray, x_wei
     """
     d, flat = len(v_axes), f.reshape(-1)
     shape = (len(f), *[1] * (d - 1), *f.shape[1:])
-    nothing = Halo(np.empty(0), np.empty((len(f), 0), dtype=np.int64), False)
+    nothing = LineHalo(np.empty(0), np.empty((len(f), 0), dtype=np.int64), False)
     lost = 0.0
     for j, axis in enumerate(v_axes):
         lines = kick_lines(shape, j, axis.P, moves(axis, displacements[j]))

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from limitpde.coagulation.interaction import Ball, Bump, Ellipsoid, FromFile
+from limitpde.coagulation.interaction import Bump, DoiBall, Ellipsoid, InteractionFromFile
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw
 from limitpde.coagulation.proof import fitted_beta
-from limitpde.coagulation.proof.comparison import comparison_figures, inverse_distance
+from limitpde.coagulation.proof.evidence import comparison_figures, inverse_distance
 from limitpde.coagulation.proof.initial_slope import initial_slope
 from limitpde.coagulation.rates import naive, propensity
 from limitpde.densities import Gaussian, Uniform
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.serial  # nothing here knows of ranks
 SE = 4.5
 TORUS = Domain.torus(np.ones(3))
 EVEN = Initial(masses=(Part(n=1, density=Uniform(mass=1.0)),))
-ANNIHILATION = Model(diffusion=(1.0,), interaction=Ball(alpha=20.0), reaction="annihilation", n_max=1)
+ANNIHILATION = Model(diffusion=(1.0,), interaction=DoiBall(alpha=20.0), reaction="annihilation", n_max=1)
 ONE = np.array([1])
 
 
@@ -70,7 +70,7 @@ def ensemble(count, replicas, **fields):
 
 @pytest.mark.parametrize("reaction", ["annihilation", "coagulation"])
 def test_beta_is_recovered_from_the_well_mixed_chain_even_of_few_particles(reaction):
-    model = Model(diffusion=(1.0,), interaction=Ball(alpha=20.0), reaction=reaction, n_max=8)
+    model = Model(diffusion=(1.0,), interaction=DoiBall(alpha=20.0), reaction=reaction, n_max=8)
     rng, torus, Z = np.random.default_rng(6), Domain.torus(np.array([1.0, 1.0, 2.0])), 3.0
     for count, replicas in ((40, 4000), (1000, 400)):
         log_eps = math.log(Z / count)
@@ -124,16 +124,16 @@ def test_means_of_the_chain_are_those_of_its_exact_law():
 
 def test_only_one_homogeneous_species_gives_a_beta():
     assert fitted_beta.species(ANNIHILATION, EVEN, TORUS) == 1
-    same = Model(diffusion=(1.0, 1.0), interaction=Ball(alpha=20.0))
+    same = Model(diffusion=(1.0, 1.0), interaction=DoiBall(alpha=20.0))
     assert fitted_beta.species(same, EVEN, TORUS) == 1
-    assert fitted_beta.species(Model(diffusion=PowerLaw(power=0.0), interaction=Ball(alpha=2.0)), EVEN, TORUS) == 1
+    assert fitted_beta.species(Model(diffusion=PowerLaw(power=0.0), interaction=DoiBall(alpha=2.0)), EVEN, TORUS) == 1
     bump = Initial(masses=(Part(n=1, density=Gaussian(mass=1.0, center=(0.0,) * 3, width=1.0)),))
     two = Initial(masses=(Part(n=1, density=Uniform(mass=1.0)), Part(n=2, density=Uniform(mass=1.0))))
     for model, initial, domain in (
-        (Model(diffusion=PowerLaw(power=-0.5), interaction=Ball(alpha=20.0)), EVEN, TORUS),
-        (Model(diffusion=(1.0,), interaction=Ball(alpha=((1.0, 2.0), (2.0, 3.0)))), EVEN, TORUS),
-        (Model(diffusion=(1.0,), interaction=Ball(alpha=2.0), ranges=(1.0,)), EVEN, TORUS),
-        (Model(diffusion=(1.0,), interaction=Ball(alpha=2.0), fragmentation=Fragmentation(rate=1.0)), EVEN, TORUS),
+        (Model(diffusion=PowerLaw(power=-0.5), interaction=DoiBall(alpha=20.0)), EVEN, TORUS),
+        (Model(diffusion=(1.0,), interaction=DoiBall(alpha=((1.0, 2.0), (2.0, 3.0)))), EVEN, TORUS),
+        (Model(diffusion=(1.0,), interaction=DoiBall(alpha=2.0), ranges=(1.0,)), EVEN, TORUS),
+        (Model(diffusion=(1.0,), interaction=DoiBall(alpha=2.0), fragmentation=Fragmentation(rate=1.0)), EVEN, TORUS),
         (ANNIHILATION, bump, TORUS),
         (ANNIHILATION, two, TORUS),
         (ANNIHILATION, EVEN, Domain.box(np.ones(3))),
@@ -146,7 +146,7 @@ def test_only_one_homogeneous_species_gives_a_beta():
 
 
 def test_the_ratio_of_the_stosszahlansatz_and_its_error():
-    model = Model(diffusion=(1.0,), interaction=Ball(alpha=20.0), n_max=2)
+    model = Model(diffusion=(1.0,), interaction=DoiBall(alpha=20.0), n_max=2)
     rng, beta = np.random.default_rng(8), float(propensity(model)(ONE, ONE)[0])
     ratios, errors = [], []
     for _ in range(100):
@@ -227,7 +227,7 @@ def test_a_single_replica_has_no_errors():
     assert found["rates"] == []
 
 
-@pytest.mark.parametrize("interaction", [Ball(alpha=20.0), Bump(alpha=20.0)])
+@pytest.mark.parametrize("interaction", [DoiBall(alpha=20.0), Bump(alpha=20.0)])
 def test_the_chance_to_react_begins_as_alpha_int_v_and_leaves_it_on_the_scale_eps_squared(interaction):
     """Claims 3.5 and 3.6, and how the true rate takes over: two independent computations, and both limits."""
     model = Model(diffusion=(1.0,), interaction=interaction)
@@ -242,7 +242,7 @@ def test_the_chance_to_react_begins_as_alpha_int_v_and_leaves_it_on_the_scale_ep
 
 
 def test_the_initial_slope_of_other_dimensions_shapes_and_ranges():
-    flat = Model(dimension=2, diffusion=(1.0,), interaction=Ball(alpha=20.0), ranges=(0.7,))
+    flat = Model(dimension=2, diffusion=(1.0,), interaction=DoiBall(alpha=20.0), ranges=(0.7,))
     found = initial_slope(flat, [0.01, 1.0], samples=40_000, log_eps=-20.0, seed=2)
     assert np.abs((found.slope - found.radial) / found.stderr).max() < SE
     assert found.naive == pytest.approx(20 * math.pi)
@@ -253,14 +253,14 @@ def test_the_initial_slope_of_other_dimensions_shapes_and_ranges():
     assert found.naive == pytest.approx(20 * 1.2)
     assert abs(found.slope[0] - found.naive) < SE * found.stderr[0] + 0.03 * found.naive
     assert found.beta < found.slope[1] < 0.8 * found.naive
-    none = initial_slope(Model(diffusion=(1.0,), interaction=Ball(alpha=0.0)), [1.0], samples=10)
+    none = initial_slope(Model(diffusion=(1.0,), interaction=DoiBall(alpha=0.0)), [1.0], samples=10)
     assert none.slope[0] == none.radial[0] == 0.0
 
 
 def test_the_initial_slope_of_a_potential_from_a_file(tmp_path):
     path = tmp_path / "potential.py"
     path.write_text("import numpy as np\n\ndef V(x):\n    return np.maximum(1 - x**2 @ [4.0, 1.0, 1.0], 0) ** 3\n")
-    flat = FromFile(python=f"{path}:V", radius=1.0, alpha=20.0)
+    flat = InteractionFromFile(python=f"{path}:V", radius=1.0, alpha=20.0)
     found = initial_slope(Model(diffusion=(1.0,), interaction=flat), [3e-3, 1.0], samples=100_000, seed=4)
     assert found.naive == pytest.approx(20 / 2 * math.pi * 64 / 315, rel=1e-3)
     assert found.slope[0] == pytest.approx(found.naive, abs=SE * found.stderr[0] + 0.03 * found.naive)
@@ -268,8 +268,8 @@ def test_the_initial_slope_of_a_potential_from_a_file(tmp_path):
 
 
 def test_an_initial_slope_that_makes_no_sense_is_refused():
-    model = Model(diffusion=(1.0,), interaction=Ball(alpha=20.0))
-    flat = Model(dimension=2, diffusion=(1.0,), interaction=Ball(alpha=20.0))
+    model = Model(diffusion=(1.0,), interaction=DoiBall(alpha=20.0))
+    flat = Model(dimension=2, diffusion=(1.0,), interaction=DoiBall(alpha=20.0))
     for call in (
         lambda: initial_slope(model, []),
         lambda: initial_slope(model, [0.0]),

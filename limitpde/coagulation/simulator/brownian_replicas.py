@@ -10,8 +10,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from limitpde.coagulation.encounters.crew import Crew
-from limitpde.coagulation.encounters.events import (
+from limitpde.coagulation.proof.candidate import MacroBalance, MacroResidual
+from limitpde.coagulation.simulator.crew import Crew
+from limitpde.coagulation.simulator.events import (
     COMPENSATOR,
     COUNT,
     DIFFUSION,
@@ -28,12 +29,11 @@ from limitpde.coagulation.encounters.events import (
     VARIATION,
     WORK,
     Functions,
-    State,
+    ReplicaState,
 )
-from limitpde.coagulation.encounters.pairs import Physics
-from limitpde.coagulation.encounters.start import InitialParticles
-from limitpde.coagulation.encounters.steps import advance, settle
-from limitpde.coagulation.proof.candidate import MacroBalance, MacroResidual
+from limitpde.coagulation.simulator.pairs import Physics
+from limitpde.coagulation.simulator.start import InitialParticles
+from limitpde.coagulation.simulator.steps import advance, settle
 from limitpde.domains import Domain
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
@@ -48,7 +48,7 @@ LARGEST_NUMBER = 2**32
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class BrownianSetup:
     """All that the replicas of one particle number have in common."""
 
     physics: Physics
@@ -67,7 +67,7 @@ class Run:
     domain: Domain
 
 
-class Batch:
+class BrownianReplicas:
     """Some replicas, advanced together.
 
     Args:
@@ -75,7 +75,7 @@ class Batch:
         replicas: their numbers.
     """
 
-    def __init__(self, run: Run, replicas: np.ndarray) -> None:
+    def __init__(self, run: BrownianSetup, replicas: np.ndarray) -> None:
         self._run, self._replicas = run, replicas
         drawn = [run.start.draw(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
         count, d, functions = run.start.count, run.domain.dimension, len(run.functions.kinds)
@@ -84,7 +84,7 @@ class Batch:
         x, mass = np.zeros((*lead, 3)), np.zeros(lead, dtype=np.int64)
         for r, (positions, masses) in enumerate(drawn):
             x[r, :count, :d], mass[r, :count] = positions, masses
-        self._state = State(
+        self._state = ReplicaState(
             x=x,
             mass=mass,
             ident=np.broadcast_to(np.arange(rows), lead).copy(),
@@ -121,8 +121,8 @@ class Batch:
                     ahead = []
         return {"replicas": self._replicas, **self._series(), **self._totals()}
 
-    def _replica(self, r: int) -> State:
-        return State(*(array[r] for array in self._state))
+    def _replica(self, r: int) -> ReplicaState:
+        return ReplicaState(*(array[r] for array in self._state))
 
     def _reach(self, stops: np.ndarray, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
         """Advance all replicas through some times to the last of them."""
@@ -170,11 +170,11 @@ class Batch:
         if np.any(status == FULL):
             rows = state.x.shape[1]
             grown = []
-            for name, array in zip(State._fields, state, strict=True):
+            for name, array in zip(ReplicaState._fields, state, strict=True):
                 axis = {"numbers": None, "reals": None, "sums": None, "pairs": None, "phi": 2}.get(name, 1)
                 padding = [(0, rows if k == axis else 0) for k in range(array.ndim)]
                 grown.append(np.pad(array, padding))
-            self._state = State(*grown)
+            self._state = ReplicaState(*grown)
 
     def _measure(self, t: float, output: bool, snapshot: Snapshot | None) -> None:
         run, d = self._run, self._run.domain.dimension

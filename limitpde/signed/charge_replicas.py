@@ -10,16 +10,16 @@ from typing import Any
 import numba
 import numpy as np
 
-from limitpde.compare.test_functions import Table, Wave
+from limitpde.compare.test_functions import FunctionTable, Wave
 from limitpde.errors import RunError
 from limitpde.nbody.pairs import closest_equal_signs, softness
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
-from limitpde.nbody.replicas import Part, Snapshot, Stopped
+from limitpde.nbody.replicas import Measurements, Snapshot, Stopped
 from limitpde.signed.collisions import Collision, advance, mutual_neighbours
 from limitpde.signed.configuration import Configuration
 from limitpde.signed.encounters import Encounters
-from limitpde.signed.estimates import EstimateIntegrals
+from limitpde.signed.estimate_integrals import EstimateIntegrals
 from limitpde.signed.model import Model
 from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
@@ -31,7 +31,7 @@ SAMPLE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ChargeSetup:
     """All that the replicas of one particle number have in common."""
 
     model: Model
@@ -78,10 +78,10 @@ class Run:
         return asked and (self.bare or self.cutoff is not None or self.batch_size is not None)
 
 
-class Batch:
+class ChargeReplicas:
     """Some replicas on their way from 0 to the end."""
 
-    def __init__(self, run: Run, replicas: np.ndarray) -> None:
+    def __init__(self, run: ChargeSetup, replicas: np.ndarray) -> None:
         self._run, self._replicas = run, replicas
         start = [run.start.positions(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
         self._state = Configuration.at(replicas, start, apart=run.apart)
@@ -93,7 +93,7 @@ class Batch:
         self._parts = np.zeros(len(replicas), dtype=np.int64)
         self._rows: list[dict[str, np.ndarray]] = []
 
-    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Part:
+    def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Measurements:
         """Step to the end; the measurements of these replicas, time last."""
         t, number = 0.0, 0
         self._measure(self._state, np.arange(len(self._replicas)), number)
@@ -280,12 +280,12 @@ def _euler_maruyama(
         y[r, i] += dt * vy[r, i] + noise * b
 
 
-def compile_kernels(run: Run) -> None:
+def compile_kernels(run: ChargeSetup) -> None:
     """Have the kernels of a run compiled (or loaded) before the clock runs."""
     x, y, *forces = np.zeros((4, 1, 2))
     signs, one, felt, alone = np.ones(2), np.ones(1), np.stack(forces), np.full((1, 2), -1)
     run.pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped")
-    residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, Table.of([Wave(k=(0.0, 0.0))], 2))
+    residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, FunctionTable.of([Wave(k=(0.0, 0.0))], 2))
     zero, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
     residual.start(1).measure(x, y, felt, felt, signs, nobody, zero)
     _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero)

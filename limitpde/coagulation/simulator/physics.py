@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from limitpde.coagulation.encounters.pairs import Law, Physics
-from limitpde.coagulation.encounters.potential import potential_of
 from limitpde.coagulation.model import Model, PowerLaw
 from limitpde.coagulation.rates import capacity
 from limitpde.coagulation.rates.scattering import integral, scattering
+from limitpde.coagulation.simulator.pairs import MassLaw, Physics
+from limitpde.coagulation.simulator.potential import potential_of
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
@@ -81,7 +81,7 @@ def physics_of(
         log_front=log_front,
         alpha=alpha,
         diffusion=_law(model.diffusion),
-        ranges=Law(np.array([0.5]), 0.0, 0.0) if model.ranges is None else _law(model.ranges),
+        ranges=MassLaw(np.array([0.5]), 0.0, 0.0) if model.ranges is None else _law(model.ranges),
         splitting=_splitting(model),
         merge=model.reaction == "coagulation",
         closed=closed,
@@ -103,17 +103,17 @@ def _padded(v: np.ndarray) -> np.ndarray:
     return np.concatenate([v, np.zeros(3 - len(v))]).astype(float)
 
 
-def _law(table: tuple[float, ...] | PowerLaw) -> Law:
+def _law(table: tuple[float, ...] | PowerLaw) -> MassLaw:
     if isinstance(table, PowerLaw):
-        return Law(table.at(np.arange(1, TABULATED + 1)), table.scale, table.power)
-    return Law(np.array(table, dtype=float), 0.0, 0.0)
+        return MassLaw(table.at(np.arange(1, TABULATED + 1)), table.scale, table.power)
+    return MassLaw(np.array(table, dtype=float), 0.0, 0.0)
 
 
-def _splitting(model: Model) -> Law:
+def _splitting(model: Model) -> MassLaw:
     if model.fragmentation is None:
-        return Law(np.empty(0), 0.0, 0.0)
+        return MassLaw(np.empty(0), 0.0, 0.0)
     found = model.fragmentation
-    return Law(found.at(np.arange(1, TABULATED + 1)), found.rate, found.power)
+    return MassLaw(found.at(np.arange(1, TABULATED + 1)), found.rate, found.power)
 
 
 def _lengths(model: Model, alpha: np.ndarray, log_front: float, heaviest: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from limitpde.coagulation.encounters.potential import Potential, value
+from limitpde.coagulation.simulator.potential import CompiledInteraction, value
 from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import pair_normals, pair_uniforms
 
@@ -51,7 +51,7 @@ def note(records: np.ndarray, count: int, time: float, chance: float, accepted: 
 
 @hot
 def bisect(
-    V: Potential,
+    V: CompiledInteraction,
     flat: bool,
     log_range: float,
     log_rate: float,

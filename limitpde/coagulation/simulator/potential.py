@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from limitpde.coagulation.interaction import Ball, Bump, Ellipsoid, Interaction
+from limitpde.coagulation.interaction import Bump, DoiBall, Ellipsoid, Interaction
 from limitpde.errors import InputError
 from limitpde.nbody.compiled import hot
 
@@ -24,7 +24,7 @@ CELLS = {2: 512, 3: 64}
 CHUNK = 1 << 18
 
 
-class Potential(NamedTuple):
+class CompiledInteraction(NamedTuple):
     """V as a function of x, in units of the pair's range."""
 
     kind: int
@@ -41,7 +41,7 @@ class Potential(NamedTuple):
     """The largest value of V."""
 
 
-def potential_of(interaction: Interaction, dimension: int) -> Potential:
+def potential_of(interaction: Interaction, dimension: int) -> CompiledInteraction:
     """V of an interaction in two or three dimensions.
 
     Raises:
@@ -51,11 +51,11 @@ def potential_of(interaction: Interaction, dimension: int) -> Potential:
     axes = np.array(interaction.axes) if isinstance(interaction, Ellipsoid) else np.full(dimension, reach)
     inverse = np.zeros(3)
     inverse[:dimension] = 1 / axes
-    if isinstance(interaction, Ball):
-        return Potential(BALL, inverse, 1.0, none, reach, 1.0)
+    if isinstance(interaction, DoiBall):
+        return CompiledInteraction(BALL, inverse, 1.0, none, reach, 1.0)
     if isinstance(interaction, Bump | Ellipsoid):
         highest = float(interaction.values(np.zeros((1, dimension)))[0])
-        return Potential(BUMP, inverse, highest * math.e, none, reach, highest)
+        return CompiledInteraction(BUMP, inverse, highest * math.e, none, reach, highest)
     if interaction.radial:
         values = interaction.profile(np.linspace(0, reach, RADII + 1), dimension)
         table, kind = values.reshape(-1, 1, 1), RADIAL
@@ -63,7 +63,7 @@ def potential_of(interaction: Interaction, dimension: int) -> Potential:
         table, kind = _tabulate(interaction, dimension), GRID
     if not table.max() > 0:
         raise InputError("interaction.python: the function is zero everywhere within its radius")
-    return Potential(kind, inverse, 1.0, np.ascontiguousarray(table), reach, float(table.max()))
+    return CompiledInteraction(kind, inverse, 1.0, np.ascontiguousarray(table), reach, float(table.max()))
 
 
 def _tabulate(interaction: Interaction, dimension: int) -> np.ndarray:
@@ -80,7 +80,7 @@ def _tabulate(interaction: Interaction, dimension: int) -> np.ndarray:
 
 
 @hot
-def value(V: Potential, x: float, y: float, z: float) -> float:
+def value(V: CompiledInteraction, x: float, y: float, z: float) -> float:
     """V at a point, in units of the range."""
     a, b, c = x * V.inverse[0], y * V.inverse[1], z * V.inverse[2]
     square = a * a + b * b + c * c

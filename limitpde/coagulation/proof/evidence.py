@@ -20,24 +20,21 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from limitpde.coagulation.interaction import Bump
 from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.particles import Ensemble
 from limitpde.coagulation.proof import fitted_beta
 from limitpde.coagulation.rates import naive, propensity, scattering_length
+from limitpde.coagulation.residual import PDEResidual
+from limitpde.compare.comparison import Row
 from limitpde.compare.rates import fit_rate, mean_abs, mean_square
 from limitpde.compare.statistics import deviation, mean_and_stderr
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-
-if TYPE_CHECKING:
-    from limitpde.coagulation.particles import Ensemble
-    from limitpde.coagulation.residual import PDEResidual
-
-Row = dict[str, Any]
 
 
 def comparison_figures(

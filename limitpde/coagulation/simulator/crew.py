@@ -11,10 +11,20 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from limitpde.coagulation.encounters.bridge import FIELDS
-from limitpde.coagulation.encounters.events import COUNT, GOING, STATUS, STEP, TIME, Functions, Moved, State, finish
-from limitpde.coagulation.encounters.pairs import Physics, scan
-from limitpde.coagulation.encounters.steps import Plan, land, look, make_sorted, move, plan
+from limitpde.coagulation.simulator.bridge import FIELDS
+from limitpde.coagulation.simulator.events import (
+    COUNT,
+    GOING,
+    STATUS,
+    STEP,
+    TIME,
+    Functions,
+    Moved,
+    ReplicaState,
+    finish,
+)
+from limitpde.coagulation.simulator.pairs import Physics, scan
+from limitpde.coagulation.simulator.steps import Plan, land, look, make_sorted, move, plan
 from limitpde.nbody.random import pair_key
 
 
@@ -32,7 +42,14 @@ class Crew:
     """
 
     def __init__(
-        self, physics: Physics, functions: Functions, state: State, seed: int, replica: int, pool: Executor, parts: int
+        self,
+        physics: Physics,
+        functions: Functions,
+        state: ReplicaState,
+        seed: int,
+        replica: int,
+        pool: Executor,
+        parts: int,
     ) -> None:
         self._physics, self._functions, self._state = physics, functions, state
         self._seed, self._replica, self._pool, self._parts = np.uint64(seed), replica, pool, parts

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compare.comparison import Row
 from limitpde.compare.rates import fit_rate, mean_abs
 from limitpde.parallel import on_root
 from limitpde.vlasov.case import Case
@@ -22,7 +22,6 @@ from limitpde.vlasov.initial import Start
 from limitpde.vlasov.particles import Ensemble
 from limitpde.vlasov.residual import PDEResidual
 
-Row = dict[str, Any]
 THEORY = -0.5
 """Power of N of what is drawn independently."""
 LARGEST = 2**26

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from limitpde.coagulation.encounters.bridge import CANDIDATES, FIELDS, stack_size
-from limitpde.coagulation.encounters.events import (
+from limitpde.coagulation.simulator.bridge import CANDIDATES, FIELDS, stack_size
+from limitpde.coagulation.simulator.events import (
     COUNT,
     DENSITY,
     EDGE,
@@ -33,13 +33,13 @@ from limitpde.coagulation.encounters.events import (
     WORK,
     Functions,
     Moved,
-    State,
+    ReplicaState,
     evaluate,
     finish,
     fold,
 )
-from limitpde.coagulation.encounters.pairs import BALL, TORUS, Physics, Sorted, law, scan
-from limitpde.nbody.cells import Grid, make_grid, sort_into_cells
+from limitpde.coagulation.simulator.pairs import BALL, TORUS, Physics, Sorted, law, scan
+from limitpde.nbody.cells import CellGrid, make_grid, sort_into_cells
 from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import four_normals, pair_key
 
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
     dt: float
     reach: float
-    grid: Grid
+    grid: CellGrid
     depth: int
     """Rows of the stack for `bisect`."""
     growth: float
@@ -63,7 +63,7 @@ class Plan(NamedTuple):
 
 
 @hot
-def _bounds(P: Physics, A: State) -> tuple[float, float, float, float]:
+def _bounds(P: Physics, A: ReplicaState) -> tuple[float, float, float, float]:
     """Largest d, smallest and largest range, and largest rate of splitting, of the particles there are."""
     most, short, long, rate = 0.0, np.inf, 0.0, 0.0
     for i in range(A.numbers[COUNT]):
@@ -97,7 +97,7 @@ def _up_to_cells(P: Physics, edge: float) -> float:
 
 
 @njit(cache=True)
-def plan(P: Physics, A: State, until: float, step: float) -> tuple[int, Plan]:
+def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, Plan]:
     """The next step on the way to a time, no longer than `step`; a status other than GOING says why there is none."""
     n = A.numbers[COUNT]
     most, short, long, rate = _bounds(P, A)
@@ -128,7 +128,9 @@ def plan(P: Physics, A: State, until: float, step: float) -> tuple[int, Plan]:
 
 
 @hot
-def look(P: Physics, A: State, grid: Grid, slot: np.ndarray, start: np.ndarray, shrink: float, growth: float) -> float:
+def look(
+    P: Physics, A: ReplicaState, grid: CellGrid, slot: np.ndarray, start: np.ndarray, shrink: float, growth: float
+) -> float:
     """Sort the particles into cells; from how crowded these are, set the edge for the next step.
 
     The edge changes by a factor between `shrink` and `growth`, which is returned.
@@ -149,7 +151,7 @@ def look(P: Physics, A: State, grid: Grid, slot: np.ndarray, start: np.ndarray, 
 
 
 @njit(cache=True)
-def settle(P: Physics, T: Functions, A: State) -> None:
+def settle(P: Physics, T: Functions, A: ReplicaState) -> None:
     """Find the edge that suits the particles at time 0, and evaluate the test functions there."""
     n = A.numbers[COUNT]
     evaluate(T, A.x, 0, n, P.flat, A.phi)
@@ -194,7 +196,7 @@ def make_sorted(n: int) -> Sorted:
 def move(
     P: Physics,
     T: Functions,
-    A: State,
+    A: ReplicaState,
     B: Moved,
     S: Sorted,
     slot: np.ndarray,
@@ -228,7 +230,7 @@ def _move(P, A, B, S, slot, begin, end, seed, replica, dt):  # type: ignore[no-u
 
 
 @njit(cache=True)
-def land(A: State, until: float, kept: np.ndarray) -> None:
+def land(A: ReplicaState, until: float, kept: np.ndarray) -> None:
     """Put the clock right at the end of the way, and back where the step could not be taken."""
     if A.numbers[STATUS] == FULL:
         A.reals[:] = kept
@@ -238,7 +240,14 @@ def land(A: State, until: float, kept: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True)
 def advance(
-    P: Physics, T: Functions, A: State, seed: np.uint64, replica: int, stops: np.ndarray, step: float, budget: int
+    P: Physics,
+    T: Functions,
+    A: ReplicaState,
+    seed: np.uint64,
+    replica: int,
+    stops: np.ndarray,
+    step: float,
+    budget: int,
 ) -> None:
     """Step one replica through times, or until about `budget` particle steps are spent, or its status is not GOING."""
     rows = len(A.mass)

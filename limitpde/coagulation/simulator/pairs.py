@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from limitpde.coagulation.encounters.bridge import CANDIDATES, CUT, bisect, note
-from limitpde.coagulation.encounters.capture import capture_time, disk_chance, sphere_chance
-from limitpde.coagulation.encounters.potential import Potential
-from limitpde.nbody.cells import STRETCHES, Grid, neighbours_ahead
+from limitpde.coagulation.simulator.bridge import CANDIDATES, CUT, bisect, note
+from limitpde.coagulation.simulator.capture import capture_time, disk_chance, sphere_chance
+from limitpde.coagulation.simulator.potential import CompiledInteraction
+from limitpde.nbody.cells import STRETCHES, CellGrid, neighbours_ahead
 from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import pair_uniforms
 
@@ -38,7 +38,7 @@ NOTED = 2048
 """Pairs that are written down before they are looked at more closely."""
 
 
-class Law(NamedTuple):
+class MassLaw(NamedTuple):
     """A function of the mass."""
 
     values: np.ndarray
@@ -51,7 +51,7 @@ class Law(NamedTuple):
 class Physics(NamedTuple):
     """What particles are and do, for compiled code."""
 
-    V: Potential
+    V: CompiledInteraction
     flat: bool
     """Whether d = 2."""
     log_eps: float
@@ -59,11 +59,11 @@ class Physics(NamedTuple):
     """Log of what the rate of a pair carries besides alpha eps^-2 V: 0 (d = 3), -log |log eps| (d = 2)."""
     alpha: np.ndarray
     """(A, A) alpha(n, m); beyond A its last row and column hold."""
-    diffusion: Law
+    diffusion: MassLaw
     """d(n)."""
-    ranges: Law
+    ranges: MassLaw
     """r_n, a pair's range being (r_n + r_m) eps; one half where all masses have one range."""
-    splitting: Law
+    splitting: MassLaw
     """Splittings per time; no values where there are none."""
     merge: bool
     """Whether a pair merges; otherwise both vanish."""
@@ -123,7 +123,7 @@ class Scratch(NamedTuple):
 
 
 @hot
-def law(of: Law, n: int) -> float:
+def law(of: MassLaw, n: int) -> float:
     """A function of the mass at mass n."""
     if n <= len(of.values):
         return of.values[n - 1]
@@ -136,7 +136,7 @@ def law(of: Law, n: int) -> float:
 def scan(
     P: Physics,
     S: Sorted,
-    grid: Grid,
+    grid: CellGrid,
     start: np.ndarray,
     begin: int,
     end: int,

@@ -27,24 +27,24 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from limitpde.coagulation.encounters.pairs import BALL, BOX, DRAWS, TORUS, Physics, law
-from limitpde.coagulation.encounters.potential import Potential, value
+from limitpde.coagulation.simulator.pairs import BALL, BOX, DRAWS, TORUS, Physics, law
+from limitpde.coagulation.simulator.potential import CompiledInteraction, value
 from limitpde.compare.test_functions import spatial
 from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import pair_uniforms, two_uniforms
 
 COUNT, STEP, NEXT, EVENTS, WORK, STATUS = range(6)
-"""Entries of `State.numbers`."""
+"""Entries of `ReplicaState.numbers`."""
 TIME, EDGE, DENSITY = range(3)
-"""Entries of `State.reals`."""
+"""Entries of `ReplicaState.reals`."""
 GOING, FULL, STUCK, TOO_LARGE = range(4)
 """Values of the status: all is well; more particles than rows; steps too short; ranges too long for the domain."""
 DIFFUSION, INTEGRAL, VARIATION, COMPENSATOR = range(4)
-"""Rows of `State.sums`."""
+"""Rows of `ReplicaState.sums`."""
 EVENT = 3  # Stream.EVENT
 
 
-class State(NamedTuple):
+class ReplicaState(NamedTuple):
     """One replica: particles are rows, of which the first numbers[COUNT] count."""
 
     x: np.ndarray
@@ -75,7 +75,7 @@ class Functions(NamedTuple):
     """Test functions phi(x, m) = g(x), or g(x) 1{m = n}."""
 
     kinds: np.ndarray
-    """(F,) int64, see `Table`."""
+    """(F,) int64, see `FunctionTable`."""
     masses: np.ndarray
     """(F,) int64: n, or 0."""
     parameters: np.ndarray
@@ -88,7 +88,7 @@ class Moved(NamedTuple):
     x: np.ndarray
     """(rows, 3)."""
     phi: np.ndarray
-    """(3, rows, F), as in `State`."""
+    """(3, rows, F), as in `ReplicaState`."""
 
 
 @hot
@@ -152,7 +152,7 @@ def _counts(only, mass):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _rings(P: Physics, A: State, seed: np.uint64, replica: int, dt: float) -> np.ndarray:
+def _rings(P: Physics, A: ReplicaState, seed: np.uint64, replica: int, dt: float) -> np.ndarray:
     """Shares of the step at which the clocks of splitting ring, (n,); 2 where they do not."""
     n = A.numbers[COUNT]
     found = np.full(n if len(P.splitting.values) else 0, 2.0)
@@ -170,7 +170,7 @@ def _rings(P: Physics, A: State, seed: np.uint64, replica: int, dt: float) -> np
 def finish(
     P: Physics,
     T: Functions,
-    A: State,
+    A: ReplicaState,
     B: Moved,
     records: np.ndarray,
     seed: np.uint64,
@@ -276,7 +276,9 @@ def _split(P, T, A, B, i, time, key, seed, replica, after, when, total):  # type
 
 
 @hot
-def _draw_offset(V: Potential, flat: bool, key: np.uint64, i: int, j: int, step: int, out: np.ndarray) -> None:
+def _draw_offset(
+    V: CompiledInteraction, flat: bool, key: np.uint64, i: int, j: int, step: int, out: np.ndarray
+) -> None:
     """Draw a point of density V / int V, by rejection."""
     draw = 8 * DRAWS + 1
     while True:
