@@ -22,7 +22,7 @@ import tomli_w
 
 from limitpde.checked import explain
 from limitpde.errors import InputError
-from limitpde.sections import Case, load
+from limitpde.sections import BaseCase, load
 
 BUILT_IN = {name: f"limitpde.{name}.case:Case" for name in ("signed", "coagulation", "vlasov")}
 """Name of a system -> the record of its cases."""
@@ -34,7 +34,7 @@ def systems() -> dict[str, str]:
     return BUILT_IN | {entry.name: entry.value for entry in metadata.entry_points(group=GROUP)}
 
 
-def record_of(system: str) -> type[Case]:
+def record_of(system: str) -> type[BaseCase]:
     """The record of the cases of a system.
 
     Raises:
@@ -44,8 +44,8 @@ def record_of(system: str) -> type[Case]:
     if where is None:
         raise InputError(f"system = {system!r}: must be one of {_quoted(systems())}")
     found = load(where)
-    if not (isinstance(found, type) and issubclass(found, Case)):
-        raise InputError(f"system = {system!r}: {where} is no record of cases (limitpde.sections.Case)")
+    if not (isinstance(found, type) and issubclass(found, BaseCase)):
+        raise InputError(f"system = {system!r}: {where} is no record of cases (limitpde.sections.BaseCase)")
     return found
 
 
@@ -59,7 +59,7 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def read(path: str | Path, overrides: Iterable[str] = ()) -> Case:
+def read(path: str | Path, overrides: Iterable[str] = ()) -> BaseCase:
     """Read and check a case file.
 
     Files that a case names (a mesh, points, python) are looked for in its own folder first.
@@ -83,7 +83,7 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Case:
     return check(data, where=str(path), folder=path.resolve().parent)
 
 
-def check(data: dict[str, Any], *, where: str = "case", folder: Path | None = None) -> Case:
+def check(data: dict[str, Any], *, where: str = "case", folder: Path | None = None) -> BaseCase:
     """The case of nested dictionaries and lists.
 
     Args:
@@ -117,7 +117,7 @@ def _json(data: dict[str, Any], where: str) -> str:
         raise InputError(f"{where}: dates and times have no place in a case ({error})") from error
 
 
-def dump(case: Case) -> str:
+def dump(case: BaseCase) -> str:
     """The case as TOML, every default filled in."""
     values = pydantic.TypeAdapter(type(case)).dump_python(case, mode="json", exclude_none=True)
     return tomli_w.dumps(values)

@@ -30,19 +30,19 @@ from limitpde.nbody.replicas import Controls
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import StopRequest, on_root
 from limitpde.results import figures, pictures, report
-from limitpde.results.checkpoint import Checkpoint, State
+from limitpde.results.checkpoint import Checkpoint, PartState
 from limitpde.results.fields import FieldSeries
 from limitpde.results.folder import Folder
 from limitpde.results.particles import ParticleSeries
 from limitpde.results.tables import Table
 from limitpde.results.versions import versions
 from limitpde.results.vtkhdf import Mode
-from limitpde.sections import Case
+from limitpde.sections import BaseCase
 from limitpde.system import LimitSolver, ObservedSolution, SimulatedEnsemble, StepSummary, System, system_of
 
 
 def run(
-    case: str | Path | Case,
+    case: str | Path | BaseCase,
     *,
     out: str | Path | None = None,
     overrides: Iterable[str] = (),
@@ -61,7 +61,7 @@ def run(
         out: folder of the result; the case's own by default, with "_quick" behind its name for a quick run.
         overrides: "section.key=value" for a case file.
         resume: go on from what an earlier run of the same case has left in the folder, if there is one.
-        quick: a smaller run of the same case (`Case.smaller`).
+        quick: a smaller run of the same case (`BaseCase.smaller`).
         quiet: no progress bars.
         name: title of the report; that of the case file, or of the system, by default.
         comm: the ranks to use.
@@ -82,13 +82,13 @@ def run(
     return Experiment(system, case, directory, name=name, resume=resume, quiet=quiet, comm=comm).run()
 
 
-def directory_of(case: Case, name: str, out: str | Path | None, *, quick: bool) -> Path:
+def directory_of(case: BaseCase, name: str, out: str | Path | None, *, quick: bool) -> Path:
     """The folder of the result of a case with this name, unless `out` says another."""
     directory = Path(case.output.directory or Path("results") / name)
     return Path(out) if out else directory.with_name(f"{directory.name}_quick") if quick else directory
 
 
-class Experiment[C: Case, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsemble]:
+class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsemble]:
     """A case on its way to a result.
 
     Args:
@@ -222,9 +222,9 @@ class Experiment[C: Case, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
     def _keep_solution(self, solver: S, solution: R, steps: StepSummary) -> None:
         """Put the state of the solver, and of what observes it, into the checkpoint. Collective."""
         parts = {
-            "solver": State(solver.STATE, solver.state()),
-            "residual": State(solution.STATE, solution.state()),
-            "steps": State(steps.STATE, {"json": np.array(json.dumps(steps.state()))}),
+            "solver": PartState(solver.STATE, solver.state()),
+            "residual": PartState(solution.STATE, solution.state()),
+            "steps": PartState(steps.STATE, {"json": np.array(json.dumps(steps.state()))}),
         }
         on_root(self.comm, lambda: self.checkpoint.save_solution(parts))
 

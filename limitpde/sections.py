@@ -1,6 +1,6 @@
 """The sections of a case file that all systems share; what a system adds stands in its own `case.py`.
 
-`Case`, `PDE`, `Particles` and `Compare` are abstract: each system has records of these names with fields of its own.
+`BaseCase`, `BasePDE`, `BaseParticles` and `BaseCompare` are abstract: each system derives records of its own from them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Output:
 
 
 @record
-class PDE:
+class BasePDE:
     """Section [pde], as far as all systems have it."""
 
     step: Positive
@@ -64,7 +64,7 @@ class PDE:
 
 
 @record
-class Particles:
+class BaseParticles:
     """Section [particles], as far as all systems have it."""
 
     counts: Counts
@@ -83,7 +83,7 @@ class Particles:
 
 
 @record
-class Compare:
+class BaseCompare:
     """Section [compare], as far as all systems have it."""
 
     test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
@@ -91,7 +91,7 @@ class Compare:
 
 
 @record
-class Case:
+class BaseCase:
     """A case; abstract: a system's own has its own types for model, initial, pde, particles and compare."""
 
     SYSTEM: ClassVar[str]
@@ -102,9 +102,9 @@ class Case:
     time: Time
     seed: Seed = 0
     """All randomness follows from it."""
-    pde: PDE | None = None
-    particles: Particles | None = None
-    compare: Compare | None = None
+    pde: BasePDE | None = None
+    particles: BaseParticles | None = None
+    compare: BaseCompare | None = None
     output: Output = Output()
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 A system is an object of a class derived from `System`, in `limitpde/<name>/system.py`. It knows the type of its cases
 C, of the solver S of its limit equation, of what observes W of the solution, R, and of its ensembles of particles, E.
-The record of its cases names it (`sections.Case.SYSTEM`), and is what is registered (`limitpde.case`).
+The record of its cases names it (`sections.BaseCase.SYSTEM`), and is what is registered (`limitpde.case`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
 from limitpde.compare.test_functions import TestFunction
 from limitpde.fem.stepping import Observer, StepReport
 from limitpde.nbody.replicas import Controls
+from limitpde.results.checkpoint import Arrays
 from limitpde.results.fields import Outputs
 from limitpde.results.figures import Record
 from limitpde.results.pictures import Painter
 from limitpde.results.report import Wording
-from limitpde.sections import Case, load
-
-Arrays = dict[str, np.ndarray]
+from limitpde.sections import BaseCase, load
 
 
 class Resumable(Protocol):
@@ -116,7 +115,7 @@ class SimulatedEnsemble(MeasuredEnsemble, Protocol):
         """False where the run was asked to stop: then only the finished replicas are here."""
 
 
-class System[C: Case, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsemble](Protocol):
+class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsemble](Protocol):
     """A limit theorem: particles, their limit equation, and what is to be said of both."""
 
     work_unit: str
@@ -181,7 +180,7 @@ type AnySystem = System[Any, Any, Any, Any]
 """A system of which only the name is known."""
 
 
-def system_of(case: Case | type[Case]) -> AnySystem:
+def system_of(case: BaseCase | type[BaseCase]) -> AnySystem:
     """The system of a case, or of a record of cases, loaded with all that it takes to run it."""
     found: AnySystem = load(case.SYSTEM)  # type: ignore[assignment]
     return found

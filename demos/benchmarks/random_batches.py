@@ -17,6 +17,7 @@ from mpi4py import MPI
 
 from limitpde.nbody.fast_sum import fast_pair_sum
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance, strongest
+from limitpde.nbody.replicas import Controls
 from limitpde.signed import Initial, Model, simulate
 
 COUNTS = (10_000, 100_000, 1_000_000)
@@ -69,7 +70,16 @@ def seconds_of_a_step(count: int, **options: object) -> float:
     times = []
     for steps in (2, 2, 12):
         start = time.perf_counter()
-        simulate(MODEL, INITIAL, count=count, replicas=1, step=STEP, end=steps * STEP, comm=MPI.COMM_SELF, **options)
+        simulate(
+            MODEL,
+            INITIAL,
+            count=count,
+            replicas=1,
+            step=STEP,
+            end=steps * STEP,
+            controls=Controls(comm=MPI.COMM_SELF),
+            **options,
+        )
         times.append(time.perf_counter() - start)
     return (times[-1] - times[-2]) / 10
 

@@ -23,7 +23,7 @@ MOST_STEPS = 1e9
 
 
 @record
-class PDE(sections.PDE):
+class PDE(sections.BasePDE):
     """Section [pde]: the keyword arguments of `Solver`."""
 
     mesh: AnyMesh
@@ -39,7 +39,7 @@ class PDE(sections.PDE):
 
 
 @record
-class Particles(sections.Particles):
+class Particles(sections.BaseParticles):
     """Section [particles]: counts (of the start), and keyword arguments of `simulate`."""
 
     step: Positive | None = None
@@ -53,7 +53,7 @@ class Particles(sections.Particles):
 
 
 @record
-class Compare(sections.Compare):
+class Compare(sections.BaseCompare):
     """Section [compare]; test functions are phi(x, m) = g(x) 1(m = n), or without n for all masses."""
 
     deltas: tuple[Positive, ...] | None = None
@@ -67,7 +67,7 @@ class Compare(sections.Compare):
 
 
 @record
-class Case(sections.Case):
+class Case(sections.BaseCase):
     """A case of the coagulating system."""
 
     SYSTEM: ClassVar[str] = "limitpde.coagulation.system:SYSTEM"
@@ -79,7 +79,7 @@ class Case(sections.Case):
     compare: Compare | None = None
 
     def __post_init__(self) -> None:
-        sections.Case.__post_init__(self)
+        sections.BaseCase.__post_init__(self)
         if self.pde is not None:
             self._check_equation(self.pde)
         if self.compare is not None:

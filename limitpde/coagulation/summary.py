@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from limitpde.coagulation.case import Case
+from limitpde.coagulation.model import Model
 from limitpde.coagulation.particles import Ensemble
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.rates import beta
@@ -75,7 +76,7 @@ def _centre(figures: dict[str, float]) -> list[float] | None:
     return [value / mass for value in vector(figures, "centre")] if mass > 0 else None
 
 
-def particle_figures(case: Case, ensemble: Ensemble) -> dict[str, Any]:
+def particle_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     """One entry of the list `particles` of summary.json."""
     share = ensemble.Z / ensemble.count
     return {
@@ -87,7 +88,7 @@ def particle_figures(case: Case, ensemble: Ensemble) -> dict[str, Any]:
         "events": mean_figures(ensemble.events),
         "second_moment": {name: mean_figures(ensemble.second_moment[:, k]) for name, k in (("start", 0), ("end", -1))},
         "survivors": {"times": ensemble.times.tolist(), **mean_figures(ensemble.survivors)},
-        "mass": {"max_change": _largest_change(ensemble)} if case.model.reaction == "coagulation" else None,
+        "mass": {"max_change": _largest_change(ensemble)} if model.reaction == "coagulation" else None,
         "density_end": mean_figures(share * ensemble.counts_by_mass[:, -1]),
     }
 

@@ -32,7 +32,6 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
     work_unit = "particle_steps"
     wording = report
     painters = PAINTERS
-    particle_figures = staticmethod(summary.particle_figures)
     particle_warnings = staticmethod(summary.particle_warnings)
 
     def residual_rate(self, case: Case) -> float | None:
@@ -66,6 +65,10 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
             test_functions=case.test_functions,
             controls=controls,
         )
+
+    def particle_figures(self, case: Case, ensemble: Ensemble) -> Record:
+        """One entry of the list `particles` of summary.json."""
+        return summary.particle_figures(case.model, ensemble)
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Survivors, mass, second moment, centre and the densities of the first masses, (R, T) each."""

@@ -7,8 +7,6 @@ from typing import Any, ClassVar, Protocol
 
 from limitpde.fem.stepping import StepReport
 
-Figures = dict[str, float]
-
 
 class Observed(Protocol):
     """What is observed of a solver."""
@@ -25,7 +23,7 @@ class Observed(Protocol):
     def warnings(self) -> list[str]:
         """What to know before trusting the solution."""
 
-    def figures(self) -> Figures:
+    def figures(self) -> dict[str, float]:
         """Invariants and extrema of the present state. Collective."""
 
 
@@ -54,10 +52,10 @@ class Tally[S: Observed](ABC):
         self.solver = solver
         self.first = self.last = solver.figures()
         self.steps = 0
-        self.largest: Figures = {}
+        self.largest: dict[str, float] = {}
 
     @abstractmethod
-    def extremes(self, step: StepReport) -> Figures:
+    def extremes(self, step: StepReport) -> dict[str, float]:
         """Numbers of a step of which the largest is kept."""
 
     @abstractmethod
@@ -73,7 +71,7 @@ class Tally[S: Observed](ABC):
         """Names of the figures of a step."""
         return list(self.start_row())
 
-    def start_row(self) -> Figures:
+    def start_row(self) -> dict[str, float]:
         """The row of diagnostics.csv for time 0, with the columns that a step has."""
         return self.first
 
@@ -107,6 +105,6 @@ class Tally[S: Observed](ABC):
         return {"dofs": self.solver.dofs, "steps": self.steps, "end_time": self.solver.t}
 
 
-def vector(figures: Figures, name: str) -> list[float]:
+def vector(figures: dict[str, float], name: str) -> list[float]:
     """The entries of a figure with one for each axis."""
     return [figures[f"{name}_{axis}"] for axis in "xyz" if f"{name}_{axis}" in figures]

@@ -24,7 +24,7 @@ KIND = "kind"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class PartState:
     """What one part of a run goes on from."""
 
     kind: str
@@ -46,7 +46,7 @@ class Checkpoint:
     def __init__(self, directory: Path) -> None:
         self._folder = directory / "checkpoint"
 
-    def save_solution(self, parts: Mapping[str, State]) -> None:
+    def save_solution(self, parts: Mapping[str, PartState]) -> None:
         """Replace the state of the PDE, given part by part."""
         arrays = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.arrays.items()}
         self._save("solution.npz", arrays | {f"{part}/{KIND}": np.array(state.kind) for part, state in parts.items()})

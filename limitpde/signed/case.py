@@ -29,7 +29,7 @@ AnyBoundary = Literal["plane", "grounded", "insulated"] | Annotated[dict[str, fl
 
 
 @record
-class PDE(sections.PDE):
+class PDE(sections.BasePDE):
     """Section [pde]: the keyword arguments of `Solver` or, for degrees 2 to 4, of `GalerkinSolver`."""
 
     mesh: AnyPlaneMesh
@@ -68,7 +68,7 @@ class PDE(sections.PDE):
 
 
 @record
-class Particles(sections.Particles):
+class Particles(sections.BaseParticles):
     """Section [particles]: counts, and keyword arguments of `simulate`."""
 
     step: Positive
@@ -96,7 +96,7 @@ class Particles(sections.Particles):
 
 
 @record
-class Compare(sections.Compare):
+class Compare(sections.BaseCompare):
     """Section [compare]; test functions are phi(x, b)."""
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class Estimates:
 
 
 @record
-class Case(sections.Case):
+class Case(sections.BaseCase):
     """A case of the signed system."""
 
     SYSTEM: ClassVar[str] = "limitpde.signed.system:SYSTEM"
@@ -130,7 +130,7 @@ class Case(sections.Case):
     estimates: Estimates = Estimates()
 
     def __post_init__(self) -> None:
-        sections.Case.__post_init__(self)
+        sections.BaseCase.__post_init__(self)
         if self.pde is not None and self.initial.points is not None:
             raise ValueError("initial.points: a case with [pde] needs densities, not points")
         if self.initial.points is not None and not os.path.isfile(self.initial.points):

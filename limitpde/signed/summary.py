@@ -162,9 +162,8 @@ class PDESummary(Tally[Solver | GalerkinSolver]):
         }
 
 
-def particle_figures(case: Case, ensemble: Ensemble) -> dict[str, Any]:
+def particle_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     """One entry of the list `particles` of summary.json."""
-    model = case.model
     moment: dict[str, Any] = {
         name: mean_figures(ensemble.second_moment[:, k]) for name, k in (("start", 0), ("end", -1))
     }

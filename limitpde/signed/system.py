@@ -10,6 +10,7 @@ from mpi4py import MPI
 from limitpde.compare.statistics import by_axis
 from limitpde.compare.test_functions import TestFunction
 from limitpde.nbody.replicas import Controls
+from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.signed import report, summary
 from limitpde.signed.case import Case
@@ -29,7 +30,6 @@ class SignedCharges(System[Case, AnySolver, PDEResidual, Ensemble]):
     work_unit = "pair_interactions"
     wording = report
     painters = PAINTERS
-    particle_figures = staticmethod(summary.particle_figures)
     particle_warnings = staticmethod(summary.particle_warnings)
 
     def residual_rate(self, case: Case) -> float | None:
@@ -68,6 +68,10 @@ class SignedCharges(System[Case, AnySolver, PDEResidual, Ensemble]):
             estimate_eps=case.estimates.eps if case.estimates.check else None,
             controls=controls,
         )
+
+    def particle_figures(self, case: Case, ensemble: Ensemble) -> Record:
+        """One entry of the list `particles` of summary.json."""
+        return summary.particle_figures(case.model, ensemble)
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Second moment and centre, (R, T) each."""

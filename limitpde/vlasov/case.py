@@ -37,7 +37,7 @@ MeshWithWalls = Annotated[
 
 
 @record
-class PDE(sections.PDE):
+class PDE(sections.BasePDE):
     """Section [pde]: the keyword arguments of `Solver`, and what is fitted."""
 
     cells: Cells
@@ -67,7 +67,7 @@ class PDE(sections.PDE):
 
 
 @record
-class Particles(sections.Particles):
+class Particles(sections.BaseParticles):
     """Section [particles]: counts, and keyword arguments of `simulate`."""
 
     step: Positive
@@ -81,7 +81,7 @@ class Particles(sections.Particles):
 
 
 @record
-class Compare(sections.Compare):
+class Compare(sections.BaseCompare):
     """Section [compare]; test functions are phi(x, v): center and k have 2 d entries, x then v."""
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Compare(sections.Compare):
 
 
 @record
-class Case(sections.Case):
+class Case(sections.BaseCase):
     """A case of the Vlasov system."""
 
     SYSTEM: ClassVar[str] = "limitpde.vlasov.system:SYSTEM"
@@ -104,7 +104,7 @@ class Case(sections.Case):
     compare: Compare | None = None
 
     def __post_init__(self) -> None:
-        sections.Case.__post_init__(self)
+        sections.BaseCase.__post_init__(self)
         self.model.check_potentials(on_mesh=self.pde is not None and self.pde.mesh is not None)
         Start(self.initial, self.model)  # checks that they fit
         if self.initial.phase is not None and self.model.form == "density":

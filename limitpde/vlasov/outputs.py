@@ -24,6 +24,7 @@ import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.results.fields import Outputs
 from limitpde.vlasov.forms import Form, Moments
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.phase_space import Axis
@@ -34,7 +35,6 @@ LARGEST = 2**20
 EMPTY = 1e-12
 """Share of the largest rho below which there is no mass to speak of."""
 CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
-Outputs = dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]
 
 
 class PhaseOutputs:

@@ -13,6 +13,7 @@ from limitpde.fem.stepping import StepReport
 from limitpde.fem.tally import Tally, vector
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.growth import Growth, fit_growth
+from limitpde.vlasov.model import Model
 from limitpde.vlasov.particles import Ensemble
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.residual import off_torus
@@ -152,7 +153,7 @@ class PDESummary(Tally[Solver]):
         return found
 
 
-def particle_figures(case: Case, ensemble: Ensemble) -> dict[str, Any]:
+def particle_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     """One entry of the list `particles` of summary.json."""
     energy, momentum = ensemble.energy, ensemble.momentum
     size = np.abs(energy[:, :1])

@@ -10,6 +10,7 @@ from mpi4py import MPI
 from limitpde.compare.statistics import by_axis
 from limitpde.compare.test_functions import TestFunction
 from limitpde.nbody.replicas import Controls
+from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.system import System
 from limitpde.vlasov import convergence, report, summary
@@ -26,7 +27,6 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     work_unit = "particle_steps"
     wording = report
     painters = PAINTERS
-    particle_figures = staticmethod(summary.particle_figures)
     particle_warnings = staticmethod(summary.particle_warnings)
     comparison_figures = staticmethod(convergence.comparison_figures)
 
@@ -59,6 +59,10 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
             test_functions=case.test_functions,
             controls=controls,
         )
+
+    def particle_figures(self, case: Case, ensemble: Ensemble) -> Record:
+        """One entry of the list `particles` of summary.json."""
+        return summary.particle_figures(case.model, ensemble)
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Energies, second moment, momentum and centre, (R, T) each."""

@@ -24,6 +24,7 @@ from limitpde.coagulation.rates import beta
 from limitpde.compare.test_functions import Wave
 from limitpde.densities import Gaussian, Uniform
 from limitpde.domains import Domain
+from limitpde.nbody.replicas import Controls
 
 # Free motion and walls
 
@@ -32,9 +33,7 @@ def test_free_motion(comm):
     """alpha = 0: the centre of N particles of mass n in the whole space is normal with variance 2 d(n) t / N."""
     model = Model(diffusion=[1.0, 0.3], interaction=DoiBall(alpha=0.0), dimension=3, n_max=2)
     initial = Initial(masses=(Part(n=2, density=Gaussian(mass=1.0, center=(0.0, 0.0, 0.0), width=1e-9)),))
-    e = simulate(
-        model, initial, count=4, replicas=1000, end=1.0, stops=[0.4], domain=Domain.space(3), seed=2, comm=comm
-    )
+    e = simulate(model, initial, count=4, replicas=1000, end=1.0, stops=[0.4], domain=Domain.space(3), seed=2)
     assert e.events.max() == 0
     steps = np.diff(e.centre, axis=1) / 2 / np.sqrt(2 * 0.3 * np.array([0.4, 0.6]) / 4)[:, None]
     for sample in steps.reshape(1000, 6).T:
@@ -56,8 +55,9 @@ def test_particles_stay_in_the_domain_and_spread_evenly(comm, kind, dimension):
     model = Model(diffusion=[1.0], interaction=DoiBall(alpha=0.0), dimension=dimension, n_max=1)
     seen = []
     e = simulate(
-        model, ONES, count=3000, replicas=4, end=0.3, domain=domain, seed=3, comm=comm,
-        snapshot=lambda t, x, mass: seen.append(x), test_functions=[Wave(k=(math.pi / 2,) + (0.0,) * (dimension - 1))],
+        model, ONES, count=3000, replicas=4, end=0.3, domain=domain, seed=3,
+        controls=Controls(snapshot=lambda t, x, mass: seen.append(x)),
+        test_functions=[Wave(k=(math.pi / 2,) + (0.0,) * (dimension - 1))],
     )  # fmt: skip
     if comm.rank == 0:
         assert all(domain.contains(x).all() for x in seen)
@@ -70,9 +70,7 @@ def test_particles_stay_in_the_domain_and_spread_evenly(comm, kind, dimension):
     if kind == "box":
         point = Initial(masses=(Part(n=1, density=Gaussian(mass=1.0, center=tuple(center - 0.7), width=1e-9)),))
         g = Wave(k=(math.pi / 2,) + (0.0,) * (dimension - 1), phase=math.pi / 4)
-        e = simulate(
-            model, point, count=3000, replicas=4, end=0.3, domain=domain, test_functions=[g], seed=4, comm=comm
-        )
+        e = simulate(model, point, count=3000, replicas=4, end=0.3, domain=domain, test_functions=[g], seed=4)
         expected = math.cos(math.pi / 2 * 0.3) * math.exp(-(math.pi**2) / 4 * 0.3)
         assert abs(e.observables[:, 0, -1].mean() - expected) < SE * 0.71 / math.sqrt(12_000)
 
@@ -119,7 +117,7 @@ def test_annihilation_rate_is_that_of_the_limit(comm, method, shape):
     ]
     model = Model(diffusion=[1.0], interaction=interaction, reaction="annihilation", n_max=1)
     rate, N = beta(model)[0, 0], 500
-    e = simulate(model, ONES, count=N, replicas=40, end=0.1, domain=TORUS, method=method, seed=1, comm=comm)
+    e = simulate(model, ONES, count=N, replicas=40, end=0.1, domain=TORUS, method=method, seed=1)
     h = e.survivors[:, -1] / N
     assert close(h, 1 / (1 + shifted(rate, 2.0, 0.1, N)), 0.002)
     assert not close(h, 1 / (1 + 20 * interaction.integral(3) * 0.1), 0.02)  # the naive rate
@@ -148,7 +146,7 @@ def test_coagulation_of_all_masses(comm, method):
     first, N, end = np.zeros(60), 800, 0.05
     first[0] = 1
     expected = smoluchowski(model, end, first)
-    e = simulate(model, ONES, count=N, replicas=40, end=end, domain=TORUS, method=method, seed=2, comm=comm)
+    e = simulate(model, ONES, count=N, replicas=40, end=end, domain=TORUS, method=method, seed=2)
     np.testing.assert_array_equal(e.mass, 1.0)
     np.testing.assert_array_equal(e.survivors[:, 0] - e.survivors[:, -1], e.events)
     np.testing.assert_array_equal((e.counts_by_mass * np.arange(1, 61)).sum(axis=2), N)
@@ -163,7 +161,7 @@ def test_survivor_stays_and_is_chosen_by_mass(comm):
     parts = tuple(
         Part(n=n, density=Gaussian(mass=1.0, center=(c, 0.0, 0.0), width=1e-9)) for n, c in ((1, -0.5), (3, 0.5))
     )
-    e = simulate(model, Initial(masses=parts), count=3, replicas=3000, end=1.0, domain=Domain.space(3), comm=comm)
+    e = simulate(model, Initial(masses=parts), count=3, replicas=3000, end=1.0, domain=Domain.space(3))
     one = (e.mass[:, 0] * 3 == 5) & (e.survivors[:, -1] == 1)  # masses 1, 1, 3 at first
     place = e.centre[one, -1, 0] * 3 / 5
     assert one.sum() > 800
@@ -179,9 +177,7 @@ def test_annihilation_in_the_plane(comm, method):
     model = Model(diffusion=[1.0], dimension=2, interaction=Bump(alpha=20.0), reaction="annihilation", n_max=1)
     initial = Initial(masses=(Part(n=1, density=Uniform(mass=Z)),))
     rate = beta(model)[0, 0]
-    e = simulate(
-        model, initial, count=int(L * Z), replicas=100, end=0.04, domain=SQUARE, method=method, seed=1, comm=comm
-    )
+    e = simulate(model, initial, count=int(L * Z), replicas=100, end=0.04, domain=SQUARE, method=method, seed=1)
     fitted = ((Z / e.survivors[:, -1].mean() * L) - 1) / Z / 0.04
     assert rate == pytest.approx(7.7174, rel=1e-4)
     assert 0.97 * rate < fitted < 1.18 * rate
@@ -192,7 +188,7 @@ def test_methods_agree_in_the_plane(comm):
     model = Model(diffusion=[1.0, 0.5], dimension=2, interaction=BALL, n_max=4)
     initial = Initial(masses=(Part(n=1, density=Uniform(mass=3.0)),))
     a, b = (
-        simulate(model, initial, count=100, replicas=80, end=0.03, domain=SQUARE, method=m, seed=k, comm=comm)
+        simulate(model, initial, count=100, replicas=80, end=0.03, domain=SQUARE, method=m, seed=k)
         for k, m in enumerate(("micro", "closed"))
     )
     a, b = a.survivors[:, -1], b.survivors[:, -1]
@@ -214,7 +210,7 @@ def test_splittings_alone(comm):
         matrix[n - 1, n - 1] -= rate
         matrix[: n - 1, n - 1] += 2 * rate / (n - 1)
     initial, N = Initial(masses=(Part(n=5, density=Uniform(mass=1.0)),)), 300
-    e = simulate(model, initial, count=N, replicas=100, end=0.2, stops=[0.05], domain=TORUS, seed=1, comm=comm)
+    e = simulate(model, initial, count=N, replicas=100, end=0.2, stops=[0.05], domain=TORUS, seed=1)
     for k, t in ((1, 0.05), (2, 0.2)):
         expected = scipy.linalg.expm(matrix * t) @ first
         for n in range(5):
@@ -228,7 +224,7 @@ def test_parts_merge_again_at_once_as_often_as_the_limit_says(comm, method):
     """Dimers that split at a rate k: they come apart at the rate k beta / (alpha int V) only."""
     model = Model(diffusion=[1.0], interaction=BALL, fragmentation=Fragmentation(rate=30.0), n_max=2)
     initial, N = Initial(masses=(Part(n=2, density=Uniform(mass=0.02)),)), 100
-    e = simulate(model, initial, count=N, replicas=200, end=0.02, domain=TORUS, method=method, seed=1, comm=comm)
+    e = simulate(model, initial, count=N, replicas=200, end=0.02, domain=TORUS, method=method, seed=1)
     apart = 30.0 * beta(model)[0, 0] / (20 * BALL.integral(3))
     assert close(e.counts_by_mass[:, -1, 0] / 2 / N, 1 - math.exp(-apart * 0.02), 0.01)
     assert not close(e.counts_by_mass[:, -1, 0] / 2 / N, 1 - math.exp(-30.0 * 0.02), 0.1)
@@ -254,7 +250,7 @@ def test_micro_identity(comm, method, reaction):
     R = 200
     e = simulate(
         model, MIXED, count=200, replicas=R, end=0.04, domain=TORUS, method=method, test_functions=functions,
-        seed=3, comm=comm,
+        seed=3,
     )  # fmt: skip
     for f in range(len(functions)):
         martingale, variation = e.martingale[:, f], e.martingale_variation[:, f]

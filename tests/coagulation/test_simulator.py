@@ -25,6 +25,7 @@ from limitpde.densities import Gaussian, Uniform, UniformDisk
 from limitpde.domains import Domain
 from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.random import Stream, generator
+from limitpde.nbody.replicas import Controls
 
 ARRAYS = [field.name for field in dataclasses.fields(Ensemble) if field.name not in ("work_per_second", "method")]
 
@@ -89,12 +90,12 @@ SMALL = {
 @pytest.mark.parametrize("method", ["micro", "closed"])
 def test_results_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch, method):
     options = SMALL | {"method": method}
-    plain = simulate(FULL, MIXED, comm=comm, **options)
+    plain = simulate(FULL, MIXED, **options)
     assert plain.complete
     assert (plain.replicas.tolist(), plain.method) == (list(range(5)), method)
     assert plain.survivors.shape == (5, 3)
     assert plain.events.min() > 0
-    assert_same(simulate(FULL, MIXED, comm=MPI.COMM_SELF, **options), plain)
+    assert_same(simulate(FULL, MIXED, controls=Controls(comm=MPI.COMM_SELF), **options), plain)
     for name in ARRAYS:  # and every rank has it
         assert all(np.array_equal(other, getattr(plain, name)) for other in comm.allgather(getattr(plain, name)))
     before = numba.get_num_threads()
@@ -105,10 +106,10 @@ def test_results_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch, me
 
     for wanted in {1, most}:
         monkeypatch.setattr(particles, "use_threads", threads(wanted))
-        assert_same(simulate(FULL, MIXED, comm=comm, **options), plain)
+        assert_same(simulate(FULL, MIXED, **options), plain)
     monkeypatch.setattr(particles, "BATCH_PARTICLES", 300)
     monkeypatch.setattr(brownian_replicas, "BUDGET", 1000)
-    assert_same(simulate(FULL, MIXED, comm=comm, **options), plain)
+    assert_same(simulate(FULL, MIXED, **options), plain)
     numba.set_num_threads(before)
 
 
@@ -116,22 +117,22 @@ def test_results_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch, me
 def test_one_replica_on_all_threads(monkeypatch):
     """A crew of threads on one replica does what one thread does, with room for new particles running out as well."""
     options = SMALL | {"replicas": 1, "count": 400}
-    plain = simulate(FULL, MIXED, comm=MPI.COMM_SELF, **options)
+    plain = simulate(FULL, MIXED, controls=Controls(comm=MPI.COMM_SELF), **options)
     before = numba.get_num_threads()
     monkeypatch.setattr(brownian_replicas, "SHARED", 1)
     monkeypatch.setattr(numba, "get_num_threads", lambda: 7)
-    shared = simulate(FULL, MIXED, comm=MPI.COMM_SELF, **options)
+    shared = simulate(FULL, MIXED, controls=Controls(comm=MPI.COMM_SELF), **options)
     monkeypatch.undo()
     numba.set_num_threads(before)
     assert_same(shared, plain)
 
 
 def test_seed_and_replicas_have_draws_of_their_own(comm):
-    plain = simulate(FULL, MIXED, comm=comm, **SMALL)
+    plain = simulate(FULL, MIXED, **SMALL)
     assert len(np.unique(plain.centre[:, -1, 0])) == 5
-    more = simulate(FULL, MIXED, comm=comm, **(SMALL | {"replicas": 6}))
+    more = simulate(FULL, MIXED, **(SMALL | {"replicas": 6}))
     np.testing.assert_array_equal(more.centre[:5], plain.centre)
-    assert not np.isclose(simulate(FULL, MIXED, comm=comm, **(SMALL | {"seed": 6})).centre, plain.centre).any()
+    assert not np.isclose(simulate(FULL, MIXED, **(SMALL | {"seed": 6})).centre, plain.centre).any()
 
 
 # Errors of the user, requests to stop
@@ -163,18 +164,20 @@ def test_requests_to_stop(comm):
     model = Model(diffusion=[1.0], interaction=BALL, n_max=4)
     good = {"count": 300, "replicas": 4 * comm.size, "end": 0.02, "domain": TORUS, "comm": comm}
     with pytest.raises(Interrupted, match="before any"):
-        simulate(model, ONES, stop_asked=lambda: True, **good)
+        simulate(model, ONES, controls=Controls(stop_asked=lambda: True), **good)
     done = []
-    e = simulate(model, ONES, progress=done.append, **good)
+    e = simulate(model, ONES, controls=Controls(progress=done.append), **good)
     assert sum(done) == pytest.approx(1.0)
     assert e.complete
     particles_per_batch = particles.BATCH_PARTICLES
     particles.BATCH_PARTICLES = 300
     try:
         calls: list[int] = []
-        simulate(model, ONES, stop_asked=lambda: bool(calls.append(0)), **good)
+        simulate(model, ONES, controls=Controls(stop_asked=lambda: bool(calls.append(0))), **good)
         asked, many = [], len(calls) // 2
-        part = simulate(model, ONES, stop_asked=lambda: bool(asked.append(0)) or len(asked) > many, **good)
+        part = simulate(
+            model, ONES, controls=Controls(stop_asked=lambda: bool(asked.append(0)) or len(asked) > many), **good
+        )
     finally:
         particles.BATCH_PARTICLES = particles_per_batch
     assert not part.complete
@@ -187,4 +190,6 @@ def test_errors_of_one_rank_reach_all(comm):
 
     model = Model(diffusion=[1.0], interaction=BALL, n_max=4)
     with pytest.raises(RunError, match="disk full"):
-        simulate(model, ONES, count=100, replicas=2, end=0.01, domain=TORUS, comm=comm, snapshot=fail)
+        simulate(
+            model, ONES, count=100, replicas=2, end=0.01, domain=TORUS, controls=Controls(comm=comm, snapshot=fail)
+        )

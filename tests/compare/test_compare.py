@@ -15,7 +15,6 @@ import math
 import numpy as np
 import pytest
 from ensembles import DIPOLE, FUNCTIONS, SE
-from mpi4py import MPI
 
 from limitpde.compare.rates import fit_rate, mean_abs, rms
 from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
@@ -34,7 +33,7 @@ from limitpde.signed.residual import PDEResidual
 def dipole(diffusivity: str, **options) -> Ensemble:
     return simulate(
         Model(sigma=1.0, gamma_bar=0.4, diffusivity=diffusivity), DIPOLE, count=64, replicas=1200, step=0.01, end=0.5,
-        seed=4, test_functions=FUNCTIONS, comm=MPI.COMM_WORLD, **options,
+        seed=4, test_functions=FUNCTIONS, **options,
     )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ Python is only compiled.
 from __future__ import annotations
 
 import limitpde  # isort: skip  (MPI and h5py first)
-import ast
 import dataclasses
 import fnmatch
 import importlib
@@ -29,6 +28,7 @@ from pydantic_core import PydanticUndefined
 from limitpde import case as cases
 from limitpde.checked import _records_in
 from limitpde.results import report
+from limitpde.system import System
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
@@ -212,10 +212,10 @@ def test_tables_have_every_key_with_its_default_and_choices(document, name, rows
         assert not missing, f"{row['key']}: {missing} are allowed"
 
 
-@pytest.mark.parametrize("system", cases.CASES)
+@pytest.mark.parametrize("system", cases.BUILT_IN)
 def test_guides_have_every_record_of_a_case(system):
     told = {name for document, name, _ in tables() if document.stem in (system, "cases")}
-    needed = {f"{record.__module__}.{record.__name__}" for record in records_below(cases.CASES[system], [])}
+    needed = {f"{record.__module__}.{record.__name__}" for record in records_below(cases.record_of(system), [])}
     assert needed <= told
 
 
@@ -264,8 +264,8 @@ def test_blocks_are_seen():
     for document in DOCUMENTS:
         found = sum(len(blocks(document, language)) for language in ("python", "toml", "sh", ""))
         assert found == text_of(document).count("```") / 2, f"{document.name}: a block of another language"
-    assert all(blocks(ROOT / f"docs/{system}.md", "toml") for system in cases.CASES)
-    assert all(blocks(ROOT / f"docs/{system}.md", "python") for system in cases.CASES)
+    assert all(blocks(ROOT / f"docs/{system}.md", "toml") for system in cases.BUILT_IN)
+    assert all(blocks(ROOT / f"docs/{system}.md", "python") for system in cases.BUILT_IN)
 
 
 # --- results.md -------------------------------------------------------------------------------------------------------
@@ -349,21 +349,12 @@ def test_equations_are_named_where_they_are(equation, places):
         assert label in source, f"{label}: not named in {places}"
 
 
-def asked_of_a_system() -> set[str]:
-    """Names that the experiment and the report take from the package of a system."""
-    tree = ast.parse(text_of(ROOT / "limitpde/experiment.py"))
-    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    mine = {node.attr for node in attributes if ast.unparse(node.value) in ("self.system", "system")}
-    return mine | {name for name in vars(report.System) if not name.startswith("_")}
-
-
-def test_names_that_a_system_must_offer_are_told():
+def test_what_a_system_must_offer_is_told():
     text = text_of(ROOT / "docs/extending.md")
-    names = asked_of_a_system()
+    names = {name for cls in (System, report.Wording) for name in (*vars(cls), *cls.__annotations__) if name[0] != "_"}
     assert len(names) > 10
     for name in names:
         assert f"`{name}`" in text, f"{name}: not in extending.md"
-        assert all(hasattr(system, name) for system in cases.SYSTEMS.values())
 
 
 def test_one_version():

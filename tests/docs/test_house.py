@@ -18,15 +18,16 @@ LEVELS = (
     ("cli",),
     ("keys", "study"),
     ("experiment",),
-    ("quick",),
     ("case",),
     SYSTEMS,
-    ("sections", "system"),
+    ("system",),
+    ("sections",),
     ("compare",),
     ("fem", "nbody"),
     ("potentials",),
     ("results",),
     ("densities", "domains"),
+    ("files",),
     ("checked", "parallel"),
     ("arrays", "errors", "version"),
 )
@@ -43,7 +44,7 @@ ROOMS = {
     "Particles",
     "Solver",
 }
-"""Names that every system has for the same thing of its own; `limitpde.case.Case` is a case of any."""
+"""Names that every system has for the same thing of its own."""
 
 pytestmark = pytest.mark.serial
 Graph = Mapping[str, set[str]]
@@ -110,7 +111,7 @@ def ambiguous(defined: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """Names that stand in several modules, except those that each system has once."""
     found = {}
     for name, where in defined.items():
-        systems = [module.split(".")[1] for module in where if module != "limitpde.case"]
+        systems = [module.split(".")[1] for module in where]
         once = name in ROOMS and set(systems) <= set(SYSTEMS) and len(set(systems)) == len(systems)
         if len(where) > 1 and not once:
             found[name] = where

@@ -14,7 +14,6 @@ from casefiles import BASE, from_python, read, without
 
 from limitpde import case as cases
 from limitpde.errors import InputError
-from limitpde.sections import output_times
 
 pytestmark = pytest.mark.serial
 
@@ -119,7 +118,7 @@ def test_files_are_looked_for_in_the_folder_of_the_case(folder, monkeypatch):
 )
 def test_output_times_end_with_the_end(folder, every, end, expected):
     case = read(folder, f"output.every={every}", f"time.end={end}")
-    times = output_times(case.time, case.output)
+    times = case.output_times
     assert times == pytest.approx(expected, rel=1e-14)
     assert times[-1] == end
 
@@ -127,4 +126,4 @@ def test_output_times_end_with_the_end(folder, every, end, expected):
 def test_ten_outputs_by_default(tmp_path):
     (tmp_path / "case.toml").write_text(without("output"))
     case = read(tmp_path)
-    assert output_times(case.time, case.output) == pytest.approx([k / 10 for k in range(1, 11)], rel=1e-14)
+    assert case.output_times == pytest.approx([k / 10 for k in range(1, 11)], rel=1e-14)

@@ -15,7 +15,6 @@ from casefiles import from_python, read, without
 
 from limitpde import case as cases
 from limitpde.errors import InputError
-from limitpde.sections import output_times
 
 pytestmark = pytest.mark.serial
 
@@ -164,7 +163,7 @@ def test_too_many_outputs_are_refused_before_they_are_listed(folder, overrides):
 @pytest.mark.parametrize("end", [1e308, 1e-300])
 def test_an_extreme_end(folder, end):
     case = read(folder, f"time.end={end}", f"output.every={end}")
-    times = output_times(case.time, case.output)
+    times = case.output_times
     assert times == [end]
 
 

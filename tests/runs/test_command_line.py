@@ -17,7 +17,6 @@ from processes import CASE, PYTHON, call, limitpde_, steps_of, summary_of
 from limitpde import case as cases
 from limitpde import experiment
 from limitpde.fem.refinement import Refinement
-from limitpde.quick import smaller
 
 pytestmark = pytest.mark.serial
 
@@ -176,12 +175,12 @@ def test_new_prints_a_case_that_runs_as_it_is(tmp_path, capsys):
     assert sum(summary["wall_seconds"].values()) < 30
 
 
-@pytest.mark.parametrize("system", cases.SYSTEMS)
+@pytest.mark.parametrize("system", cases.BUILT_IN)
 def test_quick_is_a_smaller_run_of_the_same_case(system, tmp_path, capsys):
     _, out, _ = call(capsys, "new", system)
     (tmp_path / "case.toml").write_text(out)
     whole = cases.read(tmp_path / "case.toml")
-    quick = smaller(whole)
+    quick = whole.smaller()
     for same in ("model", "initial", "time", "seed", "compare", "output"):
         assert getattr(quick, same) == getattr(whole, same)
     assert quick.particles.counts == whole.particles.counts[:2]
@@ -207,8 +206,8 @@ def test_quick_makes_a_mesh_that_refines_itself_coarser():
             },
         }
     )
-    assert smaller(case).pde.refinement == Refinement(tolerance=0.04, smallest_cell=0.04)
-    assert smaller(smaller(case)).pde.refinement == Refinement(tolerance=0.1, smallest_cell=0.08)
+    assert case.smaller().pde.refinement == Refinement(tolerance=0.04, smallest_cell=0.04)
+    assert case.smaller().smaller().pde.refinement == Refinement(tolerance=0.1, smallest_cell=0.08)
 
 
 def test_a_quick_run(tmp_path, capsys, monkeypatch):
@@ -222,7 +221,7 @@ def test_a_quick_run(tmp_path, capsys, monkeypatch):
     assert [entry["N"] for entry in summary["particles"]] == [50, 100]
 
 
-@pytest.mark.parametrize("system", cases.SYSTEMS)
+@pytest.mark.parametrize("system", cases.BUILT_IN)
 def test_keys_are_those_of_the_starting_case_and_more(system, capsys):
     """Every key of `new`, and what is required is said to be."""
     _, case, _ = call(capsys, "new", system)

@@ -79,7 +79,7 @@ def test_density_from_a_python_file(comm, shared_folder):
             DensityFromFile(python=source + name, mass=1.0, radius=1.0)
     e = simulate(
         Model(sigma=1.0, gamma_bar=0.1), Initial(positive=(density,)), count=50, replicas=200, step=0.1, end=0.1,
-        comm=comm,
+
     )  # fmt: skip
     mean, error = mean_and_stderr(e.second_moment[:, 0])
     assert abs(mean - 2.0) < SE * error  # int r^4 e^(-r^2) r / int r^2 e^(-r^2) r

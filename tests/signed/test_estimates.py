@@ -33,7 +33,7 @@ def by_source(model, ensemble) -> dict:
 
 
 def test_all_hold_with_room(comm):
-    ensemble = simulate(MODEL, DIPOLE, count=24, estimate_eps=(0.4, 0.2, 0.1), pairs="exact", comm=comm, **OPTIONS)
+    ensemble = simulate(MODEL, DIPOLE, count=24, estimate_eps=(0.4, 0.2, 0.1), pairs="exact", **OPTIONS)
     found = by_source(MODEL, ensemble)
     assert set(found) == {
         "Lemma 4.3 (i)", "(4.2), alpha = 1", "(4.4)", "Lemma 5.9", "Lemma 5.10", "(4.26)", "Theorem 3.1"
@@ -52,14 +52,14 @@ def test_all_hold_with_room(comm):
     assert found["Lemma 5.10"]["bound"] == pytest.approx(math.sqrt(end) * largest_gradient(FUNCTIONS[0]))
     assert found["Lemma 5.9"]["bound"] == pytest.approx(0.6)
     assert found["Lemma 5.9"]["margin"] > 1
-    assert not simulate(MODEL, DIPOLE, count=4, comm=comm, **OPTIONS).estimates
+    assert not simulate(MODEL, DIPOLE, count=4, **OPTIONS).estimates
 
 
 def test_pair_integral_of_two(comm, shared_folder):
     """E int |X_1 - X_2|^-1 dt of two free particles: 2 t R is noncentral chi-square."""
     initial = points_file(comm, shared_folder, [(-0.5, 0.0), (0.5, 0.0)], [1, -1])
     options = OPTIONS | {"replicas": 4000, "step": 0.005, "test_functions": ()}
-    ensemble = simulate(Model(sigma=1.0, gamma=0.0), initial, count=2, estimate_eps=(), comm=comm, **options)
+    ensemble = simulate(Model(sigma=1.0, gamma=0.0), initial, count=2, estimate_eps=(), **options)
 
     def mean(t: float) -> float:
         law = scipy.stats.ncx2(2, 1.0 / (2 * t))
@@ -72,9 +72,7 @@ def test_pair_integral_of_two(comm, shared_folder):
 
 def test_what_is_false_is_refuted(comm):
     """Particles that move twice as far as their model says."""
-    ensemble = simulate(
-        Model(sigma=2.0, gamma_bar=0.2), DIPOLE, count=24, estimate_eps=(0.4, 0.2), comm=comm, **OPTIONS
-    )
+    ensemble = simulate(Model(sigma=2.0, gamma_bar=0.2), DIPOLE, count=24, estimate_eps=(0.4, 0.2), **OPTIONS)
     found = by_source(MODEL, ensemble)
     assert not found["(4.26)"]["holds"]
     wrong = dataclasses.replace(ensemble, residual=ensemble.residual * 10)

@@ -20,11 +20,12 @@ from scipy.special import ive
 
 from limitpde.errors import InputError
 from limitpde.nbody.random import pair_key, pair_normals
-from limitpde.signed import particle_summary
+from limitpde.nbody.replicas import Controls
 from limitpde.signed.exact import pair_collision_probability, squared_bessel_law
 from limitpde.signed.model import Model
 from limitpde.signed.pair_step import FAR, angle_moments, relative_step
 from limitpde.signed.particles import simulate
+from limitpde.signed.summary import particle_figures
 
 APART = [(-0.35, 0.0), (0.35, 0.0)]
 MANY = 20_000
@@ -77,15 +78,13 @@ def test_collisions_of_two_whatever_the_step(comm, shared_folder, ratio, step):
     """Through `simulate`: 20,000 replicas; the smallest step on a shorter time."""
     end = 0.02 if step == 0.002 else 0.2
     initial = points_file(comm, shared_folder, [(-0.1, 0.0), (0.1, 0.0)] if end < 0.1 else APART, [1, -1])
-    ensemble = simulate(
-        Model(sigma=1.0, gamma=ratio), initial, count=2, replicas=MANY, step=step, end=end, seed=2, comm=comm
-    )
+    ensemble = simulate(Model(sigma=1.0, gamma=ratio), initial, count=2, replicas=MANY, step=step, end=end, seed=2)
     distance = 0.2 if end < 0.1 else 0.7
     chance = pair_collision_probability(sigma=1.0, gamma=ratio, separation=distance, time=end)
     assert abs(ensemble.collided.mean() - chance) < SE * math.sqrt(chance * (1 - chance) / MANY)
     wrong = pair_collision_probability(sigma=1.0, gamma=1.2 * ratio, separation=distance, time=end)
     assert abs(ensemble.collided.mean() - wrong) > SE * math.sqrt(chance * (1 - chance) / MANY)
-    figures = particle_summary(Model(sigma=1.0, gamma=ratio), ensemble)
+    figures = particle_figures(Model(sigma=1.0, gamma=ratio), ensemble)
     assert figures["collisions"] == pytest.approx(ensemble.collided.mean())
 
 
@@ -149,9 +148,7 @@ def test_squared_bessel_law_of_all(comm, shared_folder, n, gamma, interaction, s
     initial = many_points(comm, shared_folder, n, equal=interaction == "attractive")
     model = Model(sigma=1.0, gamma=gamma, interaction=interaction)
     end, replicas = 0.4, 600 if n > 20 else 1500
-    ensemble = simulate(
-        model, initial, count=n, replicas=replicas, step=step, end=end, seed=11, pairs="exact", comm=comm
-    )
+    ensemble = simulate(model, initial, count=n, replicas=replicas, step=step, end=end, seed=11, pairs="exact")
     spread = n * (ensemble.second_moment - (ensemble.centre**2).sum(axis=2))
     signs = ensemble.signs
 
@@ -178,7 +175,7 @@ def test_the_same_on_any_ranks(comm):
     options = {"count": 40, "replicas": 5, "step": 0.02, "end": 0.1, "seed": 5, "test_functions": FUNCTIONS}
     options |= {"pairs": "exact", "collision": "annihilate"}
     model = Model(sigma=0.6, gamma_bar=4.0)
-    together, alone = (simulate(model, DIPOLE, comm=c, **options) for c in (comm, MPI.COMM_SELF))
+    together, alone = (simulate(model, DIPOLE, controls=Controls(comm=c), **options) for c in (comm, MPI.COMM_SELF))
     for name in ("second_moment", "residual", "survivors", "collided"):
         np.testing.assert_array_equal(getattr(together, name), getattr(alone, name))
     assert not together.in_theory
@@ -214,7 +211,7 @@ def test_annihilation(comm, shared_folder):
     initial = points_file(comm, shared_folder, [*APART, (40.0, 0.0)], [1, -1, 1])
     model = Model(sigma=1.0, gamma=0.8)
     options = {"count": 3, "replicas": 2000, "end": 0.4, "stops": [0.2], "seed": 3, "test_functions": FUNCTIONS[:1]}
-    ensemble = simulate(model, initial, step=0.2, collision="annihilate", comm=comm, **options)
+    ensemble = simulate(model, initial, step=0.2, collision="annihilate", **options)
     chance = pair_collision_probability(sigma=1.0, gamma=0.8, separation=0.7, time=0.4)
     left = ensemble.survivors
     assert set(np.unique(left[:, -1])) == {1, 3}
@@ -224,7 +221,7 @@ def test_annihilation(comm, shared_folder):
     gone = left[:, -1] == 1
     assert np.abs(ensemble.observables[gone, 0, -1]).max() < 1e-12  # the third one is far from the bump
     assert np.abs(ensemble.second_moment[gone, -1] - 1600 / 3).max() < 300.0
-    figures = particle_summary(model, ensemble)
+    figures = particle_figures(model, ensemble)
     assert figures["annihilated_fraction"] == pytest.approx(2 / 3 * gone.mean())
     assert figures["survivors"]["mean"][0] == 3.0
     assert "collisions" not in figures
@@ -235,7 +232,7 @@ def test_snapshots_show_who_is_left(comm, shared_folder):
     seen = []
     simulate(
         Model(sigma=1.0, gamma=0.9), initial, count=3, replicas=1, step=0.1, end=0.1, collision="annihilate",
-        snapshot=lambda t, x, sign: seen.append((len(x), sign.tolist())), comm=comm,
+        controls=Controls(snapshot=lambda t, x, sign: seen.append((len(x), sign.tolist()))),
     )  # fmt: skip
     if comm.rank == 0:
         assert seen == [(3, [1.0, -1.0, 1.0]), (1, [1.0])]

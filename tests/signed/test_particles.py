@@ -21,6 +21,7 @@ from mpi4py import MPI
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.compare.test_functions import GaussianBump
 from limitpde.errors import InputError, Interrupted, RunError
+from limitpde.nbody.replicas import Controls
 from limitpde.signed import particles
 from limitpde.signed.exact import particle_second_moment_rate, squared_bessel_law
 from limitpde.signed.model import Model
@@ -51,30 +52,30 @@ SMALL = {"count": 37, "replicas": 7, "step": 0.02, "end": 0.1, "seed": 5, "stops
 
 def test_trajectories_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch):
     model = Model(sigma=1.0, gamma_bar=0.8)
-    plain = simulate(model, UNEQUAL, comm=comm, **SMALL)
+    plain = simulate(model, UNEQUAL, **SMALL)
     assert plain.complete
     assert plain.replicas.tolist() == list(range(7))
     assert plain.second_moment.shape == (7, 3)
     assert (plain.steps, plain.times.tolist()) == (6, [0.0, 0.05, 0.1])
-    assert_same(simulate(model, UNEQUAL, comm=MPI.COMM_SELF, **SMALL), plain)
+    assert_same(simulate(model, UNEQUAL, controls=Controls(comm=MPI.COMM_SELF), **SMALL), plain)
     for name in ARRAYS:  # and every rank has it
         assert all(np.array_equal(other, getattr(plain, name)) for other in comm.allgather(getattr(plain, name)))
     threads = numba.get_num_threads()
     for wanted in range(1, int(numba.config.NUMBA_NUM_THREADS) + 1):
         monkeypatch.setattr(particles, "use_threads", lambda comm, wanted=wanted: numba.set_num_threads(wanted))
-        assert_same(simulate(model, UNEQUAL, comm=comm, **SMALL), plain)
+        assert_same(simulate(model, UNEQUAL, **SMALL), plain)
     monkeypatch.setattr(particles, "BATCH_PARTICLES", 40)
-    assert_same(simulate(model, UNEQUAL, comm=comm, **SMALL), plain)
+    assert_same(simulate(model, UNEQUAL, **SMALL), plain)
     numba.set_num_threads(threads)
 
 
 def test_seed_count_and_replica_have_noise_of_their_own(comm):
     model = Model(sigma=1.0, gamma_bar=0.8)
-    plain = simulate(model, UNEQUAL, comm=comm, **SMALL)
+    plain = simulate(model, UNEQUAL, **SMALL)
     assert len(np.unique(plain.centre[:, -1, 0])) == 7
-    more = simulate(model, UNEQUAL, comm=comm, **(SMALL | {"replicas": 9}))
+    more = simulate(model, UNEQUAL, **(SMALL | {"replicas": 9}))
     np.testing.assert_array_equal(more.residual[:7], plain.residual)
-    other = simulate(model, UNEQUAL, comm=comm, **(SMALL | {"seed": 6}))
+    other = simulate(model, UNEQUAL, **(SMALL | {"seed": 6}))
     assert not np.isclose(other.centre, plain.centre, rtol=1e-6).any()
 
 
@@ -174,7 +175,7 @@ def test_brownian_motion_alone(comm):
     n, replicas, sigma = 3, 2000, 0.8
     e = simulate(
         Model(sigma=sigma, gamma_bar=0.0), UNEQUAL, count=n, replicas=replicas, step=0.125, end=1.0, stops=[0.5],
-        seed=1, comm=comm,
+        seed=1,
     )  # fmt: skip
     increments = np.diff(e.centre, axis=1) / (sigma * math.sqrt(0.5 / n))  # (R, 2, 2): times, coordinates
     for sample in increments.reshape(replicas, 4).T:
@@ -189,7 +190,7 @@ def test_brownian_motion_alone(comm):
 def test_virial_law(comm, interaction):
     n, replicas, end = 32, 600, 0.5
     model = Model(sigma=1.0, gamma_bar=2.0, interaction=interaction)
-    e = simulate(model, UNEQUAL, count=n, replicas=replicas, step=0.0025, end=end, seed=2, comm=comm)
+    e = simulate(model, UNEQUAL, count=n, replicas=replicas, step=0.0025, end=end, seed=2)
     signs = np.repeat([1.0, -1.0], [19, 13])
     charges = signs if interaction == "signed" else np.ones(n)
     growth = e.second_moment[:, -1] - e.second_moment[:, 0]
@@ -207,7 +208,7 @@ def test_squared_bessel_law(comm, shared_folder, n, interaction):
     initial = points_file(comm, shared_folder, POINTS[:n], signs)
     sigma, gamma, end = 0.9, 0.08, 0.5
     model = Model(sigma=sigma, gamma=gamma, interaction=interaction)
-    e = simulate(model, initial, count=n, replicas=3000, step=0.005, end=end, seed=n, comm=comm)
+    e = simulate(model, initial, count=n, replicas=3000, step=0.005, end=end, seed=n)
     R = n * (e.second_moment - (e.centre**2).sum(axis=2)) / sigma**2
     charges = signs if interaction == "signed" else np.ones(n)
     law = squared_bessel_law(sigma=sigma, gamma=gamma, positions=POINTS[:n], signs=charges, time=end)
@@ -229,7 +230,7 @@ def test_wrong_arguments_and_requests_to_stop(comm):
     with pytest.raises((InputError, RunError), match="kernel"):
         simulate(model, DIPOLE, kernel="bare", **good)
     with pytest.raises(Interrupted):
-        simulate(model, DIPOLE, stop_asked=lambda: True, **good)
+        simulate(model, DIPOLE, controls=Controls(stop_asked=lambda: True), **good)
 
 
 # The fast sum

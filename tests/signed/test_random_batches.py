@@ -20,9 +20,11 @@ from mpi4py import MPI
 from limitpde.compare.test_functions import GaussianBump
 from limitpde.errors import InputError
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance, groups_of
-from limitpde.signed import particle_summary, particles
+from limitpde.nbody.replicas import Controls
+from limitpde.signed import particles
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble, simulate
+from limitpde.signed.summary import particle_figures
 
 EPS, MANY = 0.15, 20_000
 SMALL = {"count": 37, "replicas": 7, "step": 0.02, "end": 0.1, "seed": 5, "stops": [0.05], "test_functions": FUNCTIONS}
@@ -118,16 +120,16 @@ def test_permutations_differ_between_steps_and_replicas():
 def test_the_same_on_any_ranks_and_batches_of_replicas(comm, monkeypatch):
     model = Model(sigma=1.0, gamma_bar=0.8)
     options = SMALL | {"method": "batches", "batch_size": 5}
-    plain = simulate(model, UNEQUAL, comm=comm, **options)
-    alone = simulate(model, UNEQUAL, comm=MPI.COMM_SELF, **options)
+    plain = simulate(model, UNEQUAL, **options)
+    alone = simulate(model, UNEQUAL, controls=Controls(comm=MPI.COMM_SELF), **options)
     monkeypatch.setattr(particles, "BATCH_PARTICLES", 80)
-    split = simulate(model, UNEQUAL, comm=comm, **options)
+    split = simulate(model, UNEQUAL, **options)
     for other in (alone, split):
         for name in ("second_moment", "residual", "compensator", "extra_diffusivity", "centre"):
             np.testing.assert_array_equal(getattr(other, name), getattr(plain, name), err_msg=name)
-    without = simulate(model, UNEQUAL, comm=comm, **(options | {"test_functions": ()}))
+    without = simulate(model, UNEQUAL, **(options | {"test_functions": ()}))
     np.testing.assert_array_equal(without.second_moment, plain.second_moment)  # what looks on changes nothing
-    full = simulate(model, UNEQUAL, comm=comm, **(options | {"method": "direct", "batch_size": None, "pairs": "euler"}))
+    full = simulate(model, UNEQUAL, **(options | {"method": "direct", "batch_size": None, "pairs": "euler"}))
     assert (full.second_moment[:, -1] != plain.second_moment[:, -1]).all()
     assert full.in_theory
     assert not plain.in_theory
@@ -171,11 +173,11 @@ def test_growth_of_the_second_moment_is_the_predicted_one(comm, interaction):
         assert abs((extra - predicted).mean()) < SE * error
         assert extra.mean() > 10 * error
         found.append(predicted.mean())
-        figures = particle_summary(model, some)["random_batches"]
+        figures = particle_figures(model, some)["random_batches"]
         assert figures["batch_size"] == size
         assert figures["extra_diffusivity"] * 4 * 0.2 == pytest.approx(predicted.mean(), rel=0.15)
         assert figures["extra_diffusivity_stderr"] < 0.05 * figures["extra_diffusivity"]
-        assert "random_batches" not in particle_summary(model, full)
+        assert "random_batches" not in particle_figures(model, full)
     assert found[0] / found[1] == pytest.approx(4.0, rel=0.15)
     sizes = [1 / (s - 1) - 1 / 32 for s in (2, 8)]
     assert found[0] / found[2] == pytest.approx(sizes[0] / sizes[1], rel=0.15)
@@ -207,7 +209,7 @@ def test_w_has_the_mean_and_the_variance_of_its_martingale(comm):
     """W - A has mean zero and the variance of Ito's isometry."""
     model, many = Model(sigma=1.0, gamma_bar=0.4), 2000
     options = {"count": 40, "replicas": many, "step": 0.01, "end": 0.2, "seed": 7, "test_functions": FUNCTIONS}
-    ensemble = simulate(model, DIPOLE, method="batches", batch_size=2, comm=comm, **options)
+    ensemble = simulate(model, DIPOLE, method="batches", batch_size=2, **options)
     martingale = ensemble.residual[:, :, -1] - ensemble.compensator
     assert (np.abs(martingale.mean(axis=0)) < SE * martingale.std(axis=0) / math.sqrt(many)).all()
     excess = martingale**2 - ensemble.quadratic_variation
@@ -215,7 +217,7 @@ def test_w_has_the_mean_and_the_variance_of_its_martingale(comm):
     a = ensemble.compensator
     assert a.all()
     assert (np.abs(a.mean(axis=0)) < SE * a.std(axis=0) / math.sqrt(many)).all()
-    assert abs(particle_summary(model, ensemble)["second_moment"]["deviation"]) < SE
+    assert abs(particle_figures(model, ensemble)["second_moment"]["deviation"]) < SE
 
 
 # Through a case

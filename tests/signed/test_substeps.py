@@ -18,11 +18,13 @@ from ensembles import DIPOLE, FUNCTIONS, SE, by_hand, forces, normals, path_of, 
 from mpi4py import MPI
 
 from limitpde.errors import InputError
-from limitpde.signed import particle_summary, particles
+from limitpde.nbody.replicas import Controls
+from limitpde.signed import particles
 from limitpde.signed.exact import squared_bessel_law
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.substeps import CLOSING, MOST_STEPS, check_substeps, closest_pairs, part_number, part_sizes
+from limitpde.signed.summary import particle_figures
 
 MANY = 20_000
 NAMES = ("second_moment", "centre", "residual", "compensator", "quadratic_variation", "collided", "survivors")
@@ -163,12 +165,12 @@ def test_the_same_on_any_ranks_and_batches_of_replicas(comm, monkeypatch, option
     model = Model(sigma=0.8, gamma_bar=1.6)
     options |= {"count": 31, "replicas": 5, "step": 0.02, "end": 0.1, "seed": 5, "test_functions": FUNCTIONS}
     options["substeps"] = 16
-    plain = simulate(model, DIPOLE, comm=comm, **options)
+    plain = simulate(model, DIPOLE, **options)
     assert (plain.parts >= 5).all()
     assert len(set(plain.parts.tolist())) > 1
-    assert_same(simulate(model, DIPOLE, comm=MPI.COMM_SELF, **options), plain)
+    assert_same(simulate(model, DIPOLE, controls=Controls(comm=MPI.COMM_SELF), **options), plain)
     monkeypatch.setattr(particles, "BATCH_PARTICLES", 70)
-    split = simulate(model, DIPOLE, comm=comm, **options)
+    split = simulate(model, DIPOLE, **options)
     assert_same(split, plain)
     for name, values in plain.estimates.items():
         np.testing.assert_allclose(split.estimates[name], values, rtol=1e-13)
@@ -179,11 +181,11 @@ def test_steps_that_need_not_be_cut_are_not(comm, shared_folder):
     initial = points_file(comm, shared_folder, [(-3.0, 0.0), (3.0, 0.0), (0.0, 4.0)], [1, -1, 1])
     options = {"count": 3, "replicas": 20, "step": 0.05, "end": 0.5, "eps": 1e-3, "test_functions": FUNCTIONS}
     model = Model(sigma=0.5, gamma_bar=0.6)
-    fixed, cut = (simulate(model, initial, comm=comm, substeps=m, **options) for m in (1, 64))
+    fixed, cut = (simulate(model, initial, substeps=m, **options) for m in (1, 64))
     assert (cut.parts == 10).all()
     assert_same(fixed, cut)
-    assert "substeps" not in particle_summary(model, fixed)
-    assert particle_summary(model, cut)["substeps"] == {"most": 64, "mean": 1.0}
+    assert "substeps" not in particle_figures(model, fixed)
+    assert particle_figures(model, cut)["substeps"] == {"most": 64, "mean": 1.0}
 
 
 def test_bound_charges_do_not_count(comm, shared_folder):
@@ -194,7 +196,7 @@ def test_bound_charges_do_not_count(comm, shared_folder):
     for interaction, signs in (("signed", [1, -1, 1]), ("attractive", [1, 1, 1])):
         initial = points_file(comm, shared_folder, third, signs)
         model = Model(sigma=0.1, gamma=0.012, interaction=interaction)
-        ensemble = simulate(model, initial, comm=comm, collision="stick", **options)
+        ensemble = simulate(model, initial, collision="stick", **options)
         assert ensemble.collided.all()
         found[interaction] = ensemble.parts.mean() / ensemble.steps
     assert found["signed"] < 1.5 < found["attractive"]
@@ -230,7 +232,7 @@ def test_laws_that_a_coarse_step_misses(comm, shared_folder, points, signs, inte
     missed = {}
     for substeps in (1, 256):
         options = {"count": len(signs), "replicas": MANY, "step": 0.05, "end": end, "seed": 4, "pairs": pairs}
-        ensemble = simulate(model, initial, comm=comm, substeps=substeps, **options)
+        ensemble = simulate(model, initial, substeps=substeps, **options)
         found = spread(ensemble)[:, -1]
         missed[substeps] = abs(found.mean() - law.mean()) / (found.std() / math.sqrt(MANY))
         if whole:

@@ -12,6 +12,7 @@ import numpy as np
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian, Ring, UniformDisk
 from limitpde.nbody.random import two_normals
+from limitpde.nbody.replicas import Controls
 from limitpde.signed.model import Initial
 from limitpde.signed.particles import simulate
 
@@ -46,7 +47,7 @@ def path_of(comm, model, initial, count, stops, end, **options):
     seen = []
     snapshot = lambda t, x, sign: seen.append((t, x, sign))  # noqa: E731
     ensemble = simulate(
-        model, initial, count=count, replicas=1, end=end, stops=stops, snapshot=snapshot, comm=comm, **options
+        model, initial, count=count, replicas=1, end=end, stops=stops, controls=Controls(snapshot=snapshot), **options
     )
     seen = comm.bcast(seen, root=0)
     np.testing.assert_allclose([t for t, _, _ in seen], ensemble.times, rtol=1e-12)

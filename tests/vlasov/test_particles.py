@@ -19,6 +19,7 @@ from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
 from limitpde.errors import InputError, Interrupted, RunError
+from limitpde.nbody.replicas import Controls
 from limitpde.potentials import Centred, Cosine, ExteriorFromFile, Harmonic, Poisson, PotentialFromFile, Softened
 from limitpde.potentials import GaussianPotential as GaussianKernel
 from limitpde.vlasov.exact.motions import hmf_pair_frequency, pendulum, rigid_rotation
@@ -261,7 +262,7 @@ def test_the_same_bits_on_any_ranks_and_threads(comm: MPI.Comm, monkeypatch: pyt
             monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
             for ranks in (comm, MPI.COMM_SELF):
                 options = {"count": count, "replicas": 5, "step": 0.1, "end": 0.3, "test_functions": functions}
-                found.append(run(model, initial, comm=ranks, **options))
+                found.append(run(model, initial, controls=Controls(comm=ranks), **options))
         numba.set_num_threads(1)
         assert all(same(found[0], other) for other in found[1:])
 
@@ -279,16 +280,16 @@ def test_no_replica_depends_on_the_others_of_its_batch(name: str) -> None:
 def test_resumed_runs_give_the_same(comm: MPI.Comm) -> None:
     kept: list[dict[str, np.ndarray]] = []
     options = {"count": 30_000, "replicas": 5, "step": 0.1, "end": 0.2}  # two replicas a batch
-    whole = run(HMF, keep=kept.append, **options)
+    whole = run(HMF, controls=Controls(keep=kept.append), **options)
     parts = [part for parts in comm.allgather(kept) for part in parts]
     assert sorted(n for part in parts for n in part["replicas"]) == [0, 1, 2, 3, 4]
     first = [part for part in parts if 0 in part["replicas"]]
     again: list[dict[str, np.ndarray]] = []
-    resumed = run(HMF, finished=first, keep=again.append, **options)
+    resumed = run(HMF, controls=Controls(finished=first, keep=again.append), **options)
     assert all(0 not in part["replicas"] for part in again)
     assert same(whole, resumed)
     assert resumed.complete
-    assert same(whole, run(HMF, finished=parts, **options))
+    assert same(whole, run(HMF, controls=Controls(finished=parts), **options))
 
 
 def test_a_run_that_is_asked_to_stop(comm: MPI.Comm) -> None:
@@ -300,14 +301,14 @@ def test_a_run_that_is_asked_to_stop(comm: MPI.Comm) -> None:
         return asked[0] > steps
 
     whole = run(HMF, **options)
-    some = run(HMF, stop_asked=after_the_first, **options)
+    some = run(HMF, controls=Controls(stop_asked=after_the_first), **options)
     assert whole.complete
     assert not some.complete
     np.testing.assert_array_equal(some.replicas, np.arange(comm.size))
     np.testing.assert_array_equal(some.energy, whole.energy[: comm.size])
     np.testing.assert_array_equal(some.points, whole.points[: comm.size])
     with pytest.raises(Interrupted, match="before any of the 3 replicas of N = 60"):
-        run(HMF, stop_asked=lambda: True)
+        run(HMF, controls=Controls(stop_asked=lambda: True))
 
 
 def test_snapshots_and_progress(comm: MPI.Comm) -> None:
@@ -318,8 +319,9 @@ def test_snapshots_and_progress(comm: MPI.Comm) -> None:
         count=7,
         replicas=2 * comm.size,
         stops=(0.5,),
-        snapshot=lambda t, places, velocity: seen.append((t, places, velocity)),
-        progress=shares.append,
+        controls=Controls(
+            snapshot=lambda t, places, velocity: seen.append((t, places, velocity)), progress=shares.append
+        ),
     )
     assert sum(shares) == pytest.approx(1.0)
     assert found.work_per_second > 0

@@ -18,7 +18,7 @@ from limitpde.errors import InputError, Interrupted
 from limitpde.parallel import StopRequest
 from limitpde.results import tables
 from limitpde.results.fields import read_fields
-from limitpde.vlasov import Solver
+from limitpde.system import system_of
 
 SE = 4.5
 CASE = {
@@ -238,7 +238,7 @@ def test_a_density_that_does_not_fit_the_domain_is_pointed_out(shared_folder, co
 def test_more_numbers_than_the_memory_holds_are_refused_by_every_rank(comm):
     case = cases.check(without("particles", "compare") | {"pde": {"cells": [100_000, 100_000], "step": 0.1}})
     with pytest.raises(InputError, match="GiB for each of"):
-        Solver(case.model, case.initial, comm=comm, **case.solver_options())
+        system_of(case).solver(case, comm)
 
 
 @pytest.mark.serial

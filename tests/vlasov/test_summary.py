@@ -21,6 +21,7 @@ from limitpde.vlasov import report as words
 from limitpde.vlasov import summary as summaries
 from limitpde.vlasov.pictures import PAINTERS
 from limitpde.vlasov.summary import PDESummary
+from limitpde.vlasov.system import SYSTEM
 
 FIGURES = {
     "mass_total": 2.0,
@@ -123,13 +124,13 @@ def ensemble(count=10, reach=1.0, **changes):
 
 def test_particles():
     energy = np.array([[2.0, 2.2, 2.0], [4.0, 3.0, 4.0]])
-    found = summaries.particle_summary(MODEL, ensemble(energy=energy))
+    found = summaries.particle_figures(MODEL, ensemble(energy=energy))
     assert found["energy"]["max_relative_drift"] == pytest.approx(0.25)
     assert found["energy"]["end"]["mean"] == 3.0
     assert found["second_moment"]["start"] == {"mean": 3.0, "stderr": 0.0}
-    free = summaries.particle_summary(MODEL, ensemble(energy=np.zeros((4, 3))))
+    free = summaries.particle_figures(MODEL, ensemble(energy=np.zeros((4, 3))))
     assert "max_relative_drift" not in figures.clean(free)["energy"]
-    assert set(summaries.observable_series(ensemble())) == {
+    assert set(SYSTEM.observable_series(ensemble())) == {
         "energy",
         "kinetic",
         "second_moment",
@@ -209,10 +210,10 @@ def test_what_is_missing_is_not_drawn(done, tmp_path, missing):
         shutil.rmtree(copy / name)
     left = {name: value for name, value in summary.items() if name not in gone}
     figures.write(copy / "summary.json", left)
-    drawn = pictures.draw(copy, PAINTERS)
-    report.write(copy, drawn, limitpde.vlasov)
+    drawn = pictures.draw(folder.Folder(copy), PAINTERS)
+    report.write(folder.Folder(copy), drawn, words)
     assert ("## The limit equation" in (copy / "report.md").read_text()) == ("pde" not in gone)
     own = {"phase_space", "field_energy", "density", "invariants"}
     assert ({path.stem for path in drawn} & own == own) == ("pde" not in gone)
-    folder.prepare(copy, (copy / "case.toml").read_text(), [], resume=False)
-    assert {path.name for path in copy.rglob("*") if path.is_file()} == {"case.toml"}
+    folder.Folder(copy).begin((copy / "case.toml").read_text(), resume=False)
+    assert {path.name for path in copy.rglob("*")} == {"case.toml", "files.txt"}
