@@ -12,12 +12,12 @@ import re
 import tomllib
 
 import pytest
+from limitpde.quick import smaller
 from processes import CASE, PYTHON, call, limitpde_, steps_of, summary_of
 
 from limitpde import case as cases
 from limitpde import experiment
-from limitpde.fem.refinement import Refinement
-from limitpde.quick import smaller
+from limitpde.fem.mesh import Refinement
 
 pytestmark = pytest.mark.serial
 

@@ -21,8 +21,9 @@ from limitpde.errors import InputError
 from limitpde.signed import particle_summary, particles
 from limitpde.signed.exact import squared_bessel_law
 from limitpde.signed.model import Model
+from limitpde.signed.options import MOST_STEPS, check_substeps
 from limitpde.signed.particles import Ensemble, simulate
-from limitpde.signed.substeps import CLOSING, MOST_STEPS, check_substeps, closest_pairs, part_number, part_sizes
+from limitpde.signed.substeps import CLOSING, closest_pairs, part_number, part_sizes
 
 MANY = 20_000
 NAMES = ("second_moment", "centre", "residual", "compensator", "quadratic_variation", "collided", "survivors")
