@@ -18,7 +18,6 @@ from collections.abc import Callable
 
 import numba
 import numpy as np
-from matplotlib.tri import Triangulation as MplTriangulation
 from mpi4py import MPI
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -213,7 +212,9 @@ def _interpolated(
     triangulation: Triangulation, values: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which of the points (k, 2) lie inside, in which triangles, and values (n, S) interpolated linearly there."""
-    flat = MplTriangulation(*triangulation.points.T, triangulation.cells)
+    from matplotlib import tri
+
+    flat = tri.Triangulation(*triangulation.points.T, triangulation.cells)
     cell = np.asarray(flat.get_trifinder()(*points.T))
     inside = np.flatnonzero(cell >= 0)
     corners = triangulation.cells[cell[inside]]
