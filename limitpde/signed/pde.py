@@ -33,9 +33,8 @@ from limitpde.errors import InputError, RunError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.lumped import LumpedQuadrature
-from limitpde.fem.mesh import Refinement
 from limitpde.fem.plane import PlanePoisson
-from limitpde.fem.refinement import AdaptiveMesh
+from limitpde.fem.refinement import AdaptiveMesh, Refinement
 from limitpde.fem.stepping import (
     GROWTH,
     LARGEST_RATIO,
@@ -54,9 +53,9 @@ from limitpde.parallel import gathered
 from limitpde.signed.blow_up import BlowUpError, has_blown_up
 from limitpde.signed.gate import State, refusal
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.options import BoundaryKind
 from limitpde.signed.scheme import Scheme
 from limitpde.signed.setting import (
+    BoundaryKind,
     MeshSource,
     adaptive_mesh,
     check_problem,

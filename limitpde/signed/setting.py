@@ -24,7 +24,8 @@ from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all, on_root
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.options import NEEDS_WALLS, BoundaryKind, check_vortices
+from limitpde.signed.options import NEEDS_WALLS, check_vortices
+from limitpde.signed.options import BoundaryKind as BoundaryKind
 
 type Figures = dict[str, float]
 type WallLines = tuple[np.ndarray, np.ndarray]

@@ -37,8 +37,9 @@ from pathlib import Path
 import matplotlib
 matplotlib.use("svg")
 from limitpde.results import pictures
+from limitpde.results.folder import Folder
 import limitpde.coagulation.pictures, limitpde.signed.pictures, limitpde.vlasov.pictures
-(drawn,) = pictures.draw(Path(sys.argv[1]), {})
+(drawn,) = pictures.draw(Folder(Path(sys.argv[1])), {})
 assert drawn.read_bytes().startswith(b"\\x89PNG"), drawn
 assert matplotlib.get_backend() == "svg", matplotlib.get_backend()
 """
