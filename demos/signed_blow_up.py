@@ -22,8 +22,7 @@ from mpi4py import MPI
 
 from limitpde.densities import Gaussian
 from limitpde.errors import RunError
-from limitpde.fem.mesh import Disk
-from limitpde.fem.refinement import Refinement
+from limitpde.fem.mesh import Disk, Refinement
 from limitpde.signed import Initial, Model, PDESummary, Solver
 
 QUICK = "--quick" in sys.argv

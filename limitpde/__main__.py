@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Load the command line, which takes a second, and run it."""
+    """Load the command line, which takes a moment, and run it."""
     try:
         from limitpde.cli import main as run
     except KeyboardInterrupt:

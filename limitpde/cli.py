@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line. Each command loads what it needs, so that the others start at once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,8 @@ import click
 from mpi4py import MPI
 
 from limitpde import case as cases
-from limitpde import experiment
 from limitpde.errors import InputError, LimitPDEError
-from limitpde.keys import keys
 from limitpde.parallel import all_arrive, on_root
-from limitpde.results import export as exporting
-from limitpde.results import figures, pictures, report
-from limitpde.results.folder import Folder
-from limitpde.results.versions import environment, versions
-from limitpde.system import system_of
 from limitpde.version import __version__
 
 EXIT = {"done": 0, "failed": 3, "interrupted": 130}
@@ -77,6 +70,8 @@ def run(
     """Solve, simulate, compare: whatever the case asks for."""
     changes = _overrides(overrides, more)
     checked = on_root(comm, lambda: cases.read(case, changes))
+    from limitpde import experiment
+
     directory = experiment.directory_of(checked, case.stem, out, quick=quick)
     try:
         summary = experiment.run(
@@ -113,6 +108,9 @@ def _result(directory: Path) -> Path:
 @click.argument("directory", type=click.Path(path_type=Path))
 def show(directory: Path) -> None:
     """(Re)draw the pictures of a finished run."""
+    from limitpde.results import figures, pictures, report
+    from limitpde.results.folder import Folder
+    from limitpde.system import system_of
 
     def draw() -> list[Path]:
         system = system_of(cases.record_of(figures.read(_result(directory) / "summary.json")["system"]))
@@ -125,11 +123,13 @@ def show(directory: Path) -> None:
         say(str(path))
 
 
-@cli.command()
+@cli.command("export")
 @click.argument("directory", type=click.Path(path_type=Path))
-def export(directory: Path) -> None:
+def export_copies(directory: Path) -> None:
     """.pvd copies of fields and particles, for ParaView older than 5.12."""
-    for path in on_root(comm, lambda: exporting.export(directory)):
+    from limitpde.results.export import export
+
+    for path in on_root(comm, lambda: export(directory)):
         say(str(path))
 
 
@@ -144,12 +144,16 @@ def new(system: str) -> None:
 @click.argument("system")
 def list_keys(system: str) -> None:
     """All keys of a case of a system, with meaning, allowed values and default."""
+    from limitpde.keys import keys
+
     say(keys(system).rstrip("\n"))
 
 
 @cli.command()
 def info() -> None:
     """Versions, MPI, PETSc, threads."""
+    from limitpde.results.versions import environment, versions
+
     entries = {**versions(), **environment(), "ranks": str(comm.size)}
     width = max(len(name) for name in entries)
     say("\n".join(f"{name:<{width}}  {value}" for name, value in entries.items()))

@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Discriminator, Tag
-from scipy.special import gamma as gamma_function
 
 from limitpde.checked import Coordinate, Moderate, Vector, record, told_apart
 from limitpde.errors import InputError
@@ -28,7 +27,9 @@ def _directions(rng: np.random.Generator, n: int, dimension: int) -> np.ndarray:
 
 
 def _ball_volume(dimension: int, radius: float) -> float:
-    return float(math.pi ** (dimension / 2) / gamma_function(dimension / 2 + 1) * radius**dimension)
+    from scipy.special import gamma
+
+    return float(math.pi ** (dimension / 2) / gamma(dimension / 2 + 1) * radius**dimension)
 
 
 @record

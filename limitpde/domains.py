@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import gamma as gamma_function
 
 from limitpde.errors import InputError
 
@@ -68,9 +67,12 @@ class Domain:
     @property
     def volume(self) -> float:
         """Length, area or volume."""
+        if self.kind != "ball":
+            return float(np.prod(self.size))
+        from scipy.special import gamma
+
         d = self.dimension
-        unit = math.pi ** (d / 2) / gamma_function(d / 2 + 1) / 2**d if self.kind == "ball" else 1.0
-        return float(unit * np.prod(self.size))
+        return float(math.pi ** (d / 2) / gamma(d / 2 + 1) / 2**d * np.prod(self.size))
 
     def contains(self, x: np.ndarray) -> np.ndarray:
         """Which of the points (n, d) lie in the domain, (n,) bool; on a torus all do."""

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from limitpde.checked import record
 from limitpde.compare.test_functions import TestFunction
-from limitpde.nbody.random import REPLICA_LIMIT
+from limitpde.nbody.limits import REPLICA_LIMIT
 
 MOST_OUTPUTS = 100_000
 FEWER_COUNTS, FEWER_REPLICAS = 2, 16

@@ -15,8 +15,8 @@ import numpy as np
 
 from limitpde.coagulation import Model, exact
 from limitpde.coagulation.rates import propensity
-from limitpde.coagulation.reaction import Reaction
 from limitpde.coagulation.reaction.bins import Bins, MassGrid
+from limitpde.coagulation.reaction.operator import Reaction
 
 
 def numpy_operator(beta: np.ndarray, f: np.ndarray) -> np.ndarray:

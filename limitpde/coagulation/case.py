@@ -7,10 +7,7 @@ from typing import Any, ClassVar, Literal
 from limitpde import sections
 from limitpde.checked import record
 from limitpde.coagulation.model import Initial, Model
-from limitpde.coagulation.proof.candidate import default_delta
-from limitpde.coagulation.rates import propensity
-from limitpde.coagulation.reaction import LARGEST_MATRIX
-from limitpde.coagulation.reaction.bins import Bins, MassGrid
+from limitpde.coagulation.reaction.bins import LARGEST_MATRIX, Bins, MassGrid
 from limitpde.compare.test_functions import FunctionTable, Wave
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
@@ -107,7 +104,8 @@ class Case(sections.BaseCase):
                 pde.mesh.check(self.model.dimension)
             except InputError as error:
                 raise ValueError(f"pde.{error}") from None
-        propensity(self.model)
+        if self.model.beta.kernel == "from_micro":
+            self.model.check_recipe()
         grid = MassGrid(self.model.n_max, pde.bins)
         self.model.check_powers(grid.masses[-1])
         limit = f"{grid.masses[-1]:g}, the largest mass of the equation ({'pde.bins' if pde.bins else 'model.n_max'})"
@@ -149,4 +147,4 @@ class Case(sections.BaseCase):
         even = all(isinstance(part.density, Uniform) for part in self.initial.masses)
         if even and all(isinstance(g, Wave) and not any(g.k) for g in self.compare.test_functions):
             return (None,)
-        return (default_delta(self.domain, self.initial),)
+        return (self.initial.default_delta(self.domain),)

@@ -12,9 +12,7 @@ import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import scipy.integrate
 from pydantic import Field, Tag
-from scipy.special import gamma as gamma_function
 
 from limitpde.checked import LARGEST, Moderate, record, told_apart
 from limitpde.errors import InputError
@@ -26,13 +24,17 @@ Alpha = NotNegative | tuple[tuple[NotNegative, ...], ...]
 
 def sphere_area(dimension: int) -> float:
     """Area of the unit sphere in R^d: 2, 2 pi, 4 pi, ..."""
-    return float(2 * math.pi ** (dimension / 2) / gamma_function(dimension / 2))
+    from scipy.special import gamma
+
+    return float(2 * math.pi ** (dimension / 2) / gamma(dimension / 2))
 
 
 @functools.cache
 def _bump_integral(dimension: int) -> float:
     """Integral of exp(-1 / (1 - |x|^2)) over the unit ball of R^d: 0.4665... (d = 2), 0.4411... (d = 3)."""
-    value, _ = scipy.integrate.quad(
+    from scipy.integrate import quad
+
+    value, _ = quad(
         lambda r: r ** (dimension - 1) * math.exp(-1 / (1 - r * r)) if r < 1 else 0.0, 0, 1, epsabs=1e-15, epsrel=1e-14
     )
     return sphere_area(dimension) * float(value)

@@ -30,8 +30,8 @@ from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.nodal import at_nodes
 from limitpde.coagulation.rates import propensity, rate_error
 from limitpde.coagulation.rates.lippmann import INEXACT, WARN
-from limitpde.coagulation.reaction import Reaction
 from limitpde.coagulation.reaction.bins import Bins, MassGrid
+from limitpde.coagulation.reaction.operator import Reaction
 from limitpde.domains import Domain
 from limitpde.errors import InputError, RunError
 from limitpde.fem import mesh as meshes

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from limitpde.results import figures, tables
 from limitpde.results.fields import read_fields
 from limitpde.results.particles import read_particles
-from limitpde.results.pictures import invariants, largest_snapshots
+from limitpde.results.pictures import invariants, largest_snapshots, subplots
 from limitpde.results.vtkhdf import times
 
 SHOWN = ("number", "f_1", "f_2", "f_3")
@@ -29,7 +28,7 @@ def _fields(directory: Path) -> Any:
     states = [read_fields(path, 0), read_fields(path, -1)]
     names = [name for name in SHOWN if name in states[0][2]]
     size = (4.2 * len(names), 7.2)
-    figure, axes = plt.subplots(2, len(names), figsize=size, squeeze=False, layout="constrained")
+    figure, axes = subplots(2, len(names), figsize=size, squeeze=False)
     for row, state in zip(axes, states, strict=True):
         for axis, name in zip(row, names, strict=True):
             _draw(figure, axis, state, name)
@@ -71,7 +70,7 @@ def _particles(directory: Path) -> Any:
         return None
     states = [read_particles(snapshots, step) for step in (0, -1)]
     largest = max((data["mass"].max(initial=1) for _, data, _ in states), default=1)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.8), sharex=True, sharey=True, layout="constrained")
+    figure, axes = subplots(1, 2, figsize=(10, 4.8), sharex=True, sharey=True)
     for axis, (positions, data, t) in zip(axes, states, strict=True):
         every = max(1, len(positions) // MOST_DOTS)
         shown, mass = positions[::every], data["mass"][::every]
@@ -90,7 +89,7 @@ def _spectrum(directory: Path) -> Any:
     pde, particles = summary.get("pde", {}), summary.get("particles", [])
     if not pde and not particles:
         return None
-    figure, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
+    figure, axis = subplots(figsize=(6.4, 4.6))
     if pde:
         axis.plot(pde["masses"], pde["density_end"], "k.-", lw=1, ms=4, label="equation")
     for entry in particles:
@@ -118,7 +117,7 @@ def _number(directory: Path) -> Any:
     particles = figures.read(directory / "summary.json").get("particles", [])
     if not particles and len(table.get("t", [])) < 2:
         return None
-    figure, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
+    figure, axis = subplots(figsize=(6.4, 4.6))
     if table:
         axis.plot(table["t"], table["moment_0"], "k", label="equation")
     for entry in particles:

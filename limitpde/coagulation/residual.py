@@ -29,7 +29,8 @@ from limitpde.coagulation.proof.walls import seam_warnings
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.low_rank import factorise
-from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
+from limitpde.compare.spatial import evaluate
+from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.errors import InputError
 from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.stepping import StepReport

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -63,13 +62,15 @@ def fit_rate(
         return None
     if not all(np.all(statistic(sample) > 0) for sample in samples):
         return None
+    from scipy.stats import bootstrap
+
     weights = (logs - logs.mean()) / ((logs - logs.mean()) ** 2).sum()
 
     def slope(*parts: np.ndarray, axis: int = -1) -> np.ndarray:
         heights = np.stack([np.log(statistic(part, axis=axis)) for part in parts])
         return np.tensordot(weights, heights, axes=1)
 
-    interval = scipy.stats.bootstrap(
+    interval = bootstrap(
         tuple(samples),
         slope,
         n_resamples=RESAMPLES,

@@ -6,10 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import basix.ufl
-import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
 from pydantic import Field, Tag
@@ -21,11 +19,16 @@ from limitpde.fem import simplices
 from limitpde.files import ExistingFile
 from limitpde.parallel import on_root
 
+if TYPE_CHECKING:
+    import dolfinx.mesh
+
 Lengths = Moderate | Annotated[tuple[Moderate, ...], Field(min_length=1, max_length=3)]
 Coordinates = Coordinate | Annotated[tuple[Coordinate, ...], Field(min_length=1, max_length=3)]
 
 MOST_NODES = 10**8
 """Nodes of a mesh that rank 0 can still hold."""
+LARGEST_TOLERANCE = 0.1
+"""Up to which `Refinement.coarser` lets a tolerance grow."""
 
 
 @record
@@ -209,6 +212,21 @@ class Point:
         return Domain.torus(np.ones(dimension))
 
 
+@record
+class Refinement:
+    """How fine a mesh becomes that follows a solution (`limitpde.fem.refinement`)."""
+
+    tolerance: Annotated[float, Field(gt=0, lt=1)]
+    """Largest error of interpolation in the middle of an edge, as a part of the largest value of each density."""
+    smallest_cell: Moderate
+    """Length of edges that are not halved any more."""
+
+    def coarser(self, factor: float) -> Refinement:
+        """The same for cells that are larger by a factor."""
+        tolerance = max(self.tolerance, min(factor**2 * self.tolerance, LARGEST_TOLERANCE))
+        return Refinement(tolerance=tolerance, smallest_cell=factor * self.smallest_cell)
+
+
 def mesh_kind(value: Any) -> str:
     """The shape of a mesh, "path" for a file, nothing where it is not said."""
     if isinstance(value, str):
@@ -247,6 +265,8 @@ def build(
         InputError: the file is not there, not readable, or holds no simplices of this dimension; the description is
             one of another dimension.
     """
+    import dolfinx.mesh
+
     if isinstance(mesh, dolfinx.mesh.Mesh):
         return mesh
     return create(lambda: arrays(mesh, dimension), comm, dimension=dimension)
@@ -269,6 +289,9 @@ def create(
     make: Callable[[], tuple[np.ndarray, np.ndarray]], comm: MPI.Comm, *, dimension: int = 2
 ) -> dolfinx.mesh.Mesh:
     """The DOLFINx mesh of points and simplices, which are made on rank 0. Collective."""
+    import basix.ufl
+    import dolfinx.mesh
+
     points, cells = np.empty((0, dimension)), np.empty((0, dimension + 1), dtype=np.int64)
 
     def keep() -> None:

@@ -15,19 +15,16 @@ old mesh had there: sum_i m_i rho_i is conserved, part by part, no value becomes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
 
 import numba
 import numpy as np
-from matplotlib.tri import Triangulation as MplTriangulation
 from mpi4py import MPI
-from pydantic import Field
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from limitpde.checked import Moderate, record
 from limitpde.errors import RunError
 from limitpde.fem.edges import EdgeGraph
+from limitpde.fem.mesh import Refinement as Refinement
 from limitpde.fem.triangulation import Boundary, Change, Edges, Triangulation
 from limitpde.parallel import gathered, on_root
 
@@ -44,25 +41,8 @@ WORTHWHILE = 0.05
 SAME = 1e-10
 """Difference up to which two weights of an edge are the same."""
 NOWHERE = np.empty((0, 2))
-LARGEST_TOLERANCE = 0.1
-"""Up to which `Refinement.coarser` lets a tolerance grow."""
 TINY = float(np.finfo(float).tiny)
 """Stands for the largest value of a density that is zero, which needs nothing."""
-
-
-@record
-class Refinement:
-    """How fine a mesh becomes."""
-
-    tolerance: Annotated[float, Field(gt=0, lt=1)]
-    """Largest error of interpolation in the middle of an edge, as a part of the largest value of each density."""
-    smallest_cell: Moderate
-    """Length of edges that are not halved any more."""
-
-    def coarser(self, factor: float) -> Refinement:
-        """The same for cells that are larger by a factor."""
-        tolerance = max(self.tolerance, min(factor**2 * self.tolerance, LARGEST_TOLERANCE))
-        return Refinement(tolerance=tolerance, smallest_cell=factor * self.smallest_cell)
 
 
 class AdaptiveMesh:
@@ -232,7 +212,9 @@ def _interpolated(
     triangulation: Triangulation, values: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which of the points (k, 2) lie inside, in which triangles, and values (n, S) interpolated linearly there."""
-    flat = MplTriangulation(*triangulation.points.T, triangulation.cells)
+    from matplotlib import tri
+
+    flat = tri.Triangulation(*triangulation.points.T, triangulation.cells)
     cell = np.asarray(flat.get_trifinder()(*points.T))
     inside = np.flatnonzero(cell >= 0)
     corners = triangulation.cells[cell[inside]]

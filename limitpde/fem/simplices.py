@@ -12,12 +12,14 @@ import itertools
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import meshio
 import numpy as np
-from scipy.spatial import ConvexHull, Delaunay
 
 from limitpde.errors import InputError
+
+if TYPE_CHECKING:
+    import meshio
 
 CELLS = {1: "interval", 2: "triangle", 3: "tetrahedron"}
 """Dimension -> DOLFINx's name of its simplex."""
@@ -75,6 +77,8 @@ def ringed(radii: np.ndarray, center: np.ndarray) -> np.ndarray:
 
 def triangulate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The points (n, 2) and the triangles (m, 3) of their Delaunay triangulation."""
+    from scipy.spatial import Delaunay
+
     cells = Delaunay(points).simplices.astype(np.int64)
     a, b = points[cells[:, 1]] - points[cells[:, 0]], points[cells[:, 2]] - points[cells[:, 0]]
     area = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
@@ -84,6 +88,8 @@ def triangulate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def ball(radius: float, layers: int, center: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points (n, 3) and tetrahedra (20 layers^3, 4) of a ball."""
+    from scipy.spatial import ConvexHull
+
     golden = (1 + math.sqrt(5)) / 2
     signs = np.array(list(itertools.product((1.0, -1.0), repeat=2)))
     corners = np.column_stack([np.zeros(4), signs * np.array([1.0, golden])])
@@ -159,6 +165,8 @@ def boundary_lines(path: Path, groups: Iterable[str]) -> tuple[np.ndarray, np.nd
 
 
 def _file(path: Path) -> meshio.Mesh:
+    import meshio
+
     if not path.is_file():
         raise InputError(f"mesh = {str(path)!r}: no such file")
     xdmf = path.suffix == ".xdmf"

@@ -29,10 +29,10 @@ import numpy as np
 from numba import njit
 
 from limitpde.errors import InputError
+from limitpde.nbody.limits import REPLICA_LIMIT
 
 SEED_LIMIT = 1 << 64
 STEP_LIMIT = 1 << 40
-REPLICA_LIMIT = PARTICLE_LIMIT = 1 << 32
 
 _MASK = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B97F4A7C15

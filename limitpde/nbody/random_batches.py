@@ -34,7 +34,7 @@ import numpy as np
 from numba import njit, prange
 
 from limitpde.arrays import Floats
-from limitpde.errors import InputError
+from limitpde.nbody.limits import groups_of
 from limitpde.nbody.pairs import check_arrays, softness
 from limitpde.nbody.random import Stream, check_seed, two_uniforms
 
@@ -126,13 +126,6 @@ def batch_variance(
         return np.zeros(len(x))
     order = _orders(count, check_seed(seed), int(Stream.TEST), replicas, step)
     return share * _spread(x, y, b, order, groups_of(count, min(sample, count)), soft, floor)
-
-
-def groups_of(count: int, size: int) -> int:
-    """The number of groups of N = count particles that hold at least p = size each, or InputError."""
-    if not 2 <= size <= count:
-        raise InputError(f"particles.batch_size = {size}: must be from 2 to N = {count}")
-    return count // size
 
 
 def strongest(count: int, size: int) -> float:

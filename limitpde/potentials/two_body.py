@@ -26,7 +26,6 @@ from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Discriminator, Tag
-from scipy.special import k0, k1
 
 from limitpde.checked import Coordinate, Moderate, record
 from limitpde.errors import InputError
@@ -195,6 +194,8 @@ class Softened:
 
     def radial_symbol(self, k: np.ndarray, dimension: int) -> np.ndarray:
         """Gammahat as a function of |k|, of any shape; infinite at 0."""
+        from scipy.special import k0, k1
+
         w = self.width
         with np.errstate(divide="ignore"):
             match dimension:

@@ -7,11 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 
 from limitpde.results import figures, tables
@@ -44,9 +39,25 @@ def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
         if figure is not None:
             path = folder.own(f"pictures/{name}.png")
             figure.savefig(path, dpi=110)
-            plt.close(figure)
             drawn.append(path)
     return drawn
+
+
+def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Any, Any]:
+    """A figure and its axes, one or an array of them; pyplot and its backend, which are the user's, know nothing of it.
+
+    Args:
+        rows: of axes.
+        columns: of axes.
+
+    Keyword Args:
+        figsize: width and height in inches.
+        options: of `matplotlib.figure.Figure.subplots`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=figsize, layout="constrained")
+    return figure, figure.subplots(rows, columns, **options)
 
 
 def largest_snapshots(directory: Path) -> Path | None:
@@ -74,7 +85,7 @@ def invariants(directory: Path, *, masses: Mapping[str, str], panels: Sequence[s
         return None
     t = table["t"]
     panels = [name for name in panels if name in table]
-    figure, grid = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
+    figure, grid = subplots(2, 3, figsize=(12, 6.4))
     axes = grid.ravel()
     for unused in axes[len(panels) + 1 :]:
         unused.remove()
@@ -105,7 +116,7 @@ def _residual_rate(directory: Path) -> Any:
     powers = {rate["test_function"]: rate.get("theory") for rate in rates}
     if len({entry["N"] for entry in entries}) < 2:
         return None
-    figure, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
+    figure, axis = subplots(figsize=(6.4, 4.6))
     for number in sorted({entry["test_function"] for entry in entries}):
         colour = f"C{number % 10}"
         mine = sorted((entry for entry in entries if entry["test_function"] == number), key=lambda entry: entry["N"])
@@ -133,7 +144,7 @@ def _residual_in_time(directory: Path) -> Any:
     particles = table["system"] == "particles"
     largest = table["N"][particles].max() if particles.any() else None
     numbers = np.unique(table["test_function"])[:MOST_PANELS]
-    figure, axes = plt.subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False, layout="constrained")
+    figure, axes = subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False)
     for axis, number in zip(axes[0], numbers, strict=True):
         here = table["test_function"] == number
         mine = here & particles & (table["N"] == largest)
@@ -159,7 +170,7 @@ def _observables(directory: Path) -> Any:
     numbers = sorted({entry["test_function"] for entry in entries})[:MOST_PANELS]
     if not numbers:
         return None
-    figure, axes = plt.subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False, layout="constrained")
+    figure, axes = subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False)
     for axis, number in zip(axes[0], numbers, strict=True):
         mine = [entry for entry in entries if entry["test_function"] == number]
         for number_of_n, count in enumerate(sorted({entry["N"] for entry in mine})):

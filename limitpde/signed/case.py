@@ -11,15 +11,18 @@ from pydantic import Field, Tag
 from limitpde import sections
 from limitpde.checked import record, told_apart
 from limitpde.compare.test_functions import FunctionTable
-from limitpde.fem.mesh import Box, Disk, coarser, mesh_kind
-from limitpde.fem.refinement import Refinement
+from limitpde.fem.mesh import Box, Disk, Refinement, coarser, mesh_kind
 from limitpde.files import ExistingFile
 from limitpde.sections import Natural, Positive
-from limitpde.signed.collisions import takes_exact_pairs
 from limitpde.signed.model import Initial, Model
-from limitpde.signed.options import batch_size_of
-from limitpde.signed.setting import NEEDS_WALLS, check_vortices
-from limitpde.signed.substeps import MOST_SUBSTEPS, check_substeps
+from limitpde.signed.options import (
+    MOST_SUBSTEPS,
+    NEEDS_WALLS,
+    batch_size_of,
+    check_substeps,
+    check_vortices,
+    takes_exact_pairs,
+)
 
 AnyPlaneMesh = Annotated[
     Annotated[Disk, Tag("disk")] | Annotated[Box, Tag("box")] | Annotated[ExistingFile, Tag("path")],

@@ -16,11 +16,12 @@ from limitpde.nbody.pairs import closest_equal_signs, softness
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
 from limitpde.nbody.replicas import Measurements, Snapshot, Stopped
-from limitpde.signed.collisions import Collision, advance, mutual_neighbours
+from limitpde.signed.collisions import advance, mutual_neighbours
 from limitpde.signed.configuration import Configuration
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.estimate_integrals import EstimateIntegrals
 from limitpde.signed.model import Model
+from limitpde.signed.options import Collision
 from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
 from limitpde.signed.substeps import part_number, part_sizes

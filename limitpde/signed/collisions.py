@@ -15,56 +15,19 @@ L^N. The forces of a pair of opposite charges at one place cancel, so those of p
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numba
 import numpy as np
 from scipy.spatial import cKDTree
 
-from limitpde.errors import InputError
 from limitpde.nbody.random import pair_key, two_normals
 from limitpde.signed.encounters import Encounters
-from limitpde.signed.model import Model
-from limitpde.signed.pair_step import LARGEST, relative_step
+from limitpde.signed.options import Collision
+from limitpde.signed.pair_step import relative_step
 
-Collision = Literal["through", "stick", "annihilate"]
-PairMotion = Literal["euler", "exact", "auto"]
-STRONG = 0.05
-"""gamma_N / sigma^2 from which "auto" takes the exact step of pairs: below it, collisions are rare and harmless."""
 BRUTE_FORCE = 500
 """Particles up to which neighbours are sought among all pairs, in compiled code; above, by a k-d tree."""
-
-
-def takes_exact_pairs(model: Model, count: int, pairs: PairMotion, collision: Collision, *, plain: bool) -> bool:
-    """Whether pairs move by their exact law.
-
-    Args:
-        model: the parameters.
-        count: N.
-        pairs: what was asked for.
-        collision: what happens where two charges collide.
-
-    Keyword Args:
-        plain: the kernel is K with the default cap, without a cut-off: the law is that of K.
-
-    Raises:
-        InputError: they cannot, or what was asked for needs it.
-    """
-    ratio = model.pair_strength(count) / model.sigma**2 if model.sigma > 0 else math.inf
-    possible = plain and model.interaction != "rotated" and ratio <= LARGEST
-    if pairs == "exact" and not possible:
-        raise InputError(
-            "particles.pairs = 'exact': needs K itself (no eps, no cutoff, not 'regularised', not 'rotated') and "
-            f"gamma / sigma^2 <= {LARGEST:g}; it is {ratio:.3g} for N = {count}"
-        )
-    if collision == "annihilate" and model.interaction != "signed":
-        raise InputError("particles.collision = 'annihilate': needs model.interaction = 'signed'")
-    exact = pairs == "exact" or (pairs == "auto" and possible and (ratio >= STRONG or collision != "through"))
-    if collision != "through" and not exact:
-        raise InputError(
-            f"particles.collision = {collision!r}: needs particles.pairs = 'exact', which sees the collisions"
-        )
-    return exact
 
 
 def mutual_neighbours(x: np.ndarray, y: np.ndarray, bond: np.ndarray) -> np.ndarray:

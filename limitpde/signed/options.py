@@ -1,15 +1,33 @@
-"""Which options of the signed particles go together: one message for what makes no sense."""
+"""Which options of a signed case go together: one message for what makes no sense. Nothing is compiled here."""
 
 from __future__ import annotations
 
-from limitpde.errors import InputError
-from limitpde.nbody.random_batches import groups_of
-from limitpde.signed.collisions import Collision, PairMotion
+import math
+from collections.abc import Mapping
+from typing import Literal
 
+from limitpde.errors import InputError
+from limitpde.nbody.limits import groups_of
+from limitpde.signed.model import Model
+
+type BoundaryKind = Literal["plane", "grounded", "insulated"] | Mapping[str, float]
+Collision = Literal["through", "stick", "annihilate"]
+PairMotion = Literal["euler", "exact", "auto"]
 METHODS = ("direct", "fast", "batches", "auto")
 BATCH_SIZE = 32
 """Particles of a random batch by default: no slower than pairs, as the noise and the order of the memory take more time
 than so many forces (demos/benchmarks/random_batches.py)."""
+STRONG = 0.05
+"""gamma_N / sigma^2 from which "auto" takes the exact step of pairs: below it, collisions are rare and harmless."""
+LARGEST = 12.0
+"""Largest gamma / sigma^2: up to it the series of I(z) in `pair_step` stay within floating point for z <= 4 mu^2."""
+MOST_SUBSTEPS = 1024
+"""Parts into which a step may be cut (`limitpde.signed.substeps`)."""
+MOST_STEPS = 1 << 22
+"""Steps of a run in which steps may be cut: with the place in a step, a number below 2^32 (`limitpde.nbody.random`)."""
+NEEDS_WALLS = (
+    "initial: shape = 'uniform' fills a bounded domain: it needs [pde] with walls (pde.boundary), no particles"
+)
 
 
 def batch_size_of(
@@ -61,3 +79,62 @@ def batch_size_of(
     size = min(BATCH_SIZE, count) if batch_size is None else batch_size
     groups_of(count, size)
     return size
+
+
+def takes_exact_pairs(model: Model, count: int, pairs: PairMotion, collision: Collision, *, plain: bool) -> bool:
+    """Whether pairs move by their exact law.
+
+    Args:
+        model: the parameters.
+        count: N.
+        pairs: what was asked for.
+        collision: what happens where two charges collide.
+
+    Keyword Args:
+        plain: the kernel is K with the default cap, without a cut-off: the law is that of K.
+
+    Raises:
+        InputError: they cannot, or what was asked for needs it.
+    """
+    ratio = model.pair_strength(count) / model.sigma**2 if model.sigma > 0 else math.inf
+    possible = plain and model.interaction != "rotated" and ratio <= LARGEST
+    if pairs == "exact" and not possible:
+        raise InputError(
+            "particles.pairs = 'exact': needs K itself (no eps, no cutoff, not 'regularised', not 'rotated') and "
+            f"gamma / sigma^2 <= {LARGEST:g}; it is {ratio:.3g} for N = {count}"
+        )
+    if collision == "annihilate" and model.interaction != "signed":
+        raise InputError("particles.collision = 'annihilate': needs model.interaction = 'signed'")
+    exact = pairs == "exact" or (pairs == "auto" and possible and (ratio >= STRONG or collision != "through"))
+    if collision != "through" and not exact:
+        raise InputError(
+            f"particles.collision = {collision!r}: needs particles.pairs = 'exact', which sees the collisions"
+        )
+    return exact
+
+
+def check_substeps(substeps: int, steps: int = 0) -> None:
+    """Raises InputError unless each of so many steps may be cut into so many parts."""
+    if not (1 <= substeps <= MOST_SUBSTEPS and substeps & (substeps - 1) == 0):
+        raise InputError(f"particles.substeps = {substeps}: must be a power of two from 1 to {MOST_SUBSTEPS}")
+    if substeps > 1 and steps > MOST_STEPS:
+        raise InputError(
+            f"particles.substeps = {substeps}: must be 1 with {steps} steps; there are {MOST_STEPS} at most"
+        )
+
+
+def check_vortices(model: Model, boundary: BoundaryKind) -> None:
+    """Check that a limit equation with the rotated kernel, if it is one, can be solved.
+
+    Raises:
+        InputError: there is an exterior potential, or a wall that is no stream line.
+    """
+    if model.interaction != "rotated":
+        return
+    if model.confinement is not None:
+        raise InputError("model.confinement: the limit equation of vortices takes no exterior potential")
+    if boundary not in ("plane", "grounded"):
+        raise InputError(
+            f"pde.boundary = {boundary!r}: with model.interaction = 'rotated' it must be 'plane', or 'grounded', a "
+            "wall that the velocities follow"
+        )

@@ -44,8 +44,6 @@ from limitpde.nbody.random import pair_normals, pair_uniforms
 
 FAR = 60.0
 """z from which the angle is drawn by rejection."""
-LARGEST = 12.0
-"""Largest gamma / sigma^2: up to it the series of I(z) stay within floating point for z <= 4 mu^2."""
 ROUNDING = 1e-16
 
 

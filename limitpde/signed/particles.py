@@ -47,13 +47,11 @@ from limitpde.nbody.replicas import (
 )
 from limitpde.nbody.threads import use_threads
 from limitpde.signed.charge_replicas import ChargeReplicas, ChargeSetup, compile_kernels
-from limitpde.signed.collisions import Collision, PairMotion, takes_exact_pairs
 from limitpde.signed.estimate_integrals import largest_gradient
 from limitpde.signed.model import Initial, Model
-from limitpde.signed.options import batch_size_of
+from limitpde.signed.options import Collision, PairMotion, batch_size_of, check_substeps, takes_exact_pairs
 from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
-from limitpde.signed.substeps import check_substeps
 
 BATCH_PARTICLES = 32_768
 """Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""

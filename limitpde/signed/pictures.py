@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from limitpde.results.fields import read_fields
 from limitpde.results.particles import read_particles
-from limitpde.results.pictures import invariants, largest_snapshots
+from limitpde.results.pictures import invariants, largest_snapshots, subplots
 from limitpde.results.vtkhdf import times
 
 FIELD_ORDER = ("rho_positive", "rho_negative", "charge")
@@ -30,7 +29,7 @@ def _fields(directory: Path) -> Any:
     snapshots = largest_snapshots(directory)
     clouds = [read_particles(snapshots, k) if snapshots else None for k in (0, -1)]
     names = [name for name in FIELD_ORDER if name in states[0][2]]
-    figure, axes = plt.subplots(2, len(names), figsize=(4.2 * len(names), 7.6), squeeze=False, layout="constrained")
+    figure, axes = subplots(2, len(names), figsize=(4.2 * len(names), 7.6), squeeze=False)
     square = _square(states)
     for row, ((points, cells, values, t), cloud) in enumerate(zip(states, clouds, strict=True)):
         for axis, name in zip(axes[row], names, strict=True):
@@ -49,7 +48,7 @@ def _meshes(directory: Path) -> Any:
     states = [read_fields(path, 0), read_fields(path, -1)]
     if np.array_equal(states[0][0], states[1][0]):
         return None
-    figure, axes = plt.subplots(1, 2, figsize=(10.0, 4.4), layout="constrained")
+    figure, axes = subplots(1, 2, figsize=(10.0, 4.4))
     for axis, state in zip(axes, states, strict=True):
         points, cells, values, t = state
         _map(figure, axis, points, cells, _density(values), "rho")
@@ -97,7 +96,7 @@ def _particles(directory: Path) -> Any:
     snapshots = largest_snapshots(directory)
     if snapshots is None or (directory / "pde" / "fields.vtkhdf").exists():
         return None
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4.6), sharex=True, sharey=True, layout="constrained")
+    figure, axes = subplots(1, 2, figsize=(9, 4.6), sharex=True, sharey=True)
     for axis, step in zip(axes, (0, -1), strict=True):
         positions, data, t = read_particles(snapshots, step)
         for sign, colour in SIGN_COLOURS.items():

@@ -25,7 +25,8 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, evaluate, spatial
+from limitpde.compare.spatial import evaluate, spatial
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
 from limitpde.fem.stepping import StepReport
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all

@@ -47,7 +47,8 @@ from limitpde.fem.original import original_nodes
 from limitpde.fem.stepping import Bdf
 from limitpde.signed.gate import ROUNDING, State
 from limitpde.signed.model import Model
-from limitpde.signed.setting import BoundaryKind, WallLines, exterior_potential, potential_solver
+from limitpde.signed.options import BoundaryKind
+from limitpde.signed.setting import WallLines, exterior_potential, potential_solver
 
 
 class Scheme:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import dolfinx.mesh
 import numpy as np
@@ -20,13 +19,14 @@ from limitpde.fem import simplices, triangulation
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlaneNodes, PlanePoisson, fitted_circle
-from limitpde.fem.refinement import AdaptiveMesh, Refinement
+from limitpde.fem.refinement import AdaptiveMesh
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all, on_root
 from limitpde.signed.model import SPECIES, Initial, Model
+from limitpde.signed.options import NEEDS_WALLS, check_vortices
+from limitpde.signed.options import BoundaryKind as BoundaryKind
 
-type BoundaryKind = Literal["plane", "grounded", "insulated"] | Mapping[str, float]
 type Figures = dict[str, float]
 type WallLines = tuple[np.ndarray, np.ndarray]
 type MeshSource = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
@@ -34,9 +34,6 @@ type MeshSource = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
 
 DRAWN = 200
 """Points drawn from each part of the initial densities, at which a mesh that refines itself must see it."""
-NEEDS_WALLS = (
-    "initial: shape = 'uniform' fills a bounded domain: it needs [pde] with walls (pde.boundary), no particles"
-)
 
 
 def check_problem(model: Model, initial: Initial, step: float, boundary: BoundaryKind) -> None:
@@ -54,23 +51,6 @@ def check_problem(model: Model, initial: Initial, step: float, boundary: Boundar
         raise InputError("initial.points: a PDE needs densities, not points")
     if not 0 < step < math.inf:
         raise InputError(f"pde.step = {step}: must be finite and greater than 0")
-
-
-def check_vortices(model: Model, boundary: BoundaryKind) -> None:
-    """Check that a limit equation with the rotated kernel, if it is one, can be solved.
-
-    Raises:
-        InputError: there is an exterior potential, or a wall that is no stream line.
-    """
-    if model.interaction != "rotated":
-        return
-    if model.confinement is not None:
-        raise InputError("model.confinement: the limit equation of vortices takes no exterior potential")
-    if boundary not in ("plane", "grounded"):
-        raise InputError(
-            f"pde.boundary = {boundary!r}: with model.interaction = 'rotated' it must be 'plane', or 'grounded', a "
-            "wall that the velocities follow"
-        )
 
 
 def wall_lines(mesh: MeshSource, boundary: BoundaryKind, comm: MPI.Comm) -> WallLines | None:
@@ -94,7 +74,13 @@ def wall_lines(mesh: MeshSource, boundary: BoundaryKind, comm: MPI.Comm) -> Wall
 
 
 def adaptive_mesh(
-    mesh: MeshSource, refinement: Refinement, initial: Initial, lines: WallLines | None, comm: MPI.Comm, *, round_: bool
+    mesh: MeshSource,
+    refinement: meshes.Refinement,
+    initial: Initial,
+    lines: WallLines | None,
+    comm: MPI.Comm,
+    *,
+    round_: bool,
 ) -> AdaptiveMesh:
     """A mesh that follows densities, fine enough for the initial ones. Collective.
 

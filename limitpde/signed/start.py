@@ -13,7 +13,7 @@ from limitpde.densities import Uniform
 from limitpde.errors import InputError
 from limitpde.parallel import on_root
 from limitpde.signed.model import SPECIES, Initial
-from limitpde.signed.setting import NEEDS_WALLS
+from limitpde.signed.options import NEEDS_WALLS
 
 
 class InitialPositions:

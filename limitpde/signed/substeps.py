@@ -26,8 +26,8 @@ from numba import njit, prange
 from scipy.spatial import cKDTree
 
 from limitpde.arrays import Floats
-from limitpde.errors import InputError
 from limitpde.signed.collisions import BRUTE_FORCE
+from limitpde.signed.options import MOST_STEPS
 
 CLOSING = 1 / 16
 """h gamma / r^2 of a part of a step. The distance D of a pair gains (2 gamma h / r)^2 too much in E |D|^2 over a part,
@@ -35,24 +35,9 @@ Euler-Maruyama's error: at most 4 CLOSING gamma h, as if gamma were larger by th
 small that the step is cut."""
 
 
-MOST_SUBSTEPS = 1024
-MOST_STEPS = 1 << 22
-"""Steps of a run in which steps may be cut: with the place in a step, a number below 2^32 (`limitpde.nbody.random`)."""
-
-
 def part_number(step: int, place: np.ndarray) -> np.ndarray:
     """The number of the random draws of a part that begins at a place in a step, (R,) int64; step itself at 0."""
     return step + MOST_STEPS * place
-
-
-def check_substeps(substeps: int, steps: int = 0) -> None:
-    """Raises InputError unless each of so many steps may be cut into so many parts."""
-    if not (1 <= substeps <= MOST_SUBSTEPS and substeps & (substeps - 1) == 0):
-        raise InputError(f"particles.substeps = {substeps}: must be a power of two from 1 to {MOST_SUBSTEPS}")
-    if substeps > 1 and steps > MOST_STEPS:
-        raise InputError(
-            f"particles.substeps = {substeps}: must be 1 with {steps} steps; there are {MOST_STEPS} at most"
-        )
 
 
 def part_sizes(

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-import scipy.ndimage
-import scipy.special
 
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -120,7 +118,7 @@ class Normals:
         """Probability of a box (D, 2); 1 on a torus."""
         if self.domain.bounded:
             return 1.0
-        ends = scipy.special.ndtr((box.T[:, None] - self.centers) / self.widths)
+        ends = np.vectorize(math.erfc)((self.centers - box.T[:, None]) / (math.sqrt(2) * self.widths)) / 2
         return float((ends[1] - ends[0]).prod(axis=1).mean())
 
 
@@ -309,13 +307,15 @@ class _Lattice:
     @staticmethod
     def _bounds(values: np.ndarray, periodic: bool) -> np.ndarray:
         """From the values on all points, those of three cells in each coordinate around each cell."""
+        from scipy.ndimage import maximum_filter, minimum_filter
+
         D = values.ndim
         if periodic:  # the last point is the first one
             values = values[(slice(None, -1),) * (D // 2)]
         mode: list[Literal["wrap", "nearest"]] = ["wrap" if periodic and j < D // 2 else "nearest" for j in range(D)]
         middle = (slice(1, None, 2),) * D
-        highest = scipy.ndimage.maximum_filter(values, size=7, mode=mode)[middle]
-        lowest = scipy.ndimage.minimum_filter(values, size=7, mode=mode)[middle]
+        highest = maximum_filter(values, size=7, mode=mode)[middle]
+        lowest = minimum_filter(values, size=7, mode=mode)[middle]
         return np.asarray(highest + 0.5 * (highest - lowest))
 
 

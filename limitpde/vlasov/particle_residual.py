@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, on_torus, spatial
+from limitpde.compare.spatial import spatial
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, on_torus
 from limitpde.nbody.sums.arithmetic import exp_minus, mean_turn, sine
 from limitpde.vlasov.model import Model
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from limitpde.results import figures, tables
 from limitpde.results.fields import read_fields
 from limitpde.results.particles import read_particles
-from limitpde.results.pictures import largest_snapshots
+from limitpde.results.pictures import largest_snapshots, subplots
 from limitpde.results.vtkhdf import times
 
 MOST_DOTS = 2000
@@ -54,7 +53,7 @@ def _phase_space(directory: Path) -> Any:
     if snapshots is not None:
         rows.append((*found[0], snapshots))
     size = (11, 3.9 * len(rows))
-    figure, axes = plt.subplots(len(rows), 2, figsize=size, squeeze=False, sharey="row", layout="constrained")
+    figure, axes = subplots(len(rows), 2, figsize=size, squeeze=False, sharey="row")
     for row, (name, states, cloud) in zip(axes, rows, strict=True):
         number = name[len("slice_x") :].partition("_")[0]
         for axis, state, step in zip(row, states, (0, -1), strict=True):
@@ -95,7 +94,7 @@ def _density(directory: Path) -> Any:
         return None
     if states[0][1].shape[1] == CORNERS["lines"]:
         return _density_line(directory, states)
-    figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.4), sharex=True, sharey=True, layout="constrained")
+    figure, axes = subplots(1, 2, figsize=(10.5, 4.4), sharex=True, sharey=True)
     top = max(float(state[2]["rho"].max()) for state in states) or 1.0
     for axis, (points, cells, values, t) in zip(axes, states, strict=True):
         drawn = _density_map(axis, points, cells, values["rho"], top)
@@ -107,7 +106,7 @@ def _density(directory: Path) -> Any:
 
 def _density_line(directory: Path, states: Sequence[PhaseFrame]) -> Any:
     """Lines of the equation, over the histogram of the particles of the largest N at the end."""
-    figure, axis = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    figure, axis = subplots(figsize=(7.2, 4.4))
     for (points, _, values, t), style in zip(states, ({"color": "0.5", "ls": "--"}, {"color": "k"}), strict=True):
         edges = _grid(points, 1)[0]
         axis.plot((edges[1:] + edges[:-1]) / 2, values["rho"], lw=1.4, label=f"equation, t = {t:.4g}", **style)
@@ -160,7 +159,7 @@ def _field_energy(directory: Path) -> Any:
     if table is None or not np.any(table["field_energy"]):
         return None
     t, energy = table["t"], np.abs(table["field_energy"])
-    figure, axis = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    figure, axis = subplots(figsize=(7.2, 4.4))
     axis.semilogy(t[energy > 0], energy[energy > 0], lw=1.2, label="equation")
     pde = figures.read(directory / "summary.json").get("pde", {})
     fit = pde.get("field_fit")
@@ -181,7 +180,7 @@ def _invariants(directory: Path) -> Any:
     if table is None:
         return None
     t = table["t"]
-    figure, axes = plt.subplots(2, 2, figsize=(10.5, 6.8), layout="constrained")
+    figure, axes = subplots(2, 2, figsize=(10.5, 6.8))
     kept = {"mass": table["mass_total"] + table["mass_lost"], "energy": table["energy"], "integral of f^2": table["l2"]}
     for name, values in kept.items():
         size = abs(values[0]) or 1.0
@@ -218,7 +217,7 @@ def _distances(directory: Path) -> Any:
         return None
     end = max(entry["t"] for entry in entries)
     entries = [entry for entry in entries if entry["t"] == end]
-    figure, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
+    figure, axis = subplots(figsize=(6.4, 4.6))
     for number, name in enumerate(dict.fromkeys(entry["distance"] for entry in entries)):
         mine = sorted((entry for entry in entries if entry["distance"] == name), key=lambda entry: entry["N"])
         counts, mean = (np.array([entry[key] for entry in mine]) for key in ("N", "mean"))

@@ -11,11 +11,11 @@ from limitpde.coagulation import exact
 from limitpde.coagulation.interaction import DoiBall
 from limitpde.coagulation.model import Fragmentation, Model
 from limitpde.coagulation.rates import naive, propensity
-from limitpde.coagulation.reaction import Reaction
 from limitpde.coagulation.reaction.annihilation import Annihilation
 from limitpde.coagulation.reaction.bins import Bins, MassGrid
 from limitpde.coagulation.reaction.fragmentation import Splitting
 from limitpde.coagulation.reaction.low_rank import factorise
+from limitpde.coagulation.reaction.operator import Reaction
 from limitpde.coagulation.reaction.pivots import PivotCoagulation
 from limitpde.coagulation.reaction.substitution import DirectCoagulation
 from limitpde.errors import InputError

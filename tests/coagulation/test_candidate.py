@@ -18,11 +18,12 @@ import scipy.integrate
 
 from limitpde.coagulation.interaction import Bump
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw, Rates
-from limitpde.coagulation.proof.candidate import MacroResidual, default_delta, means
+from limitpde.coagulation.proof.candidate import MacroResidual, means
 from limitpde.coagulation.proof.mass_rates import MassRates
 from limitpde.coagulation.proof.mollifier import NodeGrid
 from limitpde.coagulation.proof.walls import at_grid, seam_warnings
-from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
+from limitpde.compare.spatial import evaluate
+from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian, Uniform, UniformDisk
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -367,9 +368,9 @@ def test_default_delta_is_a_fraction_of_the_smallest_feature():
     bump = Part(n=1, density=Gaussian(mass=1.0, center=(0.0,) * 3, width=0.3))
     disk = Part(n=2, density=UniformDisk(mass=1.0, center=(0.0,) * 3, radius=0.4))
     even = Part(n=2, density=Uniform(mass=1.0))
-    assert default_delta(Domain.space(3), Initial(masses=(bump, disk))) == pytest.approx(0.1)
-    assert default_delta(Domain.space(3), Initial(masses=(bump,))) == pytest.approx(0.15)
-    assert default_delta(Domain.torus(np.full(3, 2.0)), Initial(masses=(even,))) == pytest.approx(0.2)
+    assert Initial(masses=(bump, disk)).default_delta(Domain.space(3)) == pytest.approx(0.1)
+    assert Initial(masses=(bump,)).default_delta(Domain.space(3)) == pytest.approx(0.15)
+    assert Initial(masses=(even,)).default_delta(Domain.torus(np.full(3, 2.0))) == pytest.approx(0.2)
 
 
 def test_means_over_a_domain_are_integrals():

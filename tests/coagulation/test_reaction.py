@@ -13,10 +13,10 @@ from kernels import KERNELS, additive, constant, doi, make, monomers, multiplica
 
 from limitpde.coagulation import exact
 from limitpde.coagulation.model import Fragmentation
-from limitpde.coagulation.reaction import Reaction
 from limitpde.coagulation.reaction.bins import Bins, MassGrid
 from limitpde.coagulation.reaction.ledger import masses_at, settle
 from limitpde.coagulation.reaction.low_rank import LARGEST_RANK, TOLERANCE, factorise
+from limitpde.coagulation.reaction.operator import Reaction
 from limitpde.coagulation.reaction.relaxed import RelaxedCoagulation, pays
 from limitpde.coagulation.reaction.substitution import DirectCoagulation
 from limitpde.errors import InputError

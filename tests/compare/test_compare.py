@@ -17,8 +17,9 @@ import pytest
 from ensembles import DIPOLE, FUNCTIONS, SE
 
 from limitpde.compare.rates import fit_rate, mean_abs, rms
+from limitpde.compare.spatial import evaluate
 from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
-from limitpde.compare.test_functions import GaussianBump, Wave, evaluate, on_torus, waves_off_torus
+from limitpde.compare.test_functions import GaussianBump, Wave, on_torus, waves_off_torus
 from limitpde.errors import InputError
 from limitpde.fem.mesh import Disk
 from limitpde.signed.model import Model

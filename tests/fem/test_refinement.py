@@ -19,8 +19,9 @@ from limitpde.fem import mesh as meshes
 from limitpde.fem import refinement as module
 from limitpde.fem import simplices
 from limitpde.fem.edges import EdgeGraph
+from limitpde.fem.mesh import Refinement
 from limitpde.fem.original import original_nodes
-from limitpde.fem.refinement import GOAL, PATIENCE, AdaptiveMesh, Refinement, nodal_gradients, transferred
+from limitpde.fem.refinement import GOAL, PATIENCE, AdaptiveMesh, nodal_gradients, transferred
 from limitpde.fem.triangulation import Edges, Triangulation
 
 LINE = np.array([0.3, -1.1])

@@ -16,7 +16,7 @@ from processes import CASE, PYTHON, call, limitpde_, steps_of, summary_of
 
 from limitpde import case as cases
 from limitpde import experiment
-from limitpde.fem.refinement import Refinement
+from limitpde.fem.mesh import Refinement
 
 pytestmark = pytest.mark.serial
 

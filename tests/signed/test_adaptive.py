@@ -22,8 +22,7 @@ from strips import spread_of_mu, write_strip
 from limitpde.compare.test_functions import GaussianBump
 from limitpde.densities import Gaussian, Uniform
 from limitpde.errors import InputError, RunError
-from limitpde.fem.mesh import Disk
-from limitpde.fem.refinement import Refinement
+from limitpde.fem.mesh import Disk, Refinement
 from limitpde.fem.stepping import Bdf, bdf_error_weights
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.pde import Solver

@@ -19,7 +19,8 @@ from mpi4py import MPI
 
 from limitpde.compare.test_functions import GaussianBump
 from limitpde.errors import InputError
-from limitpde.nbody.random_batches import batch_pair_sum, batch_variance, groups_of
+from limitpde.nbody.limits import groups_of
+from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
 from limitpde.nbody.replicas import Controls
 from limitpde.signed import particles
 from limitpde.signed.model import Model

@@ -22,8 +22,9 @@ from limitpde.nbody.replicas import Controls
 from limitpde.signed import particles
 from limitpde.signed.exact import squared_bessel_law
 from limitpde.signed.model import Model
+from limitpde.signed.options import MOST_STEPS, check_substeps
 from limitpde.signed.particles import Ensemble, simulate
-from limitpde.signed.substeps import CLOSING, MOST_STEPS, check_substeps, closest_pairs, part_number, part_sizes
+from limitpde.signed.substeps import CLOSING, closest_pairs, part_number, part_sizes
 from limitpde.signed.summary import particle_figures
 
 MANY = 20_000

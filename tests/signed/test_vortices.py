@@ -21,8 +21,7 @@ from limitpde.densities import Gaussian, Uniform, UniformDisk
 from limitpde.errors import InputError
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.face_flux import FaceFluxes
-from limitpde.fem.mesh import Box, Disk
-from limitpde.fem.refinement import Refinement
+from limitpde.fem.mesh import Box, Disk, Refinement
 from limitpde.signed.case import PDE, Case
 from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import Initial, Model

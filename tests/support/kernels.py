@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from limitpde.coagulation.model import Model, Rates
-from limitpde.coagulation.reaction import Reaction
 from limitpde.coagulation.reaction.bins import MassGrid
+from limitpde.coagulation.reaction.operator import Reaction
 
 
 def constant(n: np.ndarray, m: np.ndarray) -> np.ndarray:

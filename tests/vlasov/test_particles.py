@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
+from limitpde.compare.spatial import evaluate
+from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.replicas import Controls
 from limitpde.potentials import Centred, Cosine, ExteriorFromFile, Harmonic, Poisson, PotentialFromFile, Softened

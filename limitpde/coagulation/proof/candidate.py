@@ -27,13 +27,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.model import Model
 from limitpde.coagulation.proof.mass_rates import Beta, MassRateArrays, MassRates
 from limitpde.coagulation.proof.mollifier import CELLS_PER_DELTA, NodeGrid, eta_table
 from limitpde.coagulation.proof.node_sums import node_sums, planes
 from limitpde.coagulation.proof.walls import at_grid
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, evaluate
-from limitpde.densities import Uniform
+from limitpde.compare.spatial import evaluate
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
@@ -43,20 +43,6 @@ MOST_VALUES = 20_000_000
 """Values of test functions at the nodes of a bounded domain; a smaller delta is refused."""
 HOMOGENEOUS_NODES = {1: 4096, 2: 256, 3: 64}
 """Nodes along each axis for the integral of a test function over a domain."""
-
-
-def default_delta(domain: Domain, initial: Initial) -> float:
-    """A mollifier's reach: a tenth of the domain, half the width of a bump, a quarter of the radius of a disk.
-
-    Smearing then changes densities and their products by a few per cent at the most.
-    """
-    scales = [float(domain.size.min()) / 10] if domain.bounded else []
-    for part in initial.masses:
-        if isinstance(part.density, Uniform):
-            continue
-        width = getattr(part.density, "width", None)
-        scales.append(part.density.radius / 4 if width is None else width / 2)  # type: ignore[union-attr]
-    return min(scales)
 
 
 def check_functions(functions: Sequence[GaussianBump | Wave], dimension: int) -> FunctionTable:

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from limitpde.coagulation.proof.mollifier import cells_near, eta_at, fold
-from limitpde.compare.test_functions import spatial
+from limitpde.compare.spatial import spatial
 
 BLOCKS = 64
 """Groups of planes that a thread works on in one go; has no effect on the results."""

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from limitpde.coagulation.proof.mollifier import NodeGrid
-from limitpde.compare.test_functions import GaussianBump, Wave, evaluate
+from limitpde.compare.spatial import evaluate
+from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.domains import Domain
 
 Function = GaussianBump | Wave

@@ -102,7 +102,7 @@ def propensity(model: Model, *, log_eps: float | None = None) -> Propensity:
         InputError: there is no such recipe in the dimension of the model.
     """
     if model.beta.kernel == "from_micro":
-        _check_micro(model)
+        model.check_recipe()
     return Propensity(model, log_eps)
 
 
@@ -138,7 +138,7 @@ def microscopic(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: float | 
     Keyword Args:
         log_eps: two dimensions: log eps; None for the limit (2.4).
     """
-    _check_micro(model)
+    model.check_recipe()
     n, m, D, alpha = _pair(model, n, m)
     assert model.interaction is not None
     if model.dimension == 3:
@@ -173,7 +173,7 @@ def rate_error(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: float | N
     Keyword Args:
         log_eps: as for `propensity`.
     """
-    _check_micro(model)
+    model.check_recipe()
     _, _, D, alpha = _pair(model, n, m)
     result, some = np.zeros(D.shape), alpha > 0
     if (model.dimension == 2 and log_eps is None) or not some.any():
@@ -188,7 +188,7 @@ def rate_error(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: float | N
 
 def naive(model: Model, n: np.ndarray, m: np.ndarray) -> np.ndarray:
     """alpha int V (r_n + r_m)^(d-2), the rate without correlations and an upper bound of beta; n, m broadcast."""
-    _check_micro(model)
+    model.check_recipe()
     n, m, _, alpha = _pair(model, n, m)
     assert model.interaction is not None
     power = model.dimension - 2
@@ -212,7 +212,7 @@ def scattering_length(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: fl
     Raises:
         InputError: log_eps is missing, or the particles reach further than 1 / eps.
     """
-    _check_micro(model)
+    model.check_recipe()
     if model.dimension == 3:
         _, _, D, _ = _pair(model, n, m)
         return microscopic(model, n, m) / (4 * math.pi * D)
@@ -240,7 +240,7 @@ def capacity(model: Model) -> float:
     Raises:
         InputError: the model has no interaction, or another dimension than 3.
     """
-    _check_micro(model)
+    model.check_recipe()
     interaction = model.interaction
     if model.dimension != 3:
         raise InputError(f"model.dimension = {model.dimension}: the Newtonian capacity needs dimension 3")
@@ -260,13 +260,6 @@ def upper_bound(model: Model, n: np.ndarray, m: np.ndarray) -> np.ndarray:
     n, m, D, _ = _pair(model, n, m)
     other = D * model.range_sum(n, m) * capacity(model) if model.dimension == 3 else 2 * math.pi * D
     return np.minimum(bound, other)
-
-
-def _check_micro(model: Model) -> None:
-    if model.interaction is None:
-        raise InputError("model.interaction is missing: the microscopic rates need it")
-    if model.dimension == 1:
-        raise InputError('model.dimension = 1: beta.kernel = "from_micro" needs dimension 2 or 3; give another kernel')
 
 
 def _pair(model: Model, n: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

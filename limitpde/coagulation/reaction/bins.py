@@ -21,6 +21,9 @@ from pydantic import Field
 from limitpde.checked import record
 from limitpde.errors import InputError
 
+LARGEST_MATRIX = 2048
+"""Number of masses up to which beta may be stored as a matrix (and fragmentation be a matrix); factors beyond."""
+
 
 @record
 class Bins:

@@ -25,7 +25,7 @@ import numpy as np
 
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.reaction.annihilation import Annihilation
-from limitpde.coagulation.reaction.bins import MassGrid
+from limitpde.coagulation.reaction.bins import LARGEST_MATRIX, MassGrid
 from limitpde.coagulation.reaction.fragmentation import Splitting
 from limitpde.coagulation.reaction.ledger import masses_at, settle
 from limitpde.coagulation.reaction.low_rank import Factors, PropensityFunction, factorise
@@ -33,9 +33,6 @@ from limitpde.coagulation.reaction.pivots import PivotCoagulation
 from limitpde.coagulation.reaction.relaxed import RelaxedCoagulation, pays
 from limitpde.coagulation.reaction.substitution import DirectCoagulation
 from limitpde.errors import InputError
-
-LARGEST_MATRIX = 2048
-"""Number of masses up to which beta may be stored as a matrix (and fragmentation be a matrix); factors beyond."""
 
 
 class Collisions(Protocol):

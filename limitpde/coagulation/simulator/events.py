@@ -29,7 +29,7 @@ from numba import njit
 
 from limitpde.coagulation.simulator.pairs import BALL, BOX, DRAWS, TORUS, Physics, law
 from limitpde.coagulation.simulator.potential import CompiledInteraction, value
-from limitpde.compare.test_functions import spatial
+from limitpde.compare.spatial import spatial
 from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import pair_uniforms, two_uniforms
 

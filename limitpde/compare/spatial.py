@@ -1,0 +1,59 @@
+"""Values, gradients and Laplacians of test functions: one compiled function, `spatial`, for all shapes.
+
+numpy callers use `evaluate`, compiled kernels call `spatial` on a `FunctionTable`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
+
+
+@numba.njit(cache=True)
+def spatial(kind: int, parameters: np.ndarray, point: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+    """g and its Laplacian at a point (d,); its gradient is written to `gradient`, (d,)."""
+    d = len(point)
+    square = 0.0
+    if kind == 0:
+        inverse = parameters[d]
+        for c in range(d):
+            gradient[c] = point[c] - parameters[c]
+            square += gradient[c] * gradient[c]
+        value = math.exp(-0.5 * inverse * square)
+        for c in range(d):
+            gradient[c] *= -inverse * value
+        return value, inverse * (inverse * square - d) * value
+    phase = parameters[d]
+    for c in range(d):
+        phase += parameters[c] * point[c]
+        square += parameters[c] * parameters[c]
+    value, slope = math.cos(phase), -math.sin(phase)
+    for c in range(d):
+        gradient[c] = slope * parameters[c]
+    return value, -square * value
+
+
+@numba.njit(cache=True)
+def _evaluate(
+    kind: int,
+    parameters: np.ndarray,
+    points: np.ndarray,
+    value: np.ndarray,
+    gradient: np.ndarray,
+    laplacian: np.ndarray,
+) -> None:
+    for i in range(len(points)):
+        value[i], laplacian[i] = spatial(kind, parameters, points[i], gradient[i])
+
+
+def evaluate(function: GaussianBump | Wave, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """g, grad g and Lap g at points (n, d): arrays (n,), (n, d), (n,)."""
+    points = np.ascontiguousarray(points, dtype=float)
+    table = FunctionTable.of([function], points.shape[1])
+    value, laplacian, gradient = np.empty(len(points)), np.empty(len(points)), np.empty_like(points)
+    _evaluate(table.kinds[0], table.parameters[0], points, value, gradient, laplacian)
+    return value, gradient, laplacian
