@@ -13,7 +13,7 @@ import sys
 from mpi4py import MPI
 
 from limitpde.fem.mesh import Disk
-from limitpde.signed import GalerkinSolver, Initial, Model
+from limitpde.signed import Initial, Model, Solver
 from limitpde.signed.exact import PROBLEMS
 from limitpde.signed.plane_reference import PlaneReference
 
@@ -26,7 +26,7 @@ clouds = [
     [{"mass": g.mass, "center": g.centre, "width": math.sqrt(g.variance)} for g in species]
     for species in (problem.positive, problem.negative)
 ]
-solver = GalerkinSolver(
+solver = Solver(
     Model(sigma=problem.sigma, gamma_bar=problem.gamma_bar),
     Initial(positive=clouds[0], negative=clouds[1]),
     mesh=Disk(radius=8.0, cell_size=0.4),
@@ -34,9 +34,9 @@ solver = GalerkinSolver(
     degree=4,
 )
 solver.solve(END)
-exact = truth.evaluate(solver.space.points)[0]
+exact = truth.evaluate(solver.nodes.points)[0]
 error = solver.densities["positive"] - exact
-squares = solver.sums.total(error * solver.space.tested(error), exact * solver.space.tested(exact))
+squares = solver.sums.total(error * solver.nodes.tested(error), exact * solver.nodes.tested(exact))
 relative = math.sqrt(squares[0] / squares[1])
 if MPI.COMM_WORLD.rank == 0:
     print(f"relative error of rho_+ at t = {END:g} after ten steps: {relative:.2e}")

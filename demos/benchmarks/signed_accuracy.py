@@ -5,7 +5,7 @@ relative, in the root mean square over a grid of points that is the same for all
 core; the best of three runs; meshes and compilation are not counted, nor NGSolve's factorisations.
 
     structure   `limitpde.signed.Solver`: first-order elements, positive, exact mass, falling free energy
-    accuracy    `limitpde.signed.GalerkinSolver`: degrees 2 to 4, additive Runge-Kutta of order four
+    accuracy    the same with degrees 2 to 4: Galerkin elements, additive Runge-Kutta of order four
     NGSolve     what one of its users writes (`signed_accuracy_ngsolve.py`): degrees 2 and 4, SBDF2
     Fourier     `limitpde.signed.plane_reference`, made for smooth data in the plane and for nothing else
 
@@ -27,7 +27,7 @@ import numpy as np
 
 from limitpde.densities import Gaussian
 from limitpde.fem.mesh import Disk
-from limitpde.signed import GalerkinSolver, Initial, Model, Solver, solver
+from limitpde.signed import Initial, Model, Solver
 from limitpde.signed.exact import PROBLEMS, ReferenceProblem
 from limitpde.signed.plane_reference import PlaneReference, PlaneSolution
 
@@ -41,7 +41,7 @@ NGSOLVE = {2: ((0.27, 100),), 4: ((0.72, 100), (0.72, 200))}
 LINE = "| {} | {} | {} | {} | {:.1e} | {:.3f} |"
 
 
-def rho_plus(solved: Solver | GalerkinSolver) -> np.ndarray:
+def rho_plus(solved: Solver) -> np.ndarray:
     """rho_+ at the points; on one rank."""
     (function,) = (f for _, fields in solved.outputs().values() for name, f in fields.items() if name == "rho_positive")
     mesh, points = solved.mesh, np.column_stack([POINTS, np.zeros(len(POINTS))])
@@ -99,7 +99,7 @@ def run_ours(
     solved = []
 
     def run() -> float:
-        solved[:] = [solver(model, initial, mesh=mesh, step=problem.t_end / steps, degree=degree)]
+        solved[:] = [Solver(model, initial, mesh=mesh, step=problem.t_end / steps, degree=degree)]
         began = time.perf_counter()
         solved[0].solve(problem.t_end)
         return time.perf_counter() - began

@@ -114,7 +114,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 def run_ours(solver: Solver) -> dict[str, float]:
     """Solve to the end; seconds of the parts of the solver, and of everything ("all")."""
-    now = solver._scheme
+    now = solver.stepping.scheme
     parts: dict[str, list[tuple[Any, str]]] = {
         "assembly": [(scheme, name) for name in ("fill_transport", "add_mean_density", "add_gradient_flux")],
         "transport solves": [(now._solve_transport, "solve")],

@@ -10,12 +10,11 @@ import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.fem import simplices
-from limitpde.fem.mesh import Disk
+from limitpde.fem.mesh import Box, Disk, arrays
 from limitpde.parallel import on_root
 
 
-def build_curved(mesh: Disk | str | Path | dolfinx.mesh.Mesh, degree: int, comm: MPI.Comm) -> dolfinx.mesh.Mesh:
+def build_curved(mesh: Disk | Box | str | Path | dolfinx.mesh.Mesh, degree: int, comm: MPI.Comm) -> dolfinx.mesh.Mesh:
     """The mesh of a description, or of a gmsh file, with nodes of a degree; a DOLFINx mesh as it is. Collective.
 
     The outer edges of a disk follow its circle; triangles of a file stay straight.
@@ -32,8 +31,7 @@ def build_curved(mesh: Disk | str | Path | dolfinx.mesh.Mesh, degree: int, comm:
 
     def make() -> None:
         nonlocal nodes, cells
-        corners, triangles = mesh.cells(2) if isinstance(mesh, Disk) else simplices.read(Path(mesh), 2)
-        nodes, cells = raised(corners, triangles, degree)
+        nodes, cells = raised(*arrays(mesh, 2), degree)
         if isinstance(mesh, Disk):
             _round(nodes, cells, degree, np.array(mesh.center), mesh.radius)
 

@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 
 from limitpde.errors import RunError
 from limitpde.fem.edges import EdgeGraph
-from limitpde.fem.mesh import Refinement as Refinement
+from limitpde.fem.mesh import Refinement
 from limitpde.fem.triangulation import Boundary, Change, Edges, Triangulation
 from limitpde.parallel import gathered, on_root
 

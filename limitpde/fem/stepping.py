@@ -1,9 +1,9 @@
-"""Time stepping that the PDE solvers share: variable BDF coefficients, the report of a step, the loop over steps."""
+"""Time stepping that the PDE solvers share: BDF coefficients, sizes of steps, their reports, the loop over them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,9 @@ SAFETY, LEAST_CHANGE, LARGEST_CHANGE = 0.9, 0.2, 3.0
 """Of the size of a step that follows a tolerance: what is taken of the estimate, and the limits of its change."""
 GROWTH = 1.2
 """By how much each step may exceed the one before it, after a gate has cut the steps below the requested one."""
+FIRST_STEP = 0.01
+"""Part of the requested step with which steps begin that follow an estimate which the first ones do not have, or the
+root of their tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class StepReport:
     dt: float
     """Size of the step, after whatever the gate did to it."""
     order: int
-    """Order of the formula that was accepted: 2 (BDF2) or 1 (backward Euler)."""
+    """Order of the formula that was accepted."""
     refused: tuple[str, ...] = ()
     """Why each attempt before it was refused; empty where the first one was accepted."""
     figures: dict[str, float] = field(default_factory=dict)
@@ -95,33 +98,78 @@ TOO_LONG = "exceeds the tolerance"
 """What the reason says where an attempt is refused only because a shorter step is more accurate."""
 
 
-def too_long(error: float, tolerance: float) -> str:
-    """Why a step with this estimate of its error is refused."""
-    return f"the error estimate {error:.3g} {TOO_LONG} {tolerance:.3g}"
-
-
-def controlled(dt: float, error: float, *, order: int, refused: bool) -> float:
-    """The step to try after one of a size dt.
+class StepSize:
+    """How long steps are: as requested, or as long as a tolerance of their error allows; less where a gate has cut one.
 
     Args:
-        dt: size of the step.
-        error: its local error, as a part of what is tolerated.
+        requested: the size of steps without a tolerance; else that of the first one.
+        tolerance: relative error that a step may make; None, then infinity, for steps of the requested size.
 
     Keyword Args:
-        order: power of dt with which the local error goes, less one.
-        refused: the tolerance has refused a longer one.
+        blind: the first steps have no estimate of their error, so they are shorter.
+        regrowth: without a tolerance, by how much the step after a cut one may exceed it, and later ones the last one.
+
+    Attributes:
+        limit: what no step should exceed now.
     """
-    change = SAFETY * max(error, 1e-300) ** (-1 / (order + 1))
-    return dt * min(max(change, LEAST_CHANGE), 1.0 if refused else LARGEST_CHANGE)
+
+    def __init__(
+        self,
+        requested: float,
+        tolerance: float | None,
+        *,
+        blind: bool = False,
+        regrowth: tuple[float, float] = (GROWTH, GROWTH),
+    ) -> None:
+        self.tolerance, self.limit = math.inf, math.inf
+        self._requested, self._regrowth = requested, regrowth
+        if tolerance is not None:
+            self.tolerance = tolerance
+            self.limit = requested * min(FIRST_STEP, math.sqrt(tolerance)) if blind else requested
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether steps follow a tolerance."""
+        return math.isfinite(self.tolerance)
+
+    @property
+    def suggested(self) -> float:
+        """Size of the next step."""
+        return self.limit if self.tolerant else min(self._requested, self.limit)
+
+    def too_long(self, error: float) -> str | None:
+        """Why a step with this estimate of its error must not be taken, or None."""
+        if not error > self.tolerance:
+            return None
+        return f"the error estimate {error:.3g} {TOO_LONG} {self.tolerance:.3g}"
+
+    def accept(self, dt: float, error: float, *, order: int, refused: bool) -> None:
+        """Learn from a step that was taken.
+
+        Args:
+            dt: its size.
+            error: the estimate of its error.
+
+        Keyword Args:
+            order: power of dt with which the error goes, less one.
+            refused: longer ones were refused.
+        """
+        if self.tolerant:
+            change = SAFETY * max(error / self.tolerance, 1e-300) ** (-1 / (order + 1))
+            self.limit = dt * min(max(change, LEAST_CHANGE), 1.0 if refused else LARGEST_CHANGE)
+        else:
+            at_once, later = self._regrowth
+            self.limit = at_once * dt if refused else later * self.limit
 
 
-def attempts(dt: float, *, second_order: bool, halvings: int) -> Iterator[tuple[float, int]]:
-    """Steps and orders to try in turn: BDF2, then backward Euler, then both with half the step, and so on."""
-    for _ in range(halvings + 1):
-        if second_order:
-            yield dt, 2
-        yield dt, 1
-        dt /= 2
+def check_step(dt: float) -> None:
+    """Check the size of a step.
+
+    Raises:
+        InputError: it is not a positive number.
+    """
+    if not 0 < dt < math.inf:
+        raise InputError(f"dt = {dt}: must be finite and greater than 0")
 
 
 def march(solver: Steppable, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:

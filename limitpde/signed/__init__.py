@@ -1,8 +1,7 @@
 """Signed Coulomb charges and the signed Keller-Segel system (van Meurs, Peletier, Slangen).
 
-`Model` and `Initial` say what is computed, `Solver` solves the limit equation (`GalerkinSolver` with elements of higher
-degree), `simulate` the particles; `residual` holds the weak form (5.8) on either, `exact` and `plane_reference` the
-laws and reference solutions to check against.
+`Model` and `Initial` say what is computed, `Solver` solves the limit equation, `simulate` the particles; `residual`
+holds the weak form (5.8) on either, `exact` and `plane_reference` the laws and reference solutions to check against.
 """
 
 import lazy_loader

@@ -1,7 +1,6 @@
 from . import exact as exact
 from . import residual as residual
 from .case import Case as Case
-from .galerkin import GalerkinSolver as GalerkinSolver
 from .model import Initial as Initial
 from .model import Model as Model
 from .particles import Ensemble as Ensemble

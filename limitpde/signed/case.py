@@ -33,7 +33,7 @@ AnyBoundary = Literal["plane", "grounded", "insulated"] | Annotated[dict[str, fl
 
 @record
 class PDE(sections.BasePDE):
-    """Section [pde]: the keyword arguments of `Solver` or, for degrees 2 to 4, of `GalerkinSolver`."""
+    """Section [pde]: the keyword arguments of `Solver`."""
 
     mesh: AnyPlaneMesh
     """A disk, a box (between walls), or the path of a gmsh file."""

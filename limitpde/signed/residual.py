@@ -31,7 +31,6 @@ from limitpde.fem.stepping import StepReport
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all
 from limitpde.signed.encounters import Encounters
-from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import SPECIES, Model
 from limitpde.signed.pde import Solver
 
@@ -208,7 +207,7 @@ class PDEResidual:
 
     def __init__(
         self,
-        solver: Solver | GalerkinSolver,
+        solver: Solver,
         test_functions: Sequence[GaussianBump | Wave],
         *,
         model: Model | None = None,

@@ -33,22 +33,28 @@ potential as well, so that it is not for other steps.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import dolfinx.mesh
 import numpy as np
 from scipy.special import xlogy
 
+from limitpde.densities import Uniform, checked_share
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.face_flux import FaceFluxes
+from limitpde.fem.gate import ROUNDING, State
+from limitpde.fem.gated import BDF_FORMULAS, Formula, History, Trial
 from limitpde.fem.linear import LinearSolver, symmetric_options
 from limitpde.fem.lumped import LumpedQuadrature
 from limitpde.fem.original import original_nodes
 from limitpde.fem.stepping import Bdf
-from limitpde.signed.gate import ROUNDING, State
-from limitpde.signed.model import Model
+from limitpde.parallel import on_all
+from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import BoundaryKind
 from limitpde.signed.setting import WallLines, exterior_potential, potential_solver
+
+type Rows = np.ndarray | list[np.ndarray]
 
 
 class Scheme:
@@ -66,11 +72,15 @@ class Scheme:
         lines: see `limitpde.signed.setting.wall_lines`.
 
     Attributes:
-        graph: the edges of the mesh.
+        nodes, graph: the edges of the mesh.
         numbers: (n_local,) of the nodes in the input mesh.
         quadrature: points that integrate products of densities: the nodes.
         poisson: the solver for psi.
     """
+
+    formulas: tuple[Formula, ...] = BDF_FORMULAS
+    remembered, halvings = 2, 30
+    step_figures: tuple[str, ...] = ("iterations_predictor", "iterations_transport")
 
     def __init__(
         self,
@@ -84,7 +94,7 @@ class Scheme:
         lines: WallLines | None,
     ) -> None:
         self._model, self._charges, self._masses = model, charges, masses
-        self.graph = graph = EdgeGraph(mesh)
+        self.nodes = self.graph = graph = EdgeGraph(mesh)
         self.numbers = original_nodes(graph.space)
         self.quadrature = LumpedQuadrature(graph)
         self.poisson = potential_solver(graph, boundary, multipoles, lines)
@@ -108,56 +118,72 @@ class Scheme:
             },
         )
 
-    def advance(
-        self, now: State, past: list[State], dt: float, bdf: Bdf, weights: np.ndarray | None, *, damped: bool
-    ) -> tuple[State | str, float, dict[str, float]]:
+    def initial_density(self, initial: Initial, species: int, warnings: list[str]) -> np.ndarray:
+        """Nodal values, (n_local,); each part is scaled so that its lumped mass is exact. Collective.
+
+        Args:
+            initial: the densities.
+            species: 0 for the positive, 1 for the negative charges.
+            warnings: gains a line for each part that the nodes hardly resolve.
+
+        Raises:
+            InputError: the nodes do not see a part.
+        """
+        graph, density = self.graph, np.zeros(self.graph.local)
+        for number, part in enumerate(initial.parts(species)):
+            if isinstance(part, Uniform):
+                density += part.mass / float(graph.sums.total(graph.area)[0])
+                continue
+            values = on_all(graph.comm, partial(part.density, graph.points))
+            share = float(graph.sums.total(graph.area * values)[0]) / part.mass
+            density += values / checked_share(f"initial.{SPECIES[species]}[{number}]", share, warnings)
+        return density
+
+    def advance(self, history: History, dt: float, order: int, *, judged: bool) -> Trial:
         """A step: (A), (B), (C). Collective.
 
         Args:
-            now: where it starts.
-            past: where the steps before it started, the last one first; BDF2 takes the first of them.
+            history: where it starts, and where those before it started.
             dt: size of the step.
-            bdf: the formula.
-            weights: of the densities at its end, now and in the past, in an estimate of the local error; or None.
+            order: 2 (BDF2) or 1 (backward Euler).
 
         Keyword Args:
-            damped: leave out of the estimate what the step itself damps.
-
-        Returns:
-            The state at its end, or what went wrong; the estimate, relative in L2; the iterations it took.
+            judged: estimate the local error, without what the step itself damps of a change of the mesh.
         """
+        now, past, bdf = history.now, history.past, history.bdf(order, dt)
+        weights = history.error_weights(order, dt) if judged else None
 
         def combine(weights: tuple[float, float], a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return weights[0] * a + weights[1] * b if bdf.order == 2 else a
+            return weights[0] * a + weights[1] * b if order == 2 else a
 
-        before = past[0] if bdf.order == 2 else now
+        before = past[0] if order == 2 else now
         pairs = list(zip(now.densities, before.densities, strict=True))
-        history = [combine(bdf.history, a, b) for a, b in pairs]
+        known = [combine(bdf.history, a, b) for a, b in pairs]
         expected = [np.maximum(combine(bdf.extrapolation, a, b), 0.0) for a, b in pairs]
         guess = combine(bdf.extrapolation, now.potential, before.potential)
         predicted, predictor_iterations, reason = guess, 0, 1
         if self._model.coupling > 0:
-            predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, history, expected, guess)
+            predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, known, expected, guess)
         iterations = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0}
         if reason < 0:
-            return f"the predictor of the potential did not converge (PETSc reason {reason})", 0.0, iterations
+            return Trial(f"the predictor of the potential did not converge (PETSc reason {reason})", figures=iterations)
         carried = self._carried(predicted)
         densities, errors = [], []
         for index in range(len(self._charges)):
             self._fill_transport(index, dt, bdf, predicted, carried)
-            density, count, reason = self._transported(history[index], expected[index])
+            density, count, reason = self._transported(known[index], expected[index])
             if weights is not None and reason > 0:
-                known = [density, *(state.densities[index] for state in (now, *past[: len(weights) - 2]))]
-                errors.append(np.asarray(sum(w * values for w, values in zip(weights, known, strict=True))))
-                if damped:
+                seen = [density, *(state.densities[index] for state in (now, *past[: len(weights) - 2]))]
+                errors.append(np.asarray(sum(w * values for w, values in zip(weights, seen, strict=True))))
+                if history.own_steps <= order:
                     errors[-1], extra, reason = self._transported(bdf.implicit * errors[-1], errors[-1])
                     count += extra
             iterations["iterations_transport"] += count
             if reason < 0:
-                return f"the transport solve did not converge (PETSc reason {reason})", 0.0, iterations
+                return Trial(f"the transport solve did not converge (PETSc reason {reason})", figures=iterations)
             densities.append(density)
         estimate = self._norm(errors) / self._norm(densities) if errors else 0.0
-        return self._checked_state(densities), estimate, iterations
+        return Trial(self._checked_state(densities), estimate if judged else None, iterations)
 
     def _predict_potential(
         self, dt: float, bdf: Bdf, history: list[np.ndarray], expected: list[np.ndarray], guess: np.ndarray
@@ -219,21 +245,26 @@ class Scheme:
         masses = sums.total(*(area * density for density in densities))
         return self.state([d * (m / found) for d, m, found in zip(densities, self._masses, masses, strict=True)])
 
-    def state(self, densities: list[np.ndarray]) -> State:
+    def state(self, densities: Rows) -> State:
         """(C): potential and free energy of these densities, (n_local,) each. Collective."""
         charge = self.net_charge(densities)
         potential = self.poisson.solve(charge)
         energy = self._model.coupling / 2 * charge * (potential + self.poisson.external)
         for density in densities:
             energy += self._model.D * xlogy(density, density) + self._exterior * density
-        (total,) = self.graph.sums.total(self.graph.area * energy)
-        return State(densities, potential, float(total), self.graph.sums.maximum(*densities))
+        sums = self.graph.sums
+        total = float(sums.total(self.graph.area * energy)[0])
+        return State(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities))
 
     def _norm(self, densities: list[np.ndarray]) -> float:
         """In L2, of all species together, by the lumped rule. Collective."""
         return float(np.sqrt(self.graph.sums.total(self.graph.area * sum(d**2 for d in densities))[0]))
 
-    def net_charge(self, densities: list[np.ndarray]) -> np.ndarray:
+    def tested(self, density: np.ndarray) -> np.ndarray:
+        """int rho v_i, (n_local,)."""
+        return self.graph.area * density
+
+    def net_charge(self, densities: Rows) -> np.ndarray:
         """u = sum_s b_s rho_s, (n_local,)."""
         return np.asarray(sum(b * density for b, density in zip(self._charges, densities, strict=True)))
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.densities import Uniform, checked_share
+from limitpde.densities import Uniform
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem import simplices, triangulation
@@ -24,8 +23,7 @@ from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all, on_root
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.options import NEEDS_WALLS, check_vortices
-from limitpde.signed.options import BoundaryKind as BoundaryKind
+from limitpde.signed.options import NEEDS_WALLS, BoundaryKind, check_vortices
 
 type Figures = dict[str, float]
 type WallLines = tuple[np.ndarray, np.ndarray]
@@ -36,15 +34,26 @@ DRAWN = 200
 """Points drawn from each part of the initial densities, at which a mesh that refines itself must see it."""
 
 
-def check_problem(model: Model, initial: Initial, step: float, boundary: BoundaryKind) -> None:
-    """Check that there is a limit equation to solve, in the plane or between walls.
+def check_problem(
+    model: Model,
+    initial: Initial,
+    step: float,
+    boundary: BoundaryKind,
+    degree: int,
+    refinement: meshes.Refinement | None,
+) -> None:
+    """Check that there is a limit equation to solve, in the plane or between walls, with elements of this degree.
 
     Raises:
-        InputError: there is none, or the data or the step do not fit.
+        InputError: there is none, or the data, the step or the degree do not fit.
     """
     if model.gamma_bar is None:
         raise InputError("model.gamma_bar is missing: with a fixed gamma the particles have no limit equation")
     check_vortices(model, boundary)
+    if degree not in (1, 2, 3, 4):
+        raise InputError(f"pde.degree = {degree}: must be 1, 2, 3 or 4")
+    if degree > 1 and (model.interaction == "rotated" or boundary != "plane" or refinement is not None):
+        raise InputError(f"pde.degree = {degree}: must be 1 with model.interaction = 'rotated', walls or refinement")
     if initial.needs_walls and boundary == "plane":
         raise InputError(NEEDS_WALLS)
     if initial.points is not None:
@@ -156,29 +165,6 @@ def exterior_potential(nodes: PlaneNodes, model: Model) -> np.ndarray:
     if confinement is None:
         return np.zeros(nodes.local)
     return on_all(nodes.comm, lambda: confinement.potential(nodes.points))
-
-
-def initial_density(graph: EdgeGraph, initial: Initial, species: int, warnings: list[str]) -> np.ndarray:
-    """Nodal values, (n_local,); each part is scaled so that its lumped mass is exact. Collective.
-
-    Args:
-        graph: the nodes.
-        initial: the densities.
-        species: 0 for the positive, 1 for the negative charges.
-        warnings: gains a line for each part that the nodes hardly resolve.
-
-    Raises:
-        InputError: the nodes do not see a part.
-    """
-    density = np.zeros(graph.local)
-    for number, part in enumerate(initial.parts(species)):
-        if isinstance(part, Uniform):
-            density += part.mass / float(graph.sums.total(graph.area)[0])
-            continue
-        values = on_all(graph.comm, partial(part.density, graph.points))
-        share = float(graph.sums.total(graph.area * values)[0]) / part.mass
-        density += values / checked_share(f"initial.{SPECIES[species]}[{number}]", share, warnings)
-    return density
 
 
 def moments(sums: GlobalSums, points: np.ndarray, tested: Mapping[str, np.ndarray], outer: np.ndarray) -> Figures:

@@ -15,7 +15,6 @@ from limitpde.signed.blow_up import latest_time, levels_reached
 from limitpde.signed.case import Case
 from limitpde.signed.confinement import HarmonicTrap
 from limitpde.signed.estimates import estimates
-from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble
 from limitpde.signed.pde import Solver
@@ -28,7 +27,7 @@ MOST_REASONS = 20
 """Refusals of the gate that are kept word for word."""
 
 
-class PDESummary(Tally[Solver | GalerkinSolver]):
+class PDESummary(Tally[Solver]):
     """Takes in the steps of a solver, and gives the part `pde` of summary.json. Collective where it is made.
 
     Attributes:
@@ -42,7 +41,7 @@ class PDESummary(Tally[Solver | GalerkinSolver]):
     STATE = "signed.PDESummary 1"
     OWN = ("refused", "reasons", "shortened", "amplified", "highest", "last_peak")
 
-    def __init__(self, solver: Solver | GalerkinSolver) -> None:
+    def __init__(self, solver: Solver) -> None:
         super().__init__(solver)
         self.refused, self.shortened = 0, 0
         self.reasons: list[str] = []

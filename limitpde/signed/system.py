@@ -14,17 +14,14 @@ from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.signed import report, summary
 from limitpde.signed.case import Case
-from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.pde import Solver
 from limitpde.signed.pictures import PAINTERS
 from limitpde.signed.residual import PDEResidual
 from limitpde.system import System
 
-type AnySolver = Solver | GalerkinSolver
 
-
-class SignedCharges(System[Case, AnySolver, PDEResidual, Ensemble]):
+class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
     """Signed Coulomb charges and the signed Keller-Segel system (van Meurs, Peletier, Slangen)."""
 
     work_unit = "pair_interactions"
@@ -36,20 +33,17 @@ class SignedCharges(System[Case, AnySolver, PDEResidual, Ensemble]):
         """-1/2 (Lemma 5.10)."""
         return case.model.residual_rate
 
-    def solver(self, case: Case, comm: MPI.Comm) -> AnySolver:
-        """The solver for elements of the degree that the case names. Collective."""
+    def solver(self, case: Case, comm: MPI.Comm) -> Solver:
+        """The solver. Collective."""
         assert case.pde is not None
         options = {name: value for name, value in keywords(case.pde).items() if value is not None}
-        if case.pde.degree == 1:
-            return Solver(case.model, case.initial, **options, comm=comm)
-        del options["boundary"]
-        return GalerkinSolver(case.model, case.initial, **options, comm=comm)
+        return Solver(case.model, case.initial, **options, comm=comm)
 
-    def summary(self, solver: AnySolver, case: Case) -> summary.PDESummary:
+    def summary(self, solver: Solver, case: Case) -> summary.PDESummary:
         """What takes in the steps of a solver. Collective."""
         return summary.PDESummary(solver)
 
-    def residual(self, solver: AnySolver, functions: Sequence[TestFunction]) -> PDEResidual:
+    def residual(self, solver: Solver, functions: Sequence[TestFunction]) -> PDEResidual:
         """What observes W of a solver. Collective."""
         return PDEResidual(solver, functions)
 

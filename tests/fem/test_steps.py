@@ -21,7 +21,7 @@ from limitpde.fem.edge_flux import (
 )
 from limitpde.fem.edges import EdgeGraph, laplacian_matrix
 from limitpde.fem.linear import LinearSolver, symmetric_options
-from limitpde.fem.stepping import Bdf, StepReport, attempts, march
+from limitpde.fem.stepping import Bdf, StepReport, march
 
 # Time steps
 
@@ -36,11 +36,6 @@ def test_bdf_is_exact_for_polynomials(order, ratio):
         assert derivative == pytest.approx(degree * t ** max(degree - 1, 0), abs=1e-10)
         if degree < order:
             assert bdf.extrapolation[0] * now + bdf.extrapolation[1] * before == pytest.approx(new, rel=1e-12)
-
-
-def test_attempts_fall_back_to_backward_euler_and_then_halve():
-    assert list(attempts(1.0, second_order=True, halvings=1)) == [(1.0, 2), (1.0, 1), (0.5, 2), (0.5, 1)]
-    assert list(attempts(1.0, second_order=False, halvings=2)) == [(1.0, 1), (0.5, 1), (0.25, 1)]
 
 
 @dataclass

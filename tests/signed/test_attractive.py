@@ -7,6 +7,7 @@ the law of the free energy for steps far beyond what is accurate, and by the vir
 from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_energy_falls_for_steps_beyond_all_accuracy():
     solver = solver_of(1.0, Disk(radius=4.0, cell_size=0.4), 5.0)
     energy, reports = solver.figures()["free_energy"], []
     while not reports or (len(reports) < 5 and solver.cell_share < 0.1):
-        solver._past = []  # backward Euler
+        solver.stepping.history = replace(solver.stepping.history, past=())  # backward Euler
         reports.append(solver.step(0.6))
         figures = reports[-1].figures
         assert reports[-1].refused == ()

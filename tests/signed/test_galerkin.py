@@ -17,7 +17,7 @@ from mpi4py import MPI
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.errors import InputError, RunError
 from limitpde.fem.mesh import Disk
-from limitpde.signed import GalerkinSolver, Initial, Model, PDEResidual
+from limitpde.signed import Initial, Model, PDEResidual, Solver
 from limitpde.signed.exact import PROBLEMS, second_moment_rate
 from limitpde.signed.plane_reference import PlaneReference
 
@@ -33,10 +33,10 @@ DIPOLE = Initial(
 )
 
 
-def solver_of(degree: int, rings: int, step: float, initial: Initial = INITIAL, **options) -> GalerkinSolver:
+def solver_of(degree: int, rings: int, step: float, initial: Initial = INITIAL, **options) -> Solver:
     model = options.pop("model", MODEL)
     mesh = Disk(radius=8.0, cell_size=8.0 / rings)
-    return GalerkinSolver(model, initial, mesh=mesh, step=step, degree=degree, **options)
+    return Solver(model, initial, mesh=mesh, step=step, degree=degree, **options)
 
 
 @functools.cache
@@ -50,9 +50,9 @@ def error_of(degree: int, rings: int, step: float, t: float = 1.0) -> float:
     """Relative error in L2 of rho_+ against the nodal values of the reference."""
     solver = solver_of(degree, rings, step)
     solver.solve(t)
-    exact = reference(t).evaluate(solver.space.points)[0]
+    exact = reference(t).evaluate(solver.nodes.points)[0]
     error, norm = solver.densities["positive"] - exact, exact
-    squares = solver.sums.total(error * solver.space.tested(error), norm * solver.space.tested(norm))
+    squares = solver.sums.total(error * solver.nodes.tested(error), norm * solver.nodes.tested(norm))
     return float(np.sqrt(squares[0] / squares[1]))
 
 
@@ -86,7 +86,7 @@ def test_order_in_time():
     errors = []
     for step in (0.2, 0.1):
         difference = end(step).densities["positive"] - exact.densities["positive"]
-        errors.append(float(np.sqrt(exact.sums.total(difference * exact.space.tested(difference))[0])))
+        errors.append(float(np.sqrt(exact.sums.total(difference * exact.nodes.tested(difference))[0])))
     assert math.log2(errors[0] / errors[1]) > 3.5
 
 
@@ -183,7 +183,7 @@ def test_second_moment_in_a_harmonic_potential(interaction):
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match=r"pde\.degree = 5: must be 2, 3 or 4"):
+    with pytest.raises(InputError, match=r"pde\.degree = 5: must be 1, 2, 3 or 4"):
         solver_of(5, 4, 0.1)
     with pytest.raises(InputError, match=r"model\.gamma_bar is missing"):
         solver_of(2, 4, 0.1, model=Model(sigma=1.0, gamma=0.1))

@@ -24,10 +24,10 @@ from limitpde.fem import mesh as meshes
 from limitpde.fem.edge_flux import fill_transport
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.mesh import Disk
-from limitpde.signed import pde
 from limitpde.signed.exact import PROBLEMS
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.pde import Solver
+from limitpde.signed.scheme import Scheme
 
 
 def energy(solver: Solver) -> float:
@@ -119,7 +119,7 @@ def test_a_step_that_is_given_up_changes_nothing(monkeypatch):
     other.step(0.5)
     before, t = everywhere(solver), solver.t
     with monkeypatch.context() as patch:
-        patch.setattr(solver, "_refusal", lambda trial, error: "refused by the test")
+        patch.setattr(solver.stepping, "_refusal", lambda end: "refused by the test")
         with pytest.raises(RunError, match=r"no step from t = 0\.5 passes the gate.*refused by the test"):
             solver.step(0.5)
     assert solver.t == t
@@ -134,9 +134,9 @@ def test_step_after_a_refusal_is_that_of_the_accepted_size(monkeypatch):
     cut, plain = solver_of("S2", 10, 0.2), solver_of("S2", 10, 0.1)
     for solver in (cut, plain):
         solver.step(0.1)
-    honest, calls = cut._refusal, []
+    honest, calls = cut.stepping._refusal, []
     monkeypatch.setattr(
-        cut, "_refusal", lambda trial, error: calls.append(1) or (honest(trial, error) if len(calls) > 2 else "no")
+        cut.stepping, "_refusal", lambda end: calls.append(1) or (honest(end) if len(calls) > 2 else "no")
     )
     report = cut.step(0.2)
     assert (report.order, report.dt, len(report.refused)) == (2, 0.1, 2)
@@ -297,7 +297,7 @@ def test_wrong_input_is_refused_on_every_rank():
     far = Initial(positive=both.positive, negative=(UniformDisk(mass=0.5, center=(30.0, 0.0), radius=1.0),))
     for model, initial, options, message in (
         (Model(sigma=1.0, gamma=0.1), both, {}, "gamma_bar is missing"),
-        (mean_field, both, {"degree": 2}, r"pde\.degree = 2: must be 1"),
+        (mean_field, both, {"degree": 2, "boundary": "grounded"}, r"pde\.degree = 2: must be 1 with .* walls"),
         (mean_field, Initial(points="points.npz"), {}, "needs densities, not points"),
         (mean_field, far, {}, r"initial\.negative\[0\]: the nodes of the mesh see 0 of its mass"),
         (mean_field, both, {"mesh": "no/such/file.msh"}, "no such file"),
@@ -336,10 +336,10 @@ def test_a_ring_of_nodes_at_nine_tenths_of_the_radius_is_not_beyond(center, comm
 
 
 def test_halvings_are_bounded(monkeypatch):
-    monkeypatch.setattr(pde, "HALVINGS", 1)
+    monkeypatch.setattr(Scheme, "halvings", 1)
     solver = solver_of("S2", 4, 0.1)
     tried = []
-    monkeypatch.setattr(solver, "_refusal", lambda trial, error: tried.append(1) or "never")
+    monkeypatch.setattr(solver.stepping, "_refusal", lambda end: tried.append(1) or "never")
     with pytest.raises(RunError, match=r"dt = 0\.05: never"):
         solver.step(0.1)
     assert len(tried) == 2

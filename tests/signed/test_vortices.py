@@ -23,7 +23,6 @@ from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.face_flux import FaceFluxes
 from limitpde.fem.mesh import Box, Disk, Refinement
 from limitpde.signed.case import PDE, Case
-from limitpde.signed.galerkin import GalerkinSolver
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.pde import Solver
 from limitpde.signed.plane_reference import PlaneReference
@@ -187,6 +186,6 @@ def test_what_has_no_limit():
     with pytest.raises(InputError, match="must be 'plane', or 'grounded'"):
         Solver(MODEL, Initial(positive=(Uniform(mass=1.0),)), mesh=box, step=0.1, boundary="insulated")
     with pytest.raises(InputError, match=r"must be 1 with model\.interaction = 'rotated'"):
-        GalerkinSolver(MODEL, ONE, mesh=mesh, step=0.1, degree=2)
+        Solver(MODEL, ONE, mesh=mesh, step=0.1, degree=2)
     with pytest.raises(InputError, match=r"model\.confinement"):
         Case(system="signed", model=confined, initial=ONE, time={"end": 1.0}, pde=PDE(mesh=mesh, step=0.1))
