@@ -125,6 +125,16 @@ class BaseCase:
         """What is compared; nothing without [compare]."""
         return self.compare.test_functions if self.compare is not None else ()
 
+    def simulation(self, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Keyword arguments of the system's `simulate`: the section [particles], and what all systems have."""
+        return {
+            **keywords(self.particles, leave_out=("counts", *leave_out)),
+            "end": self.time.end,
+            "seed": self.seed,
+            "stops": self.output_times,
+            "test_functions": self.test_functions,
+        }
+
     def smaller(self) -> Self:
         """A smaller version for a first look: fewer particles and copies, a coarser mesh, longer PDE steps.
 

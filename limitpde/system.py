@@ -8,7 +8,7 @@ The record of its cases names it (`sections.BaseCase.SYSTEM`), and is what is re
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -125,11 +125,17 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
     painters: Mapping[str, Painter] = {}
     """Name of a picture -> what draws it from the files of a result, or returns None."""
 
+    @property
+    def summary(self) -> Callable[[S, C], StepSummary]:
+        """What takes in the steps of a solver, of a case. Collective."""
+
+    @property
+    def residual(self) -> Callable[[S, Sequence[TestFunction]], R]:
+        """What observes W of a solver, for test functions. Collective."""
+
     @abstractmethod
     def residual_rate(self, case: C) -> float | None:
         """Power of N that the theorem gives to the residual of the particles; None where it gives none."""
-
-    # --- the limit equation
 
     @abstractmethod
     def solver(self, case: C, comm: MPI.Comm) -> S:
@@ -138,16 +144,6 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
         Raises:
             InputError: the mesh or the data are unfit.
         """
-
-    @abstractmethod
-    def summary(self, solver: S, case: C) -> StepSummary:
-        """What takes in the steps of a solver. Collective."""
-
-    @abstractmethod
-    def residual(self, solver: S, functions: Sequence[TestFunction]) -> R:
-        """What observes W of a solver. Collective."""
-
-    # --- the particles
 
     @abstractmethod
     def simulate(self, case: C, count: int, controls: Controls) -> E:
@@ -168,8 +164,6 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
     def observable_series(self, ensemble: E) -> dict[str, np.ndarray]:
         """What observables.csv holds besides the test functions: name -> (R, T)."""
         return {}
-
-    # --- both
 
     def comparison_figures(self, case: C, ensembles: Sequence[E], solution: R | None, comm: MPI.Comm) -> Record:
         """What the part `compare` of summary.json has for this system alone; its `rates` go with all. Collective."""

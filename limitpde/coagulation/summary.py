@@ -29,7 +29,7 @@ class PDESummary(Tally[Solver]):
 
     STATE = "coagulation.PDESummary 1"
 
-    def __init__(self, solver: Solver) -> None:
+    def __init__(self, solver: Solver, case: object = None) -> None:
         super().__init__(solver)
         self.largest = {"minus_minimum": -self.first["minimum"], "drift": 0.0}
 

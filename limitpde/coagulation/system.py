@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.coagulation import report, summary
+from limitpde.coagulation import report
+from limitpde.coagulation import summary as figures
 from limitpde.coagulation.case import Case
 from limitpde.coagulation.particles import Ensemble, simulate
 from limitpde.coagulation.pde import Solver
@@ -15,7 +16,6 @@ from limitpde.coagulation.pictures import PAINTERS
 from limitpde.coagulation.proof.evidence import comparison_figures
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.statistics import by_axis
-from limitpde.compare.test_functions import TestFunction
 from limitpde.nbody.replicas import Controls
 from limitpde.parallel import on_root
 from limitpde.results.figures import Record
@@ -32,7 +32,9 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
     work_unit = "particle_steps"
     wording = report
     painters = PAINTERS
-    particle_warnings = staticmethod(summary.particle_warnings)
+    summary = figures.PDESummary
+    residual = PDEResidual
+    particle_warnings = staticmethod(figures.particle_warnings)
 
     def residual_rate(self, case: Case) -> float | None:
         """See `Model.residual_rate`."""
@@ -42,33 +44,14 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
         """The solver of the equation. Collective."""
         return Solver(case.model, case.initial, **keywords(case.pde), comm=comm)
 
-    def summary(self, solver: Solver, case: Case) -> summary.PDESummary:
-        """What takes in the steps of a solver. Collective."""
-        return summary.PDESummary(solver)
-
-    def residual(self, solver: Solver, functions: Sequence[TestFunction]) -> PDEResidual:
-        """What observes W of a solver. Collective."""
-        return PDEResidual(solver, functions)
-
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""
-        return simulate(
-            case.model,
-            case.initial,
-            **keywords(case.particles, leave_out=("counts", "domain")),
-            count=count,
-            end=case.time.end,
-            domain=case.domain,
-            deltas=case.deltas,
-            seed=case.seed,
-            stops=case.output_times,
-            test_functions=case.test_functions,
-            controls=controls,
-        )
+        options = case.simulation(leave_out=("domain",)) | {"domain": case.domain, "deltas": case.deltas}
+        return simulate(case.model, case.initial, count=count, controls=controls, **options)
 
     def particle_figures(self, case: Case, ensemble: Ensemble) -> Record:
         """One entry of the list `particles` of summary.json."""
-        return summary.particle_figures(case.model, ensemble)
+        return figures.particle_figures(case.model, ensemble)
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Survivors, mass, second moment, centre and the densities of the first masses, (R, T) each."""

@@ -41,7 +41,7 @@ class PDESummary(Tally[Solver]):
     STATE = "signed.PDESummary 1"
     OWN = ("refused", "reasons", "shortened", "amplified", "highest", "last_peak")
 
-    def __init__(self, solver: Solver) -> None:
+    def __init__(self, solver: Solver, case: object = None) -> None:
         super().__init__(solver)
         self.refused, self.shortened = 0, 0
         self.reasons: list[str] = []

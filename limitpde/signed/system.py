@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from mpi4py import MPI
 
 from limitpde.compare.statistics import by_axis
-from limitpde.compare.test_functions import TestFunction
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
 from limitpde.sections import keywords
-from limitpde.signed import report, summary
+from limitpde.signed import report
+from limitpde.signed import summary as figures
 from limitpde.signed.case import Case
 from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.pde import Solver
@@ -27,7 +25,9 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
     work_unit = "pair_interactions"
     wording = report
     painters = PAINTERS
-    particle_warnings = staticmethod(summary.particle_warnings)
+    summary = figures.PDESummary
+    residual = PDEResidual
+    particle_warnings = staticmethod(figures.particle_warnings)
 
     def residual_rate(self, case: Case) -> float | None:
         """-1/2 (Lemma 5.10)."""
@@ -35,37 +35,17 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
 
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver. Collective."""
-        assert case.pde is not None
         options = {name: value for name, value in keywords(case.pde).items() if value is not None}
         return Solver(case.model, case.initial, **options, comm=comm)
 
-    def summary(self, solver: Solver, case: Case) -> summary.PDESummary:
-        """What takes in the steps of a solver. Collective."""
-        return summary.PDESummary(solver)
-
-    def residual(self, solver: Solver, functions: Sequence[TestFunction]) -> PDEResidual:
-        """What observes W of a solver. Collective."""
-        return PDEResidual(solver, functions)
-
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""
-        assert case.particles is not None
-        return simulate(
-            case.model,
-            case.initial,
-            **keywords(case.particles, leave_out=("counts",)),
-            count=count,
-            end=case.time.end,
-            seed=case.seed,
-            stops=case.output_times,
-            test_functions=case.test_functions,
-            estimate_eps=case.estimates.eps if case.estimates.check else None,
-            controls=controls,
-        )
+        eps = case.estimates.eps if case.estimates.check else None
+        return simulate(case.model, case.initial, count=count, controls=controls, estimate_eps=eps, **case.simulation())
 
     def particle_figures(self, case: Case, ensemble: Ensemble) -> Record:
         """One entry of the list `particles` of summary.json."""
-        return summary.particle_figures(case.model, ensemble)
+        return figures.particle_figures(case.model, ensemble)
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Second moment and centre, (R, T) each."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from mpi4py import MPI
 
 from limitpde.compare.statistics import by_axis
-from limitpde.compare.test_functions import TestFunction
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.system import System
-from limitpde.vlasov import convergence, report, summary
+from limitpde.vlasov import convergence, report
+from limitpde.vlasov import summary as figures
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.particles import Ensemble, simulate
 from limitpde.vlasov.pde import Solver
@@ -27,7 +25,9 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     work_unit = "particle_steps"
     wording = report
     painters = PAINTERS
-    particle_warnings = staticmethod(summary.particle_warnings)
+    summary = figures.PDESummary
+    residual = PDEResidual
+    particle_warnings = staticmethod(figures.particle_warnings)
     comparison_figures = staticmethod(convergence.comparison_figures)
 
     def residual_rate(self, case: Case) -> float | None:
@@ -38,31 +38,13 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
         """The solver of the equation. Collective."""
         return Solver(case.model, case.initial, **keywords(case.pde, leave_out=("fit",)), comm=comm)
 
-    def summary(self, solver: Solver, case: Case) -> summary.PDESummary:
-        """What takes in the steps of a solver. Collective."""
-        return summary.PDESummary(solver, case)
-
-    def residual(self, solver: Solver, functions: Sequence[TestFunction]) -> PDEResidual:
-        """What observes W of a solver. Collective."""
-        return PDEResidual(solver, functions)
-
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""
-        return simulate(
-            case.model,
-            case.initial,
-            **keywords(case.particles, leave_out=("counts",)),
-            count=count,
-            end=case.time.end,
-            seed=case.seed,
-            stops=case.output_times,
-            test_functions=case.test_functions,
-            controls=controls,
-        )
+        return simulate(case.model, case.initial, count=count, controls=controls, **case.simulation())
 
     def particle_figures(self, case: Case, ensemble: Ensemble) -> Record:
         """One entry of the list `particles` of summary.json."""
-        return summary.particle_figures(case.model, ensemble)
+        return figures.particle_figures(case.model, ensemble)
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Energies, second moment, momentum and centre, (R, T) each."""
