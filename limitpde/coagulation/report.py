@@ -3,16 +3,71 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from limitpde.results.figures import Record
-from limitpde.results.report import significant, table
+from limitpde.results.report import columns, listing, significant
 
 LEAST_SURE = 0.2
 """Relative standard error up to which a ratio is shown."""
 MOST_MASSES = 6
 """Masses in the table of densities."""
-
+EQUATION = {
+    "unknowns": "dofs",
+    "steps": "steps",
+    "mass in the range": "mass.total",
+    "mass beyond the largest mass (gel)": "mass.overflow",
+    "mass annihilated": "mass.annihilated",
+    "sum of these, relative drift": "mass.total.max_relative_drift",
+    "smallest density": "minimum",
+    "number of particles": "moments.0",
+    "second moment of the mass": "moments.2",
+}
+PARTICLES = {
+    "N": "N",
+    "replicas": "replicas",
+    "steps": "steps",
+    "log eps": "log_eps",
+    "particles at the end": "survivors",
+    "densities of masses 1, 2, ... at the end": "densities",
+}
+FITTED = {
+    "N": "N",
+    "beta fitted": "beta",
+    "stderr": "stderr",
+    "of the equation": "theory",
+    "deviation": "deviation",
+    "naive rate": "naive",
+    "deviation from it": "naive_deviation",
+}
+CANDIDATES = {
+    "N": "N",
+    "test function": "test_function",
+    "delta": "delta",
+    "mean W": "mean",
+    "stderr": "stderr",
+    "mean abs W": "mean_abs",
+}
+PAIRS = {
+    "N": "N",
+    "n": "n",
+    "m": "m",
+    "measured pair rate": "measured",
+    "beta int f_n f_m": "predicted",
+    "ratio": "ratio",
+    "stderr": "ratio_stderr",
+    "excess over one expected": "excess",
+    "ratio to the naive rate": "naive_ratio",
+}
+MARTINGALE = {
+    "N": "N",
+    "test function": "test_function",
+    "mean M": "mean",
+    "stderr": "stderr",
+    "mean M^2": "mean_square",
+    "mean [M]": "quadratic_variation",
+    "deviation of M^2 - [M]": "deviation",
+}
+DISTANCE = {"N": "N", "test function": "test_function", "E abs int_0^T int J (mu - f)": "mean_abs", "stderr": "stderr"}
 
 residual_note = (
     "W is that of (1.10) on the candidate densities (4.2) of the smallest delta, with the equation's beta: a wrong one "
@@ -29,114 +84,51 @@ def mean_note(entry: Record, deviation: float) -> str:
 
 def pde_section(pde: Record) -> str:
     """The part on the limit equation, from `pde` of summary.json."""
-    if not pde:
-        return ""
-    mass = pde["mass"]
-    rows: list[list[Any]] = [["unknowns", pde["dofs"]], ["steps", pde["steps"]]]
-    rows.append(["mass in the range", f"{mass['total']['start']:.6g} to {mass['total']['end']:.6g}"])
-    for name, label in (("overflow", "mass beyond the largest mass (gel)"), ("annihilated", "mass annihilated")):
-        if name in mass:
-            rows.append([label, f"{mass[name]['start']:.6g} to {mass[name]['end']:.6g}"])
-    rows.append(["sum of these, relative drift", mass["total"]["max_relative_drift"]])
-    rows.append(["smallest density", pde["minimum"]])
-    for k, label in (("0", "number of particles"), ("2", "second moment of the mass")):
-        rows.append([label, f"{pde['moments'][k]['start']:.6g} to {pde['moments'][k]['end']:.6g}"])
-    return "## The limit equation\n\n" + table(["figure", "value"], rows)
+    return "## The limit equation\n\n" + listing(pde, EQUATION) if pde else ""
 
 
 def particles_section(particles: list[Record]) -> str:
     """The part on the particles, from `particles` of summary.json."""
-    rows = []
+    entries = []
     for entry in particles:
-        alive = entry["survivors"]
-        error = f" +- {alive['stderr'][-1]:.2g}" if "stderr" in alive else ""
-        densities = ", ".join(f"{value:.4g}" for value in entry["density_end"]["mean"][:MOST_MASSES])
-        row = [entry["N"], entry["replicas"], entry["steps"], entry["log_eps"], f"{alive['mean'][-1]:.6g}{error}"]
-        rows.append([*row, densities])
-    header = ["N", "replicas", "steps", "log eps", "particles at the end", "densities of masses 1, 2, ... at the end"]
-    return "## The particles\n\n" + table(header, rows) if rows else ""
+        densities = entry["density_end"]["mean"][:MOST_MASSES]
+        entries.append({**entry, "densities": ", ".join(f"{value:.4g}" for value in densities)})
+    return "## The particles\n\n" + columns(entries, PARTICLES) if entries else ""
 
 
 def comparison_section(compare: Record) -> str:
     """What is compared for this system alone, from `compare` of summary.json."""
-    parts = [
-        _fitted(compare.get("fitted_beta", [])),
-        _candidates(compare.get("candidate", [])),
-        _pairs(compare.get("stosszahlansatz", [])),
-        _martingale(compare.get("martingale", [])),
-        _distance(compare.get("corollary_1_3", [])),
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _fitted(entries: list[Record]) -> str:
-    """The rate beta fitted to the number of particles."""
-    columns = ("N", "beta", "stderr", "theory", "deviation", "naive", "naive_deviation")
-    rows = [[entry.get(name, "-") for name in columns] for entry in entries]
-    if not rows:
-        return ""
-    header = ["N", "beta fitted", "stderr", "of the equation", "deviation", "naive rate", "deviation from it"]
-    text = (
+    fitted, candidates = compare.get("fitted_beta", []), compare.get("candidate", [])
+    martingale, known = compare.get("martingale", []), _known_pairs(compare.get("stosszahlansatz", []))
+    naive = (
         "Deviations are in standard errors. The naive rate alpha int V forgets that close pairs have already reacted."
     )
-    return f"### The rate that the particles show\n\n{table(header, rows)}\n\n{text}"
-
-
-def _candidates(entries: list[Record]) -> str:
-    """W on the candidate densities, over N and delta."""
-    rows = [
-        [
-            entry["N"],
-            entry["test_function"],
-            entry.get("delta", "domain"),
-            entry["mean"],
-            entry.get("stderr", "-"),
-            entry["mean_abs"],
-        ]
-        for entry in entries
+    mollified = (
+        "It should vanish as N grows, and then delta falls: a mean that stays is what mollifying does to f_n f_m. "
+        "Without a delta the candidate densities are constant over the domain."
+    )
+    sure = f"Pairs of masses whose ratio is known to {LEAST_SURE:.0%}; all are in summary.json."
+    parts = [
+        ("The rate that the particles show", columns(fitted, FITTED), naive),
+        ("(1.10) on the candidate densities (4.2)", columns(candidates, CANDIDATES), mollified),
+        ("The Stosszahlansatz (Proposition 4.1)", columns(known, PAIRS), sure),
+        ("The martingale of (4.1)", columns(martingale, MARTINGALE), _square_note(martingale)),
+        ("The distance of Corollary 1.3", columns(compare.get("corollary_1_3", []), DISTANCE), ""),
     ]
-    if not rows:
-        return ""
-    header = ["N", "test function", "delta", "mean W", "stderr", "mean abs W"]
-    text = "It should vanish as N grows, and then delta falls: a mean that stays is what mollifying does to f_n f_m."
-    return f"### (1.10) on the candidate densities (4.2)\n\n{table(header, rows)}\n\n{text}"
+    return "\n\n".join(f"### {title}\n\n{found}\n\n{text}".rstrip() for title, found, text in parts if found)
 
 
-def _pairs(entries: list[Record]) -> str:
-    """Proposition 4.1, pair by pair of masses."""
+def _known_pairs(entries: list[Record]) -> list[Record]:
+    """Those pairs of masses whose ratio is known well enough, at the smallest delta."""
     smallest: dict[tuple[int, int, int], Record] = {}
-    for entry in entries:
-        key = (entry["N"], entry["n"], entry["m"])
-        if key not in smallest or entry.get("delta", math.inf) < smallest[key].get("delta", math.inf):
-            smallest[key] = entry
-    columns = ("N", "n", "m", "measured", "predicted", "ratio", "ratio_stderr", "excess", "naive_ratio")
+    for entry in sorted(entries, key=lambda entry: -entry.get("delta", math.inf)):
+        smallest[entry["N"], entry["n"], entry["m"]] = entry
     known = [entry for entry in smallest.values() if 0 < entry.get("ratio_stderr", 0.0) < LEAST_SURE * entry["ratio"]]
-    rows = [[entry.get(name, "-") for name in columns] for entry in known]
-    if not rows:
-        return ""
-    header = ["N", "n", "m", "measured pair rate", "beta int f_n f_m", "ratio", "stderr", "excess over one expected"]
-    text = f"Pairs of masses whose ratio is known to {LEAST_SURE:.0%}; all are in summary.json."
-    found = table([*header, "ratio to the naive rate"], rows)
-    return f"### The Stosszahlansatz (Proposition 4.1)\n\n{found}\n\n{text}"
+    return sorted(known, key=lambda entry: (entry["N"], entry["n"], entry["m"]))
 
 
-def _martingale(entries: list[Record]) -> str:
-    """M_T of (4.1)."""
-    columns = ("N", "test_function", "mean", "stderr", "mean_square", "quadratic_variation", "deviation")
-    rows = [[entry.get(name, "-") for name in columns] for entry in entries]
-    if not rows:
-        return ""
-    header = ["N", "test function", "mean M", "stderr", "mean M^2", "mean [M]", "deviation of M^2 - [M]"]
-    found = f"### The martingale of (4.1)\n\n{table(header, rows)}"
+def _square_note(entries: list[Record]) -> str:
+    """What to say where M^2 and [M] differ."""
     far = [entry for entry in entries if significant(entry.get("deviation", 0.0), entry["replicas"])]
     worst = max((abs(entry["deviation"]) for entry in far), default=0.0)
-    return found + (f"\n\n**M^2 and [M] differ, by {worst:.1f} standard errors.**" if far else "")
-
-
-def _distance(entries: list[Record]) -> str:
-    """The distance of Corollary 1.3."""
-    rows = [[entry["N"], entry["test_function"], entry["mean_abs"], entry.get("stderr", "-")] for entry in entries]
-    if not rows:
-        return ""
-    header = ["N", "test function", "E abs int_0^T int J (mu - f)", "stderr"]
-    return f"### The distance of Corollary 1.3\n\n{table(header, rows)}"
+    return f"**M^2 and [M] differ, by {worst:.1f} standard errors.**" if far else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,6 +62,55 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_number(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def listing(record: figures.Record, lines: Mapping[str, str]) -> str:
+    """A table of figures of a record; those that are absent are left out.
+
+    Args:
+        record: nested figures.
+        lines: what a figure is called -> its keys, joined by dots. One with a start and an end shows both.
+    """
+    rows = [[label, _shown(value)] for label, path in lines.items() if (value := find(record, path)) is not None]
+    return table(["figure", "value"], rows)
+
+
+def columns(entries: Sequence[figures.Record], header: Mapping[str, str]) -> str:
+    """A table with a row for each entry; nothing without entries.
+
+    Args:
+        entries: records of figures.
+        header: title of a column -> keys of its figure, joined by dots; "-" stands where it is absent.
+    """
+    found = [[_cell(entry, path) for path in header.values()] for entry in entries]
+    return table(list(header), found) if entries else ""
+
+
+def find(record: Any, path: str) -> Any:
+    """The figure of a nested record under keys joined by dots; numbers count in lists. None where it is absent."""
+    for key in path.split("."):
+        if isinstance(record, dict):
+            record = record.get(key)
+        elif isinstance(record, list):
+            record = record[int(key)]
+        else:
+            return None
+    return record
+
+
+def _shown(value: Any, absent: Any = None) -> Any:
+    """A figure as a cell: a number, the two ends of a run, or a mean with its standard error."""
+    if value is None:
+        return absent
+    if isinstance(value, dict) and "start" in value:
+        end = f"{value['end']:.6g}" if "end" in value else "infinity (above 1.8e308)"  # beyond what JSON holds
+        return f"{value['start']:.6g} to {end}"
+    if isinstance(value, dict) and "mean" in value:
+        mean, error = (value.get(name) for name in ("mean", "stderr"))
+        if isinstance(mean, list):
+            mean, error = mean[-1], error and error[-1]
+        return f"{mean:.6g} +- {error:.2g}" if error is not None else f"{mean:.6g}"
+    return value
 
 
 def _head(summary: figures.Record) -> str:
@@ -133,41 +182,38 @@ def _against_solution(entries: list[figures.Record]) -> str:
 
 RESIDUAL_COLUMNS = {
     "N": "N",
-    "test_function": "test function",
-    "mean": "mean W",
+    "test function": "test_function",
+    "mean W": "mean",
     "stderr": "stderr",
-    "theory_mean": "expected",
-    "mean_abs": "mean abs W",
-    "variance": "variance W",
-    "theory_variance": "Ito isometry",
-    "mean_deviation": "deviation of mean",
-    "variance_deviation": "of variance",
+    "expected": "theory_mean",
+    "mean abs W": "mean_abs",
+    "variance W": "variance",
+    "Ito isometry": "theory_variance",
+    "deviation of mean": "mean_deviation",
+    "of variance": "variance_deviation",
 }
 
 
 def _residual(entries: list[figures.Record], wording: Wording) -> str:
     """W[T, phi] of the particles in the equation, and what there is to say about its mean."""
-    rows, notes = [], []
-    columns = [key for key in RESIDUAL_COLUMNS if any(key in entry for entry in entries)]
+    if not entries:
+        return ""
+    notes = []
     for entry in entries:
-        rows.append([_cell(entry, key) for key in columns])
         name = f"N = {entry['N']}, test function {entry['test_function']}"
         from_zero = entry["mean"] / entry["stderr"] if entry["stderr"] > 0 else 0.0
         if significant(from_zero, entry["replicas"]):
             notes.append(f"- {name}: {wording.mean_note(entry, abs(from_zero))}")
         if entry["theory_mean"] != 0 and significant(entry.get("mean_deviation", 0.0), entry["replicas"]):
             notes.append(f"- **{name}: the mean is not the expected one**: is the time step too large?")
-    if not rows:
-        return ""
-    found = table([RESIDUAL_COLUMNS[key] for key in columns], rows)
+    found = columns(entries, {title: key for title, key in RESIDUAL_COLUMNS.items() if any(key in e for e in entries)})
     text = f"Deviations are in standard errors. {wording.residual_note}"
     return "### The weak-form residual W[T, phi] of the particles\n\n" + "\n\n".join([found, text, "\n".join(notes)])
 
 
-def _cell(entry: figures.Record, key: str) -> Any:
-    if key not in entry:
-        return "-"
-    return f"{entry[key]:+.1f}" if key.endswith("deviation") else entry[key]
+def _cell(entry: figures.Record, path: str) -> Any:
+    value = find(entry, path)
+    return f"{value:+.1f}" if path.endswith("deviation") and value is not None else _shown(value, "-")
 
 
 def rate_line(rate: figures.Record, name: str) -> str:
