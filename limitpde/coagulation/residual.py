@@ -29,6 +29,7 @@ from limitpde.coagulation.proof.walls import seam_warnings
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.low_rank import factorise
+from limitpde.compare.observed import ObservedIntegrals
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.errors import InputError
@@ -37,13 +38,11 @@ from limitpde.fem.stepping import StepReport
 
 LARGEST_MATRIX = 2048
 """Masses up to which all pairs are summed one by one; beyond, by factors of beta."""
-SERIES = ("times", "values", "observables", "time_integral")
-"""What is known at each time."""
 BLOCK = 512
 """Rows of the matrix of all pairs that are made at a time."""
 
 
-class PDEResidual:
+class PDEResidual(ObservedIntegrals):
     """W[t, phi] of the solution of the limit equation. Collective.
 
     Args:
@@ -54,11 +53,7 @@ class PDEResidual:
         InputError: a function does not fit, or asks for a mass that the solution does not have.
 
     Attributes:
-        times: times seen so far.
-        values: W[t, phi] at these times, (F,) each.
-        observables: int phi f at these times, (F,) each.
-        time_integral: int_0^t of these, (F,) each.
-        warnings: what to know before trusting W.
+        time_integral: int_0^t of the observables at the times seen, (F,) each.
     """
 
     STATE = "coagulation.PDEResidual 1"
@@ -76,51 +71,38 @@ class PDEResidual:
         self._slots = np.searchsorted(self._tracked, table.masses)
         self._phi = _nodal(solver.nodes, functions)
         self._terms = _Terms(model, solver.grid, self._tracked, every=bool((table.masses == 0).any()))
-        self._diffusion = np.zeros(len(functions))
-        self._reaction = np.zeros(len(functions))
-        self._rates = self._integrands()
+        super().__init__(solver.t)
+        self.time_integral = [np.zeros(len(functions))]
         self.warnings = seam_warnings(functions, solver.domain) if solver.mesh is not None else []
-        self.times, self.observables = [solver.t], [self._rates[0]]
-        self.values, self.time_integral = [np.zeros(len(functions))], [np.zeros(len(functions))]
 
     def __call__(self, report: StepReport) -> None:
         """Extend the time integrals by one step."""
-        rates = self._integrands()
-        observed, diffused, reacted = report.dt / 2 * (self._rates + rates)
-        self._diffusion = self._diffusion + diffused
-        self._reaction = self._reaction + reacted
-        self._rates = rates
-        self.times.append(report.t)
-        self.observables.append(rates[0])
-        self.time_integral.append(self.time_integral[-1] + observed)
-        self.values.append(self.change() - self.diffusion() - self.reaction())
+        super().__call__(report)
+        self.time_integral.append(self.integrals[0].copy())
 
     def state(self) -> dict[str, np.ndarray]:
         """What `restore` needs to go on from here, the same on every rank."""
-        series = {name: np.array(getattr(self, name)) for name in SERIES}
-        return {**series, "integrals": np.stack([self._diffusion, self._reaction])}
+        return super().state() | {"time_integral": np.array(self.time_integral)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`, with a solver that is at its time. Collective."""
-        self.times = state["times"].tolist()
-        self.values, self.observables, self.time_integral = (list(state[name]) for name in SERIES[1:])
-        self._diffusion, self._reaction = state["integrals"].copy()
-        self._rates = self._integrands()
+        super().restore(state)
+        self.time_integral = list(state["time_integral"])
 
-    def change(self) -> np.ndarray:
-        """int phi (f(t) - f(0)), (F,)."""
-        return np.asarray(self.observables[-1] - self.observables[0])
+    def moved(self) -> np.ndarray:
+        """What diffusion and reaction account for, (F,)."""
+        return np.asarray(self.diffusion() + self.reaction())
 
     def diffusion(self) -> np.ndarray:
         """int_0^t d(n) (int Lap phi f - int_wall f dphi/dn), (F,)."""
-        return self._diffusion
+        return np.asarray(self.integrals[1])
 
     def reaction(self) -> np.ndarray:
         """int_0^t int phi (gain - loss), (F,), with the splitting."""
-        return self._reaction
+        return np.asarray(self.integrals[2])
 
-    def _integrands(self) -> np.ndarray:
-        """int phi f, the rates of diffusion and reaction, (3, F)."""
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """int phi f; that again, the rate of diffusion and that of reaction, (3, F)."""
         f = self._solver.densities
         number, diffused = self._terms.linear(f)
         reacted = self._terms.reaction(f)
@@ -128,7 +110,8 @@ class PDEResidual:
         local = np.zeros((3, len(self._slots)))
         for p, s in enumerate(self._slots):
             local[:, p] = value[p] @ number[:, s], laplacian[p] @ diffused[:, s], value[p] @ reacted[:, s]
-        return self._solver.nodes.sums.add(local)
+        rates = self._solver.nodes.sums.add(local)
+        return rates[0].copy(), rates
 
 
 def _nodal(nodes: NodeSpace, functions: Sequence[GaussianBump | Wave]) -> tuple[np.ndarray, np.ndarray]:

@@ -25,9 +25,9 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
+from limitpde.compare.observed import ObservedIntegrals
 from limitpde.compare.spatial import evaluate, spatial
 from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
-from limitpde.fem.stepping import StepReport
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all
 from limitpde.signed.encounters import Encounters
@@ -180,7 +180,7 @@ def _integrands(
         out[5, r, p] = stuck_sum / count
 
 
-class PDEResidual:
+class PDEResidual(ObservedIntegrals):
     """W[t, phi] of the solution of the PDE: an observer of its steps. Collective.
 
     Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the points of the solver's quadrature
@@ -196,11 +196,6 @@ class PDEResidual:
     Keyword Args:
         model: the equation that is asked; the solver's own by default.
 
-    Attributes:
-        times: times seen so far.
-        values: W[t, phi] at these times, (P,) each.
-        observables: int phi rho_t at these times, (P,) each.
-        warnings: what to know before trusting W: nothing.
     """
 
     STATE = "signed.PDEResidual 1"
@@ -216,12 +211,7 @@ class PDEResidual:
         self._solver, self._model, self._functions = solver, model or solver.model, test_functions
         self._walls = isinstance(solver.poisson, WallPoisson)
         self._tabulate()
-        self._terms = (self._interaction_rate, self._diffusion_rate, self._confinement_rate)
-        self._time_integrals = np.zeros((len(self._terms), len(test_functions)))
-        self._rates = self._present_rates()
-        self.warnings: list[str] = []
-        self.times, self.observables = [solver.t], [self._observables()]
-        self.values = [np.zeros(len(test_functions))]
+        super().__init__(solver.t)
 
     def _tabulate(self) -> None:
         """phi, grad phi, Lap phi and grad U at the points of the quadrature."""
@@ -237,37 +227,12 @@ class PDEResidual:
         if model.confinement is not None:  # read by every rank, so that a failure of a user's function is one of all
             self._slope = on_all(solver.sums.comm, lambda: _slope(model, quadrature.points))
 
-    def __call__(self, report: StepReport) -> None:
-        """Extend the time integrals by one step."""
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """int phi rho_t, and what the time integrals of interaction, diffusion and confinement grow by, (3, P)."""
         if self._solver.quadrature is not self._quadrature:
             self._tabulate()  # on a new mesh
-        rates = self._present_rates()
-        self._time_integrals += report.dt / 2 * (self._rates + rates)
-        self._rates = rates
-        self.times.append(report.t)
-        self.observables.append(self._observables())
-        self.values.append(self.change() - self._time_integrals.sum(axis=0))
-
-    def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs to go on from here, the same on every rank."""
-        return {
-            "times": np.array(self.times),
-            "values": np.array(self.values),
-            "observables": np.array(self.observables),
-            "integrals": self._time_integrals.copy(),
-        }
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, with a solver that is at its time. Collective."""
-        self._tabulate()
-        self.times, self.values = state["times"].tolist(), list(state["values"])
-        self.observables = list(state["observables"])
-        self._time_integrals = state["integrals"].copy()
-        self._rates = self._present_rates()
-
-    def change(self) -> np.ndarray:
-        """int phi (rho_t - rho_0), (P,)."""
-        return np.asarray(self.observables[-1] - self.observables[0])
+        rates = np.stack([self._interaction_rate(), self._diffusion_rate(), self._confinement_rate()])
+        return self._integrals(0), rates
 
     def _integrals(self, part: int) -> np.ndarray:
         """sum_s int a_s rho_s with a_s = phi (part 0) or Lap phi (part 2), (P,)."""
@@ -276,13 +241,6 @@ class PDEResidual:
             mass = quadrature.weights * quadrature.values(density)
             local += [float(phi[name][part] @ mass) for phi in self._phi]
         return self._solver.sums.add(local)
-
-    def _observables(self) -> np.ndarray:
-        return self._integrals(0)
-
-    def _present_rates(self) -> np.ndarray:
-        """What the time integrals of interaction, diffusion and confinement grow by, (3, P)."""
-        return np.stack([term() for term in self._terms])
 
     def _diffusion_rate(self) -> np.ndarray:
         """D int Lap phi rho_t, (P,); between walls -D int grad rho_t . grad phi."""
