@@ -21,7 +21,7 @@ is predicted for the end of a step, a scheme keeps that principle up to O(dt).""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class GatedState:
     """Densities, potential and free energy at one time: what a step starts from and what it makes."""
 
     densities: Any
@@ -49,7 +49,7 @@ class Gate:
     undershoot: float = 0.0
     """How far below zero densities may fall, as a part of their largest value."""
 
-    def refusal(self, now: State, trial: State) -> str | None:
+    def refusal(self, now: GatedState, trial: GatedState) -> str | None:
         """Why the step from one state to another must not be taken, or None."""
         if not math.isfinite(trial.energy):
             return "the free energy is not finite"
@@ -62,7 +62,7 @@ class Gate:
             return f"the largest density rises from {now.maximum:.4g} to {trial.maximum:.4g}"
         return None
 
-    def below_zero(self, state: State) -> str | None:
+    def below_zero(self, state: GatedState) -> str | None:
         """Why a state is none, where its densities are too far below zero."""
         if state.minimum >= -self.undershoot * state.maximum:
             return None

@@ -17,7 +17,7 @@ from petsc4py import PETSc
 
 from limitpde.errors import RunError
 from limitpde.fem.edges import EdgeGraph
-from limitpde.fem.gate import Gate, State
+from limitpde.fem.gate import Gate, GatedState
 from limitpde.fem.lagrange import LagrangeSpace
 from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.refinement import AdaptiveMesh
@@ -46,15 +46,15 @@ BDF_FORMULAS: tuple[Formula, ...] = (Formula("BDF2", 2, 2, earlier=1), Formula("
 class History:
     """What a step may start from."""
 
-    now: State
-    past: tuple[State, ...] = ()
+    now: GatedState
+    past: tuple[GatedState, ...] = ()
     """States before the present one, the last one first."""
     steps: tuple[float, ...] = ()
     """Sizes of the steps that led from each of them to the next."""
     own_steps: float = math.inf
     """Steps that were made on this mesh; infinity where it has never changed."""
 
-    def after(self, end: State, dt: float, remembered: int) -> History:
+    def after(self, end: GatedState, dt: float, remembered: int) -> History:
         """The history after one more step, with so many states before the present one."""
         past, steps = (self.now, *self.past)[:remembered], (dt, *self.steps)[:remembered]
         return History(end, past, steps, self.own_steps + 1)
@@ -72,7 +72,7 @@ class History:
 class Trial:
     """What an attempt at a step has led to."""
 
-    end: State | str
+    end: GatedState | str
     """The state at its end, or why there is none."""
     error: float | None = None
     """Estimate of its error, relative in L2; zero where that is not known, None where nobody asked."""
@@ -96,7 +96,7 @@ class OfferedScheme(Protocol):
     def nodes(self) -> EdgeGraph | LagrangeSpace | NodeSpace:
         """Where densities have values; those of this rank come first."""
 
-    def state(self, densities: np.ndarray) -> State:
+    def state(self, densities: np.ndarray) -> GatedState:
         """The state of these densities, (S, n_local)."""
 
     def advance(self, history: History, dt: float, order: int, *, judged: bool) -> Trial:
@@ -177,12 +177,12 @@ class GatedStepping[S: OfferedScheme]:
         even = not steps or dt <= LARGEST_RATIO * steps[0] * (1 + 1e-9)
         return [f for f in self.scheme.formulas if f.earlier == 0 or (even and f.earlier <= len(past))]
 
-    def _refusal(self, end: State | str) -> str | None:
+    def _refusal(self, end: GatedState | str) -> str | None:
         return end if isinstance(end, str) else self.gate.refusal(self.history.now, end)
 
     def _accept(self, trial: Trial, dt: float, formula: Formula, refused: list[str]) -> StepReport:
         end = trial.end
-        assert isinstance(end, State)
+        assert isinstance(end, GatedState)
         increase = end.energy - self.history.now.energy
         self.history = self.history.after(end, dt, self.scheme.remembered)
         self.size.accept(dt, trial.error or 0.0, order=formula.estimated, refused=bool(refused))

@@ -28,7 +28,7 @@ from scipy.special import xlogy
 from limitpde.densities import Uniform, checked_share
 from limitpde.errors import RunError
 from limitpde.fem import imex
-from limitpde.fem.gate import State
+from limitpde.fem.gate import GatedState
 from limitpde.fem.gated import Formula, History, Trial
 from limitpde.fem.lagrange import LagrangeSpace
 from limitpde.fem.linear import LinearSolver
@@ -109,7 +109,7 @@ class GalerkinScheme:
         """int rho v_i, (n_local,), right where owned."""
         return self.nodes.tested(density)
 
-    def _drifts(self, now: State, densities: np.ndarray) -> np.ndarray:
+    def _drifts(self, now: GatedState, densities: np.ndarray) -> np.ndarray:
         """-(rho_s grad V_s, grad v_i), (S, n_local), right where owned; `now` is where the step starts."""
         potential = now.potential if densities is now.densities else self._potential_of(densities)
         found = np.empty_like(densities)
@@ -169,11 +169,11 @@ class GalerkinScheme:
             return Trial("the solution is not finite", 0.0)
         return Trial(end, estimate)
 
-    def state(self, densities: np.ndarray) -> State:
+    def state(self, densities: np.ndarray) -> GatedState:
         """The state of these densities, (S, n_local). Collective."""
         potential, sums = self._potential_of(densities), self.nodes.sums
         energy = self._energy(densities, potential)
-        return State(densities, potential, energy, sums.minimum(*densities), sums.maximum(*densities))
+        return GatedState(densities, potential, energy, sums.minimum(*densities), sums.maximum(*densities))
 
     def _energy(self, densities: np.ndarray, potential: np.ndarray) -> float:
         """F = sum_s int (D rho_s log rho_s + U rho_s) + (g / 2) int u psi; values below zero have no entropy."""

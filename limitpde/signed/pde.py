@@ -30,7 +30,7 @@ from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.curved import build_curved
 from limitpde.fem.edges import EdgeGraph
-from limitpde.fem.gate import Gate, State
+from limitpde.fem.gate import Gate, GatedState
 from limitpde.fem.gated import GatedStepping
 from limitpde.fem.lagrange import LagrangeSpace, Quadrature
 from limitpde.fem.lumped import LumpedQuadrature
@@ -131,10 +131,13 @@ class Solver:
             gate = Gate(scale, falling, ENERGY_RISE, undershoot)
             size = StepSize(step, tolerance, regrowth=REGROWTH)
 
-        def start(scheme: Scheme | GalerkinScheme) -> np.ndarray:
-            return np.stack([scheme.initial_density(initial, s, self.warnings) for s in self.species])
-
-        self.stepping = GatedStepping(on_mesh, start, gate=gate, size=size, adaptive=adaptive)
+        self.stepping = GatedStepping(
+            on_mesh,
+            lambda scheme: np.stack([scheme.initial_density(initial, s, self.warnings) for s in self.species]),
+            gate=gate,
+            size=size,
+            adaptive=adaptive,
+        )
         reason = gate.below_zero(self._now)
         if reason:
             raise InputError(
@@ -194,7 +197,7 @@ class Solver:
     # --- what the state is ----------------------------------------------------------------------------------------
 
     @property
-    def _now(self) -> State:
+    def _now(self) -> GatedState:
         return self.stepping.history.now
 
     @property

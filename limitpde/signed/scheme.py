@@ -43,7 +43,7 @@ from limitpde.densities import Uniform, checked_share
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.face_flux import FaceFluxes
-from limitpde.fem.gate import ROUNDING, State
+from limitpde.fem.gate import ROUNDING, GatedState
 from limitpde.fem.gated import BDF_FORMULAS, Formula, History, Trial
 from limitpde.fem.linear import LinearSolver, symmetric_options
 from limitpde.fem.lumped import LumpedQuadrature
@@ -54,7 +54,7 @@ from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import BoundaryKind
 from limitpde.signed.setting import WallLines, exterior_potential, potential_solver
 
-type Rows = np.ndarray | list[np.ndarray]
+type NodalRows = np.ndarray | list[np.ndarray]
 
 
 class Scheme:
@@ -233,7 +233,7 @@ class Scheme:
         density, iterations, reason = self._solve_transport.solve(right_side, guess[:owned])
         return graph.share(density), iterations, reason
 
-    def _checked_state(self, densities: list[np.ndarray]) -> State | str:
+    def _checked_state(self, densities: list[np.ndarray]) -> GatedState | str:
         """The state of these densities without the rounding of the solver, or why they cannot be one."""
         sums, area = self.graph.sums, self.graph.area
         lowest, largest = sums.minimum(*densities), sums.maximum(*densities)
@@ -245,7 +245,7 @@ class Scheme:
         masses = sums.total(*(area * density for density in densities))
         return self.state([d * (m / found) for d, m, found in zip(densities, self._masses, masses, strict=True)])
 
-    def state(self, densities: Rows) -> State:
+    def state(self, densities: NodalRows) -> GatedState:
         """(C): potential and free energy of these densities, (n_local,) each. Collective."""
         charge = self.net_charge(densities)
         potential = self.poisson.solve(charge)
@@ -254,7 +254,7 @@ class Scheme:
             energy += self._model.D * xlogy(density, density) + self._exterior * density
         sums = self.graph.sums
         total = float(sums.total(self.graph.area * energy)[0])
-        return State(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities))
+        return GatedState(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities))
 
     def _norm(self, densities: list[np.ndarray]) -> float:
         """In L2, of all species together, by the lumped rule. Collective."""
@@ -264,7 +264,7 @@ class Scheme:
         """int rho v_i, (n_local,)."""
         return self.graph.area * density
 
-    def net_charge(self, densities: Rows) -> np.ndarray:
+    def net_charge(self, densities: NodalRows) -> np.ndarray:
         """u = sum_s b_s rho_s, (n_local,)."""
         return np.asarray(sum(b * density for b, density in zip(self._charges, densities, strict=True)))
 

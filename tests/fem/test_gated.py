@@ -15,7 +15,7 @@ import pytest
 from mpi4py import MPI
 
 from limitpde.errors import RunError
-from limitpde.fem.gate import Gate, State
+from limitpde.fem.gate import Gate, GatedState
 from limitpde.fem.gated import BDF_FORMULAS, GatedStepping, Trial
 from limitpde.fem.stepping import StepSize
 
@@ -34,7 +34,7 @@ class Decay:
     def state(self, densities):
         """Of the densities, (1, 2)."""
         (y,) = densities
-        return State(densities, y, float(y @ y), float(y.min()), float(y.max()))
+        return GatedState(densities, y, float(y @ y), float(y.min()), float(y.max()))
 
     def advance(self, history, dt, order, *, judged):
         """A step, solved exactly."""
