@@ -8,8 +8,9 @@ then with half the step. The report says so. A refused step leaves no trace.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +22,16 @@ from limitpde.fem.gate import Gate, GatedState
 from limitpde.fem.lagrange import LagrangeSpace
 from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.refinement import AdaptiveMesh
-from limitpde.fem.stepping import LARGEST_RATIO, Bdf, StepReport, StepSize, bdf_error_weights, check_step
+from limitpde.fem.stepping import (
+    LARGEST_RATIO,
+    Bdf,
+    Observer,
+    StepReport,
+    StepSize,
+    bdf_error_weights,
+    check_step,
+    march,
+)
 from limitpde.parallel import gathered
 
 
@@ -246,3 +256,60 @@ class GatedStepping[S: OfferedScheme]:
             self._change_mesh()
         self.t, self.size.limit, self.moved_energy = (float(state[name]) for name in ("t", "limit", "moved_energy"))
         self.history = self._read(state["densities"], tuple(state["steps"].tolist()), float(state["own_steps"]))
+
+
+class GatedSolver[S: OfferedScheme](ABC):
+    """A solver whose steps are gated: what all of them have. Every public method is collective.
+
+    Attributes:
+        stepping: time, history, gate, and the scheme on the present mesh.
+        warnings: what to know before trusting the solution.
+    """
+
+    stepping: GatedStepping[S]
+    warnings: list[str]
+
+    @abstractmethod
+    def figures(self) -> dict[str, float]:
+        """Invariants and extrema of the present state: columns of diagnostics.csv."""
+
+    @property
+    def t(self) -> float:
+        """Time reached."""
+        return self.stepping.t
+
+    @property
+    def now(self) -> GatedState:
+        """The present state."""
+        return self.stepping.history.now
+
+    @property
+    def suggested_step(self) -> float:
+        """The step that the tolerance suggests; else the requested one, or less where steps before it were short."""
+        return self.stepping.suggested_step
+
+    def step(self, dt: float) -> StepReport:
+        """Advance by dt, or by less where the gate or the tolerance demands it.
+
+        Raises:
+            InputError: dt is not a positive number.
+            RunError: no step passes, however often it is halved.
+        """
+        report = self.stepping.step(dt)
+        return replace(report, figures=self.figures() | report.figures)
+
+    def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
+        """Step up to time `end`, landing on every time in `stops`; each observer sees the report of each step.
+
+        Raises:
+            RunError: a step could not be made.
+        """
+        march(self, end, stops=stops, observers=observers)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The record from which `restore` goes on, in the order of the input mesh; on rank 0."""
+        return self.stepping.state()
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding."""
+        self.stepping.restore(state)

@@ -18,8 +18,6 @@ The mesh may follow the densities between two steps (`limitpde.fem.refinement`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import replace
 
 import dolfinx.fem
 import dolfinx.mesh
@@ -30,14 +28,14 @@ from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.curved import build_curved
 from limitpde.fem.edges import EdgeGraph
-from limitpde.fem.gate import Gate, GatedState
-from limitpde.fem.gated import GatedStepping
+from limitpde.fem.gate import Gate
+from limitpde.fem.gated import GatedSolver, GatedStepping
 from limitpde.fem.lagrange import LagrangeSpace, Quadrature
 from limitpde.fem.lumped import LumpedQuadrature
 from limitpde.fem.mesh import Refinement
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.refinement import AdaptiveMesh
-from limitpde.fem.stepping import Observer, StepReport, StepSize, check_step, march
+from limitpde.fem.stepping import StepReport, StepSize, check_step
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
 from limitpde.signed.blow_up import BlowUpError, has_blown_up
@@ -55,7 +53,7 @@ REGROWTH = (1.0, 2.0)
 """Growth of their steps where the gate has cut one: few sizes, so that few matrices are factorised."""
 
 
-class Solver:
+class Solver(GatedSolver[Scheme | GalerkinScheme]):
     """Solver of the limit equation of the signed system. Every public method is collective.
 
     Args:
@@ -138,7 +136,7 @@ class Solver:
             size=size,
             adaptive=adaptive,
         )
-        reason = gate.below_zero(self._now)
+        reason = gate.below_zero(self.now)
         if reason:
             raise InputError(
                 f"pde.mesh: at time 0 {reason}: degree {degree} needs a finer mesh, a larger pde.undershoot or "
@@ -147,19 +145,14 @@ class Solver:
         estimate = ("error_estimate",) if degree > 1 or tolerance is not None else ()
         self.step_figures = ("free_energy_increase", "refused", *self.stepping.scheme.step_figures, *estimate)
         self._may_collapse = degree == 1 and model.sense < 0
-        self._first_maximum = self._now.maximum
+        self._first_maximum = self.now.maximum
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
     @property
-    def t(self) -> float:
-        """Time reached."""
-        return self.stepping.t
-
-    @property
     def suggested_step(self) -> float:
         """The step that the tolerance suggests; else the requested one, or less where steps before it were short."""
-        rate = 2 * np.pi * -self.model.coupling * self._now.maximum
+        rate = 2 * np.pi * -self.model.coupling * self.now.maximum
         follows = self._may_collapse and rate > 0 and not self.stepping.size.tolerant
         return min(self.stepping.suggested_step, ACCURATE_STEP / rate if follows else math.inf)
 
@@ -173,32 +166,11 @@ class Solver:
         """
         check_step(dt)
         self.stepping.follow()
-        if self._may_collapse and has_blown_up(self._now.maximum, self._first_maximum, self.cell_share):
-            raise BlowUpError(self.t, self._now.maximum, self.cell_share)
-        report = self.stepping.step(dt)
-        return replace(report, figures=self.figures() | report.figures)
-
-    def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
-        """Step up to time `end`, landing on every time in `stops`; each observer sees the report of each step.
-
-        Raises:
-            RunError: a step could not be made.
-        """
-        march(self, end, stops=stops, observers=observers)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The record from which `restore` goes on, in the order of the input mesh; on rank 0. Collective."""
-        return self.stepping.state()
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
-        self.stepping.restore(state)
+        if self._may_collapse and has_blown_up(self.now.maximum, self._first_maximum, self.cell_share):
+            raise BlowUpError(self.t, self.now.maximum, self.cell_share)
+        return super().step(dt)
 
     # --- what the state is ----------------------------------------------------------------------------------------
-
-    @property
-    def _now(self) -> GatedState:
-        return self.stepping.history.now
 
     @property
     def nodes(self) -> EdgeGraph | LagrangeSpace:
@@ -239,22 +211,22 @@ class Solver:
     @property
     def densities(self) -> dict[str, np.ndarray]:
         """Nodal densities by species, (n_local,) each; a species without mass is absent."""
-        return {SPECIES[s]: density for s, density in zip(self.species, self._now.densities, strict=True)}
+        return {SPECIES[s]: density for s, density in zip(self.species, self.now.densities, strict=True)}
 
     @property
     def potential(self) -> np.ndarray:
         """psi at the nodes, (n_local,)."""
-        return self._now.potential
+        return self.now.potential
 
     @property
     def cell_share(self) -> float:
         """Largest share of all mass in one Voronoi cell, for degree 1. Collective."""
-        return self.sums.maximum(self.graph.area * sum(self._now.densities)) / sum(self.mass)
+        return self.sums.maximum(self.graph.area * sum(self.now.densities)) / sum(self.mass)
 
     def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
         """File -> mesh and functions on it: densities, net charge and potential. Collective."""
         values = {f"rho_{name}": density for name, density in self.densities.items()}
-        values |= {"charge": self.stepping.scheme.net_charge(self._now.densities), "potential": self.potential}
+        values |= {"charge": self.stepping.scheme.net_charge(self.now.densities), "potential": self.potential}
         functions = {}
         for name, nodal in values.items():
             functions[name] = dolfinx.fem.Function(self.nodes.space, name=name)
@@ -267,7 +239,7 @@ class Solver:
         With degree 1 under attraction also `cell_share`; where the mesh follows the densities its nodes, how often it
         has changed, and by how much that has changed the free energy.
         """
-        now, tested = self._now, self.stepping.scheme.tested
+        now, tested = self.now, self.stepping.scheme.tested
         masses = {name: tested(density) for name, density in self.densities.items()}
         found = moments(self.sums, self.nodes.points, masses, self.poisson.outer())
         found |= {"free_energy": now.energy, "minimum": now.minimum, "maximum": now.maximum}
