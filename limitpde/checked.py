@@ -13,6 +13,7 @@ import functools
 import re
 import typing
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Annotated, Any, dataclass_transform
 
 import pydantic
@@ -73,6 +74,9 @@ def record[T](cls: type[T]) -> type[T]:
             raise InputError(explain(error, made, kwargs, where=cls.__name__)) from None
 
     made.__init__ = __init__
+    for name, field in made.__pydantic_fields__.items():  # records derived from this one are to say the same of it
+        inherited = made.__dataclass_fields__[name]
+        inherited.metadata = MappingProxyType({**inherited.metadata, "description": field.description})
     return made
 
 

@@ -76,6 +76,7 @@ class Solver:
     """
 
     STATE = "coagulation.Solver 1"
+    step_figures: tuple[str, ...] = ()
 
     def __init__(
         self,

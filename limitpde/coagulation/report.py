@@ -5,31 +5,12 @@ from __future__ import annotations
 import math
 
 from limitpde.results.figures import Record
-from limitpde.results.report import columns, listing, significant
+from limitpde.results.report import Wording, columns, significant
 
 LEAST_SURE = 0.2
 """Relative standard error up to which a ratio is shown."""
 MOST_MASSES = 6
 """Masses in the table of densities."""
-EQUATION = {
-    "unknowns": "dofs",
-    "steps": "steps",
-    "mass in the range": "mass.total",
-    "mass beyond the largest mass (gel)": "mass.overflow",
-    "mass annihilated": "mass.annihilated",
-    "sum of these, relative drift": "mass.total.max_relative_drift",
-    "smallest density": "minimum",
-    "number of particles": "moments.0",
-    "second moment of the mass": "moments.2",
-}
-PARTICLES = {
-    "N": "N",
-    "replicas": "replicas",
-    "steps": "steps",
-    "log eps": "log_eps",
-    "particles at the end": "survivors",
-    "densities of masses 1, 2, ... at the end": "densities",
-}
 FITTED = {
     "N": "N",
     "beta fitted": "beta",
@@ -69,53 +50,70 @@ MARTINGALE = {
 }
 DISTANCE = {"N": "N", "test function": "test_function", "E abs int_0^T int J (mu - f)": "mean_abs", "stderr": "stderr"}
 
-residual_note = (
-    "W is that of (1.10) on the candidate densities (4.2) of the smallest delta, with the equation's beta: a wrong one "
-    "shows here. Besides the noise it holds what mollifying does to products of densities, of the order delta^2, "
-    "and the depletion of close pairs, of the order eps / delta."
-)
 
+class CoagulationWording(Wording):
+    """What report.md says about coagulation."""
 
-def mean_note(entry: Record, deviation: float) -> str:
-    """What to say of a W whose mean is this many standard errors from zero."""
-    found = f"**W does not vanish in the mean**, by {deviation:.1f} standard errors."
-    return f"{found} It should fall as N grows and then delta falls; see (1.10) on the candidate densities."
-
-
-def pde_section(pde: Record) -> str:
-    """The part on the limit equation, from `pde` of summary.json."""
-    return "## The limit equation\n\n" + listing(pde, EQUATION) if pde else ""
-
-
-def particles_section(particles: list[Record]) -> str:
-    """The part on the particles, from `particles` of summary.json."""
-    entries = []
-    for entry in particles:
-        densities = entry["density_end"]["mean"][:MOST_MASSES]
-        entries.append({**entry, "densities": ", ".join(f"{value:.4g}" for value in densities)})
-    return "## The particles\n\n" + columns(entries, PARTICLES) if entries else ""
-
-
-def comparison_section(compare: Record) -> str:
-    """What is compared for this system alone, from `compare` of summary.json."""
-    fitted, candidates = compare.get("fitted_beta", []), compare.get("candidate", [])
-    martingale, known = compare.get("martingale", []), _known_pairs(compare.get("stosszahlansatz", []))
-    naive = (
-        "Deviations are in standard errors. The naive rate alpha int V forgets that close pairs have already reacted."
+    EQUATION = {
+        "unknowns": "dofs",
+        "steps": "steps",
+        "mass in the range": "mass.total",
+        "mass beyond the largest mass (gel)": "mass.overflow",
+        "mass annihilated": "mass.annihilated",
+        "sum of these, relative drift": "mass.total.max_relative_drift",
+        "smallest density": "minimum",
+        "number of particles": "moments.0",
+        "second moment of the mass": "moments.2",
+    }
+    PARTICLES = {
+        "N": "N",
+        "replicas": "replicas",
+        "steps": "steps",
+        "log eps": "log_eps",
+        "particles at the end": "survivors",
+        "densities of masses 1, 2, ... at the end": "densities",
+    }
+    residual_note = (
+        "W is that of (1.10) on the candidate densities (4.2) of the smallest delta, with the equation's beta: a "
+        "wrong one "
+        "shows here. Besides the noise it holds what mollifying does to products of densities, of the order delta^2, "
+        "and the depletion of close pairs, of the order eps / delta."
     )
-    mollified = (
-        "It should vanish as N grows, and then delta falls: a mean that stays is what mollifying does to f_n f_m. "
-        "Without a delta the candidate densities are constant over the domain."
-    )
-    sure = f"Pairs of masses whose ratio is known to {LEAST_SURE:.0%}; all are in summary.json."
-    parts = [
-        ("The rate that the particles show", columns(fitted, FITTED), naive),
-        ("(1.10) on the candidate densities (4.2)", columns(candidates, CANDIDATES), mollified),
-        ("The Stosszahlansatz (Proposition 4.1)", columns(known, PAIRS), sure),
-        ("The martingale of (4.1)", columns(martingale, MARTINGALE), _square_note(martingale)),
-        ("The distance of Corollary 1.3", columns(compare.get("corollary_1_3", []), DISTANCE), ""),
-    ]
-    return "\n\n".join(f"### {title}\n\n{found}\n\n{text}".rstrip() for title, found, text in parts if found)
+
+    def mean_note(self, entry: Record, deviation: float) -> str:
+        """What to say of a W whose mean is this many standard errors from zero."""
+        found = super().mean_note(entry, deviation)
+        return f"{found} It should fall as N grows and then delta falls; see (1.10) on the candidate densities."
+
+    def particles_section(self, particles: list[Record]) -> str:
+        """The part on the particles, from `particles` of summary.json."""
+        entries = []
+        for entry in particles:
+            densities = entry["density_end"]["mean"][:MOST_MASSES]
+            entries.append({**entry, "densities": ", ".join(f"{value:.4g}" for value in densities)})
+        return super().particles_section(entries)
+
+    def comparison_section(self, compare: Record) -> str:
+        """What is compared for this system alone, from `compare` of summary.json."""
+        fitted, candidates = compare.get("fitted_beta", []), compare.get("candidate", [])
+        martingale, known = compare.get("martingale", []), _known_pairs(compare.get("stosszahlansatz", []))
+        naive = (
+            "Deviations are in standard errors. The naive rate alpha int V forgets that close pairs have already "
+            "reacted."
+        )
+        mollified = (
+            "It should vanish as N grows, and then delta falls: a mean that stays is what mollifying does to f_n f_m. "
+            "Without a delta the candidate densities are constant over the domain."
+        )
+        sure = f"Pairs of masses whose ratio is known to {LEAST_SURE:.0%}; all are in summary.json."
+        parts = [
+            ("The rate that the particles show", columns(fitted, FITTED), naive),
+            ("(1.10) on the candidate densities (4.2)", columns(candidates, CANDIDATES), mollified),
+            ("The Stosszahlansatz (Proposition 4.1)", columns(known, PAIRS), sure),
+            ("The martingale of (4.1)", columns(martingale, MARTINGALE), _square_note(martingale)),
+            ("The distance of Corollary 1.3", columns(compare.get("corollary_1_3", []), DISTANCE), ""),
+        ]
+        return "\n\n".join(f"### {title}\n\n{found}\n\n{text}".rstrip() for title, found, text in parts if found)
 
 
 def _known_pairs(entries: list[Record]) -> list[Record]:

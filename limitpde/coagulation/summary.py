@@ -13,7 +13,6 @@ from limitpde.coagulation.particles import Ensemble
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.rates import beta
 from limitpde.compare.statistics import mean_figures
-from limitpde.fem.stepping import StepReport
 from limitpde.fem.tally import Tally, vector
 
 LARGEST_BETA = 64
@@ -28,15 +27,7 @@ class PDESummary(Tally[Solver]):
     """Takes in the steps of a solver, and gives the part `pde` of summary.json. Collective where it is made."""
 
     STATE = "coagulation.PDESummary 1"
-
-    def __init__(self, solver: Solver, case: object = None) -> None:
-        super().__init__(solver)
-        self.largest = {"minus_minimum": -self.first["minimum"], "drift": 0.0}
-
-    def extremes(self, step: StepReport) -> dict[str, float]:
-        """Numbers of a step of which the largest is kept."""
-        drift = abs(step.figures["ledger"] / self.first["ledger"] - 1)
-        return {"minus_minimum": -step.figures["minimum"], "drift": drift}
+    MASSES = {"total": "ledger"}
 
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
@@ -52,16 +43,15 @@ class PDESummary(Tally[Solver]):
     def figures(self) -> dict[str, Any]:
         """The part `pde` of summary.json."""
         first, solver = self.first, self.solver
-        mass: dict[str, Any] = {"total": self.ends("mass_total") | {"max_relative_drift": self.largest["drift"]}}
+        mass: dict[str, Any] = {"total": self.ends("mass_total") | {"max_relative_drift": self.largest["ledger"]}}
         for name in ("overflow", "annihilated"):
             if f"mass_{name}" in first:
                 mass[name] = self.ends(f"mass_{name}")
         centre = {"start": _centre(first), "end": _centre(self.last)}
         where = {} if solver.mesh is None else {"second_moment": self.ends("second_moment"), "centre": centre}
         return {
-            **self.common(),
+            **super().figures(),
             "mass": mass,
-            "minimum": -self.largest["minus_minimum"],
             **where,
             "moments": {str(k): self.ends(f"moment_{k}") for k in range(3)},
             "masses": solver.masses.tolist(),

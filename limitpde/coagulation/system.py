@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.coagulation import report
 from limitpde.coagulation import summary as figures
 from limitpde.coagulation.case import Case
 from limitpde.coagulation.particles import Ensemble, simulate
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.pictures import PAINTERS
 from limitpde.coagulation.proof.evidence import comparison_figures
+from limitpde.coagulation.report import CoagulationWording
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
@@ -30,7 +30,7 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
     """Coagulating Brownian particles and the Smoluchowski coagulation-diffusion equations (Hammond)."""
 
     work_unit = "particle_steps"
-    wording = report
+    wording = CoagulationWording()
     painters = PAINTERS
     summary = figures.PDESummary
     residual = PDEResidual

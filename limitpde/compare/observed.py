@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
 
+from limitpde.compare.spatial import evaluate_all
+from limitpde.compare.test_functions import TestFunction
+from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.stepping import StepReport
 
 
@@ -64,3 +68,39 @@ class ObservedIntegrals(ABC):
         self.times, self.integrals = state["times"].tolist(), state["integrals"].copy()
         self.values, self.observables = list(state["values"]), list(state["observables"])
         self._rates = self.measure()[1]
+
+
+class DriftDiffusionResidual(ObservedIntegrals):
+    """W of a density that drifts and diffuses, int phi (rho_T - rho_0) - int_0^T int (F . grad phi + D Lap phi) rho dt.
+
+    Args:
+        t: time of the solver.
+        nodes: where the density has values.
+        functions: P test functions.
+
+    Keyword Args:
+        diffusivity: D.
+        masses: int rho lambda_i at the owned nodes now, (owned,).
+        force: F there, (owned, d).
+    """
+
+    def __init__(
+        self,
+        t: float,
+        nodes: NodeSpace,
+        functions: Sequence[TestFunction],
+        *,
+        diffusivity: float,
+        masses: Callable[[], np.ndarray],
+        force: Callable[[], np.ndarray],
+    ) -> None:
+        self._sums, self._diffusivity, self._masses, self._force = nodes.sums, diffusivity, masses, force
+        self._value, self._gradient, self._laplacian = evaluate_all(functions, nodes.points)
+        super().__init__(t)
+
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """int phi rho, and the rates at which drift and noise move it, (2, P)."""
+        masses, drift = self._masses(), (self._gradient * self._force()).sum(axis=2)
+        local = np.stack([self._value @ masses, drift @ masses, self._diffusivity * (self._laplacian @ masses)])
+        found = self._sums.add(local)
+        return found[0], found[1:]

@@ -6,6 +6,7 @@ numpy callers use `evaluate`, compiled kernels call `spatial` on a `FunctionTabl
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numba
 import numpy as np
@@ -56,4 +57,16 @@ def evaluate(function: GaussianBump | Wave, points: np.ndarray) -> tuple[np.ndar
     table = FunctionTable.of([function], points.shape[1])
     value, laplacian, gradient = np.empty(len(points)), np.empty(len(points)), np.empty_like(points)
     _evaluate(table.kinds[0], table.parameters[0], points, value, gradient, laplacian)
+    return value, gradient, laplacian
+
+
+def evaluate_all(
+    functions: Sequence[GaussianBump | Wave], points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same for P functions: arrays (P, n), (P, n, d), (P, n)."""
+    n, d = points.shape
+    value, laplacian = np.empty((2, len(functions), n))
+    gradient = np.empty((len(functions), n, d))
+    for p, function in enumerate(functions):
+        value[p], gradient[p], laplacian[p] = evaluate(function, points)
     return value, gradient, laplacian

@@ -95,6 +95,8 @@ class OfferedScheme(Protocol):
 
     formulas: tuple[Formula, ...]
     """In the order in which they are tried."""
+    step_figures: tuple[str, ...]
+    """Names of the figures of a trial."""
     remembered: int
     """States before the present one that it uses."""
     halvings: int
@@ -277,6 +279,12 @@ class GatedSolver[S: OfferedScheme](ABC):
     def t(self) -> float:
         """Time reached."""
         return self.stepping.t
+
+    @property
+    def step_figures(self) -> tuple[str, ...]:
+        """Names of figures of a step that a state alone does not have."""
+        estimate = ("error_estimate",) if self.stepping.size.tolerant else ()
+        return ("free_energy_increase", "refused", *self.stepping.scheme.step_figures, *estimate)
 
     @property
     def now(self) -> GatedState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from limitpde.fem.stepping import StepReport
@@ -23,17 +23,22 @@ class Observed(Protocol):
     def warnings(self) -> list[str]:
         """What to know before trusting the solution."""
 
+    @property
+    def step_figures(self) -> tuple[str, ...]:
+        """Names of figures of a step that a state alone does not have."""
+
     def figures(self) -> dict[str, float]:
         """Invariants and extrema of the present state. Collective."""
 
 
-class Tally[S: Observed](ABC):
+class Tally[S: Observed]:
     """Takes in the steps of a solver, and gives the part `pde` of summary.json. Collective where it is made.
 
-    A system says what is measured (`extremes`) and how it is told (`figures`).
+    A system says what else is measured (`extremes`), and how more is told (`figures`).
 
     Args:
         solver: at time 0.
+        case: which may ask for figures of its own.
 
     Attributes:
         solver: the same.
@@ -48,19 +53,39 @@ class Tally[S: Observed](ABC):
     OWN: ClassVar[tuple[str, ...]] = ()
     """Attributes of a system's own that belong to the state."""
 
-    def __init__(self, solver: S) -> None:
+    MASSES: ClassVar[Mapping[str, str]] = {}
+    """Name in summary.json -> figure of a mass that no step should change."""
+    ENDS: ClassVar[tuple[str, ...]] = ()
+    """Figures that are told at both ends of the run."""
+
+    def __init__(self, solver: S, case: object = None) -> None:
         self.solver = solver
         self.first = self.last = solver.figures()
         self.steps = 0
-        self.largest: dict[str, float] = {}
+        self.largest = self._extremes(self.first)
 
-    @abstractmethod
+    def _extremes(self, figures: dict[str, float]) -> dict[str, float]:
+        drifts = {name: abs(figures[name] / self.first[name] - 1) for name in self.masses.values()}
+        return drifts | ({"minus_minimum": -figures["minimum"]} if "minimum" in figures else {})
+
+    @property
+    def masses(self) -> Mapping[str, str]:
+        """MASSES, or those that this solver has."""
+        return self.MASSES
+
     def extremes(self, step: StepReport) -> dict[str, float]:
-        """Numbers of a step of which the largest is kept."""
+        """More numbers of a step of which the largest is kept."""
+        return {}
 
-    @abstractmethod
     def figures(self) -> dict[str, Any]:
         """The part `pde` of summary.json."""
+        found: dict[str, Any] = {"dofs": self.solver.dofs, "steps": self.steps, "end_time": self.solver.t}
+        if self.masses:
+            drifts = {name: {"max_relative_drift": self.largest[mass]} for name, mass in self.masses.items()}
+            found["mass"] = {name: self.ends(mass) | drifts[name] for name, mass in self.masses.items()}
+        if "minus_minimum" in self.largest:
+            found["minimum"] = -self.largest["minus_minimum"]
+        return found | {name: self.ends(name) for name in self.ENDS}
 
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
@@ -73,13 +98,13 @@ class Tally[S: Observed](ABC):
 
     def start_row(self) -> dict[str, float]:
         """The row of diagnostics.csv for time 0, with the columns that a step has."""
-        return self.first
+        return self.first | dict.fromkeys(self.solver.step_figures, 0.0)
 
     def add(self, step: StepReport) -> None:
         """Take in one step."""
         self.steps += 1
         self.last = step.figures
-        for name, value in self.extremes(step).items():
+        for name, value in (self._extremes(step.figures) | self.extremes(step)).items():
             self.largest[name] = max(self.largest.get(name, value), value)
 
     def state(self) -> dict[str, Any]:
@@ -99,10 +124,6 @@ class Tally[S: Observed](ABC):
     def vectors(self, name: str) -> dict[str, list[float]]:
         """A figure with one entry for each axis, at both ends of the run."""
         return {"start": vector(self.first, name), "end": vector(self.last, name)}
-
-    def common(self) -> dict[str, Any]:
-        """The figures that every system has."""
-        return {"dofs": self.solver.dofs, "steps": self.steps, "end_time": self.solver.t}
 
 
 def vector(figures: dict[str, float], name: str) -> list[float]:

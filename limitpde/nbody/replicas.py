@@ -224,6 +224,40 @@ def run_batches(
     return finished, None
 
 
+def walk(
+    grid: Sequence[tuple[float, int]],
+    advance: Callable[[float], object],
+    record: Callable[[float], Measurements],
+    *,
+    step_done: Callable[[], object],
+    stop: Callable[[], bool],
+) -> Measurements:
+    """Step some replicas from 0 through the output times, and measure them there.
+
+    Args:
+        grid: output times and the number of steps to each (`time_grid`).
+        advance: makes a step of this size.
+        record: what is measured at a time, by name.
+
+    Keyword Args:
+        step_done: called after each step.
+        stop: asked before each step; where true, the replicas are given up.
+
+    Returns:
+        All that was measured, time last.
+    """
+    rows, t = [record(0.0)], 0.0
+    for end, steps in grid:
+        for _ in range(steps):
+            if stop():
+                raise Stopped
+            advance((end - t) / steps)
+            step_done()
+        t = end
+        rows.append(record(t))
+    return {name: np.stack([row[name] for row in rows], axis=-1) for name in rows[0]}
+
+
 def check_arguments(count: int, replicas: int, step: float, end: float) -> None:
     """Check what every simulation is given.
 

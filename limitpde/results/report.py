@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from limitpde.results import figures
 from limitpde.results.folder import Folder
@@ -13,28 +13,31 @@ SIGNIFICANT = 4.5
 """Standard errors from which a deviation is pointed out, for many replicas."""
 
 
-class Wording(Protocol):
-    """What a system says about itself; each function returns Markdown from its part of summary.json, or nothing."""
+class Wording:
+    """What a system says about itself; each method returns Markdown from its part of summary.json, or nothing."""
 
-    @property
-    def residual_note(self) -> str:
-        """What its W tests."""
+    residual_note: str = ""
+    """What its W tests."""
+    EQUATION: Mapping[str, str] = {"unknowns": "dofs", "steps": "steps"}
+    """What a figure of the limit equation is called -> its keys in `pde`; see `listing`."""
+    PARTICLES: Mapping[str, str] = {"N": "N", "replicas": "replicas", "steps": "steps"}
+    """The same of an entry of `particles`; see `columns`."""
 
-    @property
-    def mean_note(self) -> Callable[[figures.Record, float], str]:
+    def mean_note(self, entry: figures.Record, deviation: float) -> str:
         """What to say of a W of this entry of `compare.residual` whose mean is this many standard errors from zero."""
+        return f"**W does not vanish in the mean**, by {deviation:.1f} standard errors."
 
-    @property
-    def pde_section(self) -> Callable[[figures.Record], str]:
+    def pde_section(self, pde: figures.Record) -> str:
         """From `pde`."""
+        return "## The limit equation\n\n" + listing(pde, self.EQUATION) if pde else ""
 
-    @property
-    def particles_section(self) -> Callable[[list[figures.Record]], str]:
+    def particles_section(self, particles: list[figures.Record]) -> str:
         """From `particles`."""
+        return "## The particles\n\n" + columns(particles, self.PARTICLES) if particles else ""
 
-    @property
-    def comparison_section(self) -> Callable[[figures.Record], str]:
+    def comparison_section(self, compare: figures.Record) -> str:
         """From `compare`: what the system compares beyond what all systems do."""
+        return ""
 
 
 def write(folder: Folder, pictures: Sequence[Path], wording: Wording, summary: figures.Record | None = None) -> None:

@@ -81,7 +81,6 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
     Attributes:
         species, charges, mass: numbers of the species present, and theirs.
         warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
-        step_figures: figures of a step that a state alone does not have.
         stepping: time, history, gate, and the scheme on the present mesh.
         adaptive: the mesh that follows the densities; None where it stays as it is.
     """
@@ -142,8 +141,6 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
                 f"pde.mesh: at time 0 {reason}: degree {degree} needs a finer mesh, a larger pde.undershoot or "
                 "smoother data; degree 1 takes any"
             )
-        estimate = ("error_estimate",) if degree > 1 or tolerance is not None else ()
-        self.step_figures = ("free_energy_increase", "refused", *self.stepping.scheme.step_figures, *estimate)
         self._may_collapse = degree == 1 and model.sense < 0
         self._first_maximum = self.now.maximum
 

@@ -3,40 +3,8 @@
 from __future__ import annotations
 
 from limitpde.results.figures import Record
-from limitpde.results.report import columns, find, listing
+from limitpde.results.report import Wording, columns, find, listing
 
-EQUATION = {
-    "unknowns": "dofs",
-    "steps": "steps",
-    "nodes of the mesh": "mesh.nodes",
-    "changes of the mesh": "mesh.changes",
-    "mass (positive), relative drift": "mass.positive.max_relative_drift",
-    "mass (negative), relative drift": "mass.negative.max_relative_drift",
-    "smallest density": "minimum",
-    "free energy": "free_energy",
-    "largest increase of the free energy in a step": "free_energy.largest_increase",
-    "second moment": "second_moment",
-    "second moment at the end by the virial law": "second_moment.end_theory",
-    "growth rate of the second moment": "growth_rate",
-    "growth rate by the virial law": "second_moment.rate_theory",
-    "drift of the centre of mass (zero)": "centre_drift",
-    "mass": "blow_up.mass",
-    "critical mass 4 D / gamma_bar": "blow_up.critical_mass",
-    "blow-up must come before t =": "blow_up.latest_time_theory",
-    "largest density at the start": "blow_up.peak.start",
-    "largest density later": "blow_up.peak.largest",
-    "steps repeated by the gate": "gate.refused",
-    "steps repeated shorter, for their error": "gate.shortened",
-}
-PARTICLES = {
-    "N": "N",
-    "replicas": "replicas",
-    "steps": "steps",
-    "eps": "eps",
-    "second moment at the end": "second_moment.end",
-    "deviation from the virial law": "second_moment.deviation",
-    "regime": "regime",
-}
 ESTIMATES = {
     "N": "N",
     "estimate": "source",
@@ -46,61 +14,100 @@ ESTIMATES = {
     "room, as a factor": "margin",
     "holds": "holds",
 }
-residual_note = (
-    "Expected: what drift and noise of the particles imply; zero where they are those of the equation. W takes the "
-    "forces from the particles themselves; a wrong force shows above."
-)
 
 
-def mean_note(entry: Record, deviation: float) -> str:
-    """What to say of a W whose mean is this many standard errors from zero."""
-    found = f"**W does not vanish in the mean**, by {deviation:.1f} standard errors."
-    if entry["theory_mean"] == 0:
-        return found
-    why = "The particles do not have the drift and the noise of this equation"
-    return f"{found} {why}; that explains a mean of {entry['theory_mean']:.4g}."
+class SignedWording(Wording):
+    """What report.md says about signed charges."""
 
+    EQUATION = {
+        "unknowns": "dofs",
+        "steps": "steps",
+        "nodes of the mesh": "mesh.nodes",
+        "changes of the mesh": "mesh.changes",
+        "mass (positive), relative drift": "mass.positive.max_relative_drift",
+        "mass (negative), relative drift": "mass.negative.max_relative_drift",
+        "smallest density": "minimum",
+        "free energy": "free_energy",
+        "largest increase of the free energy in a step": "free_energy.largest_increase",
+        "second moment": "second_moment",
+        "second moment at the end by the virial law": "second_moment.end_theory",
+        "growth rate of the second moment": "growth_rate",
+        "growth rate by the virial law": "second_moment.rate_theory",
+        "drift of the centre of mass (zero)": "centre_drift",
+        "mass": "blow_up.mass",
+        "critical mass 4 D / gamma_bar": "blow_up.critical_mass",
+        "blow-up must come before t =": "blow_up.latest_time_theory",
+        "largest density at the start": "blow_up.peak.start",
+        "largest density later": "blow_up.peak.largest",
+        "steps repeated by the gate": "gate.refused",
+        "steps repeated shorter, for their error": "gate.shortened",
+    }
+    PARTICLES = {
+        "N": "N",
+        "replicas": "replicas",
+        "steps": "steps",
+        "eps": "eps",
+        "second moment at the end": "second_moment.end",
+        "deviation from the virial law": "second_moment.deviation",
+        "regime": "regime",
+    }
+    residual_note = (
+        "Expected: what drift and noise of the particles imply; zero where they are those of the equation. W takes the "
+        "forces from the particles themselves; a wrong force shows above."
+    )
 
-def pde_section(pde: Record) -> str:
-    """The part on the limit equation, from `pde` of summary.json."""
-    if not pde:
-        return ""
-    moment, end, shown = pde["second_moment"], pde.get("end_time", 0.0), dict(pde)
-    if end > 0 and "rate_theory" in moment:
-        start, last = pde["centre"]["start"], pde["centre"]["end"]
-        shown["growth_rate"] = f"{(moment['end'] - moment['start']) / end:.6g}"
-        shown["centre_drift"] = max(abs(b - a) for a, b in zip(start, last, strict=True))
-    levels = find(pde, "blow_up.amplification_times") or {}
-    times = {f"time of the {level}-fold largest density": f"blow_up.amplification_times.{level}" for level in levels}
-    return "## The limit equation\n\n" + listing(shown, EQUATION | times)
+    def mean_note(self, entry: Record, deviation: float) -> str:
+        """What to say of a W whose mean is this many standard errors from zero."""
+        found = super().mean_note(entry, deviation)
+        if entry["theory_mean"] == 0:
+            return found
+        why = "The particles do not have the drift and the noise of this equation"
+        return f"{found} {why}; that explains a mean of {entry['theory_mean']:.4g}."
 
+    def pde_section(self, pde: Record) -> str:
+        """The part on the limit equation, from `pde` of summary.json."""
+        if not pde:
+            return ""
+        moment, end, shown = pde["second_moment"], pde.get("end_time", 0.0), dict(pde)
+        if end > 0 and "rate_theory" in moment:
+            start, last = pde["centre"]["start"], pde["centre"]["end"]
+            shown["growth_rate"] = f"{(moment['end'] - moment['start']) / end:.6g}"
+            shown["centre_drift"] = max(abs(b - a) for a, b in zip(start, last, strict=True))
+        levels = find(pde, "blow_up.amplification_times") or {}
+        times = {
+            f"time of the {level}-fold largest density": f"blow_up.amplification_times.{level}" for level in levels
+        }
+        return "## The limit equation\n\n" + listing(shown, self.EQUATION | times)
 
-def particles_section(particles: list[Record]) -> str:
-    """The part on the particles, from `particles` of summary.json."""
-    if not particles:
-        return ""
-    lines = []
-    for entry in particles:
-        if "random_batches" in entry:
-            batches = entry["random_batches"]
-            lines.append(
-                f"- N = {entry['N']}: random batches of {batches['batch_size']} act like a diffusivity larger by "
-                f"{batches['extra_diffusivity']:.3g}, with the step; the deviation from the virial law allows for that"
-            )
-        if "substeps" in entry:
-            cut = entry["substeps"]
-            lines.append(f"- N = {entry['N']}: a step had {cut['mean']:.4g} parts on average, at most {cut['most']}")
-        if "collisions" in entry:
-            error = f" +- {entry['collisions_stderr']:.2g}" if entry.get("collisions_stderr") is not None else ""
-            lines.append(f"- N = {entry['N']}: {entry['collisions']:.4g}{error} of the replicas saw a collision")
-        if "annihilated_fraction" in entry:
-            gone = 100 * entry["annihilated_fraction"]
-            lines.append(
-                f"- N = {entry['N']}: {gone:.4g} % of the particles were annihilated; L^N and W are those of the "
-                "others, and the equation has no term for that"
-            )
-    parts = ["## The particles", columns(particles, PARTICLES), "\n".join(lines), _estimates(particles)]
-    return "\n\n".join(part for part in parts if part)
+    def particles_section(self, particles: list[Record]) -> str:
+        """The part on the particles, from `particles` of summary.json."""
+        if not particles:
+            return ""
+        lines = []
+        for entry in particles:
+            if "random_batches" in entry:
+                batches = entry["random_batches"]
+                lines.append(
+                    f"- N = {entry['N']}: random batches of {batches['batch_size']} act like a diffusivity larger by "
+                    f"{batches['extra_diffusivity']:.3g}, with the step; the deviation from the virial law allows "
+                    f"for that"
+                )
+            if "substeps" in entry:
+                cut = entry["substeps"]
+                lines.append(
+                    f"- N = {entry['N']}: a step had {cut['mean']:.4g} parts on average, at most {cut['most']}"
+                )
+            if "collisions" in entry:
+                error = f" +- {entry['collisions_stderr']:.2g}" if entry.get("collisions_stderr") is not None else ""
+                lines.append(f"- N = {entry['N']}: {entry['collisions']:.4g}{error} of the replicas saw a collision")
+            if "annihilated_fraction" in entry:
+                gone = 100 * entry["annihilated_fraction"]
+                lines.append(
+                    f"- N = {entry['N']}: {gone:.4g} % of the particles were annihilated; L^N and W are those of the "
+                    "others, and the equation has no term for that"
+                )
+        parts = ["## The particles", columns(particles, self.PARTICLES), "\n".join(lines), _estimates(particles)]
+        return "\n\n".join(part for part in parts if part)
 
 
 def _estimates(particles: list[Record]) -> str:
@@ -114,8 +121,3 @@ def _estimates(particles: list[Record]) -> str:
                 shown["limit"] = f"{'>= ' if found['at_least'] else '<= '}{found['bound']:.4g}"
             entries.append({**found, **shown, "holds": "yes" if found["holds"] else "NO"})
     return "### The paper's estimates\n\n" + columns(entries, ESTIMATES) if entries else ""
-
-
-def comparison_section(compare: Record) -> str:
-    """What is compared for this system alone: nothing."""
-    return ""

@@ -42,16 +42,17 @@ class PDESummary(Tally[Solver]):
     OWN = ("refused", "reasons", "shortened", "amplified", "highest", "last_peak")
 
     def __init__(self, solver: Solver, case: object = None) -> None:
-        super().__init__(solver)
+        super().__init__(solver, case)
         self.refused, self.shortened = 0, 0
         self.reasons: list[str] = []
         self.amplified: dict[str, float] = {}
         self.highest = self.last_peak = [solver.t, self.first["maximum"]]
-        self.largest = self._extremes(self.first)
+        self.largest |= self._more(self.first)
 
-    def start_row(self) -> dict[str, float]:
-        """The row of diagnostics.csv for time 0, with the columns that a step has."""
-        return self.first | dict.fromkeys(self.solver.step_figures, 0.0)
+    @property
+    def masses(self) -> dict[str, str]:
+        """Those of the species that are there."""
+        return {name: f"mass_{name}" for name in self.solver.densities}
 
     def add(self, step: StepReport) -> None:
         """Take in one step."""
@@ -68,18 +69,15 @@ class PDESummary(Tally[Solver]):
     def extremes(self, step: StepReport) -> dict[str, float]:
         """Numbers of a step of which the largest is kept."""
         increase = {"free_energy_increase": step.figures["free_energy_increase"]}
-        return self._extremes(step.figures) | increase | {"minus_step": -step.dt}
+        return self._more(step.figures) | increase | {"minus_step": -step.dt}
 
-    def _extremes(self, figures: dict[str, float]) -> dict[str, float]:
-        masses = [f"mass_{name}" for name in self.solver.densities]
-        found = {f"{mass}_drift": abs(figures[mass] / self.first[mass] - 1) for mass in masses}
-        found |= {"minus_minimum": -figures["minimum"], "mass_outside": figures["mass_outside"]}
-        return found | {"nodes": figures.get("nodes", 0.0)}
+    def _more(self, figures: dict[str, float]) -> dict[str, float]:
+        return {"mass_outside": figures["mass_outside"], "nodes": figures.get("nodes", 0.0)}
 
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
         found = super().warnings()
-        share = self.largest["mass_outside"] / sum(self.first[f"mass_{name}"] for name in self.solver.densities)
+        share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.masses.values())
         if share > OUTSIDE_WARNING:
             found.append(
                 f"{share:.1e} of the mass came beyond 0.9 of the radius of the mesh: there the solution is that of a "
@@ -94,12 +92,7 @@ class PDESummary(Tally[Solver]):
         """The part `pde` of summary.json."""
         largest = self.largest
         return {
-            **self.common(),
-            "mass": {
-                name: self.ends(f"mass_{name}") | {"max_relative_drift": largest[f"mass_{name}_drift"]}
-                for name in self.solver.densities
-            },
-            "minimum": -largest["minus_minimum"],
+            **super().figures(),
             "second_moment": self.ends("second_moment") | self._moment_theory(),
             "centre": self.vectors("centre"),
             "free_energy": self.ends("free_energy") | {"largest_increase": largest.get("free_energy_increase")},

@@ -9,12 +9,12 @@ from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
 from limitpde.sections import keywords
-from limitpde.signed import report
 from limitpde.signed import summary as figures
 from limitpde.signed.case import Case
 from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.pde import Solver
 from limitpde.signed.pictures import PAINTERS
+from limitpde.signed.report import SignedWording
 from limitpde.signed.residual import PDEResidual
 from limitpde.system import System
 
@@ -23,7 +23,7 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
     """Signed Coulomb charges and the signed Keller-Segel system (van Meurs, Peletier, Slangen)."""
 
     work_unit = "pair_interactions"
-    wording = report
+    wording = SignedWording()
     painters = PAINTERS
     summary = figures.PDESummary
     residual = PDEResidual

@@ -74,6 +74,7 @@ class Solver:
     """
 
     STATE = "vlasov.Solver 1"
+    step_figures: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -3,89 +3,84 @@
 from __future__ import annotations
 
 from limitpde.results.figures import Record
-from limitpde.results.report import columns, listing, rate_line
+from limitpde.results.report import Wording, columns, listing, rate_line
 
-residual_note = (
-    "Newton's particles have no noise. Their W is exactly -(1/(N - 1)) times the time integral of "
-    "int (grad Gamma * mu) . grad_v phi dmu, since N - 1 partners have to do for N: that is expected, and falls like "
-    "1/N. What another potential of the particles does to W is part of what is expected of them."
-)
-EQUATION = {
-    "unknowns": "dofs",
-    "steps": "steps",
-    "mass, relative drift (with what left the domain)": "mass.total.max_relative_drift",
-    "mass that left the domain": "mass.lost.end",
-    "smallest nodal value of f": "minimum",
-    "energy": "energy",
-    "energy, largest relative change": "energy.max_relative_drift",
-    "momentum, largest change": "momentum.largest_change",
-    "integral of f^2": "l2",
-    "second moment of the positions": "second_moment",
-    "H of (HVl)": "h_vl",
-    "H of (HHt)": "h_ht",
-    "norm of alpha in L2": "norm",
-    "norm of alpha in W^{1,2}": "norm_w12",
-    "bound of that (Corollary 3.6)": "norm_w12_bound",
-}
-PARTICLES = {
-    "N": "N",
-    "replicas": "replicas",
-    "steps": "steps",
-    "energy, largest relative change": "energy.max_relative_drift",
-    "momentum, largest change": "momentum.largest_change",
-    "second moment at the end": "second_moment.end",
-}
 DISTANCES = {"N": "N", "distance": "distance", "mean at t = 0": "start", "mean at the end": "mean", "stderr": "stderr"}
 
 
-def mean_note(entry: Record, deviation: float) -> str:
-    """What to say of a W whose mean is this many standard errors from zero."""
-    if not entry["in_theory"]:
-        why = "The particles do not have the potential of this equation; that explains"
-        return (
-            f"**W does not vanish in the mean**, by {deviation:.1f} standard errors. {why} {entry['theory_mean']:.4g}."
-        )
-    found = f"the mean of W, {entry['mean']:.4g}, is {deviation:.1f} standard errors from zero"
-    return f"{found}, as it should be: that 1/(N - 1) is not 1/N makes it {entry['theory_mean']:.4g}."
+class VlasovWording(Wording):
+    """What report.md says about the Vlasov system."""
 
-
-def pde_section(pde: Record) -> str:
-    """The part on the limit equation, from `pde` of summary.json."""
-    if not pde:
-        return ""
-    lines = dict(EQUATION)
-    if "field_growth_rate" in pde:
-        fit = pde["field_fit"]
-        lines[f"growth rate of the field, {fit['start']:g} <= t <= {fit['end']:g}"] = "field_growth_rate"
-        lines[f"frequency of the field, {fit['peaks']} peaks of its energy"] = "field_frequency"
-    frequency = pde.get("field_frequency") or "none: fewer than three peaks"
-    return "## The limit equation\n\n" + listing(pde | {"field_frequency": frequency}, lines)
-
-
-def particles_section(particles: list[Record]) -> str:
-    """The part on the particles, from `particles` of summary.json."""
-    return "## The particles\n\n" + columns(particles, PARTICLES) if particles else ""
-
-
-def comparison_section(compare: Record) -> str:
-    """What is compared for this system alone, from `compare` of summary.json."""
-    entries = compare.get("distances", [])
-    if not entries:
-        return f"Distances: {compare['distances_left_out']}." if "distances_left_out" in compare else ""
-    starts = {(entry["N"], entry["distance"]): entry["mean"] for entry in entries if entry["t"] == 0}
-    ends = [{"start": starts.get((e["N"], e["distance"])), **e} for e in entries if e["t"] > 0]
-    text = (
-        "Wasserstein-1 distances of the marginals in each coordinate, and the mean over slices of phase space, between "
-        "the particles and f divided by its mass; means over the replicas that were kept."
+    residual_note = (
+        "Newton's particles have no noise. Their W is exactly -(1/(N - 1)) times the time integral of "
+        "int (grad Gamma * mu) . grad_v phi dmu, since N - 1 partners have to do for N: that is expected, and "
+        "falls like "
+        "1/N. What another potential of the particles does to W is part of what is expected of them."
     )
-    if "dobrushin" in compare:
-        bound = compare["dobrushin"]
-        text += (
-            f" Dobrushin's estimate lets the distance of two solutions grow by a factor {bound['factor']:.4g} at most."
+    EQUATION = {
+        "unknowns": "dofs",
+        "steps": "steps",
+        "mass, relative drift (with what left the domain)": "mass.total.max_relative_drift",
+        "mass that left the domain": "mass.lost.end",
+        "smallest nodal value of f": "minimum",
+        "energy": "energy",
+        "energy, largest relative change": "energy.max_relative_drift",
+        "momentum, largest change": "momentum.largest_change",
+        "integral of f^2": "l2",
+        "second moment of the positions": "second_moment",
+        "H of (HVl)": "h_vl",
+        "H of (HHt)": "h_ht",
+        "norm of alpha in L2": "norm",
+        "norm of alpha in W^{1,2}": "norm_w12",
+        "bound of that (Corollary 3.6)": "norm_w12_bound",
+    }
+    PARTICLES = {
+        "N": "N",
+        "replicas": "replicas",
+        "steps": "steps",
+        "energy, largest relative change": "energy.max_relative_drift",
+        "momentum, largest change": "momentum.largest_change",
+        "second moment at the end": "second_moment.end",
+    }
+
+    def mean_note(self, entry: Record, deviation: float) -> str:
+        """What to say of a W whose mean is this many standard errors from zero."""
+        if not entry["in_theory"]:
+            why = "The particles do not have the potential of this equation; that explains"
+            return f"{super().mean_note(entry, deviation)} {why} {entry['theory_mean']:.4g}."
+        found = f"the mean of W, {entry['mean']:.4g}, is {deviation:.1f} standard errors from zero"
+        return f"{found}, as it should be: that 1/(N - 1) is not 1/N makes it {entry['theory_mean']:.4g}."
+
+    def pde_section(self, pde: Record) -> str:
+        """The part on the limit equation, from `pde` of summary.json."""
+        if not pde:
+            return ""
+        lines = dict(self.EQUATION)
+        if "field_growth_rate" in pde:
+            fit = pde["field_fit"]
+            lines[f"growth rate of the field, {fit['start']:g} <= t <= {fit['end']:g}"] = "field_growth_rate"
+            lines[f"frequency of the field, {fit['peaks']} peaks of its energy"] = "field_frequency"
+        frequency = pde.get("field_frequency") or "none: fewer than three peaks"
+        return "## The limit equation\n\n" + listing(pde | {"field_frequency": frequency}, lines)
+
+    def comparison_section(self, compare: Record) -> str:
+        """What is compared for this system alone, from `compare` of summary.json."""
+        entries = compare.get("distances", [])
+        if not entries:
+            return f"Distances: {compare['distances_left_out']}." if "distances_left_out" in compare else ""
+        starts = {(entry["N"], entry["distance"]): entry["mean"] for entry in entries if entry["t"] == 0}
+        ends = [{"start": starts.get((e["N"], e["distance"])), **e} for e in entries if e["t"] > 0]
+        text = (
+            "Wasserstein-1 distances of the marginals in each coordinate, and the mean over slices of phase "
+            "space, between "
+            "the particles and f divided by its mass; means over the replicas that were kept."
         )
-    rates = [
-        rate_line(rate, f"the distance {rate['quantity'].removeprefix('wasserstein_')}")
-        for rate in compare.get("distance_rates", [])
-    ]
-    found = columns(ends, DISTANCES)
-    return "\n\n".join(["### Distances between the particles and f", found, text, "\n".join(rates)]).rstrip()
+        if "dobrushin" in compare:
+            factor = f"a factor {compare['dobrushin']['factor']:.4g}"
+            text += f" Dobrushin's estimate lets the distance of two solutions grow by {factor} at most."
+        rates = [
+            rate_line(rate, f"the distance {rate['quantity'].removeprefix('wasserstein_')}")
+            for rate in compare.get("distance_rates", [])
+        ]
+        found = columns(ends, DISTANCES)
+        return "\n\n".join(["### Distances between the particles and f", found, text, "\n".join(rates)]).rstrip()

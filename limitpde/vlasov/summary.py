@@ -49,13 +49,13 @@ class PDESummary(Tally[Solver]):
 
     STATE = "vlasov.PDESummary 1"
     OWN = ("field",)
+    ENDS = ("second_moment",)
 
     def __init__(self, solver: Solver, case: Case | None = None) -> None:
-        super().__init__(solver)
+        super().__init__(solver, case)
         self._fit = case.pde.fit if case is not None and case.pde is not None else None
         self._end = case.time.end if case is not None else math.inf
-        self.largest = dict.fromkeys(("mass", "energy", "momentum", "l2", *self._own), 0.0)
-        self.largest |= {"minus_minimum": -self.first.get("minimum", 0.0), "above_bound": 0.0}
+        self.largest |= dict.fromkeys(("mass", "energy", "momentum", "l2", "above_bound", *self._own), 0.0)
         self.field: list[tuple[float, float]] = []
         self._keep_field(solver.t, self.first)
 
@@ -78,7 +78,6 @@ class PDESummary(Tally[Solver]):
             "energy": abs(now["energy"] - first["energy"]),
             "momentum": max(abs(b - a) for a, b in zip(*momenta, strict=True)),
             "l2": now["l2"] - first["l2"],
-            "minus_minimum": -now.get("minimum", 0.0),
         }
         if "norm_w12_bound" in now:
             found["above_bound"] = now["norm_w12"] / now["norm_w12_bound"] - 1
@@ -135,10 +134,8 @@ class PDESummary(Tally[Solver]):
         """The part `pde` of summary.json."""
         mass = self.ends("mass_total") | {"max_relative_drift": self.largest["mass"]}
         found: dict[str, Any] = {
-            **self.common(),
+            **super().figures(),
             "mass": {"total": mass, "lost": self.ends("mass_lost")},
-            "minimum": -self.largest["minus_minimum"] if "minimum" in self.first else None,
-            "second_moment": self.ends("second_moment"),
             "centre": self.vectors("centre"),
             "energy": self.ends("energy") | {"max_relative_drift": self._relative("energy")},
             "momentum": self.vectors("momentum") | {"largest_change": self.largest["momentum"]},

@@ -10,12 +10,13 @@ from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.system import System
-from limitpde.vlasov import convergence, report
+from limitpde.vlasov import convergence
 from limitpde.vlasov import summary as figures
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.particles import Ensemble, simulate
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.pictures import PAINTERS
+from limitpde.vlasov.report import VlasovWording
 from limitpde.vlasov.residual import PDEResidual
 
 
@@ -23,7 +24,7 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     """Newtonian particles and the Vlasov equation, also in its Hamiltonian forms (Neiss and Pickl)."""
 
     work_unit = "particle_steps"
-    wording = report
+    wording = VlasovWording()
     painters = PAINTERS
     summary = figures.PDESummary
     residual = PDEResidual

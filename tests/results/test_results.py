@@ -23,8 +23,7 @@ from limitpde.errors import InputError
 from limitpde.results import figures, pictures, report
 from limitpde.results.folder import Folder
 from limitpde.results.tables import Table, read_columns
-from limitpde.signed import report as wording
-from limitpde.signed.pictures import PAINTERS
+from limitpde.signed.system import SYSTEM
 
 CASE = {
     "system": "signed",
@@ -131,7 +130,7 @@ NAMES = {"fields", "invariants", "residual_rate", "residual_in_time", "observabl
 
 
 def test_pictures_of_a_whole_run(done):
-    drawn = pictures.draw(Folder(done), PAINTERS)
+    drawn = pictures.draw(Folder(done), SYSTEM.painters)
     assert {path.stem for path in drawn} == NAMES
     assert all(is_a_picture(path) for path in drawn)
 
@@ -156,7 +155,7 @@ def test_the_report_names_warnings_and_reasons(copy):
         "warnings": ["too small"],
     }
     figures.write(copy / "summary.json", summary)
-    report.write(Folder(copy), [], wording)
+    report.write(Folder(copy), [], SYSTEM.wording)
     text = (copy / "report.md").read_text()
     assert all(part in text for part in ("**The run failed.**", "it blew up", "**Note:** too small"))
     assert "pictures/" not in text
@@ -168,7 +167,7 @@ def test_a_rate_outside_its_interval_is_pointed_out(copy):
         rate |= {"low": low, "high": high}
     summary["compare"]["rates"] = summary["compare"]["rates"][:2]
     figures.write(copy / "summary.json", summary)
-    report.write(Folder(copy), [], wording)
+    report.write(Folder(copy), [], SYSTEM.wording)
     text = (copy / "report.md").read_text()
     assert (text.count("is inside the interval"), text.count("is OUTSIDE the interval")) == (1, 1)
 
@@ -220,9 +219,9 @@ def test_whatever_is_left_can_be_drawn_and_reported(copy, damage):
     shutil.rmtree(copy / "pictures")
     do, missing = BROKEN[damage]
     do(copy)
-    drawn = pictures.draw(Folder(copy), PAINTERS)
+    drawn = pictures.draw(Folder(copy), SYSTEM.painters)
     assert {path.stem for path in drawn} - {"particles"} == NAMES - missing
-    report.write(Folder(copy), drawn, wording)
+    report.write(Folder(copy), drawn, SYSTEM.wording)
     text = (copy / "report.md").read_text()
     assert set(re.findall(r"\]\(pictures/(\w+)\.png\)", text)) == {path.stem for path in drawn}
     assert ("## The limit equation" in text) == (damage not in ("no pde", "only the case"))

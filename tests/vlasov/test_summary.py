@@ -17,9 +17,7 @@ import pytest
 from limitpde import case as cases
 from limitpde.fem.stepping import StepReport
 from limitpde.results import figures, folder, pictures, report
-from limitpde.vlasov import report as words
 from limitpde.vlasov import summary as summaries
-from limitpde.vlasov.pictures import PAINTERS
 from limitpde.vlasov.summary import PDESummary
 from limitpde.vlasov.system import SYSTEM
 
@@ -147,8 +145,8 @@ def test_particles():
 
 def test_the_report_tells_what_is_expected_from_what_is_not():
     entry = {"mean": -0.01, "theory_mean": -0.01, "in_theory": True}
-    assert "as it should be" in words.mean_note(entry, 7.0)
-    wrong = words.mean_note(entry | {"in_theory": False}, 7.0)
+    assert "as it should be" in SYSTEM.wording.mean_note(entry, 7.0)
+    wrong = SYSTEM.wording.mean_note(entry | {"in_theory": False}, 7.0)
     assert "**W does not vanish in the mean**" in wrong
     assert "explains -0.01" in wrong
 
@@ -210,8 +208,8 @@ def test_what_is_missing_is_not_drawn(done, tmp_path, missing):
         shutil.rmtree(copy / name)
     left = {name: value for name, value in summary.items() if name not in gone}
     figures.write(copy / "summary.json", left)
-    drawn = pictures.draw(folder.Folder(copy), PAINTERS)
-    report.write(folder.Folder(copy), drawn, words)
+    drawn = pictures.draw(folder.Folder(copy), SYSTEM.painters)
+    report.write(folder.Folder(copy), drawn, SYSTEM.wording)
     assert ("## The limit equation" in (copy / "report.md").read_text()) == ("pde" not in gone)
     own = {"phase_space", "field_energy", "density", "invariants"}
     assert ({path.stem for path in drawn} & own == own) == ("pde" not in gone)
