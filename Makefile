@@ -59,7 +59,5 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	@touch $@
 
-# numba does not notice when a compiled function of another file has changed: after such a change, `make clean`
 clean:
 	rm -rf $(VENV) results .mypy_cache .pytest_cache .ruff_cache
-	find limitpde -name '*.nb[ic]' -delete
