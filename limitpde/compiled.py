@@ -214,8 +214,10 @@ def _files(package: str) -> dict[str, Path]:
 @functools.cache
 def _read(name: str, path: Path) -> tuple[str, frozenset[str]]:
     """Hash of a source, and what it may import."""
-    content = path.read_bytes()
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    content, package = path.read_bytes(), name.rpartition(".")[0]
+    if path.name == "__init__.py":
+        package, stub = name, path.with_suffix(".pyi")  # of names that are loaded when they are used
+        content += stub.read_bytes() if stub.exists() else b""
     return _digest(content), frozenset(_imports(content.decode(), package))
 
 
