@@ -14,13 +14,20 @@ else
 EXTRAS := wheel,test
 endif
 
-# the newest Python >= 3.12 that really runs: pyenv's shims are there even where no version is selected
-define FIND_PYTHON
+# every Python >= 3.12 that really runs, the newest first: pyenv's shims are there even where no version is selected
+define PYTHONS
 fits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; }
 pyenv=$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.*/bin/python3 2>/dev/null | sort -t. -k3,3nr -k4,4nr)
 for python in $${PYTHON:-python3.14 python3.13 python3.12 python3 $$pyenv}; do
-  python=$$(command -v "$$python") && fits "$$python" && { echo "$$python"; exit 0; }
+  python=$$(command -v "$$python") && fits "$$python" && echo "$$python"
 done
+true
+endef
+export PYTHONS
+
+define FIND_PYTHON
+python=$$(sh -c "$$PYTHONS" | head -n 1)
+test -n "$$python" && { echo "$$python"; exit 0; }
 cat >&2 <<'END'
 limitpde needs Python 3.12 or newer with its venv module. One of these provides it:
   Debian 13, Ubuntu 24.04 or newer:  apt-get install python3-venv python3-dev
@@ -38,7 +45,7 @@ test -e "$$header" || { echo "DOLFINx compiles at run time: $$header is missing 
 endef
 export CHECK_COMPILER
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint pythons clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -59,7 +66,8 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	@touch $@
 
-# numba does not notice when a compiled function of another file has changed: after such a change, `make clean`
+pythons:
+	@sh -c "$$PYTHONS"
+
 clean:
 	rm -rf $(VENV) results .mypy_cache .pytest_cache .ruff_cache
-	find limitpde -name '*.nb[ic]' -delete

@@ -80,7 +80,7 @@ def record[T](cls: type[T]) -> type[T]:
     return made
 
 
-def told_apart(kind: Callable[[Any], str | None], allowed: str, *, what: str = "shape") -> Discriminator:
+def told_apart(kind: Callable[[Any], str | None], allowed: str, *, key: str = "shape") -> Discriminator:
     """What chooses among records by their tags, with one message for a value that is none of them.
 
     Args:
@@ -88,14 +88,10 @@ def told_apart(kind: Callable[[Any], str | None], allowed: str, *, what: str = "
         allowed: what the message offers.
 
     Keyword Args:
-        what: what is unknown then.
+        key: which tells the records apart, "shape" or "kind".
     """
-    return Discriminator(
-        kind,
-        custom_error_type="shape",
-        custom_error_message=f"unknown {what}",
-        custom_error_context={"shapes": allowed},
-    )
+    # no custom_error_context: Python 3.12.1 hashes the metadata of a member of a union, and a dict has no hash
+    return Discriminator(kind, custom_error_type=key, custom_error_message=allowed)
 
 
 def explain(error: pydantic.ValidationError, cls: type, data: Any, *, where: str) -> str:
@@ -150,17 +146,9 @@ def _line(detail: ErrorDetails, cls: type, data: Any) -> tuple[str, str]:
         case "unexpected_keyword_argument":
             known = _known(cls, location[:-1])
             return path, f": unknown key{_nearest(str(location[-1]), known) or f'; known: {", ".join(known)}'}"
-        case "union_tag_invalid" | "shape":
-            allowed = context.get("expected_tags", context.get("shapes", ""))
-            if not isinstance(detail["input"], dict):
-                return f"{path} = {_short(detail['input'])}", f": must be a section with a shape, one of {allowed}"
-            if "shape" not in detail["input"]:
-                return f"{path}.shape", f" is missing: one of {allowed}"
-            shape = detail["input"]["shape"]
-            nearest = _nearest(str(shape), allowed.split())
-            return f"{path}.shape = {_short(shape)}", f": must be one of {allowed}{nearest}"
-        case "kind":
-            return _wrong_kind(path, detail["input"], context["kinds"])
+        case "union_tag_invalid" | "shape" | "kind":
+            allowed = context.get("expected_tags", detail["msg"])
+            return _wrong_tag(path, detail["input"], "kind" if kind == "kind" else "shape", allowed)
         case "union_tag_not_found":
             return f"{path}.shape", " is missing"
         case "value_error":
@@ -176,15 +164,14 @@ def _line(detail: ErrorDetails, cls: type, data: Any) -> tuple[str, str]:
     return f"{path} = {_short(detail['input'])}", f": {message}"
 
 
-def _wrong_kind(path: str, value: Any, kinds: str) -> tuple[str, str]:
-    """What to say of a section whose kind is none of those that there are."""
-    allowed = f"one of {kinds}; or with python = 'file.py:function'"
+def _wrong_tag(path: str, value: Any, key: str, allowed: str) -> tuple[str, str]:
+    """What to say of a section whose shape or kind is none of those that there are."""
     if not isinstance(value, dict):
-        return f"{path} = {_short(value)}", f": must be a section whose kind is {allowed}"
-    if "kind" not in value:
-        return f"{path}.kind", f" is missing: {allowed}"
-    nearest = _nearest(str(value["kind"]), kinds.split())
-    return f"{path}.kind = {_short(value['kind'])}", f": must be {allowed}{nearest}"
+        return f"{path} = {_short(value)}", f": must be a section with a {key}, one of {allowed}"
+    if key not in value:
+        return f"{path}.{key}", f" is missing: one of {allowed}"
+    nearest = _nearest(str(value[key]), allowed.split())
+    return f"{path}.{key} = {_short(value[key])}", f": must be one of {allowed}{nearest}"
 
 
 def _path(location: Location, data: Any, *, with_absent: bool) -> str:

@@ -31,6 +31,7 @@ import numpy as np
 import scipy.linalg
 import scipy.special
 
+from limitpde.compiled import compiled
 from limitpde.errors import InputError, RunError
 from limitpde.nbody.random import Stream, check_seed, two_uniforms
 
@@ -224,7 +225,7 @@ def _check(dimension: int, size: int, times: Sequence[float], replicas: int, mer
     return sites
 
 
-@numba.njit(cache=True)
+@compiled
 def _neighbour(site: int, turn: int, dimension: int, size: int, periodic: bool) -> int:
     """One of the 2 d neighbours of a site; -1 beyond the edge of a lattice that is not periodic."""
     stride = size ** (turn // 2)
@@ -238,7 +239,7 @@ def _neighbour(site: int, turn: int, dimension: int, size: int, periodic: bool) 
     return site + stride * (size - 1) if periodic else -1
 
 
-@numba.njit(cache=True)
+@compiled
 def _most(site: np.ndarray, count: int, occupied: np.ndarray) -> int:
     """Most walkers at one site."""
     most = 1
@@ -247,7 +248,7 @@ def _most(site: np.ndarray, count: int, occupied: np.ndarray) -> int:
     return most
 
 
-@numba.njit(cache=True)
+@compiled
 def _place(start: np.ndarray, at_once: bool, seed: int, replica: int, site: np.ndarray, occupied: np.ndarray) -> int:
     """Put walkers where they start, -1 for a uniform site; returns how many there are, merged where that is at once."""
     count = 0
@@ -262,7 +263,7 @@ def _place(start: np.ndarray, at_once: bool, seed: int, replica: int, site: np.n
     return count
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _simulate(
     start: np.ndarray,
     dimension: int,

@@ -24,8 +24,8 @@ import basix
 import numpy as np
 import scipy.special
 import scipy.stats
-from numba import njit
 
+from limitpde.compiled import compiled
 from limitpde.errors import RunError
 
 ATOMS = 1 << 14
@@ -206,7 +206,7 @@ class Slices:
         return np.array([m.distance(p) for m, p in zip(self._measures, projections, strict=True)])
 
 
-@njit(cache=True)
+@compiled
 def _distribute(masses, rows, columns, binned):  # type: ignore[no-untyped-def]
     """Add masses (n, m) at the places rows[i] + columns[j], in spacings, to the atoms (BINS,) on either side."""
     last = len(binned) - 2

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
+from limitpde.compiled import compiled
 
 
-@numba.njit(cache=True)
+@compiled
 def spatial(kind: int, parameters: np.ndarray, point: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
     """g and its Laplacian at a point (d,); its gradient is written to `gradient`, (d,)."""
     d = len(point)
@@ -38,7 +38,7 @@ def spatial(kind: int, parameters: np.ndarray, point: np.ndarray, gradient: np.n
     return value, -square * value
 
 
-@numba.njit(cache=True)
+@compiled
 def _evaluate(
     kind: int,
     parameters: np.ndarray,

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 
-@numba.njit(cache=True, inline="always")
+
+@compiled(inline="always")
 def bernoulli(z: float) -> float:
     """B(z) = z / (e^z - 1), to rounding for every z."""
     if abs(z) < 1e-3:
@@ -31,7 +32,7 @@ def bernoulli(z: float) -> float:
     return z / math.expm1(z)
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def upwinding(z: float) -> float:
     """theta(z) = (1 - B(z)) / z: 1/2 at 0, 0 at +infinity, 1 at -infinity; theta(-z) = 1 - theta(z)."""
     if abs(z) < 1e-2:
@@ -41,7 +42,7 @@ def upwinding(z: float) -> float:
     return (1.0 - bernoulli(z)) / z
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def peclet(difference: float, diffusivity: float) -> float:
     """delta of an edge across which q gamma psi changes by `difference`; infinite for D = 0."""
     if diffusivity > 0.0:
@@ -49,7 +50,7 @@ def peclet(difference: float, diffusivity: float) -> float:
     return math.copysign(math.inf, difference) if difference != 0.0 else 0.0
 
 
-@numba.njit(cache=True)
+@compiled
 def fill_transport(
     entries: np.ndarray,
     tail: np.ndarray,
@@ -84,7 +85,7 @@ def fill_transport(
         entries[3, e] = backward
 
 
-@numba.njit(cache=True)
+@compiled
 def add_mean_density(
     mean: np.ndarray,
     tail: np.ndarray,
@@ -101,7 +102,7 @@ def add_mean_density(
         mean[e] += theta * density[i] + (1.0 - theta) * density[j]
 
 
-@numba.njit(cache=True)
+@compiled
 def add_gradient_flux(
     balance: np.ndarray, tail: np.ndarray, head: np.ndarray, conductance: np.ndarray, values: np.ndarray
 ) -> None:

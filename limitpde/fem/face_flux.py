@@ -9,9 +9,9 @@ linear function on the triangle. Around a node inside the domain the q_ij add to
 from __future__ import annotations
 
 import dolfinx.la
-import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.fem.edges import EdgeGraph
 
 
@@ -59,7 +59,7 @@ def _circumcentres(corners: np.ndarray) -> np.ndarray:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-@numba.njit(cache=True)
+@compiled
 def _add_differences(
     fluxes: np.ndarray,
     cells: np.ndarray,

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.errors import InputError
 from limitpde.fem.nodes import NodeSpace
 
@@ -170,7 +171,7 @@ def walk_law(z: np.ndarray, tail: float = TAIL) -> np.ndarray:
     return table
 
 
-@numba.njit(cache=True)
+@compiled
 def _bessel(z: float, degree: int, start: int) -> np.ndarray:
     """e^-z (2 - [k = 0]) I_k(z), k = 0 ... degree, by Miller's backward recurrence from `start`, scaled to sum one."""
     values = np.zeros(degree + 1)
@@ -186,7 +187,7 @@ def _bessel(z: float, degree: int, start: int) -> np.ndarray:
     return values / total
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _recur(
     indptr: np.ndarray,
     columns: np.ndarray,
@@ -208,7 +209,7 @@ def _recur(
                 before[i, m] += weight * now[j, m]
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _finish(
     indptr: np.ndarray,
     columns: np.ndarray,
@@ -237,7 +238,7 @@ def _clip(fields: np.ndarray, volume: np.ndarray, chunk: int = 1024) -> np.ndarr
     return np.asarray(parts.sum(axis=0))
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _clip_chunks(fields: np.ndarray, volume: np.ndarray, parts: np.ndarray, chunk: int) -> None:
     for part in numba.prange(len(parts)):
         for i in range(part * chunk, min((part + 1) * chunk, len(fields))):
@@ -247,7 +248,7 @@ def _clip_chunks(fields: np.ndarray, volume: np.ndarray, parts: np.ndarray, chun
                     fields[i, m] = 0.0
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _scale(fields: np.ndarray, factors: np.ndarray) -> None:
     for i in numba.prange(len(fields)):
         for m in range(fields.shape[1]):

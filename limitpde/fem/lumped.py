@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.fem.edges import EdgeGraph
 
 
@@ -29,7 +29,7 @@ class LumpedQuadrature:
         return _along_gradient(self.points, self._cells, nodal, vectors)
 
 
-@numba.njit(cache=True)
+@compiled
 def _along_gradient(points: np.ndarray, cells: np.ndarray, values: np.ndarray, vectors: np.ndarray) -> float:
     total = 0.0
     for c in range(len(cells)):

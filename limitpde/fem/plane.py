@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numba
 import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from limitpde.compiled import compiled
 from limitpde.errors import InputError, RunError
 from limitpde.fem.linear import LinearSolver, symmetric_options
 from limitpde.fem.sums import GlobalSums
@@ -135,7 +135,7 @@ class PlanePoisson:
 # Matrix times vector, compiled: numpy would call a threaded BLAS, which waits for cores that other ranks use.
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _moments(modes: np.ndarray, values: np.ndarray, owned: int) -> np.ndarray:
     """This rank's part of <e_k, values>, (2 k + 1,)."""
     result = np.zeros(len(modes))
@@ -145,7 +145,7 @@ def _moments(modes: np.ndarray, values: np.ndarray, owned: int) -> np.ndarray:
     return result
 
 
-@numba.njit(cache=True)
+@compiled
 def _series(modes: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """sum_k coefficients_k e_k, (n_local,)."""
     result = np.zeros(modes.shape[1])

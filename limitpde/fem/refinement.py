@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numba
 import numpy as np
 from mpi4py import MPI
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from limitpde.compiled import compiled
 from limitpde.errors import RunError
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.mesh import Refinement
@@ -284,7 +284,7 @@ def _with_mass_of(
     return result
 
 
-@numba.njit(cache=True)
+@compiled
 def _add_gradients(points: np.ndarray, cells: np.ndarray, values: np.ndarray, sums: np.ndarray) -> None:
     """Add twice the area of the triangles around each node, and that times their gradients, to sums (3, n): x, y, 1."""
     for c in range(len(cells)):
@@ -300,7 +300,7 @@ def _add_gradients(points: np.ndarray, cells: np.ndarray, values: np.ndarray, su
             sums[2, node] += sign * cross
 
 
-@numba.njit(cache=True)
+@compiled
 def _largest(
     points: np.ndarray, tail: np.ndarray, head: np.ndarray, x: np.ndarray, y: np.ndarray, shortest: float
 ) -> float:

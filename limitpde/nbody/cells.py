@@ -16,9 +16,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from limitpde.nbody.compiled import hot
+from limitpde.compiled import compiled, hot
 
 FEWEST = 3
 """Cells along an axis."""
@@ -42,7 +41,7 @@ class CellGrid(NamedTuple):
     """(3,) lengths of the torus; zeros elsewhere."""
 
 
-@njit(cache=True)
+@compiled
 def make_grid(
     x: np.ndarray, n: int, low: np.ndarray, size: np.ndarray, torus: bool, flat: bool, reach: float
 ) -> CellGrid:

@@ -27,9 +27,10 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from limitpde.arrays import Floats
+from limitpde.compiled import compiled
 from limitpde.errors import InputError
 from limitpde.nbody import multipoles
 from limitpde.nbody.pairs import FLOOR, LANES, check_arrays, softness
@@ -140,7 +141,7 @@ def _table(p: int) -> Floats:
     return multipoles.binomials(p)
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy", _nrt=False)
+@compiled(fastmath=_FAST, error_model="numpy", _nrt=False)
 def _rows(x, y, i, xs, ys, bs, soft, floor):  # type: ignore[no-untyped-def]
     """sum_j b_j k(X - X_j) over all sources for the targets i..i+3; divisions shared as in `pairs`."""
     x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
@@ -172,7 +173,7 @@ def _rows(x, y, i, xs, ys, bs, soft, floor):  # type: ignore[no-untyped-def]
     return f0, f1, f2, f3, g0, g1, g2, g3
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _forces(leaves, x, y, b, order, local, fx, fy, soft, floor):  # type: ignore[no-untyped-def]
     """Forces of near particles by k and of far ones by the local coefficients, written in the original order."""
     n, boxes = len(x), len(leaves.x)
@@ -196,7 +197,7 @@ def _forces(leaves, x, y, b, order, local, fx, fy, soft, floor):  # type: ignore
             fy[order[first + i]] = -b[first + i] * g[i]
 
 
-@njit(cache=True)
+@compiled
 def _gathered(leaves, k, x, y, b):  # type: ignore[no-untyped-def]
     """Copies of the points and charges of all boxes near box k, filled up with zeros to a multiple of LANES."""
     n, boxes, count = len(x), len(leaves.x), 0

@@ -23,9 +23,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from limitpde.nbody.compiled import hot
+from limitpde.compiled import compiled, hot
 from limitpde.nbody.tree import Boxes, begin, is_far
 
 _FAST = {"reassoc", "contract", "nsz"}
@@ -52,7 +52,7 @@ def radius_of(boxes: Boxes, k: int) -> float:
     return max(boxes.radius[k], _LEAST)
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@compiled(parallel=True, fastmath=_FAST)
 def from_charges(leaves: Boxes, x: np.ndarray, y: np.ndarray, b: np.ndarray, p: int) -> np.ndarray:
     """A of the boxes of the last level, from the (n,) points and charges in its order. Threaded."""
     n, boxes = len(x), len(leaves.x)
@@ -72,7 +72,7 @@ def from_charges(leaves: Boxes, x: np.ndarray, y: np.ndarray, b: np.ndarray, p: 
     return out
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def from_halves(parents: Boxes, children: Boxes, inner: np.ndarray) -> np.ndarray:
     """A of a level from those of the next: A_k = sum_m C(k, m) (d / R)^(k-m) (r / R)^m A_m of each half. Threaded."""
     boxes, p = len(parents.x), inner.shape[2]
@@ -95,7 +95,7 @@ def from_halves(parents: Boxes, children: Boxes, inner: np.ndarray) -> np.ndarra
     return out
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def from_parents(parents: Boxes, children: Boxes, outer: np.ndarray) -> np.ndarray:
     """B of a level from those of the one before, about the new centres. Threaded."""
     boxes, p = len(children.x), outer.shape[2]
@@ -125,7 +125,7 @@ def _scaled(a, out, ratio, factor):  # type: ignore[no-untyped-def]
         factor *= ratio
 
 
-@njit(cache=True, fastmath=_FAST, _nrt=False)
+@compiled(fastmath=_FAST, _nrt=False)
 def _matrix(table, a, out):  # type: ignore[no-untyped-def]
     """out = table a, real and imaginary parts; UNROLLED columns at a time."""
     re, im, p = out[0], out[1], a.shape[1]
@@ -140,7 +140,7 @@ def _matrix(table, a, out):  # type: ignore[no-untyped-def]
             im[l] += t0[l] * i0 + t1[l] * i1 + t2[l] * i2 + t3[l] * i3
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def add_far(
     parents: Boxes, level: Boxes, a: np.ndarray, b: np.ndarray, table: np.ndarray, theta: float, reach: float
 ) -> None:
@@ -174,7 +174,7 @@ def add_far(
                 b[k, part, l] += total[part, l]
 
 
-@njit(cache=True, fastmath=_FAST, _nrt=False)
+@compiled(fastmath=_FAST, _nrt=False)
 def evaluate(b: np.ndarray, u: np.ndarray, v: np.ndarray, re: np.ndarray, im: np.ndarray) -> None:
     """re + i im = sum_l B_l (u + i v)^l for (2, p) coefficients and (n,) points, scaled and about the centre."""
     p = b.shape[1]

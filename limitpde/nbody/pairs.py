@@ -20,9 +20,10 @@ Fast-math: `reassoc`, `nsz` (vector sums) and `contract` (fused multiply-add), i
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from limitpde.arrays import Floats
+from limitpde.compiled import compiled
 from limitpde.errors import InputError
 
 KERNELS = ("capped", "regularised")
@@ -117,7 +118,7 @@ def _block(N: int) -> int:
     return 512 if N <= 512 else 256 if N <= 2048 else 512 if N <= 8192 else 1024
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _rows(x, y, b, i, xs, ys, bs, fxs, fys, soft, floor):  # type: ignore[no-untyped-def]
     """Forces of the sources xs, ys, bs on the targets i..i+3; those on the sources are added to fxs, fys."""
     x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
@@ -152,7 +153,7 @@ def _rows(x, y, b, i, xs, ys, bs, fxs, fys, soft, floor):  # type: ignore[no-unt
     return f0, f1, f2, f3, g0, g1, g2, g3
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _add(fx, fy, i, f):  # type: ignore[no-untyped-def]
     """Adds what `_rows` returned to the forces on i..i+3."""
     fx[i] += f[0]
@@ -165,7 +166,7 @@ def _add(fx, fy, i, f):  # type: ignore[no-untyped-def]
     fy[i + 3] += f[7]
 
 
-@njit(cache=True)
+@compiled
 def _scratch(x, y, b):  # type: ignore[no-untyped-def]
     """Rows x, y, b of one block, filled up with zeros to a multiple of LANES, and two rows of zeros for its forces.
 
@@ -186,7 +187,7 @@ def _scratch(x, y, b):  # type: ignore[no-untyped-def]
     return s[0, :width], s[1, :width], s[2, :width], s[3, :width], s[4, :width]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _meet(x, y, b, fx, fy, xs, ys, bs, fxs, fys, same, soft, floor):  # type: ignore[no-untyped-def]
     """Forces of two blocks on each other, added to fx, fy, fxs, fys; of a block on itself, written to fx, fy."""
     n, m = len(x), len(xs)
@@ -211,7 +212,7 @@ def _meet(x, y, b, fx, fy, xs, ys, bs, fxs, fys, same, soft, floor):  # type: ig
         fys += K[:m]
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _sum(x, y, b, fx, fy, soft, floor, block):  # type: ignore[no-untyped-def]
     """All forces of all replicas. See the module docstring for the order of work."""
     R, n = x.shape
@@ -233,7 +234,7 @@ def _sum(x, y, b, fx, fy, soft, floor, block):  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _closest_to(x, y, b, i, best):  # type: ignore[no-untyped-def]
     """Lowers best[j], a squared distance, by the pairs (i, j), ..., (i+3, j) of equal sign with j > i+3."""
     x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
@@ -252,7 +253,7 @@ def _closest_to(x, y, b, i, best):  # type: ignore[no-untyped-def]
         m[j] = r0 if r0 < m[j] else m[j]
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _closest(x, y, b):  # type: ignore[no-untyped-def]
     """Squared smallest distances between equal signs, (R, tasks per replica); N is a multiple of LANES."""
     R, n = x.shape

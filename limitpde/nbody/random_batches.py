@@ -31,9 +31,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from limitpde.arrays import Floats
+from limitpde.compiled import compiled
 from limitpde.nbody.limits import groups_of
 from limitpde.nbody.pairs import check_arrays, softness
 from limitpde.nbody.random import Stream, check_seed, two_uniforms
@@ -139,7 +140,7 @@ def _share_of_spread(count: int, groups: int) -> float:
     return float((sizes / count) @ (1 / (sizes - 1) - 1 / (count - 1)))
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _orders(count: int, seed: Any, stream: int, replicas: np.ndarray, step: int) -> np.ndarray:
     """A permutation of the particles for each replica, (R, N): Fisher and Yates' shuffle."""
     orders = np.empty((len(replicas), count), dtype=np.int64)
@@ -156,7 +157,7 @@ def _orders(count: int, seed: Any, stream: int, replicas: np.ndarray, step: int)
     return orders
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _force(xi, yi, x, y, b, soft, floor):  # type: ignore[no-untyped-def]
     """sum_j b_j k(X_i - X_j) over a group, both components."""
     f = g = 0.0
@@ -169,7 +170,7 @@ def _force(xi, yi, x, y, b, soft, floor):  # type: ignore[no-untyped-def]
     return f, g
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _squares(xi, yi, x, y, b, soft, floor):  # type: ignore[no-untyped-def]
     """sum_j |b_j k(X_i - X_j)|^2 over a group."""
     total = 0.0
@@ -182,7 +183,7 @@ def _squares(xi, yi, x, y, b, soft, floor):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _forces(x, y, b, fx, fy, order, groups, soft, floor):  # type: ignore[no-untyped-def]
     """chi_i of all particles; group g holds the places from g N // groups on of the order."""
     replicas, count = x.shape
@@ -199,7 +200,7 @@ def _forces(x, y, b, fx, fy, order, groups, soft, floor):  # type: ignore[no-unt
                 fx[r, i], fy[r, i] = factor * b[i] * f, factor * b[i] * h
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _spread(x, y, b, order, groups, soft, floor):  # type: ignore[no-untyped-def]
     """The mean over the particles of S_i^2, (R,), as the sample variance of g_j over the others in the group."""
     replicas, count = x.shape

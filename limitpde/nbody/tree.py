@@ -21,9 +21,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from limitpde.nbody.compiled import hot
+from limitpde.compiled import compiled, hot
 
 
 class Boxes(NamedTuple):
@@ -87,7 +87,7 @@ def _extent(v):  # type: ignore[no-untyped-def]
     return low, high
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _measure(x, y, boxes):  # type: ignore[no-untyped-def]
     """Centres and radii of the boxes of a level."""
     n = len(x)
@@ -138,7 +138,7 @@ def _select(key, other, order, middle):  # type: ignore[no-untyped-def]
             return
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _halve_all(x, y, order, boxes):  # type: ignore[no-untyped-def]
     """Sort the points of each box into its two halves."""
     n = len(x)
@@ -154,7 +154,7 @@ def _halve_all(x, y, order, boxes):  # type: ignore[no-untyped-def]
             _select(v, u, w, middle)
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _near(parents, x, y, radius, theta, reach):  # type: ignore[no-untyped-def]
     """Which boxes of the new level are near each other: start and near of `Boxes`."""
     boxes = len(x)

@@ -27,7 +27,7 @@ from typing import Annotated, Any, Literal, Protocol
 import numpy as np
 from pydantic import Discriminator, Tag
 
-from limitpde.checked import Coordinate, Moderate, record
+from limitpde.checked import Coordinate, Moderate, record, told_apart
 from limitpde.errors import InputError
 from limitpde.potentials import modes as lattice
 from limitpde.potentials.modes import Modes, wave_numbers
@@ -340,12 +340,7 @@ def kind_of(value: Any) -> str:
 
 def by_kind(kinds: str) -> Discriminator:
     """What tells records of potentials apart, and says which there are."""
-    return Discriminator(
-        kind_of,
-        custom_error_type="kind",
-        custom_error_message="must be a section whose kind is one of {kinds}; or with python = 'file.py:function'",
-        custom_error_context={"kinds": kinds},
-    )
+    return told_apart(kind_of, f"{kinds}; or with python = 'file.py:function'", key="kind")
 
 
 AnyPotential = Annotated[

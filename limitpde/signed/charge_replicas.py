@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from limitpde.compare.test_functions import FunctionTable, Wave
+from limitpde.compiled import compiled
 from limitpde.errors import RunError
 from limitpde.nbody.pairs import closest_equal_signs, softness
 from limitpde.nbody.random import Stream, generator, two_normals
@@ -259,7 +260,7 @@ class ChargeReplicas:
         return 0.25 * dt * run.model.pair_strength(run.count) ** 2 * variance
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _euler_maruyama(
     x: np.ndarray,
     y: np.ndarray,

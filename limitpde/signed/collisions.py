@@ -21,6 +21,7 @@ import numba
 import numpy as np
 from scipy.spatial import cKDTree
 
+from limitpde.compiled import compiled
 from limitpde.nbody.random import pair_key, two_normals
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.options import Collision
@@ -59,7 +60,7 @@ def _nearest_by_tree(x: np.ndarray, y: np.ndarray, bond: np.ndarray) -> np.ndarr
     return nearest
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _nearest(x: np.ndarray, y: np.ndarray, bond: np.ndarray) -> np.ndarray:
     """The same for many replicas, among all pairs."""
     replicas, count = x.shape
@@ -121,7 +122,7 @@ def advance(
     )  # fmt: skip
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _advance(  # type: ignore[no-untyped-def]
     x, y, vx, vy, strength, charges, partner, bond, alive, collided,
     sigma, sizes, soft, floor, sticky, annihilate, seed: Any, replicas, numbers,

@@ -114,6 +114,6 @@ def _kind(value: Any) -> str:
 
 Confinement = Annotated[
     Annotated[HarmonicTrap, Tag("harmonic")] | Annotated[ConfinementFromFile, Tag("from file")],
-    told_apart(_kind, "kind = 'harmonic'; or give python = 'file.py:function'", what="kind"),
+    told_apart(_kind, "'harmonic'; or give python = 'file.py:function'", key="kind"),
 ]
 """What `model.confinement` can name."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from limitpde.arrays import Floats
 from limitpde.compare.test_functions import GaussianBump, Wave
+from limitpde.compiled import compiled
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.model import Model
 from limitpde.signed.residual import ParticleResidual, ResidualIntegrals
@@ -91,7 +92,7 @@ def pair_power(model: Model, count: int) -> float:
     return 0.5 * (1.0 + min(least, 1.0))
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _pair_means(x: Floats, y: Floats, powers: np.ndarray, out: np.ndarray) -> None:
     """Means over the pairs of |X_i - X_j|^power, (R, 2); infinity where two coincide."""
     replicas, count = x.shape

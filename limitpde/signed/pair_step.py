@@ -38,8 +38,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from limitpde.compiled import compiled
 from limitpde.nbody.random import pair_normals, pair_uniforms
 
 FAR = 60.0
@@ -47,7 +47,7 @@ FAR = 60.0
 ROUNDING = 1e-16
 
 
-@njit(cache=True)
+@compiled
 def gamma_variate(shape, key, first, second, step, draw):  # type: ignore[no-untyped-def]
     """A number of the law Gamma(shape) of scale one (Marsaglia and Tsang, 2000), and the number of the next draw.
 
@@ -77,7 +77,7 @@ def gamma_variate(shape, key, first, second, step, draw):  # type: ignore[no-unt
             return d * v * factor, draw
 
 
-@njit(cache=True)
+@compiled
 def log_bessel_i(order: float, z: float) -> float:
     """log I_order(z) for order >= 0 and 0 < z <= 700, by the power series, all of whose terms are positive."""
     term = total = 1.0
@@ -89,7 +89,7 @@ def log_bessel_i(order: float, z: float) -> float:
     return order * math.log(0.5 * z) - math.lgamma(order + 1.0) + math.log(total)
 
 
-@njit(cache=True)
+@compiled
 def angle_moments(mu: float, z: float) -> np.ndarray:
     """E cos(n theta) for n = 1, 2, ..., while above rounding; see the module docstring. Needs 0 < z <= 700."""
     found = np.empty(8 + int(9.0 * math.sqrt(z) + 9.0 * math.sqrt(mu + 1.0)) * 2)
@@ -104,7 +104,7 @@ def angle_moments(mu: float, z: float) -> np.ndarray:
     return found[:n]
 
 
-@njit(cache=True)
+@compiled
 def near_angle(mu: float, z: float, u: float) -> float:
     """The angle in (-pi, pi) at which its distribution function is u, by safeguarded Newton steps."""
     moments, wanted = angle_moments(mu, z), abs(2.0 * u - 1.0)
@@ -132,7 +132,7 @@ def near_angle(mu: float, z: float, u: float) -> float:
     return math.copysign(theta, u - 0.5)
 
 
-@njit(cache=True)
+@compiled
 def far_angle(mu, z, key, first, second, step, draw):  # type: ignore[no-untyped-def]
     """The angle for large z, from normal numbers by rejection: sin(theta / 2) >= theta / pi bounds the density."""
     width = math.pi / (2.0 * math.sqrt(z))
@@ -149,7 +149,7 @@ def far_angle(mu, z, key, first, second, step, draw):  # type: ignore[no-untyped
             return theta
 
 
-@njit(cache=True)
+@compiled
 def relative_step(wx, wy, nu, time, sticky, xi, eta, key, first, second, step):  # type: ignore[no-untyped-def]
     """w after some time, and whether it was at 0 in between.
 

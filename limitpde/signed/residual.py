@@ -28,6 +28,7 @@ import numpy as np
 from limitpde.compare.observed import ObservedIntegrals
 from limitpde.compare.spatial import evaluate, spatial
 from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
+from limitpde.compiled import compiled
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all
 from limitpde.signed.encounters import Encounters
@@ -135,7 +136,7 @@ class ResidualIntegrals:
         }
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _integrands(
     x: np.ndarray,
     y: np.ndarray,

@@ -22,10 +22,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from scipy.spatial import cKDTree
 
 from limitpde.arrays import Floats
+from limitpde.compiled import compiled
 from limitpde.signed.collisions import BRUTE_FORCE
 from limitpde.signed.options import MOST_STEPS
 
@@ -94,7 +95,7 @@ def _closest_by_tree(x: Floats, y: Floats, partner: np.ndarray, counted: np.ndar
     return float(distance[another].min(initial=reach))
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _closest(x: Floats, y: Floats, partner: np.ndarray, counted: np.ndarray) -> Floats:
     """The same for many replicas, among all pairs."""
     replicas, count = x.shape
@@ -116,7 +117,7 @@ def _closest(x: Floats, y: Floats, partner: np.ndarray, counted: np.ndarray) -> 
     return out
 
 
-@njit(cache=True)
+@compiled
 def _lower(best, u, v, x, y):  # type: ignore[no-untyped-def]
     """Lower each best[j], a squared distance, to that of (u, v) from the point j."""
     for j in range(len(best)):

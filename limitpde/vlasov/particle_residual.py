@@ -21,10 +21,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from limitpde.compare.spatial import spatial
 from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, on_torus
+from limitpde.compiled import compiled
 from limitpde.nbody.sums.arithmetic import exp_minus, mean_turn, sine
 from limitpde.vlasov.model import Model
 
@@ -106,13 +107,13 @@ class TrajectoryResidual:
         return joined.T.copy()
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _wrapped(low: float, size: float, coordinate: float) -> Any:
     """A coordinate on the torus, where it has one."""
     return coordinate - size * np.floor((coordinate - low) / size) if np.isfinite(size) else coordinate
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@compiled(error_model="numpy", fastmath=_FAST)
 def _along_wave(moving, still, step, rate, dt, parameters, work):  # type: ignore[no-untyped-def]
     """Integrals of cos(k . z + phase), exactly: the mean gradient is -k sin(middle) sin(h) / h, 2 h = k . step dt.
 
@@ -137,7 +138,7 @@ def _along_wave(moving, still, step, rate, dt, parameters, work):  # type: ignor
     return first, second
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@compiled(error_model="numpy", fastmath=_FAST)
 def _along_bump(moving, still, step, rate, dt, low, size, parameters, points, weights, work):  # type: ignore[no-untyped-def]
     """The integrals of a Gaussian, by quadrature; parameters are the centre, moving coordinates first, and width^-2."""
     n, d = moving.shape
@@ -176,7 +177,7 @@ def _along_bump(moving, still, step, rate, dt, low, size, parameters, points, we
     return first, second
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _path_integrals(  # type: ignore[no-untyped-def]
     moving, still, step, rate, dt, low, size, parameters, changes, kinds, points, weights
 ):
@@ -200,7 +201,7 @@ def _path_integrals(  # type: ignore[no-untyped-def]
     return _summed(parts)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _values(z, low, size, kinds, parameters):  # type: ignore[no-untyped-def]
     """Sums of phi over the particles, (R, images)."""
     R, n, width = z.shape
@@ -217,7 +218,7 @@ def _values(z, low, size, kinds, parameters):  # type: ignore[no-untyped-def]
     return _summed(parts)
 
 
-@njit(cache=True)
+@compiled
 def _summed(parts):  # type: ignore[no-untyped-def]
     """Sums over the blocks, the second index, in their order."""
     total = np.zeros_like(parts[:, 0])

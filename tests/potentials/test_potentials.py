@@ -295,7 +295,7 @@ LINE = {**DOMAIN, "periodic": False}
             {"potential": {"kind": "gausian"}},
             "potential.kind = 'gausian': must be one of 'gaussian', .*; did you mean gaussian?",
         ),
-        ({"potential": "gaussian"}, "potential = 'gaussian': must be a section whose kind is one of"),
+        ({"potential": "gaussian"}, "potential = 'gaussian': must be a section with a kind, one of"),
         ({"potential": {"strength": 1.0}}, "potential.kind is missing: one of 'gaussian'"),
         ({"potential": {"kind": "gaussian", "width": 0.0}}, "potential.width = 0.0: must be greater than 0"),
         ({"potential": {"kind": "gaussian", "widht": 1.0}}, "potential.widht: unknown key; did you mean width"),

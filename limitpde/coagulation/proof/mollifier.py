@@ -16,10 +16,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from limitpde.coagulation.interaction import Bump, sphere_area
+from limitpde.compiled import compiled
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
@@ -151,7 +151,7 @@ def _padded(low: np.ndarray, edge: np.ndarray, delta: float) -> tuple[np.ndarray
     return np.append(low, np.full(3 - d, -2 * delta)), np.append(edge, np.full(3 - d, 4 * delta))
 
 
-@numba.njit(cache=True)
+@compiled
 def eta_at(square: float, table: np.ndarray) -> float:
     """Eta at |x|^2 = square < 1."""
     place = square * (len(table) - 1)
@@ -159,7 +159,7 @@ def eta_at(square: float, table: np.ndarray) -> float:
     return float(table[k] + (place - k) * (table[k + 1] - table[k]))
 
 
-@numba.njit(cache=True)
+@compiled
 def fold(k: int, n: int, kind: int) -> int:
     """The node that a torus, or a box with reflecting walls, has for the node k of a line of n; -1 if there is none."""
     if 0 <= k < n:
@@ -172,7 +172,7 @@ def fold(k: int, n: int, kind: int) -> int:
     return -1
 
 
-@numba.njit(cache=True)
+@compiled
 def cells_near(x: float, low: float, edge: float, delta: float) -> tuple[int, int]:
     """Cells whose midpoints are within delta of x: from, to (excluded)."""
     return math.ceil((x - delta - low) / edge - 0.5), math.floor((x + delta - low) / edge - 0.5) + 1

@@ -15,12 +15,13 @@ import numpy as np
 
 from limitpde.coagulation.proof.mollifier import cells_near, eta_at, fold
 from limitpde.compare.spatial import spatial
+from limitpde.compiled import compiled
 
 BLOCKS = 64
 """Groups of planes that a thread works on in one go; has no effect on the results."""
 
 
-@numba.njit(cache=True)
+@compiled
 def planes(x, grid, place, planes, delta):
     """Which particles reach which plane of nodes along the first axis.
 
@@ -57,7 +58,7 @@ def planes(x, grid, place, planes, delta):
     return starts, particle, square
 
 
-@numba.njit(cache=True)
+@compiled
 def _deposit(x, span, reach, grid, delta, table, places, columns, head, lists):
     """Chain to the nodes of one plane what the particles deposit there; returns the number of nodes reached."""
     kind, low, edge, nodes = grid
@@ -90,7 +91,7 @@ def _deposit(x, span, reach, grid, delta, table, places, columns, head, lists):
     return reached
 
 
-@numba.njit(cache=True)
+@compiled
 def _react(node_sum, node_square, present, here, masses, beta, merge, tracked, rates, products, weight):
     """Pair sums at one node: rates of change of the tracked densities go to rates[:, 3], products to products.
 
@@ -116,7 +117,7 @@ def _react(node_sum, node_square, present, here, masses, beta, merge, tracked, r
                 rates[s, 3] += rate * ((merge and tracked[s] == n + m) - (tracked[s] == n) - (tracked[s] == m))
 
 
-@numba.njit(cache=True)
+@compiled
 def _collect(entry, factor, follower, depositor, value, mass, node_sum, node_square, present):
     """Sums over the particles chained to one node, mass by mass; returns how many masses and particles are there.
 
@@ -141,7 +142,7 @@ def _collect(entry, factor, follower, depositor, value, mass, node_sum, node_squ
     return here, particles
 
 
-@numba.njit(cache=True)
+@compiled
 def _add_up(plane, reached, mass, head, lists, work, geometry, cut, system, functions, scale, found, products):
     """What the nodes of one plane add to the sums found (4, F) and to the products (L, L); clears the chains."""
     follower, depositor, value, touched = lists
@@ -190,7 +191,7 @@ def _add_up(plane, reached, mass, head, lists, work, geometry, cut, system, func
             found[3, f] += weight * g * rates[s, 3]
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def node_sums(x, mass, starts, reach, grid, delta, table, lines, cut, system, functions, dimension, few):
     """Sums over the nodes, plane by plane, of the candidate densities (Z/N = 1) against test functions.
 

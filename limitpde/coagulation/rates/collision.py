@@ -22,6 +22,7 @@ from limitpde.coagulation.model import Model
 from limitpde.coagulation.rates.capacity import RadialProfile
 from limitpde.coagulation.rates.lippmann import SupportGrid, solve
 from limitpde.coagulation.rates.scattering import RadialScattering
+from limitpde.compiled import compiled
 from limitpde.errors import InputError
 
 CELLS = {3: 64, 2: 128}
@@ -143,7 +144,7 @@ def _on_grid(interaction: Interaction, d: int, s: float, far: float) -> Survival
     return survival
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _potential(x: np.ndarray, sources: np.ndarray, strength: np.ndarray, length: float) -> np.ndarray:
     """Sum of charges times the Green function of -Lap at points (k, d): 1 / (4 pi r), or -log(r / length) / (2 pi)."""
     result = np.zeros(len(x))

@@ -31,6 +31,7 @@ from scipy.linalg import eigh_tridiagonal
 from scipy.special import j0
 
 from limitpde.coagulation.interaction import Ellipsoid, Interaction, InteractionFromFile
+from limitpde.compiled import compiled
 from limitpde.errors import InputError, RunError
 
 TOLERANCE = 1e-7
@@ -198,7 +199,7 @@ class StieltjesQuadrature:
         return np.asarray(math.log(self.length) - 2 * np.pi / (s * self.at(s)))
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _rational(s: np.ndarray, nodes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     result = np.zeros(len(s))
     for i in numba.prange(len(s)):

@@ -23,6 +23,7 @@ from numpy.polynomial import chebyshev
 from limitpde.coagulation.interaction import DoiBall, Interaction, InteractionFromFile, sphere_area
 from limitpde.coagulation.rates.capacity import RadialProfile, ball_log_derivative, conductance, solve_radial
 from limitpde.coagulation.rates.lippmann import GridScattering
+from limitpde.compiled import compiled
 from limitpde.errors import RunError
 from limitpde.files import load_function
 
@@ -134,7 +135,7 @@ def _extrema(n: int) -> np.ndarray:
     return np.asarray(np.cos(np.pi * np.arange(n + 1) / n))
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _series(s: np.ndarray, low: float, high: float, coefficients: np.ndarray) -> np.ndarray:
     """exp of the Chebyshev series at log s, (k,), by Clenshaw's recurrence."""
     result = np.empty(len(s))

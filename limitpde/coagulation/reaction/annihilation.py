@@ -8,9 +8,10 @@ of order two, and positive for any step. beta = sum_r U_r(n) W_r(m), a matrix be
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from limitpde.arrays import Floats
+from limitpde.compiled import compiled
 
 
 class Annihilation:
@@ -33,7 +34,7 @@ class Annihilation:
         return lost
 
 
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@compiled(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 def _dot(a, b):  # type: ignore[no-untyped-def]
     total = 0.0
     for m in range(a.size):
@@ -41,7 +42,7 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _hazards(U, W, f, out):  # type: ignore[no-untyped-def]
     if U.size == 0:
         for n in range(f.size):
@@ -56,7 +57,7 @@ def _hazards(U, W, f, out):  # type: ignore[no-untyped-def]
         out[n] = max(out[n], 0.0)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _advance(masses, U, W, f, dt, lost):  # type: ignore[no-untyped-def]
     P, M = f.shape
     for p in prange(P):

@@ -19,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from limitpde.arrays import Floats
 from limitpde.coagulation.model import Fragmentation, Model
 from limitpde.coagulation.rates import naive
 from limitpde.coagulation.reaction.bins import MassGrid
+from limitpde.compiled import compiled
 from limitpde.errors import InputError
 
 LARGEST_MATRIX = 2048  # masses up to which exp(dt L) is formed
@@ -142,7 +143,7 @@ def _exponential(flow: Floats, dt: float) -> Floats:
     return found / found.sum(axis=1, keepdims=True)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _sweep(per_mass, masses, f, dt):  # type: ignore[no-untyped-def]
     """MPRK22 for L_nk = n per_mass_k, from the largest mass down."""
     P, M = f.shape

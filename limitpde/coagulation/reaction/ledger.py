@@ -6,13 +6,15 @@ last place, a relative change of about 1e-14. A defect above LARGEST is none of 
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from limitpde.compiled import compiled
 
 LARGEST = 1e-12  # defect, relative to the mass at the node, that may come from rounding
 _SPLITTER = 134217729.0  # 2^27 + 1, of Veltkamp's splitting
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _two_sum(a, b):  # type: ignore[no-untyped-def]
     """a + b and its rounding error (Knuth)."""
     total = a + b
@@ -20,7 +22,7 @@ def _two_sum(a, b):  # type: ignore[no-untyped-def]
     return total, (a - (total - part)) + (b - part)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _two_product(a, b):  # type: ignore[no-untyped-def]
     """a b and its rounding error (Dekker)."""
     product = a * b
@@ -30,7 +32,7 @@ def _two_product(a, b):  # type: ignore[no-untyped-def]
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _mass(f, masses):  # type: ignore[no-untyped-def]
     high = low = 0.0
     for n in range(f.size):
@@ -40,7 +42,7 @@ def _mass(f, masses):  # type: ignore[no-untyped-def]
     return high, low
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def masses_at(f, masses):  # type: ignore[no-untyped-def]
     """sum_n masses_n f[p, n] as a sum of two doubles, (P, 2). Threaded."""
     found = np.empty((len(f), 2))
@@ -49,7 +51,7 @@ def masses_at(f, masses):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def settle(f, masses, before, lost):  # type: ignore[no-untyped-def]
     """Makes mass + lost equal to `before` (P, 2) at every node, but for defects above LARGEST. Threaded."""
     for p in prange(len(f)):

@@ -12,11 +12,12 @@ LANES nodes go through the kernel together, densities being stored with the node
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from limitpde.arrays import Floats
 from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.substitution import TINY, updated
+from limitpde.compiled import compiled
 
 LANES = 16  # nodes that go through the kernel together
 _FAST = {"contract", "nsz"}
@@ -49,7 +50,7 @@ class PivotCoagulation:
         return lost
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _hazards(rates, first, f, out):  # type: ignore[no-untyped-def]
     """out[i] = sum_j rates[i, j] f[j], each of them for all lanes; rates are zero before index first[i]."""
     out[:] = 0.0
@@ -61,7 +62,7 @@ def _hazards(rates, first, f, out):  # type: ignore[no-untyped-def]
                 mine[q] += b * one[q]
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _flow(i, target, low, high, c, f, d, e, gain):  # type: ignore[no-untyped-def]
     """Adds to gain what flows from pivot i: its mass meets f with weight c and e with weight d."""
     M = len(target)
@@ -77,7 +78,7 @@ def _flow(i, target, low, high, c, f, d, e, gain):  # type: ignore[no-untyped-de
             above[q] += b * u
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _densities(g, masses, f):  # type: ignore[no-untyped-def]
     """f = g / mass, after putting to zero what is below TINY of a node's mass."""
     M = masses.size
@@ -93,7 +94,7 @@ def _densities(g, masses, f):  # type: ignore[no-untyped-def]
             f[i, q] = g[i, q] / masses[i]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _group(target, low, high, outer, leave, first, masses, dt, state):  # type: ignore[no-untyped-def]
     """One step for LANES nodes; state[0] holds densities before and after, the last row of state[1] the lost mass."""
     f, gain, g0, g1 = state[0], state[1], state[2], state[3]
@@ -128,7 +129,7 @@ def _group(target, low, high, outer, leave, first, masses, dt, state):  # type: 
     return lost
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _advance(target, low, high, outer, leave, first, masses, f, dt, lost):  # type: ignore[no-untyped-def]
     P, M = f.shape
     for block in prange((P + LANES - 1) // LANES):

@@ -22,12 +22,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 import scipy.fft
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from limitpde.arrays import Floats
 from limitpde.coagulation.reaction.low_rank import Factors
 from limitpde.coagulation.reaction.substitution import TINY, updated
+from limitpde.compiled import compiled
 
 LEAF = 128  # masses that are solved directly
 MEMORY = 2**26  # bytes that a batch of nodes may take, unless it is a single node
@@ -116,7 +117,7 @@ class RelaxedCoagulation:
         return np.asarray(scipy.fft.rfft(padded, axis=2, overwrite_x=True, workers=numba.get_num_threads()))
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _cut(g):  # type: ignore[no-untyped-def]
     """Puts to zero what is below TINY of the mass at a node."""
     B, M = g.shape
@@ -127,7 +128,7 @@ def _cut(g):  # type: ignore[no-untyped-def]
                 g[p, n] = 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _share(u, above, a, b):  # type: ignore[no-untyped-def]
     """Hazard of a mass to meet partners with indices a <= l < b; u is its row of U."""
     total = 0.0
@@ -136,7 +137,7 @@ def _share(u, above, a, b):  # type: ignore[no-untyped-def]
     return max(total, 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _later(U, above, m):  # type: ignore[no-untyped-def]
     """Hazard of mass index m to get beyond its leaf: the sum over the blocks to which it is sent, and beyond M."""
     M = len(U)
@@ -148,7 +149,7 @@ def _later(U, above, m):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _slopes(f, theta):  # type: ignore[no-untyped-def]
     """theta[level] becomes at most the steepest decay of f over the length of that level's transforms."""
     largest, steepest, level = 4.0 * f.max(), STEEPEST, 0
@@ -162,7 +163,7 @@ def _slopes(f, theta):  # type: ignore[no-untyped-def]
         theta[last] = min(theta[last], steepest)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _prepare(f, c, U, W, above, theta, loss):  # type: ignore[no-untyped-def]
     """Sums from above, slopes, and what every mass loses to the masses beyond its own leaf."""
     K, B, M = f.shape
@@ -182,7 +183,7 @@ def _prepare(f, c, U, W, above, theta, loss):  # type: ignore[no-untyped-def]
                 loss[p, m] += c[k, p, m] * _later(U, above[k, p], m)
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _meet(near, f):  # type: ignore[no-untyped-def]
     total = 0.0
     for l in range(f.size):
@@ -190,13 +191,13 @@ def _meet(near, f):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _flow(near, f, z, gain):  # type: ignore[no-untyped-def]
     for l in range(gain.size):
         gain[l] += near[l] * (z * f[l])
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _leaf(near, low, high, f, c, g0, loss, gain, g, lost, above, U):  # type: ignore[no-untyped-def]
     """Solves for the indices low ... high-1; near[m - low, l] = beta of the indices m and l."""
     K, B, M = f.shape
@@ -212,7 +213,7 @@ def _leaf(near, low, high, f, c, g0, loss, gain, g, lost, above, U):  # type: ig
                     lost[p] += z * _share(U[m], above[k, p], M - m - 1, M)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _tilt(values, factor, slope, start, end, out):  # type: ignore[no-untyped-def]
     """out[p, k R + r, l] = factor[start + l, r] values[k, p, start + l] exp(slope l), l < end - start."""
     K, B, _ = values.shape
@@ -227,7 +228,7 @@ def _tilt(values, factor, slope, start, end, out):  # type: ignore[no-untyped-de
                 weight *= growth
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _multiply(a, b, out):  # type: ignore[no-untyped-def]
     """out[p] = sum over r of a[p, r] b[p, r]."""
     for p in prange(len(a)):
@@ -237,7 +238,7 @@ def _multiply(a, b, out):  # type: ignore[no-untyped-def]
                 out[p, i] += a[p, r, i] * b[p, r, i]
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _receive(back, slope, low, mid, high, c, g, above, U, gain):  # type: ignore[no-untyped-def]
     """Adds to the gain of mid ... high-1 what low ... mid-1 sent: back without its tilt, scaled to the right sum."""
     K, B, _ = c.shape

@@ -18,9 +18,10 @@ way: the result is bitwise the same for any number of threads.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from limitpde.arrays import Floats
+from limitpde.compiled import compiled
 
 TINY = 1e-150  # of a node's mass: below, a density is zero
 GROUP = 4  # nodes that go through a kernel together
@@ -28,7 +29,7 @@ LANES = 16  # arrays are as wide as a multiple of this, so that sums have no rag
 _FAST = {"reassoc", "contract", "nsz"}
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def updated(old, gain, loss):  # type: ignore[no-untyped-def]
     """The g with (1 + loss) g = old + gain."""
     if loss < 0.5:
@@ -36,7 +37,7 @@ def updated(old, gain, loss):  # type: ignore[no-untyped-def]
     return (old + gain) / (1.0 + loss)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def cut(g):  # type: ignore[no-untyped-def]
     """Puts values below TINY of the sum to zero; returns the number of entries up to the last that is not zero."""
     mass = 0.0
@@ -51,7 +52,7 @@ def cut(g):  # type: ignore[no-untyped-def]
     return last
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _row(row, f, first, last, out, n):  # type: ignore[no-untyped-def]
     """out[:, n] = sum of row_l f[:, l] over first <= l < last, for four nodes."""
     row = row[first:last]  # loops begin at 0: an index that might be negative would cost a test each time
@@ -66,7 +67,7 @@ def _row(row, f, first, last, out, n):  # type: ignore[no-untyped-def]
     out[0, n], out[1, n], out[2, n], out[3, n] = s0, s1, s2, s3
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _two_rows(row, next_row, f, last, out, n):  # type: ignore[no-untyped-def]
     """As `_row` from index 0, for the rows n and n + 1 at once."""
     f0, f1, f2, f3 = f[0], f[1], f[2], f[3]
@@ -85,7 +86,7 @@ def _two_rows(row, next_row, f, last, out, n):  # type: ignore[no-untyped-def]
     out[0, n + 1], out[1, n + 1], out[2, n + 1], out[3, n + 1] = t0, t1, t2, t3
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def hazards(beta, outer, M, f, last, total, beyond):  # type: ignore[no-untyped-def]
     """total[:, n] = sum_l beta f_l, beyond[:, n]: its part with n + l > M; f_l = 0 from index last on."""
     for n in range(0, len(beta), 2):
@@ -94,7 +95,7 @@ def hazards(beta, outer, M, f, last, total, beyond):  # type: ignore[no-untyped-
         _row(outer[n], f, (M - 1 - n) // LANES * LANES, last, beyond, n)
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _gain(row, c, f, first, n, out):  # type: ignore[no-untyped-def]
     """out[k] = sum_m row_m c[k, m] f_{n-1-m}, four nodes; f in reverse order, row_m = beta(m, n-1-m) or 0, m >= n."""
     at = f.shape[1] - LANES - n + first
@@ -111,7 +112,7 @@ def _gain(row, c, f, first, n, out):  # type: ignore[no-untyped-def]
     out[0], out[1], out[2], out[3] = s0, s1, s2, s3
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@compiled(fastmath=_FAST, error_model="numpy")
 def _gain_of_two(row, c, f, d, e, first, n, out):  # type: ignore[no-untyped-def]
     """out[k] = sum_m row_m (c[k, m] f_{n-1-m} + d[k, m] e_{n-1-m}), as `_gain`."""
     at = f.shape[1] - LANES - n + first
@@ -130,7 +131,7 @@ def _gain_of_two(row, c, f, d, e, first, n, out):  # type: ignore[no-untyped-def
     out[0], out[1], out[2], out[3] = s0, s1, s2, s3
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _densities(g, masses, f, reverse):  # type: ignore[no-untyped-def]
     """f = g / mass after cutting g, and f in reverse order; returns the entries in use, a multiple of LANES."""
     K, M = len(g), masses.size
@@ -143,7 +144,7 @@ def _densities(g, masses, f, reverse):  # type: ignore[no-untyped-def]
     return (last + LANES - 1) // LANES * LANES
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _group(beta, outer, crossed, masses, f, dt, lost, work, reverse):  # type: ignore[no-untyped-def]
     """One step at GROUP nodes, f (GROUP, M) in place; lost (GROUP,) is what went beyond M."""
     g0, g1, now, c, d = work[0], work[1], work[2], work[3], work[4]  # unpacking would lose that they are contiguous
@@ -175,7 +176,7 @@ def _group(beta, outer, crossed, masses, f, dt, lost, work, reverse):  # type: i
             lost[k] += c[k, n] * out0[k, n] + d[k, n] * out1[k, n]
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _advance(beta, outer, crossed, masses, f, dt, lost):  # type: ignore[no-untyped-def]
     """One step of coagulation at every node: f (P, M) in place, lost (P,) the mass beyond M. Threaded.
 

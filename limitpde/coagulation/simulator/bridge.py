@@ -21,7 +21,7 @@ import math
 import numpy as np
 
 from limitpde.coagulation.simulator.potential import CompiledInteraction, value
-from limitpde.nbody.compiled import hot
+from limitpde.compiled import hot
 from limitpde.nbody.random import pair_normals, pair_uniforms
 
 CUT = 12.0

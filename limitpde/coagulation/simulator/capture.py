@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from limitpde.nbody.compiled import hot
+from limitpde.compiled import hot
 from limitpde.nbody.random import pair_normals, pair_uniforms
 
 GAMMA = 0.5772156649015329

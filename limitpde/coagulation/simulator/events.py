@@ -25,12 +25,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from limitpde.coagulation.simulator.pairs import BALL, BOX, DRAWS, TORUS, Physics, law
 from limitpde.coagulation.simulator.potential import CompiledInteraction, value
 from limitpde.compare.spatial import spatial
-from limitpde.nbody.compiled import hot
+from limitpde.compiled import compiled, hot
 from limitpde.nbody.random import pair_uniforms, two_uniforms
 
 COUNT, STEP, NEXT, EVENTS, WORK, STATUS = range(6)
@@ -129,7 +128,7 @@ def _reflect(v, low, size):  # type: ignore[no-untyped-def]
     return low + size * (turns if turns <= 1.0 else 2.0 - turns)
 
 
-@njit(cache=True)
+@compiled
 def evaluate(T: Functions, x: np.ndarray, begin: int, end: int, flat: bool, phi: np.ndarray) -> None:
     """Fill phi[:, i] with g, Lap g and |grad g|^2 at the points x[i], begin <= i < end."""
     if len(T.kinds) == 0:
@@ -151,7 +150,7 @@ def _counts(only, mass):  # type: ignore[no-untyped-def]
     return 1.0 if only == 0 or only == mass else 0.0
 
 
-@njit(cache=True)
+@compiled
 def _rings(P: Physics, A: ReplicaState, seed: np.uint64, replica: int, dt: float) -> np.ndarray:
     """Shares of the step at which the clocks of splitting ring, (n,); 2 where they do not."""
     n = A.numbers[COUNT]
@@ -166,7 +165,7 @@ def _rings(P: Physics, A: ReplicaState, seed: np.uint64, replica: int, dt: float
     return found
 
 
-@njit(cache=True)
+@compiled
 def finish(
     P: Physics,
     T: Functions,
@@ -249,7 +248,7 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
     after[j] = n + m if P.merge and not first else 0
 
 
-@njit(cache=True)
+@compiled
 def _split(P, T, A, B, i, time, key, seed, replica, after, when, total):  # type: ignore[no-untyped-def]
     """One splitting: the new particle takes the row `total`; the number of rows now."""
     n, step = after[i], A.numbers[STEP]

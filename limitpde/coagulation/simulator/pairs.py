@@ -17,13 +17,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from limitpde.coagulation.simulator.bridge import CANDIDATES, CUT, bisect, note
 from limitpde.coagulation.simulator.capture import capture_time, disk_chance, sphere_chance
 from limitpde.coagulation.simulator.potential import CompiledInteraction
+from limitpde.compiled import compiled, hot
 from limitpde.nbody.cells import STRETCHES, CellGrid, neighbours_ahead
-from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import pair_uniforms
 
 TORUS, BOX, BALL = 1, 2, 3
@@ -132,7 +131,7 @@ def law(of: MassLaw, n: int) -> float:
     return of.values[-1]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def scan(
     P: Physics,
     S: Sorted,

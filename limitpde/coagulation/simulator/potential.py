@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from limitpde.coagulation.interaction import Bump, DoiBall, Ellipsoid, Interaction
+from limitpde.compiled import hot
 from limitpde.errors import InputError
-from limitpde.nbody.compiled import hot
 
 BALL, BUMP, RADIAL, GRID = range(4)
 RADII = 16384

@@ -16,7 +16,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from limitpde.coagulation.simulator.bridge import CANDIDATES, FIELDS, stack_size
 from limitpde.coagulation.simulator.events import (
@@ -39,8 +38,8 @@ from limitpde.coagulation.simulator.events import (
     fold,
 )
 from limitpde.coagulation.simulator.pairs import BALL, TORUS, Physics, Sorted, law, scan
+from limitpde.compiled import compiled, hot
 from limitpde.nbody.cells import CellGrid, make_grid, sort_into_cells
-from limitpde.nbody.compiled import hot
 from limitpde.nbody.random import four_normals, pair_key
 
 SPREAD = 4.0
@@ -96,7 +95,7 @@ def _up_to_cells(P: Physics, edge: float) -> float:
     return found * (1 - 1e-9)
 
 
-@njit(cache=True)
+@compiled
 def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, Plan]:
     """The next step on the way to a time, no longer than `step`; a status other than GOING says why there is none."""
     n = A.numbers[COUNT]
@@ -150,7 +149,7 @@ def look(
     return factor
 
 
-@njit(cache=True)
+@compiled
 def settle(P: Physics, T: Functions, A: ReplicaState) -> None:
     """Find the edge that suits the particles at time 0, and evaluate the test functions there."""
     n = A.numbers[COUNT]
@@ -176,7 +175,7 @@ def settle(P: Physics, T: Functions, A: ReplicaState) -> None:
     A.reals[DENSITY] /= 0.3
 
 
-@njit(cache=True)
+@compiled
 def make_sorted(n: int) -> Sorted:
     """Room for n sorted particles."""
     return Sorted(
@@ -192,7 +191,7 @@ def make_sorted(n: int) -> Sorted:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def move(
     P: Physics,
     T: Functions,
@@ -229,7 +228,7 @@ def _move(P, A, B, S, slot, begin, end, seed, replica, dt):  # type: ignore[no-u
         S.offset[0, k], S.offset[1, k], S.offset[2, k] = A.offset[i, 0], A.offset[i, 1], A.offset[i, 2]
 
 
-@njit(cache=True)
+@compiled
 def land(A: ReplicaState, until: float, kept: np.ndarray) -> None:
     """Put the clock right at the end of the way, and back where the step could not be taken."""
     if A.numbers[STATUS] == FULL:
@@ -238,7 +237,7 @@ def land(A: ReplicaState, until: float, kept: np.ndarray) -> None:
         A.reals[TIME] = until
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def advance(
     P: Physics,
     T: Functions,
@@ -275,7 +274,7 @@ def advance(
             land(A, until, kept)
 
 
-@njit(cache=True)
+@compiled
 def _meet(
     P: Physics, S: Sorted, ahead: Plan, start: np.ndarray, key: np.uint64, step: int, records: np.ndarray
 ) -> tuple[np.ndarray, int]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from limitpde.compiled import compiled
 
 PAIRS = 1_000_000
 """Pairs that are evaluated at once."""
@@ -79,7 +81,7 @@ class SheetSums:
         return np.asarray(self._strength * (squares - distances / 2 + n * (n - 1) * self._length / 24))
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _sign_sums(x, orders):  # type: ignore[no-untyped-def]
     """sum_j sign(x_i - x_j), (R, N); orders are those that sort the rows."""
     R, n = x.shape

@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from limitpde.compiled import compiled
 from limitpde.nbody.sums.arithmetic import exp_minus
 
 _FAST = {"reassoc", "contract", "nsz"}
@@ -48,7 +49,7 @@ class PairSums:
         return np.asarray(_energies(q, self._strength, self._width**2, self._softened))
 
 
-@njit(cache=True, parallel=True, error_model="numpy", fastmath=_FAST)
+@compiled(parallel=True, error_model="numpy", fastmath=_FAST)
 def _gaussian(x, out, front, inverse):  # type: ignore[no-untyped-def]
     R, d, n = x.shape
     for task in prange(R * n):
@@ -81,7 +82,7 @@ def _gaussian(x, out, front, inverse):  # type: ignore[no-untyped-def]
             out[r, 0, i], out[r, 1, i], out[r, 2, i] = front * f0, front * f1, front * f2
 
 
-@njit(cache=True, parallel=True, error_model="numpy", fastmath=_FAST)
+@compiled(parallel=True, error_model="numpy", fastmath=_FAST)
 def _softened(x, out, front, soft):  # type: ignore[no-untyped-def]
     R, d, n = x.shape
     for task in prange(R * n):
@@ -117,7 +118,7 @@ def _softened(x, out, front, soft):  # type: ignore[no-untyped-def]
             out[r, 0, i], out[r, 1, i], out[r, 2, i] = front * f0, front * f1, front * f2
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _energies(x, strength, square, softened):  # type: ignore[no-untyped-def]
     R, d, n = x.shape
     rows = np.zeros((R, n))

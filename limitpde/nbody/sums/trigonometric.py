@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from limitpde.compiled import compiled
 from limitpde.nbody.sums.arithmetic import sine
 from limitpde.potentials.modes import Modes
 
@@ -50,7 +51,7 @@ class TrigonometricSums:
         return np.asarray((pairs - x.shape[1] * self._c.sum()) / 2)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _turns(x, first, block):  # type: ignore[no-untyped-def]
     """e^{i kappa_a x_a} of all particles, (R, N, d)."""
     R, n, d = x.shape
@@ -65,7 +66,7 @@ def _turns(x, first, block):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _powers(turns, table):  # type: ignore[no-untyped-def]
     """Powers 0, 1, ... of the turns (d,) of a particle, into table (d, most + 1)."""
     for a in range(len(turns)):
@@ -74,7 +75,7 @@ def _powers(turns, table):  # type: ignore[no-untyped-def]
             table[a, m] = table[a, m - 1] * turns[a]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _wave(table, numbers):  # type: ignore[no-untyped-def]
     """e^{i k.x} for the integers of k."""
     wave = 1.0 + 0.0j
@@ -87,7 +88,7 @@ def _wave(table, numbers):  # type: ignore[no-untyped-def]
     return wave
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _sum_waves(turns, numbers, block):  # type: ignore[no-untyped-def]
     """C_k + i S_k of each replica, (R, K)."""
     R, n, d = turns.shape
@@ -109,7 +110,7 @@ def _sum_waves(turns, numbers, block):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _forces(turns, numbers, waves, weighted, block):  # type: ignore[no-untyped-def]
     """sum_k c_k k Im(conj(e^{i k.x_i}) (C_k + i S_k)), with weighted = c_k (C_k + i S_k)."""
     R, n, d = turns.shape

@@ -19,6 +19,7 @@ import numba
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.hamiltonian.slopes import FAST, TILE, faces, flat
 from limitpde.vlasov.phase_space.axes import derivatives, gauss, lagrange
 
@@ -57,7 +58,7 @@ def currents(space: Any, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _kernel(P: int, single: bool) -> Callable[..., Any]:
     """For lines (2, before, cells, P, after): J and rho of each index before; `single`: after = 1."""
 
-    @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+    @compiled(fastmath=FAST, error_model="numpy")
     def line(a, b, u, v, s, face, weights):  # type: ignore[no-untyped-def]
         flow, density = 0.0, 0.0
         for c in range(len(a)):
@@ -74,7 +75,7 @@ def _kernel(P: int, single: bool) -> Callable[..., Any]:
             u, v = right_a, right_b
         return flow, density
 
-    @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+    @compiled(fastmath=FAST, error_model="numpy")
     def cell(a, b, at, u, v, s, face, weights, after, width):  # type: ignore[no-untyped-def]
         flows, densities = 0.0, 0.0
         for k in range(width):
@@ -94,7 +95,7 @@ def _kernel(P: int, single: bool) -> Callable[..., Any]:
             u[k], v[k] = right_a, right_b
         return flows, densities
 
-    @numba.njit(cache=True, parallel=True)
+    @compiled(parallel=True)
     def run(lines, ends, s, face, weights, after, tasks, out):  # type: ignore[no-untyped-def]
         before, cells, inner = lines.shape[1], lines.shape[2], lines.shape[4]
         pieces = min(before, tasks)

@@ -33,6 +33,7 @@ import numba
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.hamiltonian.amplitude import Amplitude, loss_warning
 from limitpde.vlasov.hamiltonian.bounds import growth_bound, potential_bound
 from limitpde.vlasov.hamiltonian.currents import currents
@@ -202,7 +203,7 @@ def _parts(alpha: np.ndarray) -> np.ndarray:
     return np.stack([alpha.real, alpha.imag])
 
 
-@numba.njit(cache=True, parallel=True, fastmath=FAST)
+@compiled(parallel=True, fastmath=FAST)
 def _turn(a, b, cosine, sine):  # type: ignore[no-untyped-def]
     """a + i b (n, m) -> e^{-i angle} (a + i b), one angle for each row."""
     for i in numba.prange(len(a)):

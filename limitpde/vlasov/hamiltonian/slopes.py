@@ -21,6 +21,7 @@ import numba
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space.axes import Axis, derivatives, gauss, lagrange
 
 FAST = {"contract", "reassoc", "nsz"}
@@ -158,7 +159,7 @@ def faces(lines: np.ndarray, which: int, axis: Axis, grid: Any) -> np.ndarray:
     return values
 
 
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+@compiled(fastmath=FAST, error_model="numpy")
 def _tile(a, b, beside, own, sides, weights, flow, square, width, da, db, total):  # type: ignore[no-untyped-def]
     """Add the integrals over one cell of `width` lines to total (3,); a, b: (P, width), beside: (side, part, width)."""
     P = len(own)
@@ -186,7 +187,7 @@ def _tile(a, b, beside, own, sides, weights, flow, square, width, da, db, total)
     total[2] += density
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _slabs(lines, ends, own, sides, face, weights, mid, flow, square, tasks, out):  # type: ignore[no-untyped-def]
     """Cells (before, cells, P, mid, inner) whose inner indices are many."""
     before, cells, P = lines.shape[1:4]
@@ -223,7 +224,7 @@ def _slabs(lines, ends, own, sides, face, weights, mid, flow, square, tasks, out
                     out[o, c, i] += mid[m] * part[i]
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _lines(lines, ends, own, sides, face, weights, mid, flow, square, tasks, out):  # type: ignore[no-untyped-def]
     """Cells (before, cells, P, 1, 1): those of a line are worked on together."""
     before, cells, P = lines.shape[1:4]

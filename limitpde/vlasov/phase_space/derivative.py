@@ -12,6 +12,7 @@ import functools
 import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space.axes import Axis, derivatives, gauss, lagrange
 from limitpde.vlasov.phase_space.grid import ProcessGrid
 from limitpde.vlasov.phase_space.halo import bring
@@ -65,7 +66,7 @@ def _neighbours(cells: np.ndarray, which: int, axis: Axis, grid: ProcessGrid) ->
     return sides[0], sides[1]
 
 
-@numba.njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+@compiled(parallel=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 def _apply(cells: np.ndarray, before: np.ndarray, after: np.ndarray, table: np.ndarray, result: np.ndarray) -> None:
     outer, count, P, inner = cells.shape
     for number in numba.prange(outer * count):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space.registers import LANES
 from limitpde.vlasov.phase_space.translation import Moves
 
@@ -40,7 +40,7 @@ class Groups:
         return cls(run, ahead, lanes, table)
 
 
-@numba.njit(cache=True)
+@compiled
 def _arrange(near: np.ndarray, far: np.ndarray, first: np.ndarray, width: np.ndarray, table: np.ndarray) -> None:
     """The matrices of the lines of each group side by side, those of lines that are not there zero."""
     P = table.shape[1]

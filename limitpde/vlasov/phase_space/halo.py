@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space.axes import Axis
 from limitpde.vlasov.phase_space.grid import ProcessGrid
 from limitpde.vlasov.phase_space.lines import Lines
@@ -100,7 +100,7 @@ def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid
     return LineHalo(values, places, False)
 
 
-@numba.njit(cache=True)
+@compiled
 def _collect(
     f: np.ndarray,
     layout: np.ndarray,

@@ -18,6 +18,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space import lanes
 from limitpde.vlasov.phase_space.halo import LineHalo
 from limitpde.vlasov.phase_space.lines import Lines
@@ -51,7 +52,7 @@ def sweep(f: np.ndarray, lines: Lines, halo: LineHalo, P: int) -> None:
 
 def _hot[F: Callable[..., Any]](function: F) -> F:
     """Compile a function that allocates nothing, with fused and reordered sums."""
-    return numba.njit(cache=True, fastmath=FAST, error_model="numpy", _nrt=False)(function)
+    return compiled(fastmath=FAST, error_model="numpy", _nrt=False)(function)
 
 
 @_hot
@@ -129,7 +130,7 @@ def line(f, start, step, stride, count, width, t, near, far, ring, pitch, P):  #
         behind = here
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _runs(f, layout, base, width, cells, forward, near, far, values, places, inside, tasks, P):  # type: ignore[no-untyped-def]
     outer, outer_stride, count, stride, mid, mid_stride = layout
     runs = len(base)
@@ -186,7 +187,7 @@ def move_rows(f, begin, stride, lines, count, t, forward, near, far, first, P, v
                 f[at + done * P + k] = out[k]
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _rows(f, layout, base, cells, forward, near, far, values, places, tasks, P):  # type: ignore[no-untyped-def]
     """Lines of width 1, some of those of a run at a time."""
     outer, outer_stride, count = layout[:3]

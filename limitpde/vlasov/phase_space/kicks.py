@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space.axes import Axis, gauss
 from limitpde.vlasov.phase_space.kernels import TASKS_PER_THREAD, fill_ring, line, move_rows
 from limitpde.vlasov.phase_space.lines import Lines
@@ -52,7 +53,7 @@ def kick(
     return lost
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _kicks(f, layouts, base, cells, forward, near, far, carried, whole, outer_weights, inner_weights, lost, tasks):  # type: ignore[no-untyped-def]
     P, runs = whole.shape[1], len(base)
     nowhere, nothing = np.empty(0, dtype=np.int64), np.empty(0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space.halo import LineHalo
 from limitpde.vlasov.phase_space.lines import Lines
 from limitpde.vlasov.phase_space.registers import LANES, expect, move_lanes, multiply_each
@@ -38,7 +39,7 @@ def sweep(f: np.ndarray, lines: Lines, halo: LineHalo, tasks: int) -> None:
     )  # fmt: skip
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@compiled(_nrt=False, forceinline=True)
 def _take(f, at, window, to, width):  # type: ignore[no-untyped-def]
     """A row of a group into the window."""
     if width == LANES or at + LANES <= len(f):  # what is too much is never used
@@ -48,7 +49,7 @@ def _take(f, at, window, to, width):  # type: ignore[no-untyped-def]
             window[to + k] = f[at + k]
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@compiled(_nrt=False, forceinline=True)
 def _fill(f, start, step, stride, count, t, width, ring, to, P, values, places, offset, slab, inside):  # type: ignore[no-untyped-def]
     """The t + 1 cells (or all there are) behind the first one of a group, into its ring."""
     for k in range(min(t, count) + 1):
@@ -62,7 +63,7 @@ def _fill(f, start, step, stride, count, t, width, ring, to, P, values, places, 
                 ring[at : at + LANES] = 0.0
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@compiled(_nrt=False, forceinline=True)
 def _advance(  # type: ignore[no-untyped-def]
     f, start, stride, count, base, width, cells, forward, P, table, first, ring, size, behind, saved, out, ahead
 ):
@@ -92,7 +93,7 @@ def _advance(  # type: ignore[no-untyped-def]
             behind[n] = here
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _groups(f, layout, base, width, cells, forward, table, values, places, inside, run, run_width, ahead, tasks):  # type: ignore[no-untyped-def]
     outer, outer_stride, count, stride, mid, mid_stride = layout
     P, flat = table.shape[1], table.reshape(-1)

@@ -10,8 +10,9 @@ as they are, up to rounding, and where f is smooth and positive so does the orde
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space.axes import gauss
 from limitpde.vlasov.phase_space.lines import Lines
 
@@ -31,14 +32,14 @@ def after(f: np.ndarray, lines: Lines, P: int) -> None:
     _values(f, lines.layout, lines.base, lines.width, gauss(P)[1])
 
 
-@njit(cache=True)
+@compiled
 def _scale(f, at, step, mean, theta, P):  # type: ignore[no-untyped-def]
     """Scale a cell towards its mean."""
     for p in range(P):
         f[at + p * step] = mean + theta * (f[at + p * step] - mean)
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _sending(f, layout, base, width, first, varying, near, far, w):  # type: ignore[no-untyped-def]
     outer, outer_stride, count, stride, mid, mid_stride = layout
     P, runs = len(w), len(base)
@@ -66,7 +67,7 @@ def _sending(f, layout, base, width, first, varying, near, far, w):  # type: ign
                 _scale(f, at, stride, mean, theta, P)
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _values(f, layout, base, width, w):  # type: ignore[no-untyped-def]
     outer, outer_stride, count, stride, mid, mid_stride = layout
     P, runs = len(w), len(base)

@@ -16,14 +16,16 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from limitpde.compiled import compiled
+
 BLOCK = 64
 """Velocities taken together: arrays are cut into blocks of as many columns, with zeros behind the last velocity."""
 ABSORBING = -1
 """In place of a neighbour: nothing comes in. A mirror across the axis j is ABSORBING - 1 - j."""
 FAST = {"contract", "reassoc", "nsz"}
 
-_inner = numba.njit(cache=True, _nrt=False, fastmath=FAST)
-"""As `limitpde.nbody.compiled.hot`, with sums in any order."""
+_inner = compiled(_nrt=False, fastmath=FAST)
+"""As `limitpde.compiled.hot`, with sums in any order."""
 
 
 @_inner
@@ -110,7 +112,7 @@ def _fill_speeds(gradients, cell, velocity, block, speeds):  # type: ignore[no-u
                 speeds[e, q] += gradients[cell, e, j] * velocity[j, block * BLOCK + q]
 
 
-@numba.njit(cache=True, parallel=True, fastmath=FAST)
+@compiled(parallel=True, fastmath=FAST)
 def stage(
     f: np.ndarray,
     u: np.ndarray,
@@ -158,7 +160,7 @@ def stage(
                         out[cell, block, i, q] = f[cell, block, i, q] + time * rate[i, q]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def outflow(
     u: np.ndarray,
     velocity: np.ndarray,
@@ -193,7 +195,7 @@ def outflow(
     return total
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def inflow_rates(gradients: np.ndarray, velocity: np.ndarray) -> np.ndarray:
     """Largest d sum_e max(v . grad lambda_e, 0) over the cells, for each velocity (d, w): (w,)."""
     d, columns = velocity.shape
@@ -210,7 +212,7 @@ def inflow_rates(gradients: np.ndarray, velocity: np.ndarray) -> np.ndarray:
     return largest
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def take_columns(values: np.ndarray, columns: np.ndarray, taken: np.ndarray) -> None:
     """Columns of values (cells, n, velocities) in blocks: (>= cells, w / BLOCK, n, BLOCK), zeros behind the last."""
     cells, n = values.shape[:2]
@@ -222,7 +224,7 @@ def take_columns(values: np.ndarray, columns: np.ndarray, taken: np.ndarray) -> 
                     taken[cell, block, i, q] = values[cell, i, columns[place]] if place < len(columns) else 0.0
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def put_columns(values: np.ndarray, columns: np.ndarray, taken: np.ndarray) -> None:
     """The reverse of `take_columns`: writes `taken` back into these columns of values (cells, n, velocities)."""
     cells, n = values.shape[:2]
@@ -232,7 +234,7 @@ def put_columns(values: np.ndarray, columns: np.ndarray, taken: np.ndarray) -> N
                 values[cell, i, columns[place]] = taken[cell, place // BLOCK, i, place % BLOCK]
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def squares(f: np.ndarray, mass: np.ndarray, measure: np.ndarray) -> np.ndarray:
     """int int f^2 dv l_i l_j over the reference simplex, for each cell (cells,); f (cells, n, w), measure (w,)."""
     cells, n, columns = f.shape

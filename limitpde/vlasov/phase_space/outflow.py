@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space.axes import Axis, gauss
 from limitpde.vlasov.phase_space.lines import Lines
 
@@ -34,7 +35,7 @@ def outflow(
     return float(parts.sum())
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, _nrt=False)
+@compiled(fastmath={"contract", "reassoc", "nsz"}, _nrt=False)
 def crossing_mass(f, layout, base, forward, reach, far, whole, outer_weights, inner_weights):  # type: ignore[no-untyped-def]
     """The same for one run of lines that are moved alike, with no mid indices: see `_lost`."""
     outer, outer_stride, count, stride = layout[0], layout[1], layout[2], layout[3]
@@ -54,7 +55,7 @@ def crossing_mass(f, layout, base, forward, reach, far, whole, outer_weights, in
     return total
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _lost(
     f: np.ndarray,
     layout: np.ndarray,

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+
+from limitpde.compiled import compiled
 
 LANES = 8
 """Columns of a product, numbers of a vector: one register of 512 bits, or two or four smaller ones."""
@@ -154,7 +155,7 @@ _sorted_2, _sorted_3, _sorted_4, _sorted_5, _sorted_6 = (_multiply_sorted(P) for
 _sort_2, _sort_3, _sort_4, _sort_5, _sort_6 = (_sort(P) for P in range(2, 7))
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@compiled(_nrt=False, forceinline=True)
 def multiply_each(P, table, first, cells, here, behind, out, at, stride):  # type: ignore[no-untyped-def]
     """New cell of LANES lines, from cells (P, LANES) at `here` and `behind`, with matrices of each line.
 
@@ -173,7 +174,7 @@ def multiply_each(P, table, first, cells, here, behind, out, at, stride):  # typ
         _each_6(table, first, cells, here, behind, out, at, stride)
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@compiled(_nrt=False, forceinline=True)
 def multiply_sorted(P, near, far, first, rows, at, pitch, out, to):  # type: ignore[no-untyped-def]
     """LANES new cells of a line whose cells are columns of `rows`, column at + k + 1 and at + k for the k-th.
 
@@ -192,7 +193,7 @@ def multiply_sorted(P, near, far, first, rows, at, pitch, out, to):  # type: ign
         _sorted_6(near, far, first, rows, at, pitch, out, to)
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@compiled(_nrt=False, forceinline=True)
 def sort(P, f, at, rows, to, pitch):  # type: ignore[no-untyped-def]
     """LANES cells of a line into columns: rows[to + p pitch + k] = f[at + k P + p]."""
     if P == 2:

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compiled import compiled
 from limitpde.errors import InputError
 from limitpde.vlasov.phase_space import kernels, limiter
 from limitpde.vlasov.phase_space.axes import Axis
@@ -293,7 +294,7 @@ class TensorSpace:
         return np.array(f[self._local], dtype=float)
 
 
-@numba.njit(cache=True, parallel=True, fastmath=kernels.FAST)
+@compiled(parallel=True, fastmath=kernels.FAST)
 def squares(f: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """sum_n weights_n f_n^2 of each row of f (rows, n), (rows,)."""
     sums = np.empty(len(f))

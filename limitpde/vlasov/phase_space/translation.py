@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space.axes import Axis, gauss, lagrange
 
 
@@ -40,7 +40,7 @@ def projections(P: int, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return near, far
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _project(points: np.ndarray, weights: np.ndarray, parts: np.ndarray, near: np.ndarray, far: np.ndarray) -> None:
     """The matrices for each part of a cell, by quadrature on both pieces."""
     P = len(points)
@@ -60,7 +60,7 @@ def _project(points: np.ndarray, weights: np.ndarray, parts: np.ndarray, near: n
                         matrix[q, r] += tests[q] * length * weights[g] / weights[q] * sources[r]
 
 
-@numba.njit(cache=True, error_model="numpy", _nrt=False)
+@compiled(error_model="numpy", _nrt=False)
 def _lagrange(points: np.ndarray, x: float, values: np.ndarray) -> None:
     """`axes.lagrange` at one point."""
     for j in range(len(points)):
