@@ -29,7 +29,7 @@ LEVELS = (
     ("densities", "domains"),
     ("files",),
     ("checked", "parallel"),
-    ("arrays", "errors", "version"),
+    ("arrays", "compiled", "errors", "version"),
 )
 """Rooms from top to bottom: each imports those of lower levels only."""
 ROOMS = {
