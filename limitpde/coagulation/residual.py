@@ -89,9 +89,9 @@ class PDEResidual(ObservedIntegrals):
         super().restore(state)
         self.time_integral = list(state["time_integral"])
 
-    def moved(self) -> np.ndarray:
-        """What diffusion and reaction account for, (F,)."""
-        return np.asarray(self.diffusion() + self.reaction())
+    def residual(self) -> np.ndarray:
+        """W[t, phi], (F,)."""
+        return self.change() - self.diffusion() - self.reaction()
 
     def diffusion(self) -> np.ndarray:
         """int_0^t d(n) (int Lap phi f - int_wall f dphi/dn), (F,)."""

@@ -48,15 +48,15 @@ class ObservedIntegrals(ABC):
         self._rates = rates
         self.times.append(report.t)
         self.observables.append(observables)
-        self.values.append(self.change() - self.moved())
+        self.values.append(self.residual())
 
     def change(self) -> np.ndarray:
         """int phi (rho_t - rho_0), (P,)."""
         return np.asarray(self.observables[-1] - self.observables[0])
 
-    def moved(self) -> np.ndarray:
-        """What the terms of the equation account for, (P,)."""
-        return np.asarray(self.integrals.sum(axis=0))
+    def residual(self) -> np.ndarray:
+        """W[t, phi]: what the terms of the equation do not account for, (P,)."""
+        return np.asarray(self.change() - self.integrals.sum(axis=0))
 
     def state(self) -> dict[str, np.ndarray]:
         """What `restore` needs to go on from here, the same on every rank."""

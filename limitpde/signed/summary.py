@@ -156,8 +156,9 @@ class PDESummary(Tally[Solver]):
 
 def particle_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     """One entry of the list `particles` of summary.json."""
+    found = mean_figures(ensemble.second_moment)
     moment: dict[str, Any] = {
-        name: mean_figures(ensemble.second_moment[:, k]) for name, k in (("start", 0), ("end", -1))
+        name: {key: value and value[k] for key, value in found.items()} for name, k in (("start", 0), ("end", -1))
     }
     positive, negative = (int(np.count_nonzero(ensemble.signs == sign)) for sign in (1.0, -1.0))
     charge = float(np.where(ensemble.signs > 0, *model.charges).sum())

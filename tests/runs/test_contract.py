@@ -103,7 +103,7 @@ asked = [0]
 
 def check(self, comm):
     asked[0] += 1
-    if asked[0] == 4:
+    if asked[0] == 2:
         self.asked = True
         raise Interrupted("stopped")
 
