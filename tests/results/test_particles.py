@@ -24,7 +24,6 @@ from limitpde.results import vtkhdf
 from limitpde.results.fields import times
 from limitpde.results.particles import ParticleSeries, read_particles
 
-pytestmark = pytest.mark.serial
 
 
 def test_particles_round_trip(tmp_path):

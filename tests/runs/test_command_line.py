@@ -18,8 +18,6 @@ from limitpde import case as cases
 from limitpde import experiment
 from limitpde.fem.mesh import Refinement
 
-pytestmark = pytest.mark.serial
-
 # What is wrong
 
 

@@ -18,8 +18,6 @@ from processes import CASE, LIMIT, end, files_below, limitpde_, started, steps_o
 
 from limitpde.results.tables import read_columns
 
-pytestmark = pytest.mark.serial
-
 LONG_PDE = ("--set", "pde.step=1e-5", "output.checkpoint_every=0.05")
 LONG_PARTICLES = ("--set", "particles.counts=[4, 2048]", "particles.step=0.0001")
 

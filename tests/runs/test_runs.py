@@ -30,8 +30,6 @@ from processes import (
 from limitpde import case as cases
 from limitpde.results.tables import read_columns
 
-pytestmark = pytest.mark.serial
-
 FILES = {
     "case.toml",
     "compare/rates.csv",
