@@ -1,8 +1,8 @@
 """What each test takes, and which are `slow`: hooks of pytest, by way of conftest.py.
 
 `make durations` runs the suite and writes the tests that take LONG or more to slow.txt beside this file, a line each:
-seconds and the test's identifier. They get the mark `slow`, which `make quick` leaves out; tests/docs/test_suite.py
-tells when one of them is gone.
+seconds and the test's identifier; lines of files that did not run stay. They get the mark `slow`, which `make quick`
+leaves out; tests/docs/test_suite.py tells when one of them is gone.
 
 What is counted is the processor time of the process and of those that it starts, so that what else the machine does
 matters little. A fixture that tests share is counted in equal parts to those that ask for it.
@@ -22,9 +22,10 @@ COLLECTED = pytest.StashKey[set[str]]()
 """Identifiers of the tests that were collected, before any was deselected."""
 
 
-def listed() -> list[str]:
-    """Identifiers of the tests in the list."""
-    return [line.split(maxsplit=1)[1] for line in LIST.read_text().splitlines()] if LIST.exists() else []
+def listed() -> dict[str, float]:
+    """Identifiers of the tests in the list, and their seconds."""
+    lines = [line.split(maxsplit=1) for line in LIST.read_text().splitlines()]
+    return {test: float(took) for took, test in lines}
 
 
 def processor_seconds() -> float:
@@ -93,8 +94,10 @@ class Record:
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput["durations"] = self.found
         else:
-            long = sorted((test, took) for test, took in self.found.items() if took >= LONG)
-            LIST.write_text("".join(f"{took:6.1f} {test}\n" for test, took in long))
+            files = {test.split("::")[0] for test in self.found}
+            others = {test: took for test, took in listed().items() if test.split("::")[0] not in files}
+            long = {test: took for test, took in self.found.items() if took >= LONG}
+            LIST.write_text("".join(f"{took:6.1f} {test}\n" for test, took in sorted((others | long).items())))
 
 
 def pytest_addoption(parser):
@@ -111,7 +114,7 @@ def pytest_configure(config):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     config.stash[COLLECTED] = {item.nodeid for item in items}
-    slow = set(listed())
+    slow = listed()
     for item in items:
         if item.nodeid in slow:
             item.add_marker("slow")
