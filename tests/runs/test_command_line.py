@@ -12,6 +12,7 @@ import re
 import tomllib
 
 import pytest
+from limitpde.quick import smaller
 from processes import CASE, PYTHON, call, limitpde_, steps_of, summary_of
 
 from limitpde import case as cases
