@@ -31,6 +31,8 @@ import numba  # noqa: E402
 import processes  # noqa: E402
 from durations import pytest_addoption, pytest_collection_modifyitems, pytest_configure  # noqa: E402, F401
 
+from limitpde.parallel import on_root  # noqa: E402
+
 if SHARED:
     numba.set_num_threads(1)
     dolfinx.jit.DOLFINX_DEFAULT_JIT_OPTIONS["timeout"] = (120, "Seconds to wait for a form that another compiles.")
@@ -59,5 +61,5 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a case to run, a file of densities, meshes, and files that are something else."""
-    return processes.furnish(tmp_path_factory.mktemp("workshop"))
+    """A folder for all ranks: a case to run, a file of densities, meshes, and files that are something else."""
+    return on_root(MPI.COMM_WORLD, lambda: processes.furnish(tmp_path_factory.mktemp("workshop")))
