@@ -60,6 +60,7 @@ quick test durations: export MPIR_CVAR_ENABLE_HEAVY_YIELD = 1
 
 quick: lint
 	$(SHARED) -m "not slow"
+	$(MPIEXEC) -n 2 $(PYTEST) -m "ranks and not slow"
 
 test: lint
 	$(SHARED)
