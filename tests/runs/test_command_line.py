@@ -1,8 +1,7 @@
 """The command as a user meets it: wrong input, runs that fail, exit status and messages of each command.
 
 The load is carried by `test_a_wrong_case_ends_every_rank` and `test_a_wrong_case_is_told_once` (nothing hangs, one
-message, no traceback),
-`test_a_run_that_fails_keeps_what_it_has` and `test_new_prints_a_case_that_runs_as_it_is`.
+message, no traceback), `test_a_run_that_fails_keeps_what_it_has` and `test_new_prints_a_case_that_runs_as_it_is`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import re
 import tomllib
 
 import pytest
-from limitpde.quick import smaller
 from processes import CASE, PYTHON, call, limitpde_, steps_of, summary_of
 
 from limitpde import case as cases
