@@ -1,5 +1,6 @@
 # make demo    install what is needed into .venv, run the signed dipole on two ranks (results/signed_dipole)
-# make test    the same installation; lint, types, and all tests on 1, 2 and 3 ranks
+# make quick   the same installation; lint, types, and the tests that do not take long (CONTRIBUTING.md says when)
+# make test    lint, types, and all tests; those in which the number of ranks matters on 2 and 3 ranks as well
 #
 # DOLFINx comes as a wheel. To use one that is already there (conda, a cluster, a container), name its Python:
 #   make demo PYTHON=/path/to/python SYSTEM_DOLFINX=1
@@ -7,6 +8,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 MPIEXEC ?= $(firstword $(wildcard $(BIN)/mpiexec) mpiexec)
+WORKERS ?= 2# processes that share the tests of one rank; each takes up to 2 GB of memory
+PYTEST := $(BIN)/python -m pytest -q
+SHARED := $(PYTEST) --numprocesses $(WORKERS) --dist worksteal
 ifdef SYSTEM_DOLFINX
 VENV_OPTIONS := --system-site-packages
 EXTRAS := test
@@ -45,16 +49,27 @@ test -e "$$header" || { echo "DOLFINx compiles at run time: $$header is missing 
 endef
 export CHECK_COMPILER
 
-.PHONY: demo test lint pythons clean
+.PHONY: demo quick test durations lint pythons clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
 	$(MPIEXEC) -n 2 $(BIN)/python -m mpi4py demos/signed_dipole.py
 
+# MPICH's ranks that wait give way to those that work: three of them on two cores take a third less
+quick test durations: export MPIR_CVAR_ENABLE_HEAVY_YIELD = 1
+
+quick: lint
+	$(SHARED) -m "not slow"
+	$(MPIEXEC) -n 2 $(PYTEST) -m "ranks and not slow"
+
 test: lint
-	$(BIN)/python -m pytest
-	$(MPIEXEC) -n 2 $(BIN)/python -m pytest -q -m "not serial"
-	$(MPIEXEC) -n 3 $(BIN)/python -m pytest -q -m "not serial"
+	$(SHARED)
+	$(MPIEXEC) -n 2 $(PYTEST) -m ranks
+	$(MPIEXEC) -n 3 $(PYTEST) -m ranks
+
+# which tests are slow: tests/support/slow.txt anew
+durations: $(VENV)/.installed
+	$(SHARED) --record-durations
 
 lint: $(VENV)/.installed
 	$(BIN)/python -m ruff check

@@ -1,11 +1,12 @@
-"""Fixtures of several files: those that hold on any number of ranks, and folders of cases for serial tests.
+"""Fixtures of several files: those that hold on any number of ranks, and folders of cases for tests of one process.
 
-The suite runs serially and as `mpiexec -n P python -m pytest -m "not serial"`. The mark `serial` is for tests that
-start processes of their own (the command line, mpiexec, kills) and for those in which nothing knows of ranks.
+The suite runs in several processes of one rank each (pytest-xdist), and what has the mark `ranks` as
+`mpiexec -n P python -m pytest -m ranks` as well: tests in which the number of ranks matters.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,14 +15,27 @@ from pathlib import Path
 import pytest
 from mpi4py import MPI
 
-import limitpde  # noqa: F401  (loads MPI and HDF5 in the right order)
+SHARED = "PYTEST_XDIST_WORKER" in os.environ or MPI.COMM_WORLD.size > 1
+if SHARED:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy; numba may still start as many as there are cores
+
+import limitpde  # noqa: E402, F401  (loads MPI and HDF5 in the right order)
 
 pytest.register_assert_rewrite(
     "processes", "series", "solvers", "triangulations"
 )  # their asserts speak like those of tests
 
 import casefiles  # noqa: E402
+import dolfinx.jit  # noqa: E402
+import numba  # noqa: E402
 import processes  # noqa: E402
+from durations import pytest_addoption, pytest_collection_modifyitems, pytest_configure  # noqa: E402, F401
+
+from limitpde.parallel import on_root  # noqa: E402
+
+if SHARED:
+    numba.set_num_threads(1)
+    dolfinx.jit.DOLFINX_DEFAULT_JIT_OPTIONS["timeout"] = (120, "Seconds to wait for a form that another compiles.")
 
 
 @pytest.fixture
@@ -47,5 +61,5 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a case to run, a file of densities, meshes, and files that are something else."""
-    return processes.furnish(tmp_path_factory.mktemp("workshop"))
+    """A folder for all ranks: a case to run, a file of densities, meshes, and files that are something else."""
+    return on_root(MPI.COMM_WORLD, lambda: processes.furnish(tmp_path_factory.mktemp("workshop")))

@@ -20,9 +20,6 @@ from limitpde.coagulation.reaction.pivots import PivotCoagulation
 from limitpde.coagulation.reaction.substitution import DirectCoagulation
 from limitpde.errors import InputError
 
-pytestmark = pytest.mark.serial
-
-
 # --- pivots -----------------------------------------------------------------------------------------------------------
 
 

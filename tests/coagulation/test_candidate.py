@@ -28,8 +28,6 @@ from limitpde.densities import Gaussian, Uniform, UniformDisk
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
-pytestmark = pytest.mark.serial  # nothing here knows of ranks
-
 SE = 4.5
 ONE = Rates(kernel="constant")
 DOMAINS = {

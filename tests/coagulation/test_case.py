@@ -135,6 +135,7 @@ def test_bins_reach_beyond_n_max():
 # What a solver refuses that a case does not know of
 
 
+@pytest.mark.ranks
 def test_infinite_spectrum_is_refused(comm):
     """Of the degree of such a semigroup there is no bound; the search for it once did not end."""
     nodes = NodeSpace(Torus(size=1.0, cell_size=0.25), comm, dimension=2)
@@ -144,6 +145,7 @@ def test_infinite_spectrum_is_refused(comm):
     assert HeatFlow(nodes, np.array([1e-320])).degree(1.0) == 0
 
 
+@pytest.mark.ranks
 def test_wide_density_needs_no_memory_to_be_refused(comm):
     initial = Initial(masses=[{**CLOUD, "width": 1e9}])
     model = Model(diffusion=[0.1], beta={"kernel": "constant"})
@@ -151,6 +153,7 @@ def test_wide_density_needs_no_memory_to_be_refused(comm):
         Solver(model, initial, mesh=Torus(size=1.0, cell_size=0.25), step=0.1, comm=comm)
 
 
+@pytest.mark.ranks
 def test_points_of_a_file_must_be_finite(comm, shared_folder):
     path = shared_folder / "holes.msh"
     if comm.rank == 0:
@@ -162,6 +165,7 @@ def test_points_of_a_file_must_be_finite(comm, shared_folder):
         NodeSpace(path, comm, dimension=2)
 
 
+@pytest.mark.ranks
 def test_kernel_that_fails_on_one_rank_is_refused_on_all(comm, shared_folder):
     path = shared_folder / "kernel.py"
     if comm.rank == 0:
@@ -253,6 +257,7 @@ def test_bins_keep_the_number(comm, shared_folder, continuous):
 PLACES = [(1, "ball"), (1, "file"), (2, "torus"), (2, "file"), (3, "box"), (3, "ball"), (3, "file")]
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(("d", "shape"), PLACES)
 def test_homogeneous_densities_stay_so_on_every_mesh(comm, shared_folder, d, shape):
     """Density one on a mesh of any kind follows the law of a point, on any number of ranks."""

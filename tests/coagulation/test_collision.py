@@ -37,7 +37,6 @@ def bump_from_file(folder: Path, comm: MPI.Comm) -> str:
     return f"{path}:bump"
 
 
-@pytest.mark.serial
 def test_ball_in_closed_form():
     """u = 1 - sinh(k r) / (k r cosh k) inside, a / r outside, a = 1 - tanh(k) / k."""
     r = np.array([0.0, 1e-6, 0.3, 0.999, 1.0, 1.5, 100.0])
@@ -48,7 +47,6 @@ def test_ball_in_closed_form():
     np.testing.assert_allclose(collision_probability(model_of(shape="ball"), 1, 1)(points), expected, rtol=1e-13)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("shape", ["ball", "bump"])
 def test_rate_is_the_integral_over_u(shape):
     """(1.9): beta = alpha int V (1 - u), by Gauss's rule along the radius."""
@@ -60,7 +58,6 @@ def test_rate_is_the_integral_over_u(shape):
     assert found == pytest.approx(float(propensity(model)(1, 1)), rel=1e-11)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(
     "interaction",
     [{"shape": "bump"}, {"shape": "ellipsoid", "axes": (0.7, 0.8, 1.4)}, {"shape": "ball", "radius": 1.2}],
@@ -84,7 +81,6 @@ def test_equation_and_tail(interaction):
     np.testing.assert_allclose(30 * u(far), float(scattering_length(model, 1, 1)), rtol=1e-3)
 
 
-@pytest.mark.serial
 def test_probability_by_walking():
     """Lemma 1.6: paths of rate two killed at the rate s V; exact steps on spheres on either side of the ball's surface.
 
@@ -133,7 +129,6 @@ def _poisson_points(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cosine[:, None] * axis + np.sqrt(1 - cosine**2)[:, None] * other
 
 
-@pytest.mark.serial
 def test_plane_before_the_distance_is_one():
     """d = 2: u = 1 - log(r / a) / (L - log a) outside the disk, zero at 1 / eps; the rate is alpha int V (1 - u)."""
     L = 6 * math.log(10)
@@ -156,6 +151,7 @@ def test_grid_agrees_with_the_radial_solution(comm, shared_folder):
     np.testing.assert_allclose(grid(x), radial(x), atol=1e-6)
 
 
+@pytest.mark.ranks
 def test_field_on_a_mesh(comm):
     mesh = dolfinx.mesh.create_box(comm, [np.full(3, -2.0), np.full(3, 2.0)], [6, 5, 4])
     u = collision_probability(model_of(shape="bump"), 1, 1)
@@ -169,7 +165,6 @@ def test_field_on_a_mesh(comm):
         u.field(dolfinx.mesh.create_unit_square(comm, 2, 2))
 
 
-@pytest.mark.serial
 def test_what_makes_no_sense_is_refused():
     u = collision_probability(model_of(shape="bump"), 1, 1)
     with pytest.raises(InputError, match=r"points: must have the shape \(k, 3\)"):
@@ -183,7 +178,6 @@ def test_what_makes_no_sense_is_refused():
     assert (collision_probability(model_of(shape="bump", alpha=0.0), 1, 1)(np.zeros((2, 3))) == 0).all()
 
 
-@pytest.mark.serial
 def test_the_probability_of_a_long_ellipsoid_gives_back_its_rate():
     """(1.9) from values of u, on boxes with edges of different lengths (one longer than the cut-off of G)."""
     axes = (0.7, 0.7, 1.4)

@@ -25,8 +25,6 @@ from limitpde.densities import Gaussian, Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
-pytestmark = pytest.mark.serial  # nothing here knows of ranks
-
 SE = 4.5
 TORUS = Domain.torus(np.ones(3))
 EVEN = Initial(masses=(Part(n=1, density=Uniform(mass=1.0)),))

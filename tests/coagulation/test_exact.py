@@ -10,8 +10,6 @@ from limitpde.coagulation import exact
 from limitpde.coagulation.reference import periodic
 from limitpde.errors import InputError
 
-pytestmark = pytest.mark.serial
-
 n = np.arange(1.0, 41.0)
 
 

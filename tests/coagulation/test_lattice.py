@@ -25,8 +25,6 @@ from limitpde.coagulation.lattice import (
 )
 from limitpde.errors import InputError, RunError
 
-pytestmark = pytest.mark.serial  # nothing here knows of ranks
-
 SE = 4.5
 
 

@@ -26,7 +26,6 @@ from limitpde.coagulation.simulator.potential import CELLS, potential_of, value
 from limitpde.errors import InputError
 from limitpde.nbody.random import pair_key
 
-pytestmark = pytest.mark.serial
 SE = 4.5
 
 FUNCTIONS = """

@@ -83,7 +83,6 @@ def generating(shared_folder, comm):
     return values
 
 
-@pytest.mark.serial
 def test_solution_is_that_of_the_generating_function(generating):
     """The errors are of the form a h^2 + b dt^2 + smaller: extrapolated in both, six digits more are right."""
     exact = np.array(list(TARGET.values()))
@@ -100,7 +99,6 @@ def test_solution_is_that_of_the_generating_function(generating):
 # Laws
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("mesh", [Torus(size=1.0, cell_size=0.1), Ball(radius=0.6, cell_size=0.1, center=(0.5, 0.5))])
 def test_number_and_mass_of_a_constant_kernel(comm, mesh):
     """With one d, d_t M0 = d Lap M0 - (beta / 2) M0^2, and the mass solves the heat equation; order two in time."""
@@ -125,6 +123,7 @@ def test_number_and_mass_of_a_constant_kernel(comm, mesh):
     assert math.log2(errors[0] / errors[1]) == pytest.approx(2.0, abs=0.3)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("step", [1e-3, 10.0])
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_ledger_and_sign_for_rough_data_and_any_step(comm, dimension, step):
@@ -189,6 +188,7 @@ def test_annihilation_counts_what_vanishes(comm, shared_folder):
 # What it reports
 
 
+@pytest.mark.ranks
 def test_figures_are_those_of_the_fields(comm):
     solver = Solver(model_of(3), clouds(3), mesh=Box(size=1.0, cell_size=0.125), step=0.05)
     assert solver.figures()["mass_total"] == pytest.approx(CLOUDS_MASS, rel=1e-13)
@@ -217,6 +217,7 @@ def test_figures_are_those_of_the_fields(comm):
     assert solver.dofs == 9**3 * 8
 
 
+@pytest.mark.ranks
 def test_fields_can_be_written(comm, shared_folder):
     solver = Solver(model_of(2, n_max=12), clouds(2), mesh=Torus(size=1.0, cell_size=0.2), step=0.05)
     series = FieldSeries(shared_folder / "fields.vtkhdf", solver.mesh)
@@ -236,6 +237,7 @@ def test_fields_can_be_written(comm, shared_folder):
 # Ranks, states, steps, meshes
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     ("mesh", "dimension"),
     [
@@ -257,6 +259,7 @@ def test_solution_does_not_depend_on_the_number_of_ranks(comm, mesh, dimension):
         assert many.figures()[name] == pytest.approx(value, rel=1e-12, abs=1e-13), name
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("mesh", [Torus(size=1.0, cell_size=0.2), Point()], ids=["torus", "point"])
 def test_state_goes_on_where_it_was(comm, mesh):
     initial = homogeneous((1, 1.0), (2, 0.5)) if isinstance(mesh, Point) else clouds(2)
@@ -283,6 +286,7 @@ def test_stops_are_met_on_the_way(comm):
     assert np.diff([0.0, *times]).max() <= 0.04 * (1 + 1e-9)
 
 
+@pytest.mark.ranks
 def test_gmsh_file_gives_the_solution_of_the_same_box(comm, shared_folder):
     box = Box(size=1.0, cell_size=0.25)
     points, cells = box.cells(3)

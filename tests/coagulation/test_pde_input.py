@@ -20,6 +20,8 @@ from limitpde.densities import Gaussian
 from limitpde.errors import InputError, RunError
 from limitpde.fem.mesh import Ball, Box, Point, Torus
 
+pytestmark = pytest.mark.ranks
+
 # Initial data
 
 

@@ -33,8 +33,6 @@ from limitpde.coagulation.rates.lippmann import GridScattering
 from limitpde.coagulation.rates.scattering import RadialScattering, integral, scattering
 from limitpde.errors import InputError, RunError
 
-pytestmark = pytest.mark.serial
-
 SETS = ((1.0, (0.5, 0.5)), (20.0, (1.0, 1.0)), (100.0, (1.0, 0.25)))
 BALL = (2.9958961929, 17.2135003584, 13.9517596450)
 BUMP = (0.8863354124, 8.8708382714, 9.7685720435)

@@ -35,6 +35,7 @@ def model_of(case: int, **interaction) -> Model:
     return Model(diffusion=diffusion, interaction={"alpha": alpha, **interaction}, **options)
 
 
+@pytest.mark.ranks
 def test_ball_mesh_is_a_ball(comm):
     for radii in (np.array([1.0]), np.array([0.3, 0.5, 1.1])):
         points, cells = icosahedral_ball(radii)
@@ -59,6 +60,7 @@ def test_ball_with_order_four(comm, case):
     assert found[1].integral == pytest.approx(4 * math.pi / 3, rel=2e-5)
 
 
+@pytest.mark.ranks
 def test_bump_and_ranges(comm):
     found = beta_fem(model_of(1, shape="bump", ranges=(0.5, 1.5)), 1, 2, layers=8, comm=comm)
     assert found.beta == pytest.approx(2 * BUMP[1], rel=3e-5)
@@ -70,6 +72,7 @@ def test_spheroid(comm):
     assert beta_fem(model, 1, 2, layers=8, comm=comm).beta == pytest.approx(SPHEROID[1], rel=1e-3)
 
 
+@pytest.mark.ranks
 def test_field_is_the_collision_probability(comm):
     model = model_of(1, shape="bump")
     field = beta_fem(model, 1, 2, layers=8, radius=1.5, comm=comm).u
@@ -95,6 +98,7 @@ def write_ball(path: Path, radii: np.ndarray, inside: int, shift: np.ndarray, ki
     meshio.gmsh.write(path, data, "2.2", binary=False)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(("kind", "volume", "tolerance"), [("tetra10", 7, 5e-4), ("tetra", "grain", 4e-2)])
 def test_volume_of_a_gmsh_file(comm, shared_folder, kind, volume, tolerance):
     """The ball as cells of a file, off the origin: curved cells meet it, straight ones fall a little short."""
@@ -110,6 +114,7 @@ def test_volume_of_a_gmsh_file(comm, shared_folder, kind, volume, tolerance):
         beta_fem(model, 1, 2, mesh=path, volume="dust", comm=comm)
 
 
+@pytest.mark.ranks
 def test_what_makes_no_sense_is_refused(comm, shared_folder):
     model = model_of(0, shape="ball")
     with pytest.raises(InputError, match="needs a model with dimension = 3"):

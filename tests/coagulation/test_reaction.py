@@ -21,9 +21,6 @@ from limitpde.coagulation.reaction.relaxed import RelaxedCoagulation, pays
 from limitpde.coagulation.reaction.substitution import DirectCoagulation
 from limitpde.errors import InputError
 
-pytestmark = pytest.mark.serial
-
-
 # --- integers ---------------------------------------------------------------------------------------------------------
 
 

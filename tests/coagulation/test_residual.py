@@ -60,6 +60,7 @@ def on(kind, cells):
     return solved(mesh, functions, step=size / 6)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("kind", ["torus", "box", "ball"])
 def test_w_of_the_solution_vanishes_to_second_order(kind):
     coarse, fine = on(kind, 12), on(kind, 24)
@@ -77,6 +78,7 @@ def test_without_the_flux_through_the_walls_w_would_not_vanish(monkeypatch):
     assert np.all(np.abs(without.values[-1]) > 2 * np.abs(with_walls.values[-1]))
 
 
+@pytest.mark.ranks
 def test_the_flux_of_the_walls_is_that_of_a_closed_surface(comm):
     for mesh in (meshes.Box(size=1.0, cell_size=0.25), meshes.Ball(radius=0.5, center=(0.4, 0.5), cell_size=0.1)):
         solver = Solver(MODEL, INITIAL, mesh=mesh, step=0.1)
@@ -106,6 +108,7 @@ def test_w_of_a_solution_with_another_beta_is_far_from_zero():
     assert wrong.values[-1][0] == pytest.approx(-0.2 * right.change()[0], rel=0.03)
 
 
+@pytest.mark.ranks
 def test_w_goes_on_from_where_it_was(comm):
     mesh = meshes.Torus(size=1.0, cell_size=0.125)
     whole = solved(mesh, PERIODIC, step=0.01)
@@ -173,7 +176,6 @@ def test_bins_of_masses_keep_number_and_mass_in_the_balance():
     assert worst[1] < 0.3 * worst[0] < 1e-2
 
 
-@pytest.mark.serial
 def test_sums_over_pairs_are_those_of_the_equation():
     rng = np.random.default_rng(4)
     model = Model(diffusion=(1.0,), beta=Rates(kernel="multiplicative", scale=0.3), n_max=9)
@@ -188,7 +190,6 @@ def test_sums_over_pairs_are_those_of_the_equation():
     assert np.allclose(terms.reaction(f), expected, rtol=1e-13)
 
 
-@pytest.mark.serial
 def test_many_masses_are_summed_by_factors_of_beta(monkeypatch):
     rng = np.random.default_rng(4)
     model = Model(diffusion=(1.0,), beta=Rates(kernel="additive", scale=0.3), n_max=60)

@@ -57,6 +57,7 @@ def truth(tmp_path_factory):
     return run(folder, comm)
 
 
+@pytest.mark.ranks
 def test_the_right_rate_passes(truth):
     assert truth["status"] == "done"
     largest = [entry for entry in truth["compare"]["residual"] if entry["N"] == 400]
@@ -86,7 +87,6 @@ def test_wrong_rates_are_refuted(shared_folder, comm, beta):
     assert abs(fitted["beta"] - 17.2135003584) < SE * fitted["stderr"]  # the particles know nothing of it
 
 
-@pytest.mark.serial
 def test_a_function_that_varies_is_seen_through_candidates_that_do(comm):
     """Even data: a constant candidate density would make W of a wave zero, whatever the particles do."""
     wave = {"test_functions": [{"shape": "wave", "k": [2 * np.pi, 0.0, 0.0], "n": 1}]}
@@ -96,6 +96,7 @@ def test_a_function_that_varies_is_seen_through_candidates_that_do(comm):
     assert cases.check(without).deltas == ()
 
 
+@pytest.mark.ranks
 def test_the_summary_has_what_the_contract_promises(truth):
     pde, (small, large) = truth["pde"], truth["particles"]
     assert pde["mass"]["total"]["end"] + pde["mass"]["annihilated"]["end"] == pytest.approx(1.0, abs=1e-12)
@@ -112,6 +113,7 @@ def test_the_summary_has_what_the_contract_promises(truth):
     assert set(truth["performance"]) == {"pde_dof_steps_per_second", "particle_steps_per_second"}
 
 
+@pytest.mark.ranks
 def test_a_stopped_run_goes_on_to_the_same_result(shared_folder, comm, truth, monkeypatch):
     left, check = [40], StopRequest.check
 

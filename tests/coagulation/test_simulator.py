@@ -87,6 +87,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("method", ["micro", "closed"])
 def test_results_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch, method):
     options = SMALL | {"method": method}
@@ -113,7 +114,6 @@ def test_results_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch, me
     numba.set_num_threads(before)
 
 
-@pytest.mark.serial
 def test_one_replica_on_all_threads(monkeypatch):
     """A crew of threads on one replica does what one thread does, with room for new particles running out as well."""
     options = SMALL | {"replicas": 1, "count": 400}
@@ -138,6 +138,7 @@ def test_seed_and_replicas_have_draws_of_their_own(comm):
 # Errors of the user, requests to stop
 
 
+@pytest.mark.ranks
 def test_wrong_arguments(comm):
     model = Model(diffusion=[1.0], interaction=BALL, n_max=4)
     good = {"count": 100, "replicas": 2, "end": 0.01, "domain": TORUS, "comm": comm}
@@ -160,6 +161,7 @@ def test_wrong_arguments(comm):
         simulate(Model(diffusion=[1.0], beta={"kernel": "constant"}), ONES, **good)
 
 
+@pytest.mark.ranks
 def test_requests_to_stop(comm):
     model = Model(diffusion=[1.0], interaction=BALL, n_max=4)
     good = {"count": 300, "replicas": 4 * comm.size, "end": 0.02, "domain": TORUS, "comm": comm}
@@ -184,6 +186,7 @@ def test_requests_to_stop(comm):
     np.testing.assert_array_equal(part.survivors, e.survivors[part.replicas])
 
 
+@pytest.mark.ranks
 def test_errors_of_one_rank_reach_all(comm):
     def fail(t, x, mass):
         raise OSError("disk full")

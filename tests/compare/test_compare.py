@@ -94,6 +94,7 @@ def pde_residual(rings: int, gamma_bar: float) -> np.ndarray:
     return residual.values[-1]
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("gamma_bar", [0.0, 1.5])
 def test_residual_of_the_solution_vanishes_with_order_two(gamma_bar):
     """In the norm over both test functions: with drift, the errors of one of them cancel on coarse meshes."""
@@ -132,6 +133,7 @@ def test_residual_tells_a_wrong_model():
     np.testing.assert_allclose(3 * part, whole, rtol=1e-9)
 
 
+@pytest.mark.ranks
 def test_observables_of_particles_are_those_of_the_solution(comm):
     """Both sides at once: E int phi dL^N_T -> int phi rho_T with an error of order 1/N."""
     solver = Solver(Model(sigma=1.0, gamma_bar=0.4), DIPOLE, mesh=Disk(radius=8.0, cell_size=0.2), step=0.02, comm=comm)
@@ -214,7 +216,6 @@ def test_rate_needs_two_numbers_and_two_replicas():
     assert fit_rate([8, 32], [sample, sample / 2], rms, seed=0).slope == pytest.approx(-0.5)
 
 
-@pytest.mark.serial
 def test_a_gaussian_on_a_torus_is_the_sum_of_its_images():
     bump, wave = GaussianBump(center=(0.5, 0.2), width=1.0), Wave(k=(2.0, 0.4))
     low, size = np.array([0.0, 0.0]), np.array([np.pi, np.inf])
@@ -229,7 +230,6 @@ def test_a_gaussian_on_a_torus_is_the_sum_of_its_images():
         on_torus([GaussianBump(center=(0.5, 0.2), width=1e4)], low, size)
 
 
-@pytest.mark.serial
 def test_waves_that_do_not_fit_a_torus_are_named():
     waves = [Wave(k=(2.0, 0.4)), Wave(k=(2.1, 0.4)), GaussianBump(center=(0.0, 0.0), width=1.0)]
     assert waves_off_torus(waves, np.array([np.pi, np.inf])) == [1]

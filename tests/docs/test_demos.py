@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,31 +13,21 @@ from processes import environment
 ROOT = Path(__file__).parents[2]
 DEMOS = sorted((ROOT / "demos").glob("*.py"))
 LIMIT = 120  # seconds; the first run on a machine compiles
-pytestmark = pytest.mark.serial
 
 
-def run(demo: Path, folder: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """What became of a demo in a folder, and that folder."""
+def run(demo: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What became of a demo in a folder."""
     command = [sys.executable, str(demo), "--quick"]
-    done = subprocess.run(
+    return subprocess.run(
         command, cwd=folder, env=environment(), text=True, capture_output=True, timeout=LIMIT, check=False
     )
-    return done, folder
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Iterator[dict[Path, Future]]:
-    """All demos on their way, one on each core, in folders of their own."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield {demo: pool.submit(run, demo, tmp_path_factory.mktemp(demo.stem)) for demo in DEMOS}
-
-
-@pytest.mark.timeout(LIMIT * len(DEMOS))
 @pytest.mark.parametrize("demo", DEMOS, ids=lambda path: path.stem)
-def test_claim_holds(demo, runs):
-    done, folder = runs[demo].result()
+def test_claim_holds(demo, tmp_path):
+    done = run(demo, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    for path in folder.glob("results/*"):
+    for path in tmp_path.glob("results/*"):
         assert path.stem.endswith("_quick"), f"{path.name} would overwrite the full run"
 
 
@@ -60,6 +47,6 @@ def test_false_claim_fails(tmp_path):
     assert right in text
     demo = tmp_path / "wrong.py"
     demo.write_text(text.replace(right, f"{right} / 2"))
-    done, _ = run(demo, tmp_path)
+    done = run(demo, tmp_path)
     assert done.returncode == 1
     assert "AssertionError: the walkers do not follow Kingman's coalescent" in done.stderr

@@ -141,9 +141,6 @@ test_functions = [{ shape = "wave", k = [1.0, 0.0] }]
 RESULTS = {"case": SIGNED, "pair": PAIR, "attractive": ATTRACTIVE, "coagulation": COAGULATION, "vlasov": VLASOV}
 
 
-pytestmark = pytest.mark.serial
-
-
 def text_of(document: Path) -> str:
     return document.read_text(encoding="utf-8")
 

@@ -6,8 +6,6 @@ import graphlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
-
 import limitpde
 
 PACKAGE = Path(limitpde.__file__).parent
@@ -46,7 +44,6 @@ ROOMS = {
 }
 """Names that every system has for the same thing of its own."""
 
-pytestmark = pytest.mark.serial
 Graph = Mapping[str, set[str]]
 
 

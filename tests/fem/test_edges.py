@@ -46,6 +46,7 @@ def dense(matrix: PETSc.Mat) -> np.ndarray:
 # The edge graph
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("kind", KINDS)
 def test_edge_weights_are_the_stiffness_matrix_of_dolfinx(comm, kind):
     graph = EdgeGraph(mesh_of(comm, kind))
@@ -67,6 +68,7 @@ def test_edge_weights_are_the_stiffness_matrix_of_dolfinx(comm, kind):
     np.testing.assert_array_equal(product, graph.share(product))  # ghosts are those of the owners
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("kind", KINDS)
 def test_voronoi_areas_make_linear_functions_and_squares_exact(comm, kind):
     graph = EdgeGraph(mesh_of(comm, kind))
@@ -88,6 +90,7 @@ def test_voronoi_areas_make_linear_functions_and_squares_exact(comm, kind):
     assert graph.sums.maximum(np.abs(inside)) < 1e-13
 
 
+@pytest.mark.ranks
 def test_graph_does_not_depend_on_ghosts_or_on_who_owns_what(comm):
     disk = Disk(radius=2.0, cell_size=0.25)
     plain = EdgeGraph(meshes.build(disk, comm))
@@ -105,6 +108,7 @@ def test_graph_does_not_depend_on_ghosts_or_on_who_owns_what(comm):
         assert graph.owned == 0  # the case was really met
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("rings", [1, 2, 7])
 def test_boundary_of_a_disk_is_its_outer_ring(comm, rings):
     graph = EdgeGraph(meshes.build(Disk(radius=3.0, cell_size=3.0 / rings, center=(1.0, 2.0)), comm))
@@ -115,6 +119,7 @@ def test_boundary_of_a_disk_is_its_outer_ring(comm, rings):
     np.testing.assert_array_equal(graph.boundary, radius > 3.0 - 1e-9)
 
 
+@pytest.mark.ranks
 def test_mesh_that_is_not_delaunay_is_refused_on_every_rank(comm):
     kite = create(comm, [(0, 0), (1, 0), (0.5, 0.2), (0.5, -0.2)], [(0, 1, 2), (0, 1, 3)])
     with pytest.raises(InputError, match=r"not Delaunay: 1 edges have a negative weight \(smallest -"):
@@ -123,6 +128,7 @@ def test_mesh_that_is_not_delaunay_is_refused_on_every_rank(comm):
     assert EdgeGraph(other_diagonal).size == 4
 
 
+@pytest.mark.ranks
 def test_mesh_must_be_of_triangles_in_the_plane(comm):
     quadrilaterals = dolfinx.mesh.create_unit_square(comm, 3, 3, dolfinx.mesh.CellType.quadrilateral)
     for mesh in (
@@ -165,6 +171,7 @@ def test_bernoulli_and_upwinding_are_continuous_where_the_series_takes_over():
             assert abs(above - below) < slope * 2e-13 * at + noise
 
 
+@pytest.mark.ranks
 @pytest.mark.filterwarnings("error")
 def test_fluxes_survive_huge_drops_of_the_potential(comm):
     assert bernoulli(1e3) == 0.0
@@ -182,6 +189,7 @@ def test_fluxes_survive_huge_drops_of_the_potential(comm):
     np.testing.assert_array_equal(entries[1] + entries[3], 0.0)
 
 
+@pytest.mark.ranks
 def test_transport_is_the_flux_of_the_mean_density_and_vanishes_in_equilibrium(comm):
     """F_ij by fill_transport = kappa [D (rho_i - rho_j) + w q gamma (psi_i - psi_j)] by add_mean_density."""
     graph = EdgeGraph(mesh_of(comm, "disk"))
@@ -207,6 +215,7 @@ def test_transport_is_the_flux_of_the_mean_density_and_vanishes_in_equilibrium(c
     assert GlobalSums(comm, len(flux)).maximum(np.abs(flux) / scale) < 1e-12
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("kind", ["hexagon", "disk", "one rank"])
 def test_edge_matrix_with_dirichlet_rows_against_scipy(comm, kind):
     graph = EdgeGraph(mesh_of(comm, kind))
@@ -231,6 +240,7 @@ def test_edge_matrix_with_dirichlet_rows_against_scipy(comm, kind):
 # Sums
 
 
+@pytest.mark.ranks
 def test_global_sums_count_each_node_once_and_pass_nan_on(comm):
     sums = GlobalSums(comm, 2)
     values = np.array([1.0 + comm.rank, 2.0, 1e9])  # the last one is a ghost
@@ -248,6 +258,7 @@ def test_global_sums_count_each_node_once_and_pass_nan_on(comm):
     assert sums.add(np.ones((2, 3))).tolist() == [[comm.size] * 3] * 2
 
 
+@pytest.mark.ranks
 def test_global_sums_where_ranks_own_nothing(comm):
     last = comm.rank == comm.size - 1
     sums = GlobalSums(comm, 3 if last else 0)

@@ -37,7 +37,6 @@ def fields_of(nodes: NodeSpace, seed: int = 1) -> np.ndarray:
 # The coefficients
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("z", [1e-40, 1e-6, 0.1, 1.0, 30.0, 1e3, 1e5])
 def test_coefficients_are_bessel_functions(z):
     law = walk_law(np.array([z]))[:, 0]
@@ -46,7 +45,6 @@ def test_coefficients_are_bessel_functions(z):
     assert law.sum() == pytest.approx(1.0, abs=2e-15)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("tail", [1e-3, 1e-8, 1e-13])
 def test_degree_is_enough_and_not_much_more(tail):
     z = np.logspace(-8, 5, 60)
@@ -59,7 +57,6 @@ def test_degree_is_enough_and_not_much_more(tail):
         )
 
 
-@pytest.mark.serial
 def test_each_rate_has_its_own_coefficients():
     z = np.array([3.0, 50.0, 3.0, 1e-3])
     table = walk_law(z)
@@ -107,6 +104,7 @@ def test_flow_is_a_semigroup(comm):
     np.testing.assert_allclose(everywhere(nodes, once), everywhere(nodes, twice), rtol=0, atol=1e-13)
 
 
+@pytest.mark.ranks
 def test_blocks_of_fields_and_threads_change_nothing(comm, monkeypatch):
     nodes = NodeSpace(Torus(size=1.0, cell_size=0.1), comm, dimension=2)
     whole, parts = fields_of(nodes), fields_of(nodes)
@@ -124,6 +122,7 @@ def test_blocks_of_fields_and_threads_change_nothing(comm, monkeypatch):
 # Mass and sign
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("dt", [1e-5, 0.01, 2.0])
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 @pytest.mark.parametrize(
@@ -168,6 +167,7 @@ def test_what_an_obtuse_mesh_makes_negative_is_told(comm):
     np.testing.assert_allclose(found, np.maximum(exact, 0) / (1 + clipped), rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.ranks
 def test_fields_without_mass_stay_empty(comm):
     nodes = NodeSpace(Torus(size=1.0, cell_size=0.25), comm, dimension=2)
     f = np.zeros((nodes.owned, len(D)))
@@ -177,6 +177,7 @@ def test_fields_without_mass_stay_empty(comm):
     np.testing.assert_allclose(f[:, 1], 1e-300, rtol=1e-13)
 
 
+@pytest.mark.ranks
 def test_a_point_does_not_diffuse(comm):
     nodes = NodeSpace(Point(), comm, dimension=3)
     f = np.full((nodes.owned, len(D)), 2.0)
@@ -246,6 +247,7 @@ def distorted(comm, path, box: Box, dimension: int):
 # Ranks
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 @pytest.mark.parametrize(
     "mesh",

@@ -55,6 +55,7 @@ def test_orders_on_the_curved_disk(comm, degree):
     assert orders[2] > {1: 1.9, 2: 3.9, 3: 3.9, 4: 5.9}[degree]
 
 
+@pytest.mark.ranks
 def test_matrices_agree_with_quadrature(comm):
     space = space_of(comm, 3, 3)
     quadrature, nodal = space.quadrature, wave(space.points)
@@ -68,7 +69,6 @@ def test_matrices_agree_with_quadrature(comm):
     np.testing.assert_allclose(solution, nodal[: space.owned], atol=1e-10)
 
 
-@pytest.mark.serial
 def test_nodes_of_neighbours_are_shared():
     corners, triangles = Disk(radius=1.0, cell_size=0.5).cells(2)
     nodes, cells = raised(corners, triangles, 4)
@@ -78,6 +78,7 @@ def test_nodes_of_neighbours_are_shared():
     assert set(np.unique(cells)) == set(range(len(nodes)))
 
 
+@pytest.mark.ranks
 def test_curved_fields_become_flat_pieces_in_files(comm, shared_folder):
     space = space_of(comm, 3, 3)
     series = FieldSeries(shared_folder / "f.vtkhdf", space.mesh)
@@ -133,6 +134,7 @@ def test_order_four_with_a_stiff_part():
     assert math.log2(errors[0] / errors[1]) > 3.7
 
 
+@pytest.mark.ranks
 def test_ranks_agree(comm):
     """Global figures of three communicators of one rank each, and of all ranks together."""
     alone, together = (space_of(c, 4, 2) for c in (MPI.COMM_SELF, comm))

@@ -26,6 +26,7 @@ def write(comm, path, points, cells, file_format="gmsh22"):
     return path
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("file_format", ["gmsh22", "gmsh"])
 def test_gmsh_file_with_unused_point_is_the_same_mesh(comm, shared_folder, file_format):
     disk = Disk(radius=2.0, cell_size=0.5)
@@ -43,6 +44,7 @@ def test_gmsh_file_with_unused_point_is_the_same_mesh(comm, shared_folder, file_
     assert PlanePoisson(graph, multipoles=2).radius == pytest.approx(2.0, rel=1e-12)
 
 
+@pytest.mark.ranks
 def test_unfit_mesh_files_are_refused_on_every_rank(comm, shared_folder):
     square = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
     quads = write(comm, shared_folder / "quads.msh", square, [("quad", np.array([[0, 1, 2, 3]]))])
@@ -67,6 +69,7 @@ def test_unfit_mesh_files_are_refused_on_every_rank(comm, shared_folder):
             meshes.build(path, comm)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     "content", [b"this is not a mesh\n", b"", b"$MeshFormat\n2.2 0 8\n$EndMeshFormat\n$Nodes\n7\n"]
 )

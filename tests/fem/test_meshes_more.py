@@ -119,6 +119,7 @@ def test_domains_are_those_that_were_described():
     assert (point.kind, point.volume) == ("torus", 1.0)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("mesh", [Box(size=1.0, cell_size=0.3), Ball(radius=1.0, cell_size=0.4)])
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_built_mesh_has_the_points_and_cells(comm, mesh, dimension):
@@ -144,6 +145,7 @@ def write(comm, path, points, cells):
     return path
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_file_holds_simplices_of_the_dimension(comm, shared_folder, dimension):
     points, cells = Ball(radius=1.0, cell_size=0.5).cells(dimension)
@@ -157,6 +159,7 @@ def test_file_holds_simplices_of_the_dimension(comm, shared_folder, dimension):
             meshes.build(path, comm, dimension=other)
 
 
+@pytest.mark.ranks
 def test_lines_must_lie_along_x(comm, shared_folder):
     path = write(comm, shared_folder / "line.msh", np.array([[0.0, 0], [1, 0.1]]), [("line", np.array([[0, 1]]))])
     with pytest.raises(InputError, match=r"line\.msh.*must lie on a line along x"):
@@ -183,6 +186,7 @@ def test_cells_must_fit_into_the_ball():
         Ball(radius=1.0, cell_size=2.0)
 
 
+@pytest.mark.ranks
 def test_numbers_of_entries_must_be_the_dimension(comm):
     for mesh, message in (
         (Torus(size=(1.0, 1.0), cell_size=0.5), r"mesh\.size = \[1\.0, 1\.0\]: must be a number or have 3 entries"),
@@ -203,7 +207,6 @@ class Holder:
     mesh: AnyMesh
 
 
-@pytest.mark.serial
 def test_case_names_a_mesh_by_its_shape_or_by_a_path():
     adapter = pydantic.TypeAdapter(Holder)
     for text, expected in (
@@ -229,6 +232,7 @@ def test_case_names_a_mesh_by_its_shape_or_by_a_path():
             Holder(mesh=wrong)
 
 
+@pytest.mark.ranks
 def test_a_mesh_of_dolfinx_is_taken_as_it_is(comm):
     mesh = dolfinx.mesh.create_unit_interval(comm, 4)
     assert meshes.build(mesh, comm, dimension=1) is mesh

@@ -21,6 +21,8 @@ from limitpde.fem.mesh import Ball, Box, Point, Torus
 from limitpde.fem.nodes import NodeSpace
 from limitpde.results.fields import FieldSeries, read_fields
 
+pytestmark = pytest.mark.ranks
+
 MESHES = [
     Torus(size=1.0, cell_size=0.3),
     Torus(size=1.0, cell_size=1.0),

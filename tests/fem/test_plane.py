@@ -21,6 +21,8 @@ from limitpde.fem.mesh import Disk
 from limitpde.fem.plane import PlanePoisson
 from limitpde.signed.exact import Blob
 
+pytestmark = pytest.mark.ranks
+
 
 def potential_errors(comm, rings: int, gaussian: Blob, **disk) -> tuple[float, float]:
     """Relative errors of the potential (nodal) and of the field (energy norm, against nodal values) of a Gaussian."""

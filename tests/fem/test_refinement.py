@@ -295,6 +295,7 @@ class Following:
 FUNCTIONS = [gaussian((0.3, 0.1), 0.25), gaussian((-0.2, 0.3), 0.3, 2.0), lambda x: 1.0 + x[:, 0] / 10]
 
 
+@pytest.mark.ranks
 def test_ranks_find_the_largest_error_together(comm):
     """The mesh changes for a tolerance just below the largest estimate, and does not for one just above."""
     first = disk(1.0, 8)
@@ -313,6 +314,7 @@ def test_ranks_find_the_largest_error_together(comm):
         assert (found is not None) == changes
 
 
+@pytest.mark.ranks
 def test_ranks_get_the_same_mesh_and_the_same_values(comm):
     refinement = Refinement(tolerance=0.01, smallest_cell=1e-3)
     runs = [Following(ranks, refinement, disk(1.0, 5), FUNCTIONS) for ranks in (comm, MPI.COMM_SELF)]
@@ -336,6 +338,7 @@ def masses_of(run: Following) -> np.ndarray:
     return run.graph.sums.total(*(run.graph.area * values for values in run.values))
 
 
+@pytest.mark.ranks
 def test_a_mesh_that_nothing_needs_any_more_is_coarsened_after_some_steps(comm):
     run = Following(comm, Refinement(tolerance=0.01, smallest_cell=1e-3), disk(1.0, 5), FUNCTIONS)
     first = run.graph.size
@@ -354,6 +357,7 @@ def test_a_mesh_that_nothing_needs_any_more_is_coarsened_after_some_steps(comm):
     assert run.graph.size < 1.2 * first  # what is left is not worth a new mesh
 
 
+@pytest.mark.ranks
 def test_goes_on_from_a_state(comm):
     refinement, first = Refinement(tolerance=0.02, smallest_cell=1e-3), disk(1.0, 4)
     run = Following(comm, refinement, first, FUNCTIONS)
@@ -379,12 +383,14 @@ def test_goes_on_from_a_state(comm):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.ranks
 def test_zero_densities_need_nothing(comm):
     zero = [lambda x: 0 * x[:, 0]]
     run = Following(comm, Refinement(tolerance=0.02, smallest_cell=1e-3), disk(1.0, 4), zero)
     assert all(run.follow() is None for _ in range(2 * PATIENCE))
 
 
+@pytest.mark.ranks
 def test_every_rank_is_told_what_went_wrong_on_the_first(comm, monkeypatch):
     def broken(points):
         raise ValueError("no density")

@@ -27,6 +27,7 @@ MESHES = Path(__file__).parents[2] / "meshes"
 FILES = sorted(MESHES.glob("*.msh"))
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_stored_meshes(comm, path):
     """Delaunay, of the area that their parameters say, and made by a script whose parameters have comments."""
@@ -46,6 +47,7 @@ def test_stored_meshes(comm, path):
     assert f"gmsh -2 {path.stem}.geo" in script
 
 
+@pytest.mark.ranks
 def test_xdmf_files_are_the_same_mesh(comm, shared_folder):
     points, cells = simplices.read(MESHES / "strip.msh", 2)
     for form in ("HDF", "XML"):
@@ -61,7 +63,6 @@ def test_xdmf_files_are_the_same_mesh(comm, shared_folder):
         simplices.read(shared_folder / "nothing.xdmf", 2)
 
 
-@pytest.mark.serial
 def test_a_file_that_is_no_xdmf(tmp_path):
     (tmp_path / "junk.xdmf").write_text("no mesh\n")
     with pytest.raises(InputError, match=r"not an \.xdmf file that meshio can read"):
@@ -112,6 +113,7 @@ def test_two_rooms_share_their_particles(comm):
     assert share() == pytest.approx(area[1] / area[0], abs=1e-3)
 
 
+@pytest.mark.ranks
 def test_all_ranks_learn_of_a_bad_file(comm):
     with pytest.raises(InputError, match="no such file"):
         build(MESHES / "nothing.msh", comm)

@@ -96,6 +96,7 @@ def linear_system(comm):
     return graph, matrix, exact, right
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("constant", [True, False])
 def test_linear_solver_solves_and_says_how(comm, constant):
     graph, matrix, exact, right = linear_system(comm)
@@ -110,6 +111,7 @@ def test_linear_solver_solves_and_says_how(comm, constant):
         assert (iterations, reason > 0) == (0, True)
 
 
+@pytest.mark.ranks
 def test_lagged_preconditioner_still_solves_the_matrix_of_now(comm):
     graph, matrix, exact, right = linear_system(comm)
     options = symmetric_options(matrix.mat, constant=False, relative_tolerance=1e-12)
@@ -126,6 +128,7 @@ def test_lagged_preconditioner_still_solves_the_matrix_of_now(comm):
         assert graph.sums.maximum(np.abs(solution - exact[: graph.owned])) < 1e-8
 
 
+@pytest.mark.ranks
 def test_linear_solver_reports_failure_and_leaves_no_options_behind(comm):
     graph, matrix, _, right = linear_system(comm)
     before = set(PETSc.Options().getAll())
@@ -136,6 +139,7 @@ def test_linear_solver_reports_failure_and_leaves_no_options_behind(comm):
     assert set(PETSc.Options().getAll()) == before
 
 
+@pytest.mark.ranks
 def test_options_of_the_user_win(comm):
     graph, matrix, _, right = linear_system(comm)
     database = PETSc.Options()

@@ -39,9 +39,6 @@ from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.original import original_nodes
 from limitpde.fem.triangulation import Boundary, Change, Edges, Triangulation
 
-pytestmark = pytest.mark.serial
-
-
 # Any sequence of changes
 
 

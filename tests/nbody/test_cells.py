@@ -13,8 +13,6 @@ from scipy import stats
 from limitpde.nbody.cells import FEWEST_IN_ALL, PER_PARTICLE, STRETCHES, make_grid, neighbours_ahead, sort_into_cells
 from limitpde.nbody.random import counter, four_normals, pair_block, pair_key, pair_normals, pair_uniforms
 
-pytestmark = pytest.mark.serial
-
 
 @njit
 def _pairs(x, n, low, size, torus, flat, reach):

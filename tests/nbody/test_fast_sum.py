@@ -15,7 +15,6 @@ from limitpde.errors import InputError
 from limitpde.nbody.fast_sum import fast_pair_sum
 from limitpde.nbody.pairs import pair_sum
 
-pytestmark = pytest.mark.serial
 N = 6000
 
 

@@ -286,6 +286,7 @@ def test_wrong_arguments_are_named(change):
         pair_sum(**{**arguments, "b": np.ones(4), "eps": 0.1, "kernel": "capped", **change})
 
 
+@pytest.mark.ranks
 def test_use_threads_follows_the_environment(monkeypatch):
     before = numba.get_num_threads()
     try:

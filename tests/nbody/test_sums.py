@@ -31,8 +31,6 @@ from limitpde.potentials import (
     on_torus,
 )
 
-pytestmark = pytest.mark.serial
-
 TORUS = np.array([[-1.0, 3.0], [0.0, 5.0], [2.0, 5.0]])
 ROUND = np.array([[-math.pi, math.pi], [0.0, 4.0 * math.pi], [1.0, 1.0 + 2.0 * math.pi]])
 CASES = [

@@ -27,8 +27,6 @@ from limitpde.potentials import (
 )
 from limitpde.vlasov.model import Model
 
-pytestmark = pytest.mark.serial
-
 WHOLE_SPACE = [
     (GaussianPotential(strength=-0.7, width=0.6), 1),
     (GaussianPotential(strength=1.3, width=0.8), 3),

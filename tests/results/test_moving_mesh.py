@@ -42,6 +42,7 @@ TRIANGLE = MOVING["triangle"]
 STEPS = range(12)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("name", MOVING)
 def test_each_step_is_on_its_mesh(shared_folder, comm, name):
     """What any number of ranks write is what the formula and the mesh of one rank say, for every step."""
@@ -58,6 +59,7 @@ def test_each_step_is_on_its_mesh(shared_folder, comm, name):
         series.read(0.0, found)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("left", [0, 1, 4, 8])
 def test_a_truncated_series_is_continued(shared_folder, comm, left):
     """Wherever it is cut: inside a grid, at its end, at the start; on meshes that were made anew."""
@@ -69,6 +71,7 @@ def test_a_truncated_series_is_continued(shared_folder, comm, left):
     on_root(comm, lambda: check_moving(path, TRIANGLE, 14))
 
 
+@pytest.mark.ranks
 def test_an_open_series_is_truncated(shared_folder, comm):
     """The series that is cut goes on itself, as a resumed run does."""
     path = shared_folder / "fields.vtkhdf"
@@ -81,7 +84,6 @@ def test_an_open_series_is_truncated(shared_folder, comm):
     on_root(comm, lambda: check_moving(path, TRIANGLE, 6))
 
 
-@pytest.mark.serial
 def test_a_grid_is_stored_once(tmp_path):
     """On one mesh the grid is as long as the mesh and the file grows by the fields alone; so it does on the second."""
     path, functions = tmp_path / "fields.vtkhdf", make_functions(TRIANGLE(MPI.COMM_SELF, 40))
@@ -104,7 +106,6 @@ def test_a_grid_is_stored_once(tmp_path):
         assert group["NumberOfPoints"][:].tolist() == [nodes]
 
 
-@pytest.mark.serial
 def test_vtk_goes_back_and_forth(tmp_path):
     """VTK's reader keeps meshes it has read; the right one must come, in any order."""
     path = tmp_path / "fields.vtkhdf"
@@ -122,7 +123,6 @@ def test_vtk_goes_back_and_forth(tmp_path):
         check_values(points, cells, {name: np.asarray(grid[name]) for name in ("u", "flow", "rho", "b")}, t)
 
 
-@pytest.mark.serial
 def test_export_follows_the_mesh(tmp_path):
     write_moving(tmp_path / "fields.vtkhdf", TRIANGLE, STEPS)
     (collection,) = export(tmp_path)
@@ -141,7 +141,6 @@ CHANGES = {"the same grid": (19, 20), "a new grid": (23, 24), "grids dropped": (
 """Steps before and after."""
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_torn_write_leaves_whole_steps(tmp_path, monkeypatch, change):
     """After each of the writes that make up a change, the file holds the steps before it or those after it."""
@@ -181,7 +180,6 @@ for step in itertools.count(len(times(path)) if mode == "a" else 0):
 """
 
 
-@pytest.mark.serial
 def test_killed_writer(tmp_path):
     path, pick = tmp_path / "fields.vtkhdf", random.Random(2)
     for attempt in range(int(os.environ.get("LIMITPDE_KILLS", "3"))):

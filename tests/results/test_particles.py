@@ -24,7 +24,6 @@ from limitpde.results import vtkhdf
 from limitpde.results.fields import times
 from limitpde.results.particles import ParticleSeries, read_particles
 
-pytestmark = pytest.mark.serial
 
 
 def test_particles_round_trip(tmp_path):
@@ -163,7 +162,15 @@ def test_killed_writer(tmp_path):
         check_particles_vtk(path, steps)
 
 
-def test_signals_are_held():
+@pytest.fixture
+def interruptible():
+    """SIGINT as in a terminal: a process in the background of a shell begins with ignoring it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_signals_are_held(interruptible):
     done = False
     with pytest.raises(KeyboardInterrupt), vtkhdf.signals_held():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)

@@ -6,6 +6,7 @@ file is also the program it runs).
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 import pyvista
+import series
 from dolfinx import fem, mesh
 from mpi4py import MPI
 from series import MESHES, TIMES, fill, make_functions, particles, values, vtk_steps, write_fields, write_particles
@@ -24,7 +26,6 @@ from limitpde.results.export import export
 from limitpde.results.fields import FieldSeries, read_fields, times
 from limitpde.results.particles import ParticleSeries
 
-pytestmark = pytest.mark.serial
 
 
 @pytest.mark.parametrize("name", MESHES)
@@ -69,9 +70,11 @@ def rank_files(tmp_path_factory):
     """Folders of the files written on 1, 2 and 3 ranks; each run also reads the files of the run before."""
     root = tmp_path_factory.mktemp("ranks")
     mpiexec = Path(sys.executable).with_name("mpiexec")
+    path = os.pathsep.join([str(Path(series.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
     for ranks in (1, 2, 3):
         command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "mpi4py", __file__, root]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
     return [root / str(ranks) for ranks in (1, 2, 3)]
 

@@ -15,8 +15,6 @@ from casefiles import BASE, from_python, read, without
 from limitpde import case as cases
 from limitpde.errors import InputError
 
-pytestmark = pytest.mark.serial
-
 
 def test_a_case_has_only_the_sections_it_needs(tmp_path):
     for section in ("pde", "particles", "compare", "output"):

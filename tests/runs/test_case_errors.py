@@ -16,8 +16,6 @@ from casefiles import from_python, read, without
 from limitpde import case as cases
 from limitpde.errors import InputError
 
-pytestmark = pytest.mark.serial
-
 HUGE = "1" + "0" * 30
 WRONG = [
     # unknown keys, with the nearest known one

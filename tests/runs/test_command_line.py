@@ -1,7 +1,7 @@
 """The command as a user meets it: wrong input, runs that fail, exit status and messages of each command.
 
-The load is carried by `test_a_wrong_case_ends_every_rank` (nothing hangs, one message, no traceback),
-`test_a_run_that_fails_keeps_what_it_has` and `test_new_prints_a_case_that_runs_as_it_is`.
+The load is carried by `test_a_wrong_case_ends_every_rank` and `test_a_wrong_case_is_told_once` (nothing hangs, one
+message, no traceback), `test_a_run_that_fails_keeps_what_it_has` and `test_new_prints_a_case_that_runs_as_it_is`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from limitpde import case as cases
 from limitpde import experiment
 from limitpde.fem.mesh import Refinement
 
-pytestmark = pytest.mark.serial
-
 # What is wrong
 
 
@@ -30,13 +28,9 @@ SHORT = ("--set", "time.end=0.02", "pde.mesh.cell_size=1.0", "particles.counts=[
     ("ranks", "overrides", "fragment"),
     [
         (3, ["pde.stepp=1"], "pde.stepp: unknown key; did you mean step?"),
-        (2, ["pde.mesh=junk.msh"], "junk.msh"),
-        (1, ["pde.mesh=junk.msh"], "junk.msh"),
-        (2, ["pde.mesh=flat.msh"], "not Delaunay"),
         (2, [PYTHON.format("fails_on_rank_1")], "rank 1 only"),
-        (2, [PYTHON.format("leaves")], "densities.py"),
     ],
-    ids=["key", "mesh", "mesh, 1 rank", "not Delaunay", "raises on rank 1", "leaves"],
+    ids=["key", "raises on rank 1"],
 )
 def test_a_wrong_case_ends_every_rank(workshop, ranks, overrides, fragment):
     arguments = ("run", "case.toml", "--out", "wrong", *SHORT, *overrides)
@@ -45,33 +39,51 @@ def test_a_wrong_case_ends_every_rank(workshop, ranks, overrides, fragment):
     assert (err.count("limitpde: "), out.count("limitpde: ")) == (1, 0)
 
 
-def test_a_result_says_that_its_case_was_wrong(workshop, tmp_path):
+@pytest.mark.ranks
+@pytest.mark.parametrize(
+    ("out", "override", "fragment"),
+    [
+        ("wrong", "pde.mesh=junk.msh", "junk.msh"),
+        ("wrong", "pde.mesh=flat.msh", "not Delaunay"),
+        ("wrong", PYTHON.format("leaves"), "densities.py"),
+        ("file", "time.end=0.02", "output.directory = 'file'"),
+    ],
+    ids=["mesh", "not Delaunay", "leaves", "a folder that cannot be made"],
+)
+def test_a_wrong_case_is_told_once(workshop, comm, capsys, monkeypatch, out, override, fragment):
+    monkeypatch.chdir(workshop)
+    code, printed, told = call(capsys, "run", "case.toml", "--out", out, *SHORT, override)
+    assert comm.allgather(code) == [2] * comm.size
+    printed, told = ("".join(comm.allgather(text)) for text in (printed, told))
+    assert fragment in told
+    assert (told.count("limitpde: "), printed.count("limitpde: ")) == (1, 0)
+
+
+def test_a_result_says_that_its_case_was_wrong(workshop, tmp_path, capsys):
     (tmp_path / "case.toml").write_text(CASE)
     flat = f"pde.mesh={workshop / 'flat.msh'}"
-    limitpde_("run", "case.toml", "--out", "r", "--set", flat, cwd=tmp_path, status=2)
+    assert call(capsys, "run", tmp_path / "case.toml", "--out", tmp_path / "r", "--set", flat)[0] == 2
     summary = summary_of(tmp_path / "r")
     assert summary["status"] == "failed"
     assert "not Delaunay" in summary["reason"]
 
 
-def test_what_lies_outside_its_ball_does_not_matter_to_a_density(workshop):
+@pytest.mark.ranks
+def test_what_lies_outside_its_ball_does_not_matter_to_a_density(workshop, capsys, monkeypatch):
+    monkeypatch.chdir(workshop)
     arguments = ("run", "case.toml", "--quiet", "--out", "outside", *SHORT, PYTHON.format("negative_beyond"))
-    limitpde_(*arguments, ranks=2, cwd=workshop)
+    assert call(capsys, *arguments)[0] == 0
     assert summary_of(workshop / "outside")["pde"]["mass"]["positive"]["start"] == pytest.approx(0.5, rel=1e-12)
 
 
-def test_points_that_are_no_file_of_points(workshop, tmp_path):
+def test_points_that_are_no_file_of_points(workshop, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     case = "\n[".join(part for part in CASE.split("\n[") if not part.startswith("pde]"))
     (tmp_path / "case.toml").write_text(case)
     points = f"initial={{ points = '{workshop / 'empty.npz'}' }}"
-    _, err = limitpde_("run", "case.toml", "--set", points, "particles.counts=[8]", cwd=tmp_path, status=2)
+    code, _, err = call(capsys, "run", "case.toml", "--set", points, "particles.counts=[8]")
+    assert code == 2
     assert "empty.npz" in err
-
-
-def test_a_folder_that_cannot_be_made(workshop):
-    _, err = limitpde_("run", "case.toml", "--out", "file", ranks=2, cwd=workshop, status=2)
-    assert "output.directory = 'file'" in err
-    assert err.count("limitpde: ") == 1
 
 
 def test_a_run_that_fails_keeps_what_it_has(workshop):

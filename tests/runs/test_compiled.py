@@ -18,8 +18,6 @@ import pytest
 import limitpde
 from limitpde.compiled import KEPT
 
-pytestmark = pytest.mark.serial
-
 TURN = """
 import numpy as np
 import limitpde

@@ -55,6 +55,7 @@ def test_densities_are_normalised_and_sampled_from(density, outer):
     assert x.var(axis=0) == pytest.approx(variance, rel=SE * 2 / math.sqrt(n))
 
 
+@pytest.mark.ranks
 def test_density_from_a_python_file(comm, shared_folder):
     """f = |x|^2 e^(-|x|^2) about the origin; the ball is elsewhere and cuts part of it off."""
     if comm.rank == 0:
@@ -86,6 +87,7 @@ def test_density_from_a_python_file(comm, shared_folder):
     densities._grid_of.cache_clear()
 
 
+@pytest.mark.ranks
 def test_numbers_of_both_signs(comm):
     for count, positive in ((10, 6), (7, 4), (1, 1), (64, 38)):
         _, x, signs = path_of(comm, Model(sigma=1.0, gamma_bar=0.1), UNEQUAL, count, [], 0.1, step=0.1)
@@ -99,6 +101,7 @@ def test_numbers_of_both_signs(comm):
     assert signs.tolist() == [-1.0] * 5
 
 
+@pytest.mark.ranks
 def test_points_file_is_where_they_start(comm, shared_folder):
     signs = [1, -1, -1]
     initial = points_file(comm, shared_folder, POINTS[:3], signs)

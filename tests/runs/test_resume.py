@@ -6,8 +6,11 @@ Load: fields, tables, residuals and figures of the resumed run against those of 
 from __future__ import annotations
 
 import limitpde  # isort: skip  (MPI and h5py first)
+from pathlib import Path
+
 import numpy as np
 import pytest
+from mpi4py import MPI
 
 from limitpde import case as cases
 from limitpde.errors import InputError, Interrupted
@@ -69,6 +72,27 @@ def run(folder, comm, case=SIGNED, **options):
     return limitpde.run(cases.check(case), out=folder, comm=comm, **options)
 
 
+def common(tmp_path_factory):
+    """A new folder, the same for all ranks."""
+    comm = MPI.COMM_WORLD
+    return Path(comm.bcast(str(tmp_path_factory.mktemp("whole")) if comm.rank == 0 else None, root=0))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Folder and summary of the run that was never stopped."""
+    folder = common(tmp_path_factory)
+    return folder, run(folder, MPI.COMM_WORLD)
+
+
+@pytest.fixture(scope="module")
+def whole_refined(tmp_path_factory):
+    """Folder of the run on meshes that change that was never stopped."""
+    folder = common(tmp_path_factory)
+    run(folder, MPI.COMM_WORLD, REFINED)
+    return folder
+
+
 def assert_same(value, other, path=""):
     if isinstance(value, dict):
         assert value.keys() == other.keys(), path
@@ -114,37 +138,34 @@ def assert_same_fields(path, other):
 
 
 @pytest.mark.parametrize(
-    "checks", [pytest.param(1, marks=pytest.mark.serial), 4, pytest.param(12, marks=pytest.mark.serial), 13]
+    "checks", [1, pytest.param(4, marks=pytest.mark.ranks), 12, pytest.param(13, marks=pytest.mark.ranks)]
 )
-def test_a_stopped_run_goes_on_to_the_same_result(shared_folder, comm, stop_after, checks):
-    whole = run(shared_folder / "whole", comm)
+def test_a_stopped_run_goes_on_to_the_same_result(shared_folder, comm, whole, stop_after, checks):
+    folder, summary = whole
     stop_after(checks)
     first = run(shared_folder / "r", comm)
     assert first["status"] == "interrupted"
     second = run(shared_folder / "r", comm, resume=True)
     assert second["status"] == "done"
-    assert_same(second, whole | {"title": second["title"]})
+    assert_same(second, summary | {"title": second["title"]})
     if comm.rank == 0:
-        assert_same_files(shared_folder / "r", shared_folder / "whole")
+        assert_same_files(shared_folder / "r", folder)
 
 
-@pytest.mark.parametrize(
-    ("checks", "meshes"),
-    [pytest.param(12, 1, marks=pytest.mark.serial), (60, 2), pytest.param(150, 4, marks=pytest.mark.serial)],
-)
-def test_a_run_on_a_mesh_that_changes_goes_on(shared_folder, comm, stop_after, checks, meshes):
+@pytest.mark.parametrize(("checks", "meshes"), [(12, 1), pytest.param(60, 2, marks=pytest.mark.ranks), (150, 4)])
+def test_a_run_on_a_mesh_that_changes_goes_on(shared_folder, comm, whole_refined, stop_after, checks, meshes):
     """Stopped when the fields are on so many meshes; that of the last output may have changed since."""
     path = "pde/fields.vtkhdf"
-    run(shared_folder / "whole", comm, REFINED)
     stop_after(checks)
     run(shared_folder / "r", comm, REFINED)
     assert on_root(comm, lambda: grids_in(shared_folder / "r" / path)) == meshes
     assert run(shared_folder / "r", comm, REFINED, resume=True)["status"] == "done"
 
     assert on_root(comm, lambda: grids_in(shared_folder / "r" / path)) == 5
-    on_root(comm, lambda: assert_same_fields(shared_folder / "r" / path, shared_folder / "whole" / path))
+    on_root(comm, lambda: assert_same_fields(shared_folder / "r" / path, whole_refined / path))
 
 
+@pytest.mark.ranks
 def test_replicas_that_are_kept_are_not_simulated_again(shared_folder, comm, stop_after, monkeypatch):
     stop_after(13)  # after the twelve steps of the PDE: N = 8 is finished
     run(shared_folder / "r", comm)
@@ -156,7 +177,6 @@ def test_replicas_that_are_kept_are_not_simulated_again(shared_folder, comm, sto
     assert kept == [[0, 1, 2, 3, 4], []]
 
 
-@pytest.mark.serial
 def test_another_case_does_not_go_on(tmp_path, comm):
     run(tmp_path, comm)
     with pytest.raises(InputError, match="is another case"):
@@ -164,12 +184,10 @@ def test_another_case_does_not_go_on(tmp_path, comm):
     assert (tmp_path / "report.md").exists()
 
 
-@pytest.mark.serial
 def test_resume_without_an_earlier_run_begins(tmp_path, comm):
     assert run(tmp_path / "new", comm, resume=True)["status"] == "done"
 
 
-@pytest.mark.serial
 def test_without_resume_a_checkpoint_is_forgotten(tmp_path, comm, stop_after):
     stop_after(4)
     run(tmp_path, comm)
@@ -178,7 +196,6 @@ def test_without_resume_a_checkpoint_is_forgotten(tmp_path, comm, stop_after):
     assert again["pde"]["steps"] == 12
 
 
-@pytest.mark.serial
 def test_a_broken_checkpoint_is_named(tmp_path, comm, stop_after):
     stop_after(4)
     run(tmp_path, comm)

@@ -9,18 +9,14 @@ from __future__ import annotations
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import csv
 import math
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from processes import (
     CASE,
-    LIMIT,
     PYTHON,
     call,
-    command,
-    environment,
     files_below,
     limitpde_,
     steps_of,
@@ -29,8 +25,6 @@ from processes import (
 
 from limitpde import case as cases
 from limitpde.results.tables import read_columns
-
-pytestmark = pytest.mark.serial
 
 FILES = {
     "case.toml",
@@ -257,7 +251,8 @@ def test_show_and_export(results, capsys):
 # Where it is left
 
 
-def test_a_run_from_elsewhere_replaces_an_earlier_one_and_leaves_other_files(workshop, tmp_path):
+def test_a_run_from_elsewhere_replaces_an_earlier_one_and_leaves_other_files(workshop, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     other = tmp_path / "result"
     for folder in ("pde", "pictures", "notes"):
         (other / folder).mkdir(parents=True)
@@ -265,10 +260,10 @@ def test_a_run_from_elsewhere_replaces_an_earlier_one_and_leaves_other_files(wor
     (other / "mine.csv").write_text("mine")
     mesh = ("--set", "pde.mesh=disk.msh", PYTHON.format("good"))
     short = ("time.end=0.04", "--set", "particles.replicas=2", "output.directory=result")
-    limitpde_("run", workshop / "case.toml", *mesh, *short, "particles.counts=[4, 6]", cwd=tmp_path)
-    limitpde_("export", "result", cwd=tmp_path)
+    assert call(capsys, "run", workshop / "case.toml", *mesh, *short, "particles.counts=[4, 6]")[0] == 0
+    assert call(capsys, "export", "result")[0] == 0
     assert (other / "pde" / "fields.pvd").exists()
-    limitpde_("run", workshop / "case.toml", "--quiet", *mesh, *short, "particles.counts=[8]", cwd=tmp_path)
+    assert call(capsys, "run", workshop / "case.toml", "--quiet", *mesh, *short, "particles.counts=[8]")[0] == 0
     found = {name for name in files_below(other) if not name.endswith((".png", "mine.txt", "mine.csv"))}
     assert found - {"checkpoint/solution.npz", "checkpoint/N8-0.npz"} == {name for name in FILES if "N4" not in name}
     assert {"mine.csv", "notes/mine.txt", "pde/mine.txt", "pictures/mine.txt"} <= files_below(other)
@@ -278,14 +273,9 @@ def test_a_run_from_elsewhere_replaces_an_earlier_one_and_leaves_other_files(wor
     assert sorted(path.name for path in tmp_path.iterdir()) == ["result"]
 
 
-def test_the_users_own_case_is_not_overwritten(tmp_path):
+def test_the_users_own_case_is_not_overwritten(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     text = CASE.replace("end = 0.1", "end = 0.02  # a comment of the user's")
     (tmp_path / "case.toml").write_text(text)
-    subprocess.run(
-        command("run", "case.toml", "--quiet", "--out", "."),
-        cwd=tmp_path,
-        env=environment(),
-        timeout=LIMIT,
-        check=False,
-    )
+    call(capsys, "run", "case.toml", "--quiet", "--out", ".")
     assert (tmp_path / "case.toml").read_text() == text

@@ -13,8 +13,6 @@ from importlib import resources
 import pytest
 from processes import LIMIT
 
-pytestmark = pytest.mark.serial
-
 SYSTEMS = ("signed", "coagulation", "vlasov")
 COMPUTES = {"basix", "dolfinx", "ffcx", "meshio", "numba", "ot", "petsc4py", "scipy", "ufl"}
 DRAWS = {"matplotlib", "pyvista", "vtkmodules"}

@@ -52,7 +52,6 @@ def resolved():
     return solver.densities
 
 
-@pytest.mark.serial
 def test_the_error_follows_the_tolerance(resolved):
     errors, counts = [], []
     for tolerance in (1e-3, 1e-4, 1e-5):
@@ -69,7 +68,6 @@ def test_the_error_follows_the_tolerance(resolved):
         assert math.log10(counts[k + 1] / counts[k]) < 0.45
 
 
-@pytest.mark.serial
 def test_steps_grow_where_little_happens():
     solver = solver_of("S1", 12, 0.05, tolerance=1e-4)
     reports = recorded(solver, 20.0)
@@ -122,7 +120,6 @@ def heat_error(solver):
     return float(np.abs(solver.densities["positive"] - exact).max() / exact.max())
 
 
-@pytest.mark.serial
 def test_heat_kernel_on_a_mesh_that_coarsens():
     errors, nodes = [], []
     for tolerance in (2e-2, 5e-3):
@@ -140,7 +137,6 @@ def test_heat_kernel_on_a_mesh_that_coarsens():
     assert nodes[1] < 3000  # a uniform mesh needs 7,651 nodes for that
 
 
-@pytest.mark.serial
 def test_initial_densities_are_resolved_before_the_start():
     """A density of which the first mesh sees nothing: zero in double precision at all its nodes."""
     initial = Initial(positive=(Gaussian(mass=1.0, center=(0.2, 0.1), width=0.004),))
@@ -163,7 +159,6 @@ def test_the_weak_form_sees_the_changes_of_the_mesh():
     assert 0.0 < abs(residual.values[-1][0]) < 5e-3
 
 
-@pytest.mark.serial
 def test_gouy_chapman_layer_thinner_than_the_first_cells(tmp_path):
     """Debye length 0.045, first cells of 0.2; beside a uniform mesh with cells of 0.0125."""
     model, errors = Model(sigma=1.0, gamma_bar=20.0), {}
@@ -196,7 +191,6 @@ def test_gouy_chapman_layer_thinner_than_the_first_cells(tmp_path):
     assert errors[10] < min(0.01, errors[160])
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(
     ("mass", "radius", "times"),
     [
@@ -234,6 +228,7 @@ def adaptive(comm):
     return Solver(MODEL, initial, mesh=mesh, step=0.02, tolerance=1e-3, refinement=refinement, comm=comm)
 
 
+@pytest.mark.ranks
 def test_ranks_take_the_same_steps_on_the_same_meshes(comm):
     alone, together = adaptive(MPI.COMM_SELF), adaptive(comm)
     first, second = recorded(alone, 0.2), recorded(together, 0.2)
@@ -244,6 +239,7 @@ def test_ranks_take_the_same_steps_on_the_same_meshes(comm):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-7 * np.abs(ours).max())
 
 
+@pytest.mark.ranks
 def test_goes_on_from_a_state(comm):
     whole, broken, resumed = adaptive(comm), adaptive(comm), adaptive(comm)
     broken.solve(0.15)
@@ -255,6 +251,7 @@ def test_goes_on_from_a_state(comm):
     np.testing.assert_allclose(everywhere(resumed), everywhere(whole), rtol=1e-7, atol=1e-12)
 
 
+@pytest.mark.ranks
 def test_what_cannot_be_refined(comm):
     square = dolfinx.mesh.create_unit_square(comm, 4, 4)
     with pytest.raises(InputError, match="needs a mesh by its description or its file"):

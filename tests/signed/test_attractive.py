@@ -56,7 +56,6 @@ def amplified(mass, radius, mesh_scale=1.0):
     return summary.figures(), solver
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(("mass", "radius"), [(1.0, 6.0), (0.75, 6.0), (0.6, 8.0)])
 def test_times_of_amplification(mass, radius):
     figures, _ = amplified(mass, radius)
@@ -70,6 +69,7 @@ def test_times_of_amplification(mass, radius):
     assert figures["free_energy"]["largest_increase"] <= 0.0
 
 
+@pytest.mark.ranks
 def test_collapse_is_an_error_of_its_own_after_everything_else_is_known(shared_folder, comm):
     case = Case(
         system="signed",
@@ -94,7 +94,6 @@ def test_collapse_is_an_error_of_its_own_after_everything_else_is_known(shared_f
         assert (shared_folder / "report.md").read_text().count("100-fold") == 1
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("degree", [1, 3])
 def test_reports_of_confined_densities_and_of_no_interaction(shared_folder, comm, degree):
     """Where there is no critical mass, or no bound on the time of blow-up, the report does without."""
@@ -132,7 +131,6 @@ def test_blow_up_is_a_run_error_with_its_figures():
     assert "t = 0.5" in str(error)
 
 
-@pytest.mark.serial
 def test_below_the_critical_mass_the_density_spreads():
     solver = solver_of(0.2, Disk(radius=9.0, cell_size=0.3), 0.05)
     first = solver.figures()
@@ -144,7 +142,6 @@ def test_below_the_critical_mass_the_density_spreads():
     assert latest_time(0.4, 0.4, diffusivity=0.5, gamma_bar=4.0) is None
 
 
-@pytest.mark.serial
 def test_energy_falls_for_steps_beyond_all_accuracy():
     """Backward Euler with the potential from before, in steps of a hundred accurate ones: no help of the gate."""
     solver = solver_of(1.0, Disk(radius=4.0, cell_size=0.4), 5.0)
@@ -160,7 +157,6 @@ def test_energy_falls_for_steps_beyond_all_accuracy():
     assert [report.order for report in reports] == [1] * len(reports)
 
 
-@pytest.mark.serial
 def test_residual_vanishes_to_second_order():
     found = []
     for rings in (20, 40):
@@ -172,7 +168,6 @@ def test_residual_vanishes_to_second_order():
     assert found[0] / found[1] > 3.2
 
 
-@pytest.mark.serial
 def test_virial_law_to_second_order():
     defects = []
     for rings in (20, 40):
@@ -185,6 +180,7 @@ def test_virial_law_to_second_order():
     assert defects[0] / defects[1] > 3.2
 
 
+@pytest.mark.ranks
 def test_fields_do_not_depend_on_the_number_of_ranks(comm):
     mesh = Disk(radius=5.0, cell_size=0.5, center_size=0.1)
     together, alone = (Solver(MODEL, blob(0.9), mesh=mesh, step=0.01, comm=c) for c in (comm, MPI.COMM_SELF))
@@ -193,6 +189,7 @@ def test_fields_do_not_depend_on_the_number_of_ranks(comm):
     assert np.abs(everywhere(together) - everywhere(alone)).max() < 1e-9
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("center_size", [0.02, 0.1])
 def test_graded_disk_is_delaunay_and_as_fine_as_asked(comm, center_size):
     mesh = Disk(radius=3.0, cell_size=0.3, center_size=center_size)

@@ -18,8 +18,6 @@ from limitpde.signed import exact
 from limitpde.signed.exact import PROBLEMS, R1, S1, S2, S3, Blob
 from limitpde.signed.plane_reference import PlaneReference, PlaneSolution
 
-pytestmark = pytest.mark.serial
-
 GRIDS = {"S1": (128, 12.0), "S2": (128, 12.0), "S3": (192, 8.0), "R1": (128, 12.0)}  # points, half width
 OFF_CENTRE = Blob(1.3, (0.3, -0.2), 0.5)
 

@@ -56,7 +56,6 @@ def error_of(degree: int, rings: int, step: float, t: float = 1.0) -> float:
     return float(np.sqrt(squares[0] / squares[1]))
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(("degree", "level"), [(2, 3e-4), (3, 1.3e-4), (4, 1.2e-4)])
 def test_order_in_space(degree, level):
     """Errors at nodes: of order degree + 1 at least; levels at about 2,700 unknowns a density."""
@@ -66,14 +65,12 @@ def test_order_in_space(degree, level):
     assert math.log(coarse / fine) / math.log(round(1.5 * rings) / rings) > degree + 0.8
 
 
-@pytest.mark.serial
 def test_ten_thousand_unknowns_reach_two_parts_in_a_hundred_thousand():
     """The bar of the accuracy mode on S1; ten steps of order four do not add to it."""
     assert error_of(4, 15, 0.1) < 3e-6
     assert error_of(3, 20, 0.1) < 1e-5
 
 
-@pytest.mark.serial
 def test_order_in_time():
     """On one mesh, against much smaller steps."""
 
@@ -90,6 +87,7 @@ def test_order_in_time():
     assert math.log2(errors[0] / errors[1]) > 3.5
 
 
+@pytest.mark.ranks
 def test_exact_laws():
     reports = []
     solver = solver_of(4, 8, 0.1, DIPOLE)
@@ -105,7 +103,6 @@ def test_exact_laws():
     assert all(report.order == 4 and not report.refused for report in reports)
 
 
-@pytest.mark.serial
 def test_residual_of_the_solution():
     """W of the solution falls with the square of the step, and sees another equation."""
     functions = [GaussianBump(center=(0.3, 0.0), width=1.0), Wave(k=(1.0, 0.5), phase=0.3, charge=True)]
@@ -123,7 +120,6 @@ def test_residual_of_the_solution():
     assert residual(0.1, Model(sigma=1.0, gamma_bar=0.4, diffusivity="paper")).min() > 1e-2
 
 
-@pytest.mark.serial
 def test_steps_follow_the_tolerance():
     found = {}
     for tolerance in (1e-4, 1e-6):
@@ -135,7 +131,6 @@ def test_steps_follow_the_tolerance():
     assert 2 * found[1e-4] < found[1e-6] < 8 * found[1e-4]  # like tolerance^(-1/4), but for the ends
 
 
-@pytest.mark.serial
 def test_the_gate_refuses_what_the_equation_forbids():
     strong = Model(sigma=0.6, gamma_bar=5.0)
     reports = []
@@ -149,6 +144,7 @@ def test_the_gate_refuses_what_the_equation_forbids():
         solver_of(2, 24, 0.05, DIPOLE, undershoot=1e-5, model=Model(sigma=0.1, gamma_bar=2.0)).solve(0.5)
 
 
+@pytest.mark.ranks
 def test_goes_on_from_a_state(comm):
     """To rounding: the new solver on one rank."""
     whole, first = (solver_of(3, 10, 0.1, DIPOLE) for _ in range(2))
@@ -163,7 +159,6 @@ def test_goes_on_from_a_state(comm):
         assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-10), name
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("interaction", ["repulsive", "attractive"])
 def test_second_moment_in_a_harmonic_potential(interaction):
     """I' = 4 D M +- gamma_bar M^2 - 2 k I for one species, and a free energy that falls."""
@@ -182,6 +177,7 @@ def test_second_moment_in_a_harmonic_potential(interaction):
     assert all(report.figures["free_energy_increase"] < 0 for report in reports)
 
 
+@pytest.mark.ranks
 def test_bad_input():
     with pytest.raises(InputError, match=r"pde\.degree = 5: must be 1, 2, 3 or 4"):
         solver_of(5, 4, 0.1)

@@ -47,7 +47,6 @@ def spread_disk(rings):
     return float(error)
 
 
-@pytest.mark.serial
 def test_disk_spreads_by_its_law_at_order_one_half():
     coarse, fine = spread_disk(20), spread_disk(80)
     rate = math.log(coarse / fine) / math.log(4.0)
@@ -69,7 +68,6 @@ def characteristic_mass(radius):
     return float(share @ np.exp(-(((y + 2 * mass * END) / radius**2) ** 2)))
 
 
-@pytest.mark.serial
 def test_smooth_data_at_order_one():
     errors = []
     for rings in (20, 40, 80):
@@ -95,6 +93,7 @@ def test_mass_sign_and_energy():
     assert before["mass_outside"] < 1e-3
 
 
+@pytest.mark.ranks
 def test_both_signs_without_noise(comm):
     initial = Initial(
         positive=(Gaussian(mass=0.5, center=(-0.6, 0.0), width=0.5),),
@@ -110,7 +109,6 @@ def test_both_signs_without_noise(comm):
     assert (now["mass_positive"], now["mass_negative"]) == pytest.approx((0.5, 0.5), rel=1e-12)
 
 
-@pytest.mark.serial
 def test_upwind_flux_is_the_limit_of_the_fitted_one():
     rng = np.random.default_rng(1)
     tail, head = np.array([0, 1, 0], dtype=np.int32), np.array([1, 2, 2], dtype=np.int32)

@@ -45,7 +45,6 @@ def _sample(n, w, nu, time, sticky):
     return out
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("nu", [-0.4, -0.9, 0.4, 1.3, -1.3, -3.0])
 @pytest.mark.parametrize("w", [0.3, 1.0, 6.0])
 def test_radius_and_angle_of_one_step(nu, w):
@@ -105,7 +104,6 @@ def test_pairs_stick_or_separate(comm, shared_folder, interaction):
         assert variance == pytest.approx(0.5, abs=SE * 0.5 / math.sqrt(300))
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("mu", [0.3, 1.3, 2.74, 4.0, 12.0])
 def test_far_angles(mu):
     """What the density of `far_angle` neglects, at the z from which it is used."""
@@ -131,7 +129,6 @@ def many_points(comm, folder, n: int, equal: bool):
     return points_file(comm, folder, points, np.ones(n) if equal else np.where(np.arange(n) % 2, -1.0, 1.0))
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(
     ("n", "gamma", "interaction", "step"),
     [
@@ -171,6 +168,7 @@ def many_positions(initial) -> np.ndarray:
     return np.load(initial.points)["positions"]
 
 
+@pytest.mark.ranks
 def test_the_same_on_any_ranks(comm):
     options = {"count": 40, "replicas": 5, "step": 0.02, "end": 0.1, "seed": 5, "test_functions": FUNCTIONS}
     options |= {"pairs": "exact", "collision": "annihilate"}
@@ -181,7 +179,6 @@ def test_the_same_on_any_ranks(comm):
     assert not together.in_theory
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("collision", ["stick", "annihilate"])
 def test_mean_of_w_where_charges_stick_or_annihilate(comm, shared_folder, collision):
     """W - A has mean zero, the variance of Ito's isometry, and W alone has not."""
@@ -227,6 +224,7 @@ def test_annihilation(comm, shared_folder):
     assert "collisions" not in figures
 
 
+@pytest.mark.ranks
 def test_snapshots_show_who_is_left(comm, shared_folder):
     initial = points_file(comm, shared_folder, [(0.0, 0.0), (1e-6, 0.0), (3.0, 0.0)], [1, -1, 1])
     seen = []
@@ -238,7 +236,6 @@ def test_snapshots_show_who_is_left(comm, shared_folder):
         assert seen == [(3, [1.0, -1.0, 1.0]), (1, [1.0])]
 
 
-@pytest.mark.serial
 def test_vortices_without_noise_keep_what_they_must(shared_folder):
     """Hamiltonian, centre of vorticity and angular impulse, to order one in the step."""
     signs = np.array([1.0, -1.0, 1.0, 1.0])
@@ -260,7 +257,6 @@ def test_vortices_without_noise_keep_what_they_must(shared_folder):
     assert (coarse[[0, 3]] / fine[[0, 3]] > 1.7).all()
 
 
-@pytest.mark.serial
 def test_bad_input(shared_folder):
     initial = points_file(MPI.COMM_SELF, shared_folder, APART, [1, -1])
     options = {"count": 2, "replicas": 1, "step": 0.1, "end": 0.1, "comm": MPI.COMM_SELF}

@@ -50,6 +50,7 @@ def assert_same(a: Ensemble, b: Ensemble) -> None:
 SMALL = {"count": 37, "replicas": 7, "step": 0.02, "end": 0.1, "seed": 5, "stops": [0.05], "test_functions": FUNCTIONS}
 
 
+@pytest.mark.ranks
 def test_trajectories_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch):
     model = Model(sigma=1.0, gamma_bar=0.8)
     plain = simulate(model, UNEQUAL, **SMALL)
@@ -219,6 +220,7 @@ def test_squared_bessel_law(comm, shared_folder, n, interaction):
 # Errors of the user
 
 
+@pytest.mark.ranks
 def test_wrong_arguments_and_requests_to_stop(comm):
     good = {"count": 4, "replicas": 2, "step": 0.1, "end": 0.1, "comm": comm}
     model = Model(sigma=1.0, gamma_bar=0.4)

@@ -60,6 +60,7 @@ def check_laws(solver: Solver, first: dict, reports: list, *, rise: float = 1e-1
 # Laws
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("name", NAMES)
 def test_laws_hold_without_help_of_the_gate(name):
     solver, first, reports = run(name, 40, 0.02)
@@ -113,6 +114,7 @@ def test_steps_of_eight_thousand_relaxation_times_meet_the_gate():
     check_laws(solver, first, reports, rise=1e-3)
 
 
+@pytest.mark.ranks
 def test_a_step_that_is_given_up_changes_nothing(monkeypatch):
     solver, other = solver_of("S2", 10, 0.5), solver_of("S2", 10, 0.5)
     solver.step(0.5)
@@ -129,6 +131,7 @@ def test_a_step_that_is_given_up_changes_nothing(monkeypatch):
     np.testing.assert_allclose(everywhere(solver), everywhere(other), rtol=0, atol=1e-9)
 
 
+@pytest.mark.ranks
 def test_step_after_a_refusal_is_that_of_the_accepted_size(monkeypatch):
     """What the gate refuses leaves no trace: BDF2 with dt = 0.1 after refused attempts = the same without them."""
     cut, plain = solver_of("S2", 10, 0.2), solver_of("S2", 10, 0.1)
@@ -160,6 +163,7 @@ def dense(matrix: PETSc.Mat) -> np.ndarray:
     return np.concatenate(matrix.comm.tompi4py().allgather(own))
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("dt", [1e-3, 1.0, 1e3])
 def test_transport_keeps_sign_and_mass_for_any_potential(comm, dt):
     graph = EdgeGraph(meshes.build(Disk(radius=8.0, cell_size=0.8), comm))
@@ -199,6 +203,7 @@ def test_rough_data_stay_lawful():
 # Ranks, meshes, steps
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("rings", [1, 2, 16])
 def test_solution_does_not_depend_on_the_number_of_ranks(comm, rings):
     many, one = unequal(rings, comm=comm), unequal(rings, comm=MPI.COMM_SELF)
@@ -212,6 +217,7 @@ def test_solution_does_not_depend_on_the_number_of_ranks(comm, rings):
     assert comm.allgather(figures) == [figures] * comm.size  # bitwise the same on every rank
 
 
+@pytest.mark.ranks
 def test_gmsh_mesh_gives_the_solution_of_the_same_disk(comm, shared_folder):
     disk = Disk(radius=7.0, cell_size=0.5)
     points, cells = disk.cells(2)
@@ -246,6 +252,7 @@ def test_stops_are_met_on_the_way():
     assert np.abs(everywhere(solver) - everywhere(plain)).max() < 2e-3
 
 
+@pytest.mark.ranks
 def test_fields_are_the_nodal_values():
     solver = unequal(4)
     fields = solver.outputs()["fields"][1]
@@ -291,6 +298,7 @@ def test_time_does_not_run_back():
         solver.solve(0.1)
 
 
+@pytest.mark.ranks
 def test_wrong_input_is_refused_on_every_rank():
     both, mesh = initial_of(PROBLEMS["S2"]), Disk(radius=8.0, cell_size=4.0)
     mean_field = Model(sigma=1.0, gamma_bar=0.4)
@@ -306,6 +314,7 @@ def test_wrong_input_is_refused_on_every_rank():
             Solver(model, initial, **({"mesh": mesh, "step": 0.1} | options))
 
 
+@pytest.mark.ranks
 def test_a_part_that_the_mesh_does_not_see_is_refused_or_told_of():
     """Each part keeps its own mass: none of it may end up on another part."""
     options = {"mesh": Disk(radius=6.0, cell_size=0.5), "step": 0.1}
@@ -320,6 +329,7 @@ def test_a_part_that_the_mesh_does_not_see_is_refused_or_told_of():
     assert solver.figures()["mass_positive"] == pytest.approx(0.5, rel=1e-14)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("center", [(0.0, 0.0), (0.1, 0.2), (9.7, -5.3)])
 def test_a_ring_of_nodes_at_nine_tenths_of_the_radius_is_not_beyond(center, comm):
     """The radius of the circle is known up to rounding, which differs between numbers of ranks."""
@@ -335,6 +345,7 @@ def test_a_ring_of_nodes_at_nine_tenths_of_the_radius_is_not_beyond(center, comm
     assert beyond == 60  # the outermost of ten rings
 
 
+@pytest.mark.ranks
 def test_halvings_are_bounded(monkeypatch):
     monkeypatch.setattr(Scheme, "halvings", 1)
     solver = solver_of("S2", 4, 0.1)

@@ -58,7 +58,6 @@ def samples(points: np.ndarray, b: np.ndarray, size: int, *, kernel: str = "capp
 # The force
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("kernel", ["capped", "regularised"])
 @pytest.mark.parametrize(("n", "size"), [(24, 4), (12, 2), (11, 4), (7, 2), (10, 3), (5, 3), (2, 2), (3, 2), (9, 9)])
 def test_mean_and_variance_of_the_force(n, size, kernel):
@@ -90,7 +89,6 @@ def test_mean_and_variance_of_the_force(n, size, kernel):
     assert abs(squares.mean() - spread) <= SE * squares.std() / math.sqrt(MANY) + 1e-20
 
 
-@pytest.mark.serial
 def test_the_variance_is_measured_without_bias():
     """From samples of the particles, against all of them."""
     n, many = 200, 2000
@@ -103,7 +101,6 @@ def test_the_variance_is_measured_without_bias():
     assert abs(found.mean() / exact[0] - 1) < 0.01  # 4.5 standard errors are less than that
 
 
-@pytest.mark.serial
 def test_permutations_differ_between_steps_and_replicas():
     points, b = cloud(24)
     first, second = samples(points, b, 2), samples(points, b, 2, step=1)
@@ -118,6 +115,7 @@ def test_permutations_differ_between_steps_and_replicas():
 # The particles
 
 
+@pytest.mark.ranks
 def test_the_same_on_any_ranks_and_batches_of_replicas(comm, monkeypatch):
     model = Model(sigma=1.0, gamma_bar=0.8)
     options = SMALL | {"method": "batches", "batch_size": 5}
@@ -224,7 +222,6 @@ def test_w_has_the_mean_and_the_variance_of_its_martingale(comm):
 # Through a case
 
 
-@pytest.mark.serial
 def test_a_case(tmp_path):
     case = tmp_path / "case.toml"
     case.write_text(BASE)
@@ -237,7 +234,6 @@ def test_a_case(tmp_path):
     assert "random batches of 3" in (tmp_path / "out" / "report.md").read_text()
 
 
-@pytest.mark.serial
 def test_bad_input():
     options = {"count": 9, "replicas": 1, "step": 0.1, "end": 0.1, "comm": MPI.COMM_SELF, "method": "batches"}
     model = Model(sigma=1.0, gamma_bar=0.4)

@@ -45,7 +45,6 @@ def by_all_pairs(x, y, partner, counted):
     return best
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("brute_force", [True, False])
 @pytest.mark.parametrize("n", [1, 2, 3, 9, 40])
 def test_closest_pairs(monkeypatch, n, brute_force):
@@ -71,7 +70,6 @@ def test_closest_pairs(monkeypatch, n, brute_force):
         assert not closest_pairs(x, y, np.full((30, n), -1), np.ones((30, n), dtype=bool), 1.0).any()
 
 
-@pytest.mark.serial
 def test_parts_are_the_largest_that_are_small_enough():
     gamma, dt, most = 0.3, 0.1, 16
     distances = np.geomspace(1e-3, 1.0, 50)
@@ -152,6 +150,7 @@ def assert_same(a: Ensemble, b: Ensemble) -> None:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     "options",
     [
@@ -242,7 +241,6 @@ def test_laws_that_a_coarse_step_misses(comm, shared_folder, points, signs, inte
     assert 1.5 < ensemble.parts.mean() / ensemble.steps < 12
 
 
-@pytest.mark.serial
 def test_mean_of_w(shared_folder):
     """W - A has mean zero and the variance of Ito's isometry, where many steps are cut."""
     initial = points_file(MPI.COMM_SELF, shared_folder, TRIANGLE, [1, -1, 1])
@@ -259,7 +257,6 @@ def test_mean_of_w(shared_folder):
 # Through a case
 
 
-@pytest.mark.serial
 def test_a_case(tmp_path):
     case = tmp_path / "case.toml"
     case.write_text(BASE)
@@ -273,7 +270,6 @@ def test_a_case(tmp_path):
     assert "parts on average, at most 32" in (tmp_path / "out" / "report.md").read_text()
 
 
-@pytest.mark.serial
 def test_bad_input():
     options = {"count": 4, "replicas": 1, "step": 0.1, "end": 0.1, "comm": MPI.COMM_SELF}
     for substeps in (0, 3, -2, 2048):

@@ -39,6 +39,7 @@ TWO = Initial(
 # The fluxes
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("kind", KINDS)
 def test_fluxes_around_a_node_add_to_zero(comm, kind):
     graph = EdgeGraph(mesh_of(comm, kind))
@@ -50,6 +51,7 @@ def test_fluxes_around_a_node_add_to_zero(comm, kind):
     assert np.abs(balance[: graph.owned][inside]).max(initial=0.0) < 1e-14 * max(scale, 1.0) * 10
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("kind", KINDS)
 def test_flux_of_a_constant_velocity_is_its_component_times_the_face(comm, kind):
     """chi = a y - b x has v = (a, b); the face of an edge has the length kappa |x_j - x_i|."""
@@ -73,7 +75,6 @@ def lamb_oseen_error(cell_size, **options):
     return solver.sums.maximum(np.abs(solver.densities["positive"] - exact)) / solver.sums.maximum(exact), reports
 
 
-@pytest.mark.serial
 def test_lamb_oseen_vortex():
     errors = []
     for cell_size in (0.2, 0.1, 0.05):
@@ -87,7 +88,6 @@ def test_lamb_oseen_vortex():
     assert np.log2(errors[1] / errors[2]) > 1.85
 
 
-@pytest.mark.serial
 def test_lamb_oseen_vortex_on_a_mesh_that_follows_it():
     refinement = Refinement(tolerance=2e-3, smallest_cell=0.01)
     error, _ = lamb_oseen_error(0.5, step=0.02, tolerance=1e-4, refinement=refinement)
@@ -108,7 +108,6 @@ def two_vortices():
     return plane.solve(plus, minus, 1.0, 0.02)
 
 
-@pytest.mark.serial
 def test_spectral_solution_has_the_invariants_of_vortices():
     """The centre of vorticity stays; its second moment about the origin grows with 4 D int u."""
     found = two_vortices()
@@ -122,7 +121,6 @@ def test_spectral_solution_has_the_invariants_of_vortices():
     assert second - first == pytest.approx(4 * MODEL.D * 0.2, abs=1e-8)
 
 
-@pytest.mark.serial
 def test_two_vortices_of_opposite_sign():
     errors = []
     for cell_size in (0.14, 0.07):
@@ -168,6 +166,7 @@ def test_a_vortex_in_a_disk_goes_round():
     assert 0.5 - radii[1] < 0.65 * (0.5 - radii[0])
 
 
+@pytest.mark.ranks
 def test_ranks_agree(comm):
     def solved(comm):
         solver = Solver(MODEL, TWO, mesh=Disk(radius=5.0, cell_size=0.5), step=0.05, comm=comm)

@@ -74,7 +74,6 @@ def files(shared_folder, comm):
 # Equilibria
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("boundary", ["plane", "grounded"])
 @pytest.mark.parametrize(
     ("interaction", "gamma_bar", "centre"), [("repulsive", 2.0, 0.1591549), ("attractive", 1.5, 1.2732395)]
@@ -99,7 +98,6 @@ def test_liouville_disk(interaction, gamma_bar, centre, boundary):
     assert orders(errors)[0] > 1.9
 
 
-@pytest.mark.serial
 def test_gouy_chapman_layers_at_plates_of_opposite_potential(files):
     """tanh(phi / 4) = tanh(phi_0 / 4) e^(-kappa x), phi = gamma_bar psi / D, kappa^2 = 4 pi gamma_bar c / D."""
     model = Model(sigma=1.0, gamma_bar=2.0)
@@ -129,7 +127,6 @@ def uniform_part(folder):
     return FromPython(python=f"{folder / 'functions.py'}:strip", mass=1.0, center=(0.0, 0.2), radius=1.05)
 
 
-@pytest.mark.serial
 def test_counter_ions_between_plates(files):
     """rho = rho_m / cos^2(k x), k^2 = pi gamma_bar rho_m / D."""
     model = Model(sigma=1.0, gamma_bar=0.5)
@@ -152,7 +149,6 @@ def test_counter_ions_between_plates(files):
     assert orders(errors)[0] > 1.8
 
 
-@pytest.mark.serial
 def test_boltzmann_law_in_an_exterior_potential(files):
     confinement = ConfinementFromFile(python=f"{files / 'functions.py'}:well")
     model = Model(sigma=1.0, gamma_bar=0.0, confinement=confinement)
@@ -180,7 +176,6 @@ def test_boltzmann_law_in_an_exterior_potential(files):
 # Dynamics
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(("charges", "factor"), [(1, 2.0), (2, 4.0)])
 def test_a_wave_between_insulated_walls_relaxes_at_its_rate(files, charges, factor):
     """u ~ e^(-(D k^2 + 2 pi gamma_bar v) t), v all particles; one sign needs the neutralising background."""
@@ -205,7 +200,6 @@ def test_a_wave_between_insulated_walls_relaxes_at_its_rate(files, charges, fact
     assert math.log(start / amplitude()) / 0.2 == pytest.approx(rate, rel=1e-2)
 
 
-@pytest.mark.serial
 def test_free_energy_and_residual_between_walls(files):
     found = []
     for cells in (40, 80):
@@ -227,7 +221,6 @@ def test_free_energy_and_residual_between_walls(files):
     assert orders(found)[0] > 1.6
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("interaction", ["repulsive", "attractive"])
 def test_second_moment_in_a_harmonic_potential(interaction):
     """I' = 4 D M + g (net charge)^2 - 2 k I about the centre of the potential, and the residual, to second order."""
@@ -250,7 +243,6 @@ def test_second_moment_in_a_harmonic_potential(interaction):
     assert orders(residuals)[0] > 1.9
 
 
-@pytest.mark.serial
 def test_gradients_of_exterior_potentials(files):
     x = np.random.default_rng(2).normal(size=(50, 2))
     reference = f"{files / 'functions.py'}:well"
@@ -264,6 +256,7 @@ def test_gradients_of_exterior_potentials(files):
 # Input and ranks
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("boundary", [{"left": 0.5}, "grounded", "insulated"])
 def test_fields_do_not_depend_on_the_number_of_ranks(files, comm, boundary):
     def solver_on(c):
@@ -281,6 +274,7 @@ def test_fields_do_not_depend_on_the_number_of_ranks(files, comm, boundary):
     assert np.abs(solver_on(comm) - solver_on(MPI.COMM_SELF)).max() < 1e-9
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("boundary", ["grounded", "insulated"])
 def test_a_step_leaves_the_state_before_it_as_it_was(comm, boundary):
     parts = [(Gaussian(mass=1.0, center=(x, 0.5), width=0.1),) for x in (0.3, 0.7)]
@@ -293,6 +287,7 @@ def test_a_step_leaves_the_state_before_it_as_it_was(comm, boundary):
         assert all(np.array_equal(a, b) for a, b in zip(before, copies, strict=True))
 
 
+@pytest.mark.ranks
 def test_a_case_with_walls_runs(files, comm):
     case = Case(
         system="signed",
@@ -308,6 +303,7 @@ def test_a_case_with_walls_runs(files, comm):
     assert "rate_theory" not in summary["pde"]["second_moment"]
 
 
+@pytest.mark.ranks
 def test_wrong_walls_are_told(files):
     initial, model = (
         Initial(positive=(Gaussian(mass=1.0, center=(0.0, 0.2), width=0.2),)),

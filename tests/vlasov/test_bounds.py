@@ -102,7 +102,6 @@ def hessian(alpha: np.ndarray, lengths: tuple[float, ...]) -> tuple[float, float
     return tuple(math.sqrt(volume * float((squares**p * np.abs(waves) ** 2).sum())) for p in (0, 1, 2))
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("strength", [-1.0, 0.2])
 def test_second_derivatives_stay_below_the_bound_of_corollary_3_8(strength):
     setting = model("hamiltonian", potential={"kind": "cosine", "strength": strength}, v=5.5)
@@ -119,7 +118,6 @@ def test_second_derivatives_stay_below_the_bound_of_corollary_3_8(strength):
     assert norms[-1][2] > 1.2 * norms[0][2]
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("strength", [-1.0, 0.3])
 def test_derivatives_of_two_particles_stay_below_those_of_lemma_3_4(strength):
     setting = model("hartree", potential={"kind": "cosine", "strength": strength}, v=5.0)

@@ -50,6 +50,7 @@ def newton_back(z: np.ndarray, time: float, *, strength: float) -> np.ndarray:
     return z
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(("particles", "cells", "level"), [(2, (5, 9), 4e-3), (3, (2, 3), 0.3)])
 @pytest.mark.parametrize("form", ["hamiltonian", "hartree"])
 def test_alpha_n_is_carried_by_newtons_flow(comm, particles, cells, level, form):
@@ -82,6 +83,7 @@ def test_the_square_of_alpha_n_solves_liouvilles_equation(comm):
     assert comm.allreduce(difference, op=MPI.MAX) < 2e-3 * largest
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("form", ["hamiltonian", "hartree"])
 def test_the_hamiltonian_of_two_particles_is_kept(comm, form):
     key = {"hamiltonian": "h_vl", "hartree": "h_ht"}[form]
@@ -178,7 +180,6 @@ def test_moments_of_the_number_enclose_beta():
 # --- Monte Carlo --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.serial
 def test_states_on_a_grid_are_evaluated_and_drawn_from():
     x, v = Axis(0.0, CIRCLE, 7, 3, True), Axis(-3.0, 3.0, 8, 3, False)
     nodes = np.stack(np.meshgrid(x.nodes, v.nodes, indexing="ij"), axis=-1)
@@ -200,7 +201,6 @@ def test_states_on_a_grid_are_evaluated_and_drawn_from():
     assert np.all(np.abs(observed.mean(axis=1) - expected) < 4.5 * error)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("phase", [None, CURVED])
 def test_monte_carlo_sums_agree_with_the_grid_of_two_particles(phase):
     initial, end = landau(phase), 1.0
@@ -220,7 +220,6 @@ def test_monte_carlo_sums_agree_with_the_grid_of_two_particles(phase):
     assert found.excited > 0.3
 
 
-@pytest.mark.serial
 def test_three_particles_on_trajectories_and_on_a_coarse_grid():
     """A grid of R^6 with few cells, for a wide alpha."""
     initial, end = landau(CURVED, thermal=0.9, amplitude=0.3), 0.6
@@ -238,7 +237,6 @@ def test_three_particles_on_trajectories_and_on_a_coarse_grid():
     assert abs(float(P @ (k * (k - 1))) - found.pairs) < 4.5 * found.pairs_error + 0.1 * found.pairs
 
 
-@pytest.mark.serial
 def test_free_particles_and_linear_phases_have_no_excitations_of_their_own():
     """Without interaction alpha_N stays a product; a phase linear in x and v changes nothing."""
     free = model(potential={"kind": "none"})
@@ -254,7 +252,6 @@ def test_free_particles_and_linear_phases_have_no_excitations_of_their_own():
     assert sums[0].excited == pytest.approx(sums[1].excited, abs=5 * math.hypot(*(s.excited_error for s in sums)))
 
 
-@pytest.mark.serial
 def test_the_number_of_excitations_stays_bounded_as_n_grows():
     initial = landau(CURVED)
     solver = solved(model(), initial, 1.0, MPI.COMM_SELF, cells=(8, 24))

@@ -24,8 +24,6 @@ from limitpde.vlasov.exact.dispersion import (
 )
 from limitpde.vlasov.exact.linear_response import linear_response
 
-pytestmark = pytest.mark.serial
-
 HMF_DENSITY = 1 / (2 * math.pi)
 COLD_BUMP = [Beam(0.9), Beam(0.2 / math.sqrt(8), 4.5, 1 / 8)]
 

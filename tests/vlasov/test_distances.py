@@ -31,7 +31,6 @@ from limitpde.vlasov.initial import Landau, PhaseGaussian, Start
 from limitpde.vlasov.model import Model, PhaseDomain
 from limitpde.vlasov.phase_space import Axis
 
-pytestmark = pytest.mark.serial
 SE = 4.5
 L = 4 * math.pi
 

@@ -15,8 +15,6 @@ from limitpde.potentials import Cosine, Harmonic, Poisson, Softened
 from limitpde.vlasov import exact
 from limitpde.vlasov.exact import equilibria
 
-pytestmark = pytest.mark.serial
-
 # Equilibria
 
 

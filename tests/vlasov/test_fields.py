@@ -82,7 +82,6 @@ def direct(model: Model, space: Positions, targets: np.ndarray) -> tuple[np.ndar
     return value.reshape(len(targets), -1), gradient.T.reshape(d, len(targets), -1)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(("potential", "periodic", "d"), KINDS)
 def test_convolutions_are_direct_sums(make, potential, periodic, d):
     if potential is SOFTENED and periodic and d == 3:
@@ -102,7 +101,6 @@ def test_convolutions_are_direct_sums(make, potential, periodic, d):
     np.testing.assert_allclose(field.coupling(current).ravel()[targets], expected, atol=close)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(("potential", "periodic", "d"), KINDS + POISSONS)
 def test_momentum_is_conserved(make, potential, periodic, d):
     """int rho F = 0, and int rho sum_j d_j Gamma * J_j = int J . F, for any rho and J."""
@@ -116,7 +114,6 @@ def test_momentum_is_conserved(make, potential, periodic, d):
     assert work[0] == pytest.approx(work[1], abs=1e-11 * max(size, np.abs(work[1])))
 
 
-@pytest.mark.serial
 def test_momentum_on_a_grid_of_fine_cells():
     for d, cells in ((1, [512]), (2, [24, 20])):
         model, space = setting(POISSON, d, periodic=True, cells=cells, degree=3)
@@ -125,7 +122,6 @@ def test_momentum_on_a_grid_of_fine_cells():
         assert np.abs(space.integrate_x(rho * force)).max() <= 1e-14 * space.integrate_x(np.abs(rho * force)).sum()
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(("potential", "d"), [(GAUSSIAN, 1), (GAUSSIAN, 2), (SOFTENED, 2)])
 def test_energy_is_a_sum_over_modes(potential, d):
     """Parseval: int rho Gamma * rho / 2 = sum c_k |rho_k|^2 / 2, with rho of a few modes known in closed form."""
@@ -161,7 +157,6 @@ def fourier_density(x: np.ndarray, low: np.ndarray, lengths: np.ndarray) -> tupl
     return rho, phi, gradient
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("strength", [1.0, -2.0])
 @pytest.mark.parametrize(
     ("d", "degree", "cells"),
@@ -187,7 +182,6 @@ def test_poisson_on_a_torus_converges_to_the_fourier_solution(d, degree, cells, 
     assert field.field_energy(3.0 + rho) == pytest.approx(expected, rel=2e-3)
 
 
-@pytest.mark.serial
 def test_poisson_in_three_dimensions_solves_a_plane_wave():
     model, space = setting(POISSON, 3, periodic=True, cells=[4, 3, 3], degree=3)
     x = space.x_points
@@ -196,7 +190,6 @@ def test_poisson_in_three_dimensions_solves_a_plane_wave():
     np.testing.assert_allclose(force, expected, atol=4e-3)
 
 
-@pytest.mark.serial
 def test_gravity_of_sheets():
     """rho = rho0 sech^2(x / h): -Gamma' * rho = -rho0 h tanh(x / h) for Gamma = |x| / 2... of strength -1."""
     rho0, h = 0.8, 0.7
@@ -223,7 +216,6 @@ def test_gravity_of_sheets():
     assert energy == pytest.approx(rho0**2 * h**3 * (2 * (1 - math.log(2)) + 2 * math.log(2)) / 2, rel=1e-5)
 
 
-@pytest.mark.serial
 def test_sheets_are_exact_for_polynomials():
     model, space = setting(POISSON, 1, periodic=False, cells=[3], degree=2)
     low, high = model.x_box[0]
@@ -242,7 +234,6 @@ def test_sheets_are_exact_for_polynomials():
     np.testing.assert_allclose(field.potential(rho), -POISSON["strength"] / 2 * distances, rtol=1e-13, atol=1e-12)
 
 
-@pytest.mark.serial
 def test_harmonic_field_points_to_the_centre_of_mass():
     model, space = setting(HARMONIC, 2, periodic=False, cells=[3, 4], degree=2)
     x = np.moveaxis(space.x_points, -1, 0)
@@ -253,7 +244,6 @@ def test_harmonic_field_points_to_the_centre_of_mass():
     np.testing.assert_allclose(make_field(model, space).force(rho), expected, rtol=1e-12, atol=1e-11)
 
 
-@pytest.mark.serial
 def test_convolution_is_what_the_faster_ways_compute(monkeypatch):
     """Where matrices over the nodes would be too large, gaussian and long series go by FFT over the cells."""
     for periodic in (True, False):
@@ -270,7 +260,6 @@ def test_convolution_is_what_the_faster_ways_compute(monkeypatch):
         np.testing.assert_allclose(slow.potential(rho), fast.potential(rho), atol=1e-12)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(
     ("exterior", "periodic", "d"),
     [
@@ -295,7 +284,6 @@ def test_exterior_force_and_potential(exterior, periodic, d):
     assert np.abs(field.force(np.ones(space.x_shape))).max() == 0  # U is no part of it
 
 
-@pytest.mark.serial
 def test_without_exterior_potential_there_is_none():
     model, space = setting(COSINE, 2, periodic=True, cells=[2, 2], degree=1)
     field = make_field(model, space)
@@ -304,6 +292,7 @@ def test_without_exterior_potential_there_is_none():
     assert not field.exterior_potential.any()
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     ("potential", "periodic", "d"),
     [
@@ -330,6 +319,7 @@ def test_field_is_the_same_on_any_number_of_ranks(comm, potential, periodic, d):
     assert field.field_energy(mine) == pytest.approx(reference.field_energy(rho), rel=1e-13)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(("potential", "periodic"), [(GAUSSIAN, False), (POISSON, True)])
 def test_field_on_a_phase_space_in_blocks(comm, potential, periodic):
     """The field of a space with its blocks in x and v is that of the positions alone."""
@@ -345,7 +335,6 @@ def test_field_on_a_phase_space_in_blocks(comm, potential, periodic):
     assert field.field_energy(mine) == pytest.approx(reference.field_energy(rho), rel=1e-12)
 
 
-@pytest.mark.serial
 def test_a_solver_that_fails_is_an_error(monkeypatch):
     model, space = setting(POISSON, 1, periodic=True, cells=[4], degree=2)
     field = make_field(model, space)
@@ -354,7 +343,6 @@ def test_a_solver_that_fails_is_an_error(monkeypatch):
         field.force(np.ones(space.x_shape))
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_both_ways_to_solve_poisson_agree(d):
     _, space = setting(POISSON, d, periodic=True, cells=[5, 3, 2][:d], degree=2)
@@ -365,14 +353,12 @@ def test_both_ways_to_solve_poisson_agree(d):
     np.testing.assert_allclose(one - one[0], other - other[0], atol=1e-12 * np.abs(other).max())
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("potential", [{**GAUSSIAN, "strength": 0.0}, {**GAUSSIAN, "width": 1e4}])
 def test_a_potential_without_modes_has_no_force(potential):
     model, space = setting(potential, 2, periodic=True, cells=[2, 2], degree=1)
     assert not make_field(model, space).force(np.random.default_rng(5).random(space.x_shape)).any()
 
 
-@pytest.mark.serial
 def test_one_cell_on_a_torus():
     model, space = setting(POISSON, 2, periodic=True, cells=[1, 1], degree=5)
     x = space.x_points
@@ -381,6 +367,7 @@ def test_one_cell_on_a_torus():
     np.testing.assert_allclose(force[0], 0, atol=1e-13)
 
 
+@pytest.mark.ranks
 def test_an_exterior_function_that_fails_on_one_rank_fails_on_all(comm, shared_folder):
     path = shared_folder / "mine.py"
     if comm.rank == 0:

@@ -12,8 +12,6 @@ import pytest
 
 from limitpde.vlasov.growth import fit_growth
 
-pytestmark = pytest.mark.serial
-
 
 def volterra(k: float, end: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """r(t) = exp(-k^2 t^2 / 2) - int_0^t K(t - s) r(s) ds, K(u) = u exp(-k^2 u^2 / 2), of Landau damping, T = n = 1."""

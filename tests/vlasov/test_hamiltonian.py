@@ -80,6 +80,7 @@ def dense(axis: Axis) -> np.ndarray:
     return matrix / axis.weights[:, None]
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(("d", "periodic"), [(1, True), (1, False), (2, True), (2, False)])
 def test_integrals_with_derivatives_are_those_of_the_dense_matrices(comm, d, periodic):
     x = [Axis(0.0, 2.0 + j, 3 + j, 2, periodic) for j in range(d)]
@@ -222,6 +223,7 @@ def test_both_forms_agree_in_two_dimensions(comm):
         assert one[name] == pytest.approx(two[name], rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.ranks
 def test_norms_do_not_grow_and_kicks_are_unitary(comm):
     for form in ("hamiltonian", "hartree"):
         _, rows = solve(form, landau(CURVED), (6, 16), step=0.1, end=1.0, comm=comm)
@@ -266,6 +268,7 @@ def test_whole_space_harmonic_rotation(comm):
         assert figures["second_moment"] == pytest.approx(spread + 1.5**2, abs=1e-4)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("form", ["hamiltonian", "hartree"])
 def test_a_run_goes_on_from_its_state(comm, form):
     def fresh() -> Solver:
@@ -285,6 +288,7 @@ def test_a_run_goes_on_from_its_state(comm, form):
     np.testing.assert_allclose(a, b, atol=1e-13)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("form", ["hamiltonian", "hartree"])
 @pytest.mark.parametrize("cells", [(1, 2), (2, 1)])
 def test_ranks_may_have_nothing(comm, form, cells):
@@ -297,6 +301,7 @@ def test_ranks_may_have_nothing(comm, form, cells):
     assert found[0] == pytest.approx(found[1], rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.ranks
 def test_velocities_that_come_round_are_warned_of(comm):
     wide, _ = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm)
     narrow, _ = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm, v=4.0)
@@ -305,6 +310,7 @@ def test_velocities_that_come_round_are_warned_of(comm):
     assert "model.domain.v" in narrow.warnings[0]
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("form", ["hamiltonian", "hartree"])
 def test_an_alpha_that_the_grid_cannot_hold_is_warned_of(comm, form):
     """The L2 projection lets |alpha|^2, and with it the mass, fall where alpha varies too fast."""
@@ -313,6 +319,7 @@ def test_an_alpha_that_the_grid_cannot_hold_is_warned_of(comm, form):
     assert sum("too fast for the grid" in warning for warning in solver.warnings) == 1
 
 
+@pytest.mark.ranks
 def test_axes_must_fit_together(comm):
     x, v = Axis(0.0, 1.0, 3, 2, True), Axis(-1.0, 1.0, 3, 2, False)
     with pytest.raises(InputError, match="2 x axes, 1 v axes"):

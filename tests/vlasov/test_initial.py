@@ -28,7 +28,6 @@ from limitpde.vlasov.initial import (
 from limitpde.vlasov.initial_laws import wrapped_normal_density
 from limitpde.vlasov.model import Model, PhaseDomain
 
-pytestmark = pytest.mark.serial
 SE = 4.5
 L = 4 * math.pi
 ONCE_AROUND = np.array([L, 0.0])

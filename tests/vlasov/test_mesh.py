@@ -88,6 +88,7 @@ def test_drifts_forth_and_back_meet_to_the_order_of_the_mesh(comm):
     assert space.square_integral(f[0] - start[0]) < 1e-5 * space.square_integral(start[0])
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("walls", ["absorbing", "specular"])
 @pytest.mark.parametrize(("d", "degree"), [(1, 3), (2, 1), (2, 2), (2, 3)])
 def test_rough_data_keep_mass_and_lose_energy(walls, d, degree, comm):
@@ -188,6 +189,7 @@ def test_what_leaves_a_disk_is_the_flux_through_its_circle(comm):
     assert mass(space, f) + comm.allreduce(lost) == pytest.approx(before, rel=1e-13)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_kicks_translate_the_velocities_of_each_node(d, comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.5), d, comm, v=(-1.0, 1.5), v_cells=12 if d < 3 else 6)
@@ -224,6 +226,7 @@ def run(mesh, d, comm, walls="absorbing", v_cells=3):
     return space.gather(f[0]), rows, np.array(figures), space
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     ("mesh", "d", "walls", "v_cells"),
     [
@@ -253,6 +256,7 @@ def test_all_is_the_same_on_any_number_of_ranks(mesh, d, walls, v_cells, comm):
     np.testing.assert_array_equal(again, f)
 
 
+@pytest.mark.ranks
 def test_natural_order_is_that_of_the_cells_of_the_input(comm, shared_folder):
     rng = np.random.default_rng(5)
     x = np.sort(rng.random(7))
@@ -267,6 +271,7 @@ def test_natural_order_is_that_of_the_cells_of_the_input(comm, shared_folder):
     np.testing.assert_allclose(space.all_points[:, 0], space.gather_x(space.x_points[:, 0]), rtol=0, atol=0)
 
 
+@pytest.mark.ranks
 def test_velocity_integrals_are_those_of_einsum(comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.5), 2, comm, degree=1, v_cells=3)
     f = filled(space, lambda z: np.cos(z @ [1.0, 2.0, 3.0, 4.0]))
@@ -276,6 +281,7 @@ def test_velocity_integrals_are_those_of_einsum(comm):
     np.testing.assert_allclose(space.velocity_integrals(f[0], factors), expected, atol=1e-12)
 
 
+@pytest.mark.ranks
 def test_squares_are_integrated_exactly_where_the_mass_matrix_is_not_diagonal(comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.5), 2, comm, degree=3, v=(0.0, 1.0), v_cells=1)
     f = filled(space, lambda z: z[:, 0] ** 3 + z[:, 1] * z[:, 3])
@@ -293,6 +299,7 @@ def test_a_step_that_is_split_makes_as_many_substeps_as_stability_needs(comm):
     assert max(space.substeps) == 0
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     ("mesh", "options", "message"),
     [
@@ -310,6 +317,7 @@ def test_what_cannot_be_done_is_refused(mesh, options, message, comm):
         make_space(mesh, 2, comm, **options)
 
 
+@pytest.mark.ranks
 def test_a_step_that_is_far_too_long_is_refused(comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.5), 1, comm)
     with pytest.raises(InputError, match=r"pde\.step.*substeps"):

@@ -81,6 +81,7 @@ def test_the_force_is_of_the_order_of_the_elements(boundary, comm):
     assert errors[1] < 5e-5
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     "kernel",
     [GaussianPotential(strength=2.0, width=0.4), Softened(strength=-1.0, width=0.3), Cosine(strength=0.7), Harmonic()],
@@ -104,6 +105,7 @@ def test_sums_are_those_over_all_nodes(kernel, comm, monkeypatch):
         assert field.field_energy(rho) == pytest.approx(half, rel=1e-12)
 
 
+@pytest.mark.ranks
 def test_the_harmonic_kernel_pulls_to_the_centre_of_mass(comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.25), 2, comm, degree=2)
     rho = 1 + space.x_points[:, 0]
@@ -112,6 +114,7 @@ def test_the_harmonic_kernel_pulls_to_the_centre_of_mass(comm):
     np.testing.assert_allclose(force, -2.0 * (mass * space.x_points - mass * centre).T, atol=1e-13)
 
 
+@pytest.mark.ranks
 def test_nothing_and_an_exterior_potential(comm):
     space = make_space(meshes.Ball(radius=1.0, cell_size=0.5), 2, comm)
     field = make_field(space, exterior=Centred(kind="harmonic", strength=2.0, center=(0.5, 0.0)))
@@ -124,6 +127,7 @@ def test_nothing_and_an_exterior_potential(comm):
     assert field.field_energy(rho) == 0.0
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("size", [1.0, 0.5, 0.2])
 @pytest.mark.parametrize("potential", [Poisson(strength=1.5), GaussianPotential(strength=1.0, width=0.3)])
 @pytest.mark.parametrize("boundary", ["grounded", "natural"])
@@ -139,6 +143,7 @@ def test_forces_are_the_same_on_any_number_of_ranks(size, potential, boundary, c
     assert found[0][1] == pytest.approx(found[1][1], rel=1e-12)
 
 
+@pytest.mark.ranks
 def test_what_a_mesh_cannot_do_is_refused(comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.5), 1, comm)
     with pytest.raises(InputError, match="tensor grid"):
@@ -258,6 +263,7 @@ def test_the_energy_of_a_plasma_is_kept_to_the_second_order_of_the_step(comm):
     assert drifts[0] < 3e-3 * energies[0]
 
 
+@pytest.mark.ranks
 def test_a_plasma_leaks_from_a_grounded_disk_and_every_part_is_counted(comm):
     mesh = meshes.Ball(radius=1.0, cell_size=0.34)
     space = make_space(mesh, 2, comm, degree=2, v=3.0, v_cells=6)

@@ -43,7 +43,6 @@ def written(folder, comm, stem, mesh, functions):
     return corners.mean(axis=1), np.ptp(corners, axis=1), values
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("degree", [1, 3, 5])
 @pytest.mark.parametrize("parts", [1, 2, 6])
 def test_means_over_parts_are_exact(degree, parts):
@@ -54,7 +53,6 @@ def test_means_over_parts_are_exact(degree, parts):
         np.testing.assert_allclose(part_means(axis, parts) @ axis.nodes**power, exact, rtol=1e-12)
 
 
-@pytest.mark.serial
 def test_values_at_equally_spaced_points_are_means_themselves():
     axis = UniformAxis(low=-1.0, high=2.0, cells=3, degree=3)
     np.testing.assert_array_equal(part_means(axis, 4), np.eye(4))
@@ -62,7 +60,6 @@ def test_values_at_equally_spaced_points_are_means_themselves():
     np.testing.assert_allclose(part_means(axis, 3).mean(axis=0), 0.25)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("cells", [1, 2, 5, 6])
 def test_the_middle_is_that_of_the_polynomial(cells):
     axis = axis_of(-1.0, 2.0, cells, 3)
@@ -72,6 +69,7 @@ def test_the_middle_is_that_of_the_polynomial(cells):
         assert middle(axis) @ step == pytest.approx(2.0)  # the mean of both sides of a face
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_a_tensor_grid_is_written_in_natural_order(d, shared_folder, comm):
     axes = [axis_of(-1.0 + j, 2.0 + j, 1 + 2 * j) for j in range(d)]  # fewer cells than ranks for d = 1
@@ -93,6 +91,7 @@ def test_a_tensor_grid_is_written_in_natural_order(d, shared_folder, comm):
         assert (np.lexsort(centres.T[::-1]) == np.arange(len(centres))).all()
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("form", ["density", "hamiltonian", "hartree"])
 def test_the_plane_and_the_moments_have_the_mass_of_f(form, shared_folder, comm):
     start = {"shape": "maxwellian", "center": 3.0, "width": 0.8, "drift": 0.7, "thermal": 0.9}
@@ -115,6 +114,7 @@ def test_the_plane_and_the_moments_have_the_mass_of_f(form, shared_folder, comm)
         assert abs((rho * line[2]["force"]) @ size) < 1e-2 * np.abs(line[2]["force"]).max()
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_moments_of_a_maxwellian(d, shared_folder, comm):
     cells = (1, 12 if d < 3 else 6)
@@ -130,6 +130,7 @@ def test_moments_of_a_maxwellian(d, shared_folder, comm):
         np.testing.assert_allclose(values["force"], 0.0, atol=0.02)  # one cell: the quadrature sees cos x
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(("d", "cells"), [(2, (3, 4)), (2, (2, 5)), (3, (1, 2))])
 def test_slices_are_those_of_the_initial_density(d, cells, shared_folder, comm):
     """Through the middle of the other coordinates, at x = pi, v = 0, in the middle of a cell or on a face."""
@@ -150,6 +151,7 @@ def test_slices_are_those_of_the_initial_density(d, cells, shared_folder, comm):
             np.testing.assert_allclose(found[2]["f"], grid.means(plane).ravel(), rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.ranks
 def test_large_grids_are_cut_into_fewer_parts(monkeypatch, comm):
     from limitpde.vlasov import outputs
 

@@ -233,6 +233,7 @@ def test_a_wrong_potential_is_seen_and_explained() -> None:
     assert run(HMF, initial, potential=Cosine(strength=-1.0), end=0.1).in_theory
 
 
+@pytest.mark.ranks
 def test_python_potentials(comm: MPI.Comm, shared_folder: Path) -> None:
     path = shared_folder / "outer.py"
     if comm.rank == 0:
@@ -254,6 +255,7 @@ def test_python_potentials(comm: MPI.Comm, shared_folder: Path) -> None:
 # --- Ranks, threads, resumed runs -------------------------------------------------------------------------------------
 
 
+@pytest.mark.ranks
 def test_the_same_bits_on_any_ranks_and_threads(comm: MPI.Comm, monkeypatch: pytest.MonkeyPatch) -> None:
     for model, count, functions in ((HMF, 3000, FUNCTIONS), (MODELS["softened in space"][0], 300, FUNCTIONS)):
         initial = WARM if model is HMF else PhaseGaussian()
@@ -278,6 +280,7 @@ def test_no_replica_depends_on_the_others_of_its_batch(name: str) -> None:
         np.testing.assert_array_equal(getattr(many, measured)[:1], getattr(one, measured))
 
 
+@pytest.mark.ranks
 def test_resumed_runs_give_the_same(comm: MPI.Comm) -> None:
     kept: list[dict[str, np.ndarray]] = []
     options = {"count": 30_000, "replicas": 5, "step": 0.1, "end": 0.2}  # two replicas a batch
@@ -293,6 +296,7 @@ def test_resumed_runs_give_the_same(comm: MPI.Comm) -> None:
     assert same(whole, run(HMF, controls=Controls(finished=parts), **options))
 
 
+@pytest.mark.ranks
 def test_a_run_that_is_asked_to_stop(comm: MPI.Comm) -> None:
     asked, steps = [0], 2
     options = {"count": 40_000, "replicas": 3 * comm.size, "step": 0.1, "end": 0.2, "test_functions": ()}
@@ -312,6 +316,7 @@ def test_a_run_that_is_asked_to_stop(comm: MPI.Comm) -> None:
         run(HMF, controls=Controls(stop_asked=lambda: True))
 
 
+@pytest.mark.ranks
 def test_snapshots_and_progress(comm: MPI.Comm) -> None:
     seen: list[tuple[float, np.ndarray, np.ndarray]] = []
     shares: list[float] = []

@@ -122,6 +122,7 @@ def test_a_harmonic_potential_turns_phase_space_rigidly(comm):
     assert figures["mass_total"] + figures["mass_lost"] == pytest.approx(first["mass_total"], rel=1e-13)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("kind", ["poisson", "cosine", "gaussian"])
 def test_invariants(kind, comm):
     """Mass to 1e-12, momentum to 1e-10, energy of the order of the splitting, int f^2 not increasing."""
@@ -148,6 +149,7 @@ def test_invariants(kind, comm):
     assert np.log2(errors[0] / errors[1]) == pytest.approx(2.0, abs=0.5)
 
 
+@pytest.mark.ranks
 def test_positivity_keeps_f_above_zero_and_its_mass(comm):
     start = initial("two_stream", k=0.5, amplitude=0.9, drift=2.0, thermal=0.3, mass=4 * np.pi)
     rows, first = {}, 0.0
@@ -180,6 +182,7 @@ def test_w_of_the_solution_vanishes_with_the_step(comm):
     assert found[1] < found[0] / 8
 
 
+@pytest.mark.ranks
 def test_w_in_two_dimensions(comm):
     plane = Model(
         dimension=2,
@@ -197,6 +200,7 @@ def test_w_in_two_dimensions(comm):
     assert figures["mass_total"] + figures["mass_lost"] == pytest.approx(1.0, rel=1e-6)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("cells", [(1, 2), (2, 1)])
 def test_ranks_may_have_nothing(cells, comm):
     """Fewer cells than ranks: the figures are those of one rank."""
@@ -210,6 +214,7 @@ def test_ranks_may_have_nothing(cells, comm):
     np.testing.assert_allclose(*found, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.ranks
 def test_a_restored_solver_goes_on_as_if_nothing_had_happened(comm):
     options = {"cells": (8, 24), "degree": 3, "step": 0.1, "order": 2, "comm": comm}
 
@@ -225,6 +230,7 @@ def test_a_restored_solver_goes_on_as_if_nothing_had_happened(comm):
     assert found == pytest.approx(expected, rel=1e-12, abs=1e-14)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -80,7 +80,6 @@ def reference_kick(here, f, dt):
     return f
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("degree", DEGREES)
 def test_the_matrices_are_l2_projections(degree):
     P = degree + 1
@@ -93,6 +92,7 @@ def test_the_matrices_are_l2_projections(degree):
             np.testing.assert_allclose(B[n], far, rtol=0, atol=1e-13)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("dt", [0.04, -0.3, 2.7, -11.0])
 @pytest.mark.parametrize("d", SMALL)
@@ -117,6 +117,7 @@ def test_sweeps_of_every_degree(degree, comm):
     np.testing.assert_allclose(everywhere(here, f[0]), expected, rtol=0, atol=2e-13)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("widest", [1, 3, 128])
 def test_runs_may_be_cut_anywhere(widest, comm, monkeypatch):
     monkeypatch.setattr(tensor, "WIDEST", widest)
@@ -171,6 +172,7 @@ def test_whole_cells_move_exactly(degree, positivity, comm):
         np.testing.assert_allclose(found, np.roll(values[0][:, q], n * P), rtol=0, atol=3e-14)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("d", SMALL)
 def test_mass_is_kept_and_squares_do_not_grow(d, comm):
     here = space(SMALL[d], {1: 3, 2: 2, 3: 1}[d], comm)
@@ -223,7 +225,6 @@ def test_free_streaming_is_of_its_order(degree, positivity, comm):
     assert degree + 0.6 < slope < degree + 2.2
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("far", [0.0, 3.0, 1e6, 2.0**60, 1e17, 1e300])
 def test_moves_around_the_torus_many_times(far):
     axis = Axis(low=0.0, high=7.0, cells=7, degree=2, periodic=True)
@@ -234,6 +235,7 @@ def test_moves_around_the_torus_many_times(far):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("cells", [(1, 1), (5, 3), (3, 1, 2, 2)])
 def test_far_beyond_the_domain(cells, comm):
     here = space(cells, 2, comm)
@@ -248,6 +250,7 @@ def test_far_beyond_the_domain(cells, comm):
         assert comm.allreduce(lost) == pytest.approx(start, rel=1e-13)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("positivity", [False, True])
 @pytest.mark.parametrize("d", SMALL)
 def test_the_ledger_of_what_leaves(d, positivity, comm):
@@ -264,6 +267,7 @@ def test_the_ledger_of_what_leaves(d, positivity, comm):
     assert 0.05 * start < lost < start
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("d", SMALL)
 def test_rough_data_stay_above_zero(d, comm):
     least = {}
@@ -282,7 +286,6 @@ def test_rough_data_stay_above_zero(d, comm):
     assert least[True] >= 0.0
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("degree", DEGREES)
 @pytest.mark.parametrize("kick", [False, True])
 def test_the_limiter_scales_cells_of_lines_about_their_means(degree, kick):
@@ -315,6 +318,7 @@ def test_the_limiter_scales_cells_of_lines_about_their_means(degree, kick):
     np.testing.assert_allclose(cells(limited) @ weights, cells(rough) @ weights, rtol=1e-12)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("d", SMALL)
 def test_derivatives_are_skew_symmetric(d, periodic, comm):
@@ -350,6 +354,7 @@ def test_derivatives_are_of_their_order(degree, comm):
         assert order == pytest.approx(degree if degree % 2 else degree + 1, abs=0.35)
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("d", SMALL)
 def test_derivatives_of_polynomials(d, comm):
     here = space((3,) * (2 * d), {1: 5, 2: 2, 3: 1}[d], comm, periodic=False)

@@ -33,13 +33,11 @@ THREE = {
 """Cells, and the parts of each axis on three ranks."""
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(("cells", "parts"), THREE.items())
 def test_the_grid_of_three_ranks(cells, parts):
     assert parts_of(cells, 3, len(cells) // 2) == parts
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("ranks", [1, 2, 4, 6, 7, 12])
 @pytest.mark.parametrize("cells", [(7, 5), (2, 3, 4, 1)])
 def test_blocks_cover_every_node_once(ranks, cells):
@@ -70,6 +68,7 @@ def run(here, values, dt):
     return [everywhere(here, part) for part in f], moments, np.array(figures), slopes
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("components", [1, 2])
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("dt", [0.06, -1.7, 35.0])
@@ -88,6 +87,7 @@ def test_ranks_do_not_matter(cells, dt, periodic, components, comm):
         assert comm.allreduce(int(math.prod(here.shape) == 0)) == comm.size - 1
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("d", SMALL)
 def test_sums_over_velocities_and_positions(d, comm):
     here = space(SMALL[d], 2 if d < 3 else 1, comm)
@@ -112,6 +112,7 @@ def test_sums_over_velocities_and_positions(d, comm):
     assert here.minimum(f) == values.min()
 
 
+@pytest.mark.ranks
 def test_values_come_in_blocks_of_any_size(comm, monkeypatch):
     def both(z):
         return np.stack([z @ np.arange(1.0, 5.0), np.cos(z).prod(axis=1)])
@@ -128,6 +129,7 @@ def test_values_come_in_blocks_of_any_size(comm, monkeypatch):
     np.testing.assert_allclose(again, f, rtol=0, atol=1e-14 * 40)
 
 
+@pytest.mark.ranks
 def test_gather_is_the_inverse_of_scatter(comm):
     here = space((3, 2, 1, 4), 2, comm)
     values = noise(here)[0]
@@ -155,6 +157,7 @@ def test_an_axis_is_checked(change, message):
         Axis(**{"low": 0.0, "high": 1.0, "cells": 2, "degree": 1, "periodic": True} | change)
 
 
+@pytest.mark.ranks
 def test_the_axes_must_fit_together(comm):
     torus = Axis(low=0.0, high=1.0, cells=2, degree=1, periodic=True)
     line = Axis(low=0.0, high=1.0, cells=2, degree=1, periodic=False)

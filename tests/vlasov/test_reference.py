@@ -20,8 +20,6 @@ from limitpde.vlasov.exact.linear_response import linear_response
 from limitpde.vlasov.exact.spectral import HamiltonianReference, SpectralReference
 from limitpde.vlasov.model import Model
 
-pytestmark = pytest.mark.serial
-
 CIRCLE = (0.0, 2 * math.pi)
 FOUR_PI = (0.0, 4 * math.pi)
 

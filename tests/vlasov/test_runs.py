@@ -67,6 +67,7 @@ def truth(tmp_path_factory):
     return run(folder, comm)
 
 
+@pytest.mark.ranks
 def test_newtons_particles_pass(truth):
     assert truth["status"] == "done", truth.get("reason")
     assert all(abs(entry["deviation"]) < SE for entry in truth["compare"]["observables"] if "deviation" in entry)
@@ -99,6 +100,7 @@ def test_particles_of_a_wrong_potential_are_refuted(potential, shared_folder, co
     assert max(abs(entry["deviation"]) for entry in last) > 2 * SE
 
 
+@pytest.mark.ranks
 def test_the_summary_has_what_the_contract_promises(truth):
     pde, (small, large) = truth["pde"], truth["particles"]
     assert pde["dofs"] == 64 * 128
@@ -119,6 +121,7 @@ def test_the_summary_has_what_the_contract_promises(truth):
     assert set(truth["performance"]) == {"pde_dof_steps_per_second", "particle_steps_per_second"}
 
 
+@pytest.mark.ranks
 def test_a_stopped_run_goes_on_to_the_same_result(shared_folder, comm, truth, monkeypatch):
     left, check = [5], StopRequest.check
 
@@ -157,7 +160,6 @@ def assert_close(value, other):
         assert value == other
 
 
-@pytest.mark.serial  # the forms have tests of their own on ranks
 def test_every_form_gives_the_same_density(shared_folder, comm):
     figures = {}
     for form in ("density", "hamiltonian", "hartree"):
@@ -170,6 +172,7 @@ def test_every_form_gives_the_same_density(shared_folder, comm):
     assert figures["hartree"] == pytest.approx(figures["density"], abs=2e-4)
 
 
+@pytest.mark.ranks
 def test_f_lies_on_the_phase_plane_for_paraview(shared_folder, comm):
     summary = run(shared_folder, comm, without("particles", "compare"))
     assert summary["status"] == "done", summary.get("reason")
@@ -218,7 +221,6 @@ def test_f_lies_on_the_phase_plane_for_paraview(shared_folder, comm):
         ({"compare": {"test_functions": [{"shape": "wave", "k": [1.0, 0.0], "n": 1}]}}, "leave it out"),
     ],
 )
-@pytest.mark.serial
 def test_wrong_cases_are_one_clear_line(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         cases.check(changed(**changes))
@@ -235,13 +237,13 @@ def test_a_density_that_does_not_fit_the_domain_is_pointed_out(shared_folder, co
     assert summary["pde"]["mass"]["total"]["start"] < 0.999
 
 
+@pytest.mark.ranks
 def test_more_numbers_than_the_memory_holds_are_refused_by_every_rank(comm):
     case = cases.check(without("particles", "compare") | {"pde": {"cells": [100_000, 100_000], "step": 0.1}})
     with pytest.raises(InputError, match="GiB for each of"):
         system_of(case).solver(case, comm)
 
 
-@pytest.mark.serial
 def test_the_distances_do_not_depend_on_the_form(shared_folder, comm):
     found = {}
     for form in ("density", "hartree"):

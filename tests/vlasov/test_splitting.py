@@ -9,8 +9,6 @@ import pytest
 from limitpde.errors import InputError
 from limitpde.vlasov.splitting import ORDERS, composition, merged
 
-pytestmark = pytest.mark.serial
-
 
 def pendulum(stages, step, angle, speed):
     for kind, share in stages:

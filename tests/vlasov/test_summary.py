@@ -60,9 +60,6 @@ def taken(fit=None, steps=(), solver=None):
     return found
 
 
-pytestmark = pytest.mark.serial
-
-
 def test_figures_of_known_steps():
     steps = [
         (0.5, {"mass_total": 1.9, "mass_lost": 0.1, "energy": 4.4, "minimum": -0.3, "l2": 0.7, "h_vl": -3.2}),
