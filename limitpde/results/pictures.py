@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from limitpde.results import figures, tables
+from limitpde.results.fields import read_fields
 from limitpde.results.folder import Folder
+from limitpde.results.particles import read_particles
 from limitpde.results.vtkhdf import times
 
 MOST_PANELS = 6
 """Test functions that get a panel of their own; the tables have all."""
+MOST_BINS = 48
+"""Bins of a histogram of particles, at most."""
 ROUNDING = 1e-9
 """Part of the largest residual below which one is nothing but rounding, and is not drawn."""
+NO_CHANGE = 1e-17
+"""What a change that is exactly zero is drawn as, on a logarithmic axis."""
+VTK_TETRAHEDRON = 10
 Painter = Callable[[Path], Any]
+Columns = dict[str, np.ndarray]
+State = tuple[np.ndarray, np.ndarray, Columns, float]
+"""Points, cells, values and time of `read_fields`."""
+Cloud = tuple[np.ndarray, Columns, float]
+"""Positions, data and time of `read_particles`."""
 
 
 def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
@@ -60,86 +73,213 @@ def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], *
     return figure, figure.subplots(rows, columns, **options)
 
 
-def largest_snapshots(directory: Path) -> Path | None:
-    """The particle file of the largest N that has snapshots."""
+def fields(directory: Path, stem: str = "fields") -> list[State]:
+    """The first and the last step of a file of fields; none where it has none."""
+    path = directory / "pde" / f"{stem}.vtkhdf"
+    return [read_fields(path, step) for step in (0, -1)] if path.exists() and len(times(path)) else []
+
+
+def clouds(directory: Path) -> list[Cloud]:
+    """The first and the last snapshot of the largest N that has snapshots; none where there are none."""
     found = [path for path in directory.glob("particles/N*/particles.vtkhdf") if len(times(path))]
-    return max(found, key=lambda path: int(path.parent.name[1:])) if found else None
+    largest = sorted(found, key=lambda path: int(path.parent.name[1:]))[-1:]
+    return [read_particles(path, step) for path in largest for step in (0, -1)]
 
 
-def invariants(directory: Path, *, masses: Mapping[str, str], panels: Sequence[str]) -> Any:
-    """Relative changes of masses, and other columns of diagnostics.csv, over time.
+def columns(directory: Path, name: str = "pde/diagnostics.csv") -> Columns:
+    """The columns of a table over time; none where it is missing or has fewer than two rows."""
+    found = tables.read_columns(directory / name) if (directory / name).exists() else {}
+    return found if len(found.get("t", [])) > 1 else {}
+
+
+def thinned(rows: np.ndarray, most: int) -> np.ndarray:
+    """Every so many rows, so that at most this number is left."""
+    return rows[:: math.ceil(len(rows) / most) or 1]
+
+
+def field_map(axis: Any, state: State, name: str, *, flat: bool = False, **style: Any) -> Any:
+    """Draw a field: a line, a map, or a map of the plane through the middle of a solid.
+
+    Args:
+        axis: where.
+        state: what has the field.
+        name: of the field.
+
+    Keyword Args:
+        flat: whether each triangle or tetrahedron has a value, and not each corner.
+        style: of the map; without it, colours reach from 0 to the largest value.
+
+    Returns:
+        What a colour bar is made for; None of a line.
+    """
+    points, cells, values, t = state
+    value, solid = values[name], bool(np.ptp(points[:, 2]) > 0)
+    axis.set(title=f"{name}, t = {t:.4g}", xlabel="x")
+    if cells.shape[1] == 2:
+        axis.plot(*_line(state, name))
+        axis.set_ylim(0, None)
+        return None
+    axis.set(ylabel="y", aspect="equal")
+    grid = cells.shape[1] == (8 if solid else 4)
+    if grid:
+        edges = [np.unique(np.round(points[:, j], 12)) for j in range(3)]
+        value = value.reshape([max(len(along) - 1, 1) for along in edges])
+        value = value[:, :, value.shape[2] // 2].T
+    elif solid:
+        points, cells, value = _middle_plane(points, cells, value, flat=flat)
+    style = {"vmin": 0.0, "vmax": float(value.max()) or 1.0} | style
+    if grid:
+        return axis.pcolormesh(edges[0], edges[1], value, rasterized=True, **style)
+    paint = partial(axis.tripcolor, points[:, 0], points[:, 1], cells, **style)
+    return paint(facecolors=value) if flat else paint(value, shading="gouraud")
+
+
+def _middle_plane(points: np.ndarray, cells: np.ndarray, value: np.ndarray, *, flat: bool) -> tuple[Any, Any, Any]:
+    """Triangles of the plane z = constant through the middle of tetrahedra."""
+    import pyvista  # takes a second to load, and only solid bodies need it
+
+    grid = pyvista.UnstructuredGrid({VTK_TETRAHEDRON: cells}, points)
+    (grid.cell_data if flat else grid.point_data)["value"] = value
+    middle = np.asarray(grid.center) + 0.3 * np.cbrt(grid.volume / len(cells))  # between nodes, which give slivers
+    plane = grid.slice(normal="z", origin=middle).triangulate()
+    return np.asarray(plane.points), plane.regular_faces, np.asarray(plane["value"])
+
+
+def field_panels(
+    states: Sequence[State], names: Iterable[str], style: Callable[..., Any] = lambda state, name: {}
+) -> Any:
+    """A figure and its axes: a row for each state, in it each field that is there, with a style of (state, name)."""
+    names = [name for name in names if name in states[0][2]]
+    figure, axes = subplots(2, len(names), figsize=(4.2 * len(names), 7.4), squeeze=False)
+    for row, state in zip(axes, states, strict=True):
+        for axis, name in zip(row, names, strict=True):
+            drawn = field_map(axis, state, name, **style(state, name))
+            if drawn is not None:
+                figure.colorbar(drawn, ax=axis, shrink=0.75)
+    return figure, axes
+
+
+def density_over_x(states: Sequence[State], name: str, snapshots: Sequence[Cloud], *, mass: float = 1.0) -> Any:
+    """A figure of a density over a line at the first and the last output, over a histogram of the last snapshot.
+
+    Args:
+        states: of the equation.
+        name: of the density.
+        snapshots: of the particles; may be none.
+
+    Keyword Args:
+        mass: of all particles.
+    """
+    figure, axis = subplots(figsize=(7.2, 4.4))
+    for state, style in zip(states, ({"color": "0.5", "ls": "--"}, {"color": "k"}), strict=True):
+        axis.plot(*_line(state, name), lw=1.4, label=f"equation, t = {state[3]:.4g}", **style)
+    low, high = states[-1][0][:, 0].min(), states[-1][0][:, 0].max()
+    for positions, _, t in snapshots[-1:]:
+        count = len(positions)
+        bins = np.linspace(low, high, 1 + min(MOST_BINS, max(8, int(math.sqrt(count) / 2))))
+        weights = np.full(count, mass / (count * (bins[1] - bins[0])))
+        style = {"color": "#9ecae1", "edgecolor": "white", "lw": 0.5, "zorder": 0}
+        axis.hist(positions[:, 0], bins, weights=weights, label=f"{count} particles, t = {t:.4g}", **style)
+    axis.set(xlabel="x", ylabel=name, xlim=(low, high), ylim=(0, 1.25 * axis.get_ylim()[1]))
+    axis.legend(fontsize=8, ncols=3, loc="upper center")
+    return figure
+
+
+def _line(state: State, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """x and values of a field on intervals, at its points or in the middle of its cells."""
+    points, cells, values, _ = state
+    x = points[:, 0] if len(values[name]) == len(points) else points[cells, 0].mean(axis=1)
+    order = np.argsort(x)
+    return x[order], values[name][order]
+
+
+def means(axis: Any, x: Any, mean: Any, stderr: Any = math.nan, **style: Any) -> None:
+    """Dots with bars of two standard errors; one without a bar where that is NaN."""
+    axis.errorbar(x, mean, 2 * np.asarray(stderr), **({"fmt": "o", "ms": 4, "capsize": 2} | style))
+
+
+def against_count(axis: Any, entries: Sequence[figures.Record], keys: tuple[str, str], line: Any, **style: Any) -> None:
+    """A figure against N with error bars, and a dashed line: a power of N through the first, or the values expected.
+
+    Args:
+        axis: where; it becomes logarithmic.
+        entries: records with N, in its order.
+        keys: of the figure, and of its standard error, which may be absent.
+        line: the power or the values.
+        style: colour, and label of the dots.
+    """
+    counts, values = (np.array([entry[key] for entry in entries]) for key in ("N", keys[0]))
+    means(axis, counts, values, [entry.get(keys[1], math.nan) for entry in entries], ms=6, capsize=3, **style)
+    expected = values[0] * (counts / counts[0]) ** line if np.ndim(line) == 0 else line
+    axis.plot(counts, expected, "--", color=style["color"], lw=1)
+    axis.set(xscale="log", yscale="log", xlabel="N")
+    axis.legend(fontsize=8)
+
+
+def invariants(directory: Path, conserved: Callable[[Columns], Columns], panels: Mapping[str, Sequence[str]]) -> Any:
+    """How far what is conserved has moved, and other columns of diagnostics.csv, over time.
 
     Args:
         directory: the result.
-
-    Keyword Args:
-        masses: column -> name of a mass that should not change.
-        panels: up to five more columns, each with a panel of its own; those that are absent are left out.
+        conserved: the columns -> name -> values that should not change; relative to the first where that is not zero.
+        panels: title -> columns with a panel of their own; those that are absent are left out.
 
     Returns:
         The figure; None where there are fewer than two rows.
     """
-    path = directory / "pde" / "diagnostics.csv"
-    table = tables.read_columns(path) if path.exists() else {}
-    if not table or len(table["t"]) < 2:
+    table, pde = columns(directory), figures.read(directory / "summary.json").get("pde", {})
+    if not table:
         return None
-    t = table["t"]
-    panels = [name for name in panels if name in table]
-    figure, grid = subplots(2, 3, figsize=(12, 6.4))
-    axes = grid.ravel()
-    for unused in axes[len(panels) + 1 :]:
-        unused.remove()
-    for column, label in masses.items():
-        if column in table:
-            axes[0].plot(t, table[column] / table[column][0] - 1, label=label)
-    axes[0].set(title="relative change of mass", xlabel="t")
-    axes[0].legend()
-    for axis, name in zip(axes[1:], panels, strict=False):
-        shown = slice(1, None) if name == "dt" else slice(None)  # nothing leads to the first row
-        axis.plot(t[shown], table[name][shown])
-        axis.set(title=name.replace("_", " "), xlabel="t")
-    moment = figures.read(directory / "summary.json").get("pde", {}).get("second_moment", {})
-    if "rate_theory" in moment and "second_moment" in panels:
-        axis = axes[1 + panels.index("second_moment")]
-        axis.plot(t, moment["start"] + moment["rate_theory"] * t, "k--", lw=1, label="theory")
-        axis.legend()
+    panels = {title: found for title, names in panels.items() if (found := [name for name in names if name in table])}
+    width = math.ceil((1 + len(panels)) / 2)
+    figure, grid = subplots(2, width, figsize=(4.2 * width, 6.4), squeeze=False)
+    t, axes = table["t"], list(grid.ravel())
+    while len(axes) > 1 + len(panels):
+        axes.pop().remove()
+    for name, values in conserved(table).items():
+        change = np.abs(values[1:] - values[0]) / (abs(values[0]) or 1.0)
+        axes[0].semilogy(t[1:], np.maximum(change, NO_CHANGE), label=name)
+    axes[0].set(title="relative change", xlabel="t")
+    axes[0].legend(fontsize=8)
+    for axis, (title, names) in zip(axes[1:], panels.items(), strict=True):
+        for name in names:
+            shown = slice(1, None) if name == "dt" else slice(None)  # nothing leads to the first row
+            axis.plot(t[shown], table[name][shown], label=name.replace("_", " "))
+            axis.update_datalim([(t[-1], part * table[name][-1]) for part in (0.999, 1.001)])  # not to magnify rounding
+            if isinstance(moment := pde.get(name), dict) and "rate_theory" in moment:
+                axis.plot(t, moment["start"] + moment["rate_theory"] * t, "k--", lw=1, label="theory")
+        axis.set(title=title, xlabel="t")
+        axis.ticklabel_format(axis="y", useOffset=False)
+        if len(axis.get_lines()) > 1:
+            axis.legend(fontsize=8)
     return figure
 
 
 def _residual_rate(directory: Path) -> Any:
     """Root mean square of W against N, and what the theory predicts: its size with its bias, or else its power of N."""
     compare = figures.read(directory / "summary.json").get("compare", {})
-    entries = compare.get("residual", [])
+    entries = sorted(compare.get("residual", []), key=lambda entry: entry["N"])
     largest = max((entry["rms"] for entry in entries), default=0.0)
     entries = [entry for entry in entries if entry["rms"] > ROUNDING * largest]
     rates = [rate for rate in compare.get("rates", []) if rate["quantity"] == "residual_rms"]
-    powers = {rate["test_function"]: rate.get("theory") for rate in rates}
+    powers = {rate["test_function"]: rate.get("theory", math.nan) for rate in rates}
     if len({entry["N"] for entry in entries}) < 2:
         return None
     figure, axis = subplots(figsize=(6.4, 4.6))
     for number in sorted({entry["test_function"] for entry in entries}):
-        colour = f"C{number % 10}"
-        mine = sorted((entry for entry in entries if entry["test_function"] == number), key=lambda entry: entry["N"])
-        counts = np.array([entry["N"] for entry in mine])
-        rms = np.array([entry["rms"] for entry in mine])
-        error = np.array([entry["rms_stderr"] for entry in mine])
+        mine = [entry for entry in entries if entry["test_function"] == number]
         theory = np.sqrt([entry.get("theory_variance", math.nan) + entry["theory_mean"] ** 2 for entry in mine])
-        power = powers.get(number)
-        if np.isnan(theory).all() and power is not None:
-            theory = rms[0] * (counts / counts[0]) ** power
-        axis.errorbar(counts, rms, 2 * error, fmt="o", color=colour, capsize=3, label=mine[0]["label"])
-        axis.plot(counts, theory, "--", color=colour, lw=1)
-    axis.set(xscale="log", yscale="log", xlabel="N", ylabel="root mean square of W[T, phi]")
+        line = powers.get(number, math.nan) if np.isnan(theory).all() else theory
+        against_count(axis, mine, ("rms", "rms_stderr"), line, color=f"C{number % 10}", label=mine[0]["label"])
+    axis.set_ylabel("root mean square of W[T, phi]")
     axis.set_title("residual of the particles in the PDE (dashed: theory)", fontsize=10)
-    axis.legend(fontsize=8)
     return figure
 
 
 def _residual_in_time(directory: Path) -> Any:
     """W[t, phi] of the replicas of the largest N, and of the PDE, over time."""
-    path = directory / "compare" / "residuals.csv"
-    table = tables.read_columns(path) if path.exists() else {}
-    if not table or not len(table.get("t", [])):
+    table = columns(directory, "compare/residuals.csv")
+    if not table:
         return None
     particles = table["system"] == "particles"
     largest = table["N"][particles].max() if particles.any() else None
@@ -166,7 +306,7 @@ def _residual_in_time(directory: Path) -> Any:
 def _observables(directory: Path) -> Any:
     """int phi dL_t of the particles for each N with error bars, over the line of the PDE."""
     entries = figures.read(directory / "summary.json").get("compare", {}).get("observables", [])
-    entries = [entry for entry in entries if "stderr" in entry and "pde" in entry]
+    entries = [entry for entry in entries if "pde" in entry]
     numbers = sorted({entry["test_function"] for entry in entries})[:MOST_PANELS]
     if not numbers:
         return None
@@ -174,10 +314,10 @@ def _observables(directory: Path) -> Any:
     for axis, number in zip(axes[0], numbers, strict=True):
         mine = [entry for entry in entries if entry["test_function"] == number]
         for number_of_n, count in enumerate(sorted({entry["N"] for entry in mine})):
-            colour = f"C{number_of_n % 10}"
-            rows = [entry for entry in mine if entry["N"] == count]
-            t, mean = [row["t"] for row in rows], [row["mean"] for row in rows]
-            axis.errorbar(t, mean, [2 * row["stderr"] for row in rows], fmt=".", color=colour, label=f"N = {count}")
+            rows = [(entry["t"], entry["mean"], entry.get("stderr", math.nan)) for entry in mine if entry["N"] == count]
+            means(
+                axis, *zip(*rows, strict=True), color=f"C{number_of_n % 10}", label=f"N = {count}", fmt=".", capsize=0
+            )
         pde = {entry["t"]: entry["pde"] for entry in mine}
         axis.plot(list(pde), list(pde.values()), "k", lw=1, label="PDE")
         axis.set(xlabel="t", title=f"int phi drho_t, test function {number}")
