@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ MOST_DOTS = 4000
 def _fields(directory: Path) -> Any:
     """Each field at the first and the last output: lines, maps, or maps of the plane through the middle."""
     states = pictures.fields(directory)
-    return pictures.field_panels(states, SHOWN)[0] if states else None
+    rows = [[(state, name, {}) for name in SHOWN if name in state[2]] for state in states]
+    return pictures.field_panels(rows)[0] if rows else None
 
 
 def _particles(directory: Path) -> Any:
@@ -48,10 +50,9 @@ def _spectrum(directory: Path) -> Any:
     if pde:
         axis.plot(pde["masses"], pde["density_end"], "k.-", lw=1, ms=4, label="equation")
     for entry in particles:
-        density = {name: np.array(values) for name, values in entry["density_end"].items()}
-        seen = np.flatnonzero(density["mean"] > 0)
-        found = (density[name][seen] for name in ("mean", "stderr") if name in density)
-        pictures.means(axis, 1 + seen, *found, label=f"particles, N = {entry['N']}")
+        density = entry["density_end"]
+        n, errors = 1 + np.arange(len(density["mean"])), density.get("stderr", math.nan)
+        pictures.means(axis, n, density["mean"], errors, label=f"particles, N = {entry['N']}")
     axis.set(xlabel="mass n", ylabel="number of particles, integral of f_n")
     n, value = (np.concatenate(each) for each in zip(*(line.get_data() for line in axis.get_lines()), strict=True))
     if np.any(value > 0):
@@ -73,8 +74,8 @@ def _number(directory: Path) -> Any:
         axis.plot(table["t"], table["moment_0"], "k", label="equation")
     for entry in particles:
         alive, share = entry["survivors"], entry["Z"] / entry["N"]
-        found = (share * np.array(alive[name]) for name in ("mean", "stderr") if name in alive)
-        pictures.means(axis, alive["times"], *found, label=f"particles, N = {entry['N']}")
+        mean, errors = (share * np.array(alive.get(name, math.nan)) for name in ("mean", "stderr"))
+        pictures.means(axis, alive["times"], mean, errors, label=f"particles, N = {entry['N']}")
     axis.set(xlabel="t", ylabel="number of particles, in units of N / Z", ylim=(0, None))
     axis.legend()
     return figure

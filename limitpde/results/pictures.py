@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,21 @@ from limitpde.results.folder import Folder
 from limitpde.results.particles import read_particles
 from limitpde.results.vtkhdf import times
 
+HISTOGRAM: dict[str, Any] = {"color": "#9ecae1", "edgecolor": "white", "lw": 0.5, "zorder": 0}
 MOST_PANELS = 6
 """Test functions that get a panel of their own; the tables have all."""
-MOST_BINS = 48
-"""Bins of a histogram of particles, at most."""
 ROUNDING = 1e-9
 """Part of the largest residual below which one is nothing but rounding, and is not drawn."""
 NO_CHANGE = 1e-17
 """What a change that is exactly zero is drawn as, on a logarithmic axis."""
-VTK_TETRAHEDRON = 10
 Painter = Callable[[Path], Any]
 Columns = dict[str, np.ndarray]
 State = tuple[np.ndarray, np.ndarray, Columns, float]
 """Points, cells, values and time of `read_fields`."""
 Cloud = tuple[np.ndarray, Columns, float]
 """Positions, data and time of `read_particles`."""
+Panel = tuple[State, str, dict[str, Any]]
+"""What a map shows, and keywords of `field_map`."""
 
 
 def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
@@ -59,13 +60,7 @@ def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
 def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Any, Any]:
     """A figure and its axes, one or an array of them; pyplot and its backend, which are the user's, know nothing of it.
 
-    Args:
-        rows: of axes.
-        columns: of axes.
-
-    Keyword Args:
-        figsize: width and height in inches.
-        options: of `matplotlib.figure.Figure.subplots`.
+    Options are those of `matplotlib.figure.Figure.subplots`; sizes are in inches.
     """
     from matplotlib.figure import Figure
 
@@ -138,48 +133,34 @@ def _middle_plane(points: np.ndarray, cells: np.ndarray, value: np.ndarray, *, f
     """Triangles of the plane z = constant through the middle of tetrahedra."""
     import pyvista  # takes a second to load, and only solid bodies need it
 
-    grid = pyvista.UnstructuredGrid({VTK_TETRAHEDRON: cells}, points)
+    grid = pyvista.UnstructuredGrid({pyvista.CellType.TETRA: cells}, points)
     (grid.cell_data if flat else grid.point_data)["value"] = value
     middle = np.asarray(grid.center) + 0.3 * np.cbrt(grid.volume / len(cells))  # between nodes, which give slivers
     plane = grid.slice(normal="z", origin=middle).triangulate()
     return np.asarray(plane.points), plane.regular_faces, np.asarray(plane["value"])
 
 
-def field_panels(
-    states: Sequence[State], names: Iterable[str], style: Callable[..., Any] = lambda state, name: {}
-) -> Any:
-    """A figure and its axes: a row for each state, in it each field that is there, with a style of (state, name)."""
-    names = [name for name in names if name in states[0][2]]
-    figure, axes = subplots(2, len(names), figsize=(4.2 * len(names), 7.4), squeeze=False)
-    for row, state in zip(axes, states, strict=True):
-        for axis, name in zip(row, names, strict=True):
-            drawn = field_map(axis, state, name, **style(state, name))
-            if drawn is not None:
-                figure.colorbar(drawn, ax=axis, shrink=0.75)
+def field_panels(rows: Sequence[Sequence[Panel]]) -> Any:
+    """A figure and its axes: rows of maps, each with a colour bar."""
+    figure, axes = subplots(len(rows), len(rows[0]), figsize=(4.4 * len(rows[0]), 3.8 * len(rows)), squeeze=False)
+    for axis, (state, name, style) in zip(axes.flat, chain(*rows), strict=True):
+        drawn = field_map(axis, state, name, **style)
+        if drawn is not None:
+            figure.colorbar(drawn, ax=axis, shrink=0.8)
     return figure, axes
 
 
 def density_over_x(states: Sequence[State], name: str, snapshots: Sequence[Cloud], *, mass: float = 1.0) -> Any:
-    """A figure of a density over a line at the first and the last output, over a histogram of the last snapshot.
-
-    Args:
-        states: of the equation.
-        name: of the density.
-        snapshots: of the particles; may be none.
-
-    Keyword Args:
-        mass: of all particles.
-    """
+    """A density of the equation on a line, first and last, over a histogram of the last particles, of this mass."""
     figure, axis = subplots(figsize=(7.2, 4.4))
     for state, style in zip(states, ({"color": "0.5", "ls": "--"}, {"color": "k"}), strict=True):
         axis.plot(*_line(state, name), lw=1.4, label=f"equation, t = {state[3]:.4g}", **style)
     low, high = states[-1][0][:, 0].min(), states[-1][0][:, 0].max()
     for positions, _, t in snapshots[-1:]:
         count = len(positions)
-        bins = np.linspace(low, high, 1 + min(MOST_BINS, max(8, int(math.sqrt(count) / 2))))
+        bins = np.linspace(low, high, 1 + int(np.clip(math.sqrt(count) / 2, 8, 48)))
         weights = np.full(count, mass / (count * (bins[1] - bins[0])))
-        style = {"color": "#9ecae1", "edgecolor": "white", "lw": 0.5, "zorder": 0}
-        axis.hist(positions[:, 0], bins, weights=weights, label=f"{count} particles, t = {t:.4g}", **style)
+        axis.hist(positions[:, 0], bins, weights=weights, label=f"{count} particles, t = {t:.4g}", **HISTOGRAM)
     axis.set(xlabel="x", ylabel=name, xlim=(low, high), ylim=(0, 1.25 * axis.get_ylim()[1]))
     axis.legend(fontsize=8, ncols=3, loc="upper center")
     return figure
@@ -239,7 +220,7 @@ def invariants(directory: Path, conserved: Callable[[Columns], Columns], panels:
     for name, values in conserved(table).items():
         change = np.abs(values[1:] - values[0]) / (abs(values[0]) or 1.0)
         axes[0].semilogy(t[1:], np.maximum(change, NO_CHANGE), label=name)
-    axes[0].set(title="relative change", xlabel="t")
+    axes[0].set(title="relative change of what is conserved", xlabel="t")
     axes[0].legend(fontsize=8)
     for axis, (title, names) in zip(axes[1:], panels.items(), strict=True):
         for name in names:
@@ -268,7 +249,9 @@ def _residual_rate(directory: Path) -> Any:
     figure, axis = subplots(figsize=(6.4, 4.6))
     for number in sorted({entry["test_function"] for entry in entries}):
         mine = [entry for entry in entries if entry["test_function"] == number]
-        theory = np.sqrt([entry.get("theory_variance", math.nan) + entry["theory_mean"] ** 2 for entry in mine])
+        theory = np.sqrt(
+            [entry.get("theory_variance", math.nan) + entry.get("theory_mean", math.nan) ** 2 for entry in mine]
+        )
         line = powers.get(number, math.nan) if np.isnan(theory).all() else theory
         against_count(axis, mine, ("rms", "rms_stderr"), line, color=f"C{number % 10}", label=mine[0]["label"])
     axis.set_ylabel("root mean square of W[T, phi]")
@@ -315,9 +298,8 @@ def _observables(directory: Path) -> Any:
         mine = [entry for entry in entries if entry["test_function"] == number]
         for number_of_n, count in enumerate(sorted({entry["N"] for entry in mine})):
             rows = [(entry["t"], entry["mean"], entry.get("stderr", math.nan)) for entry in mine if entry["N"] == count]
-            means(
-                axis, *zip(*rows, strict=True), color=f"C{number_of_n % 10}", label=f"N = {count}", fmt=".", capsize=0
-            )
+            style = {"color": f"C{number_of_n % 10}", "label": f"N = {count}", "fmt": ".", "ms": 6, "capsize": 0}
+            means(axis, *zip(*rows, strict=True), **style)
         pde = {entry["t"]: entry["pde"] for entry in mine}
         axis.plot(list(pde), list(pde.values()), "k", lw=1, label="PDE")
         axis.set(xlabel="t", title=f"int phi drho_t, test function {number}")

@@ -23,13 +23,14 @@ def _fields(directory: Path) -> Any:
     states, clouds = pictures.fields(directory), pictures.clouds(directory)
     if not states:
         return None
-    figure, axes = pictures.field_panels(states, FIELDS, _style)
+    names = [name for name in FIELDS if name in states[0][2]]
+    figure, axes = pictures.field_panels([[(state, name, _style(state, name)) for name in names] for state in states])
     for axis in axes.flat:
         axis.set(**_square(states))
     for row, cloud in zip(axes, clouds, strict=False):  # of the particles there may be none
-        for axis, (name, signs) in zip(row, FIELDS.items(), strict=False):
+        for axis, name in zip(row, names, strict=True):
             colour = {} if name == "charge" else {"c": "white"}
-            _dots(axis, cloud, signs, MOST_DOTS, s=5, edgecolors="black", linewidths=0.25, **colour)
+            _dots(axis, cloud, FIELDS[name], MOST_DOTS, s=5, edgecolors="black", linewidths=0.25, **colour)
     return figure
 
 
@@ -45,12 +46,11 @@ def _meshes(directory: Path) -> Any:
     states = pictures.fields(directory)
     if not states or np.array_equal(states[0][0], states[1][0]):
         return None
-    figure, axes = pictures.subplots(1, 2, figsize=(10.0, 4.4))
-    for axis, (points, cells, values, t) in zip(axes, states, strict=True):
-        state = points, cells, {"rho": _density(values)}, t
-        figure.colorbar(pictures.field_map(axis, state, "rho"), ax=axis, shrink=0.75)
-        axis.triplot(points[:, 0], points[:, 1], cells, color="white", linewidth=0.3)
-        axis.set(title=f"rho on {len(points)} nodes, t = {t:.4g}", **_square([state]))
+    totals = [(points, cells, {"rho": _density(values)}, t) for points, cells, values, t in states]
+    figure, axes = pictures.field_panels([[(state, "rho", {}) for state in totals]])
+    for axis, state in zip(axes.flat, totals, strict=True):
+        axis.triplot(state[0][:, 0], state[0][:, 1], state[1], color="white", linewidth=0.3)
+        axis.set(title=f"{len(state[0])} nodes, t = {state[3]:.4g}", **_square([state]))
     return figure
 
 

@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 
 from limitpde.results import figures, pictures
-from limitpde.results.pictures import Cloud, Columns, State
+from limitpde.results.pictures import Columns, State
 
 MOST_DOTS = 2000
 """Particles drawn over a map, so that the map can still be seen."""
-
-
-def _first_and_last(axes: Any, states: Sequence[State], name: str, **style: Any) -> None:
-    """Maps of a field at the first and the last output, with one scale of colours."""
-    top = max(float(state[2][name].max()) for state in states) or 1.0
-    for axis, state in zip(axes, states, strict=True):
-        drawn = pictures.field_map(axis, state, name, flat=True, vmax=top, **style)
-    axes[0].figure.colorbar(drawn, ax=axes, shrink=0.9, pad=0.01, label=name)
 
 
 def _phase_space(directory: Path) -> Any:
@@ -32,24 +24,24 @@ def _phase_space(directory: Path) -> Any:
         return None
     clouds = pictures.clouds(directory) if found[0][0] == "fields" else []
     rows = found + found[:1] * bool(clouds)
-    figure, axes = pictures.subplots(len(rows), 2, figsize=(11, 3.9 * len(rows)), squeeze=False, sharey="row")
-    for row, (stem, states) in zip(axes, rows, strict=True):
+    figure, axes = _panels([states for _, states in rows], "f", cmap="inferno")
+    for row, (stem, _) in zip(axes, rows, strict=True):
         number = stem.removeprefix("fields").removeprefix("slice_x").partition("_")[0]
-        _first_and_last(row, states, "f", cmap="inferno")
         for axis in row:
             axis.set(xlabel=f"x{number}", ylabel=f"v{number}", aspect="auto")
-    for axis, cloud in zip(axes[-1], clouds, strict=False):  # there may be none
-        _dots(axis, cloud)
+    for axis, (positions, data, _) in zip(axes[-1], clouds, strict=False):  # there may be none
+        cloud = np.column_stack([positions[:, 0], data["velocity"].reshape(len(positions), -1)[:, 0]])
+        shown, limits = pictures.thinned(cloud, MOST_DOTS), {"xlim": axis.get_xlim(), "ylim": axis.get_ylim()}
+        axis.scatter(*shown.T, s=2, c="white", lw=0)
+        axis.set(title=f"{axis.get_title()}, {len(shown)} of {len(cloud)} particles", **limits)
     return figure
 
 
-def _dots(axis: Any, cloud: Cloud) -> None:
-    """Particles in phase space, over a map of f."""
-    positions, data, _ = cloud
-    x, v = (pictures.thinned(rows.reshape(len(rows), -1)[:, 0], MOST_DOTS) for rows in (positions, data["velocity"]))
-    limits = {"xlim": axis.get_xlim(), "ylim": axis.get_ylim()}
-    axis.scatter(x, v, s=2, c="white", lw=0)
-    axis.set(title=f"{axis.get_title()}, and {len(x)} of {len(positions)} particles", **limits)
+def _panels(rows: Sequence[Sequence[State]], name: str, **style: Any) -> Any:
+    """A figure and its axes: a field at these states, all with one scale of colours."""
+    top = max(float(state[2][name].max()) for states in rows for state in states) or 1.0
+    style |= {"flat": True, "vmax": top}
+    return pictures.field_panels([[(state, name, style) for state in states] for states in rows])
 
 
 def _density(directory: Path) -> Any:
@@ -62,9 +54,7 @@ def _density(directory: Path) -> Any:
             figures.read(directory / "summary.json").get("pde", {}).get("mass", {}).get("total", {}).get("start", 1.0)
         )
         return pictures.density_over_x(states, "rho", pictures.clouds(directory), mass=mass)
-    figure, axes = pictures.subplots(1, 2, figsize=(10.5, 4.4), sharex=True, sharey=True)
-    _first_and_last(axes, states, "rho")
-    return figure
+    return _panels([states], "rho")[0]
 
 
 def _field_energy(directory: Path) -> Any:
