@@ -19,8 +19,9 @@ MOST_DOTS = 4000
 def _fields(directory: Path) -> Any:
     """Each field at the first and the last output: lines, maps, or maps of the plane through the middle."""
     states = pictures.fields(directory)
-    rows = [[(state, name, {}) for name in SHOWN if name in state[2]] for state in states]
-    return pictures.field_panels(rows)[0] if rows else None
+    if not states:
+        return None
+    return pictures.field_panels([[(state, name, {}) for name in SHOWN if name in state[2]] for state in states])[0]
 
 
 def _particles(directory: Path) -> Any:

@@ -118,7 +118,8 @@ def field_map(axis: Any, state: State, name: str, *, flat: bool = False, **style
     grid = cells.shape[1] == (8 if solid else 4)
     if grid:
         edges = [np.unique(np.round(points[:, j], 12)) for j in range(3)]
-        value = value.reshape([max(len(along) - 1, 1) for along in edges])
+        places = [np.searchsorted(along, points[cells, j].mean(axis=1)) for j, along in enumerate(edges)]
+        value = value[np.lexsort(places[::-1])].reshape([max(len(along) - 1, 1) for along in edges])
         value = value[:, :, value.shape[2] // 2].T
     elif solid:
         points, cells, value = _middle_plane(points, cells, value, flat=flat)

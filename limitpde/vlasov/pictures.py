@@ -18,8 +18,7 @@ MOST_DOTS = 2000
 def _phase_space(directory: Path) -> Any:
     """f at the first and the last output; in one dimension below it the same with particles of the largest N."""
     stems = ("fields", *sorted(path.stem for path in (directory / "pde").glob("slice_*.vtkhdf")))
-    found = [(stem, pictures.fields(directory, stem)) for stem in stems]
-    found = [(stem, states) for stem, states in found if states and "f" in states[0][2]]
+    found = [(stem, states) for stem in stems if (states := pictures.fields(directory, stem)) and "f" in states[0][2]]
     if not found:
         return None
     clouds = pictures.clouds(directory) if found[0][0] == "fields" else []
@@ -31,9 +30,10 @@ def _phase_space(directory: Path) -> Any:
             axis.set(xlabel=f"x{number}", ylabel=f"v{number}", aspect="auto")
     for axis, (positions, data, _) in zip(axes[-1], clouds, strict=False):  # there may be none
         cloud = np.column_stack([positions[:, 0], data["velocity"].reshape(len(positions), -1)[:, 0]])
-        shown, limits = pictures.thinned(cloud, MOST_DOTS), {"xlim": axis.get_xlim(), "ylim": axis.get_ylim()}
+        shown = pictures.thinned(cloud, MOST_DOTS)
+        axis.autoscale(False)
         axis.scatter(*shown.T, s=2, c="white", lw=0)
-        axis.set(title=f"{axis.get_title()}, {len(shown)} of {len(cloud)} particles", **limits)
+        axis.set_title(f"{axis.get_title()}, {len(shown)} of {len(cloud)} particles")
     return figure
 
 
