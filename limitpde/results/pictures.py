@@ -30,8 +30,6 @@ State = tuple[np.ndarray, np.ndarray, Columns, float]
 """Points, cells, values and time of `read_fields`."""
 Cloud = tuple[np.ndarray, Columns, float]
 """Positions, data and time of `read_particles`."""
-Panel = tuple[State, str, dict[str, Any]]
-"""What a map shows, and keywords of `field_map`."""
 
 
 def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
@@ -141,8 +139,8 @@ def _middle_plane(points: np.ndarray, cells: np.ndarray, value: np.ndarray, *, f
     return np.asarray(plane.points), plane.regular_faces, np.asarray(plane["value"])
 
 
-def field_panels(rows: Sequence[Sequence[Panel]]) -> Any:
-    """A figure and its axes: rows of maps, each with a colour bar."""
+def field_panels(rows: Sequence[Sequence[tuple[State, str, dict[str, Any]]]]) -> tuple[Any, Any]:
+    """A figure and its axes: rows of maps with colour bars, each of a state, the name of a field and a style."""
     figure, axes = subplots(len(rows), len(rows[0]), figsize=(4.4 * len(rows[0]), 3.8 * len(rows)), squeeze=False)
     for axis, (state, name, style) in zip(axes.flat, chain(*rows), strict=True):
         drawn = field_map(axis, state, name, **style)
