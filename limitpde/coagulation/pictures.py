@@ -84,12 +84,9 @@ def _number(directory: Path) -> Any:
 
 def _invariants(directory: Path) -> Any:
     """The ledger of mass, moments, and the smallest density over time."""
-    panels = {
-        name.replace("_", " "): [name] for name in ("mass_total", "mass_overflow", "moment_0", "moment_2", "minimum")
-    }
-    return pictures.invariants(
-        directory, lambda table: {"mass, with overflow and annihilated": table["ledger"]}, panels
-    )
+    names = ("mass_total", "mass_overflow", "moment_0", "moment_2", "minimum")
+    panels = {name.replace("_", " "): [name] for name in names}
+    return pictures.invariants(directory, lambda table: {"mass and all that left": table["ledger"]}, panels)
 
 
 PAINTERS = {
