@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import scipy.integrate
+from steady_states import bgk_wave, thermal_equilibrium
 
 from limitpde.errors import InputError, RunError
 from limitpde.potentials import Cosine, Harmonic, Poisson, Softened
@@ -60,7 +61,7 @@ def only_first(strength):
 
 def test_newtons_method_finds_the_magnetised_state():
     closed = equilibria.HmfEquilibrium(temperature=0.7, mass=1.4, strength=-1.5)
-    found = equilibria.thermal_equilibrium(only_first(-1.5), temperature=0.7, length=2 * math.pi, mass=1.4)
+    found = thermal_equilibrium(only_first(-1.5), temperature=0.7, length=2 * math.pi, mass=1.4)
     x, v = np.linspace(-3, 3, 11), np.linspace(-2, 2, 11)
     assert found.density(x) == pytest.approx(closed.density(x), abs=1e-12)
     assert found(x, v) == pytest.approx(closed(x, v), abs=1e-12)
@@ -78,7 +79,7 @@ def test_newtons_method_finds_the_magnetised_state():
 def test_a_thermal_equilibrium_solves_its_equation(symbol, exterior):
     """T (log rho)'' = -(Gamma * rho + U)'' by Fourier series on another lattice, and the mass."""
     T, length, mass = 0.8, 4 * math.pi, 2.0
-    found = equilibria.thermal_equilibrium(symbol, temperature=T, length=length, mass=mass, exterior=exterior)
+    found = thermal_equilibrium(symbol, temperature=T, length=length, mass=mass, exterior=exterior)
     x = np.arange(200) * length / 200
     rho = found.density(x)
     assert rho.mean() * length == pytest.approx(mass, rel=1e-12)
@@ -104,7 +105,7 @@ def test_a_cold_sheet_of_gravitating_mass():
 
 
 def test_the_wave_of_bernstein_greene_and_kruskal():
-    wave = equilibria.bgk_wave()
+    wave = bgk_wave()
     assert wave.lowest == pytest.approx(-0.1155389205839574, abs=1e-15)
     assert wave.length == pytest.approx(9.015424642465523, abs=1e-14)
     assert wave.field_energy == pytest.approx(0.01274590858088128, abs=1e-15)
@@ -120,7 +121,7 @@ def test_the_wave_of_bernstein_greene_and_kruskal():
 
 @pytest.mark.parametrize(("b", "highest"), [(1.5, 0.1), (1.2, 0.1), (1.9, 0.01)])
 def test_the_wave_solves_poissons_equation(b, highest):
-    wave = equilibria.bgk_wave(b, highest)
+    wave = bgk_wave(b, highest)
     k = 2 * math.pi / wave.length * np.arange(len(wave.series))
     x = np.linspace(0, wave.length, 41)
     second = -np.cos(np.outer(x, k)) @ (k**2 * wave.series)
@@ -161,7 +162,7 @@ def test_free_streaming_and_rotations_solve_the_equation():
 
 
 def test_boosted_waves_and_equilibria_solve_the_equation():
-    wave, z = equilibria.bgk_wave(), np.random.default_rng(2).uniform(-3, 3, (60, 2))
+    wave, z = bgk_wave(), np.random.default_rng(2).uniform(-3, 3, (60, 2))
     u = 0.8
     moving = exact.boosted(exact.in_phase_space(wave), u)
 
@@ -250,11 +251,11 @@ def test_symbols_on_a_torus():
         (lambda: equilibria.hmf_temperature(0.0), "energy"),
         (lambda: equilibria.HmfEquilibrium(0.4, strength=1.0), "strength"),
         (lambda: equilibria.GravitySheet(0.4, gravity=-1.0), "gravity"),
-        (lambda: equilibria.bgk_wave(b=0.9), "b"),
-        (lambda: equilibria.bgk_wave(1.5, 0.2), "highest"),
-        (lambda: equilibria.bgk_wave(1.2, 0.3), "highest"),
-        (lambda: equilibria.thermal_equilibrium(only_first(-1.0), temperature=0.0, length=1.0), "temperature"),
-        (lambda: equilibria.thermal_equilibrium(only_first(-1.0), temperature=1.0, length=1.0, points=7), "points"),
+        (lambda: bgk_wave(b=0.9), "b"),
+        (lambda: bgk_wave(1.5, 0.2), "highest"),
+        (lambda: bgk_wave(1.2, 0.3), "highest"),
+        (lambda: thermal_equilibrium(only_first(-1.0), temperature=0.0, length=1.0), "temperature"),
+        (lambda: thermal_equilibrium(only_first(-1.0), temperature=1.0, length=1.0, points=7), "points"),
         (lambda: exact.rigid_rotation(blob, mass=0.0, centre=np.zeros(1), velocity=np.zeros(1)), "mass"),
         (lambda: exact.pendulum_period(math.pi), "amplitude"),
         (lambda: exact.pendulum(np.zeros(1), angle=0.0, frequency=0.0), "frequency"),
@@ -268,4 +269,4 @@ def test_wrong_arguments_are_named(call, name):
 
 def test_too_few_points_are_an_error():
     with pytest.raises(RunError, match="too few"):
-        equilibria.thermal_equilibrium(only_first(-1.0), temperature=1e-3, length=2 * math.pi, points=16)
+        thermal_equilibrium(only_first(-1.0), temperature=1e-3, length=2 * math.pi, points=16)

@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from steady_states import bgk_wave, thermal_equilibrium
 
 from limitpde.errors import InputError
 from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson, PotentialFromFile
@@ -93,13 +94,13 @@ def test_a_boosted_equilibrium_has_the_known_splitting_error(step, expected):
 
 @pytest.mark.parametrize(("step", "expected"), [(0.1, 5.676e-5), (0.05, 1.417e-5)])
 def test_a_boosted_wave_has_the_known_splitting_error(step, expected):
-    wave = equilibria.bgk_wave()
+    wave = bgk_wave()
     found = boosted_error(Poisson(), (0.0, wave.length), (-8.0, 8.0), wave, step, 2)
     assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_boosted_wave_at_order_four():
-    wave = equilibria.bgk_wave()
+    wave = bgk_wave()
     errors = [boosted_error(Poisson(), (0.0, wave.length), (-8.0, 8.0), wave, step, 4) for step in (0.5, 0.25)]
     assert errors[1] < 1e-6
     assert math.log2(errors[0] / errors[1]) == pytest.approx(4.0, abs=0.4)
@@ -108,7 +109,7 @@ def test_a_boosted_wave_at_order_four():
 def test_a_thermal_equilibrium_of_the_gaussian_kernel_stays():
     kernel = GaussianPotential(strength=-1.0)
     symbol = lambda k: kernel.symbol(k[:, None])  # noqa: E731
-    state = equilibria.thermal_equilibrium(symbol, temperature=0.6, length=4 * math.pi, mass=12.0)
+    state = thermal_equilibrium(symbol, temperature=0.6, length=4 * math.pi, mass=12.0)
     grid = SpectralReference(kernel, x=FOUR_PI, v=(-6.0, 6.0), points=(96, 192))
     f = state(grid.x, grid.v)
     assert np.ptp(state.density(grid.x)) > 0.5
