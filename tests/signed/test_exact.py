@@ -12,6 +12,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
+from radial import RadialSolution, radial_reference
 
 from limitpde.errors import InputError, RunError
 from limitpde.signed import exact
@@ -43,9 +44,9 @@ def no_mass(y: np.ndarray) -> np.ndarray:
 
 
 @cache
-def solved_radially(name: str) -> exact.RadialSolution:
+def solved_radially(name: str) -> RadialSolution:
     problem = PROBLEMS[name]
-    return exact.radial_reference(
+    return radial_reference(
         problem.positive[0].mass_within,
         problem.negative[0].mass_within if problem.negative else no_mass,
         diffusivity=problem.diffusivity,
@@ -204,14 +205,14 @@ def test_radial_reference_keeps_the_stationary_state_of_critical_mass():
 
     radii = np.array([0.3, 1.0, 2.0, 5.0])
     for gamma_bar, lowest, highest in ((-2.0, 0.0, 1e-8), (-1.9, 1e-3, 1.0)):
-        solution = exact.radial_reference(state, no_mass, diffusivity=0.5, gamma_bar=gamma_bar, t_end=1.0, nodes=96)
+        solution = radial_reference(state, no_mass, diffusivity=0.5, gamma_bar=gamma_bar, t_end=1.0, nodes=96)
         change = np.abs(solution.masses_within(radii)[0] - state(radii**2)).max()
         assert lowest <= change < highest
 
 
 def test_attraction_fourier_against_radial():
     blob = Blob(1.0, (0.0, 0.0), 0.5)
-    radial = exact.radial_reference(blob.mass_within, no_mass, diffusivity=0.5, gamma_bar=-1.0, t_end=1.0)
+    radial = radial_reference(blob.mass_within, no_mass, diffusivity=0.5, gamma_bar=-1.0, t_end=1.0)
     reference = PlaneReference(diffusivity=0.5, gamma_bar=-1.0, half_width=9.0, points=160)
     fourier = reference.solve(blob.density, lambda x, y: np.zeros_like(x), 1.0, 0.01)
     assert fourier.at_origin[0] == pytest.approx(radial.densities(np.array(0.0))[0], abs=1e-9)
@@ -349,8 +350,8 @@ PAIR = {"sigma": 1.0, "gamma": 0.1, "separation": 1.0, "time": 1.0}
         (lambda: PlaneReference(**PLANE).solve(OFF_CENTRE.density, lambda x, y: x * np.nan, 1.0, 0.1), "finite"),
         (lambda: solved("S1").evaluate(np.array([[12.5, 0.0]])), "half_width"),
         (lambda: solved("S1").evaluate(np.zeros(2)), "shape"),
-        (lambda: exact.radial_reference(no_mass, no_mass, **(RADIAL | {"t_end": 0.0})), "t_end"),
-        (lambda: exact.radial_reference(no_mass, no_mass, **RADIAL, nodes=4), "nodes"),
+        (lambda: radial_reference(no_mass, no_mass, **(RADIAL | {"t_end": 0.0})), "t_end"),
+        (lambda: radial_reference(no_mass, no_mass, **RADIAL, nodes=4), "nodes"),
         (lambda: solved_radially("S1").densities(np.array([1.0, 12.1])), "radius"),
         (lambda: exact.pair_collision_probability(**(PAIR | {"time": 0.0})), "time"),
         (lambda: exact.pair_collision_probability(**(PAIR | {"sigma": 0.0})), "sigma"),

@@ -1,7 +1,7 @@
 """Steady solutions of (Vl) in one dimension by quadrature and Newton's method, to set solvers and references going.
 
-Thermal equilibria f = rho(x) M_T(v), rho = m e^{-Phi / T} / int e^{-Phi / T} dx, Phi = Gamma * rho + U, for any Gamma on
-a circle; and a nonlinear wave of Bernstein, Greene and Kruskal. Closed forms: `limitpde.vlasov.exact.equilibria`.
+Thermal equilibria f = rho(x) M_T(v), rho = m e^{-Phi / T} / int e^{-Phi / T} dx, Phi = Gamma * rho + U, for any Gamma
+on a circle; and a nonlinear wave of Bernstein, Greene and Kruskal. Closed forms: `limitpde.vlasov.exact.equilibria`.
 """
 
 from __future__ import annotations
