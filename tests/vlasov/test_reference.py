@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hamiltonian_reference import HamiltonianReference
 from steady_states import bgk_wave, thermal_equilibrium
 
 from limitpde.errors import InputError
@@ -18,7 +19,7 @@ from limitpde.vlasov import exact
 from limitpde.vlasov.exact import equilibria
 from limitpde.vlasov.exact.dispersion import Beam
 from limitpde.vlasov.exact.linear_response import linear_response
-from limitpde.vlasov.exact.spectral import HamiltonianReference, SpectralReference
+from limitpde.vlasov.exact.spectral import SpectralReference
 from limitpde.vlasov.model import Model
 
 CIRCLE = (0.0, 2 * math.pi)
