@@ -56,8 +56,8 @@ class PhaseIntegrals:
         return self.kinetic + self.field_energy + self.exterior
 
 
-class SpectralGrid:
-    """Points of phase space, translations, and the field.
+class SpectralReference:
+    """Solves (Vl) on uniform points of phase space; see the head of the file.
 
     Args:
         potential: Gamma, by its Fourier symbol or its modes; a Python function by its values on the grid.
@@ -76,6 +76,9 @@ class SpectralGrid:
     Raises:
         InputError: an argument is out of range, or the potential makes no sense on the torus.
     """
+
+    NUMBERS: ClassVar[type] = float
+    """What the values on the grid are."""
 
     def __init__(
         self,
@@ -169,26 +172,6 @@ class SpectralGrid:
             minimum=float(density.min()),
         )
 
-
-def _symbol_on(potential: Potential, x: np.ndarray, k: np.ndarray, interval: tuple[float, float]) -> np.ndarray:
-    """Gammahat at the wave numbers of the grid, (nx/2 + 1,), zero at 0."""
-    x_box = np.array([interval])
-    potential.check(x_box, periodic=True)
-    waves = k[:, np.newaxis]
-    if potential.symbol(waves[1:2]) is None and potential.modes(x_box) is None:
-        values = on_torus(potential, x - interval[0], x_box)[0]
-        symbol = np.array(scipy.fft.rfft(values).real * (interval[1] - interval[0]) / len(x))
-        symbol[0] = 0.0
-        return symbol
-    return torus_symbol(potential, waves, x_box)
-
-
-class SpectralReference(SpectralGrid):
-    """Solves (Vl) on the grid; see the head of the file, and `SpectralGrid` for the arguments."""
-
-    NUMBERS: ClassVar[type] = float
-    """What the values on the grid are."""
-
     def drift(self, f: np.ndarray, time: float) -> np.ndarray:
         """f(x - v time, v), (nx, nv)."""
         waves = scipy.fft.rfft(f, axis=0)
@@ -233,6 +216,19 @@ class SpectralReference(SpectralGrid):
         if not np.isfinite(values).all():
             raise InputError("initial: must be finite on the grid")
         return values
+
+
+def _symbol_on(potential: Potential, x: np.ndarray, k: np.ndarray, interval: tuple[float, float]) -> np.ndarray:
+    """Gammahat at the wave numbers of the grid, (nx/2 + 1,), zero at 0."""
+    x_box = np.array([interval])
+    potential.check(x_box, periodic=True)
+    waves = k[:, np.newaxis]
+    if potential.symbol(waves[1:2]) is None and potential.modes(x_box) is None:
+        values = on_torus(potential, x - interval[0], x_box)[0]
+        symbol = np.array(scipy.fft.rfft(values).real * (interval[1] - interval[0]) / len(x))
+        symbol[0] = 0.0
+        return symbol
+    return torus_symbol(potential, waves, x_box)
 
 
 def _march(
