@@ -1,7 +1,7 @@
 """Closed forms of Smoluchowski's equations, for tests and demos: numbers and arrays.
 
 Convention (1.3)-(1.4): gain 1/2 sum beta f f, loss in full. Without space, that is (2.1); the three kernels with
-f_1(0) = 1. A solution with diffusion is `limitpde.coagulation.reference.periodic`.
+f_1(0) = 1.
 """
 
 from __future__ import annotations

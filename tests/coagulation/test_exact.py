@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.integrate
+from periodic_reference import periodic
 
 from limitpde.coagulation import exact
-from limitpde.coagulation.reference import periodic
 from limitpde.errors import InputError
 
 n = np.arange(1.0, 41.0)
