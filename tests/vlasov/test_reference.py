@@ -10,13 +10,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+import steady_states
 from hamiltonian_reference import HamiltonianReference
-from steady_states import bgk_wave, thermal_equilibrium
 
 from limitpde.errors import InputError
 from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson, PotentialFromFile
 from limitpde.vlasov import exact
-from limitpde.vlasov.exact import equilibria
 from limitpde.vlasov.exact.dispersion import Beam
 from limitpde.vlasov.exact.linear_response import linear_response
 from limitpde.vlasov.exact.spectral import SpectralReference
@@ -27,7 +26,7 @@ FOUR_PI = (0.0, 4 * math.pi)
 
 
 def maxwellian(v, temperature=1.0):
-    return equilibria.maxwellian(v, temperature)
+    return steady_states.maxwellian(v, temperature)
 
 
 def record(grid, rows, times):
@@ -88,20 +87,20 @@ def boosted_error(potential, x, v, steady, step, order):
 
 @pytest.mark.parametrize(("step", "expected"), [(0.1, 3.17e-5), (0.05, 7.97e-6)])
 def test_a_boosted_equilibrium_has_the_known_splitting_error(step, expected):
-    state = equilibria.HmfEquilibrium(0.4)
+    state = steady_states.HmfEquilibrium(0.4)
     found = boosted_error(Cosine(strength=-1.0), CIRCLE, (-6.5, 6.5), state, step, 2)
     assert found == pytest.approx(expected, rel=2e-3)
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0.1, 5.676e-5), (0.05, 1.417e-5)])
 def test_a_boosted_wave_has_the_known_splitting_error(step, expected):
-    wave = bgk_wave()
+    wave = steady_states.bgk_wave()
     found = boosted_error(Poisson(), (0.0, wave.length), (-8.0, 8.0), wave, step, 2)
     assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_boosted_wave_at_order_four():
-    wave = bgk_wave()
+    wave = steady_states.bgk_wave()
     errors = [boosted_error(Poisson(), (0.0, wave.length), (-8.0, 8.0), wave, step, 4) for step in (0.5, 0.25)]
     assert errors[1] < 1e-6
     assert math.log2(errors[0] / errors[1]) == pytest.approx(4.0, abs=0.4)
@@ -110,7 +109,7 @@ def test_a_boosted_wave_at_order_four():
 def test_a_thermal_equilibrium_of_the_gaussian_kernel_stays():
     kernel = GaussianPotential(strength=-1.0)
     symbol = lambda k: kernel.symbol(k[:, None])  # noqa: E731
-    state = thermal_equilibrium(symbol, temperature=0.6, length=4 * math.pi, mass=12.0)
+    state = steady_states.thermal_equilibrium(symbol, temperature=0.6, length=4 * math.pi, mass=12.0)
     grid = SpectralReference(kernel, x=FOUR_PI, v=(-6.0, 6.0), points=(96, 192))
     f = state(grid.x, grid.v)
     assert np.ptp(state.density(grid.x)) > 0.5

@@ -1,7 +1,7 @@
 """Exact laws and reference solutions of the Vlasov system, to check solvers and particles against.
 
-`motions` has closed solutions and the pendulum, `dispersion` and `linear_response` the linear theory, `equilibria`
-thermal states, `spectral` a Fourier method for smooth data on a torus.
+`motions` has closed solutions and the pendulum, `dispersion` and `linear_response` the linear theory, `equilibria` the
+HMF model's, `spectral` a Fourier method for smooth data on a torus.
 """
 
 from limitpde.vlasov.exact.motions import (

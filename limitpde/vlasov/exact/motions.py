@@ -5,7 +5,7 @@
 A density in phase space is a function of points z = (x, v), (n, 2d) -> (n,), as the solver takes it; a solution is a
 function of t and z. Here: free streaming; the rigid rotation of the harmonic potential; the Galilean boost, which makes
 a travelling solution of each steady one; products for Gamma(x) = sum_j Gamma_j(x_j); the pendulum of two particles of
-the HMF model. Steady solutions are in `equilibria`; the linear theory in `dispersion` and `linear_response`; solutions
+the HMF model. Its equilibria are in `equilibria`; the linear theory in `dispersion` and `linear_response`; solutions
 for any smooth data in one dimension in `spectral`.
 """
 
