@@ -6,8 +6,8 @@ The system is van Meurs-Peletier-Slangen (1.3) = (5.6) with the diffusivity D (s
 
 and its particles are (1.1), dX_i = sigma dB_i + gamma sum_j b_i b_j K(X_i - X_j) dt.
 
-Here: Gaussians with field, potential and moments; the laws of the second moment; the uniform disk at D = 0; the squared
-Bessel laws of the particles; the problems S1, S2, S3, R1 with reference values.
+Here: Gaussians with field and potential; the law of the second moment; the squared Bessel laws of the particles; the
+problems S1, S2, S3, R1 with reference values.
 The solution for any smooth data is `limitpde.signed.plane_reference.PlaneReference`.
 """
 
@@ -92,43 +92,9 @@ def total_density(gaussians: Sequence[Blob], x: np.ndarray, y: np.ndarray) -> np
     return sum((gaussian.density(x, y) for gaussian in gaussians), np.zeros(np.broadcast(x, y).shape))
 
 
-def multipole_moments(gaussians: Sequence[Blob], highest: int) -> np.ndarray:
-    """Integrals of (x_1 + i x_2)^k density, k = 0 ... highest, as (highest + 1,) complex numbers.
-
-    They are sum_j mass_j c_j^k with the complex centres c_j, exactly (mean value property).
-    """
-    powers = np.arange(highest + 1)
-    moments = (g.mass * complex(*g.centre) ** powers for g in gaussians)
-    return sum(moments, np.zeros(highest + 1, dtype=complex))
-
-
 def second_moment_rate(diffusivity: float, gamma_bar: float, positive_mass: float, negative_mass: float) -> float:
     """d/dt of the integral of |x|^2 (rho+ + rho-) under (1.3): 4 D (M+ + M-) + gamma_bar (M+ - M-)^2, at all times."""
     return 4.0 * diffusivity * (positive_mass + negative_mass) + gamma_bar * (positive_mass - negative_mass) ** 2
-
-
-def particle_second_moment_rate(sigma: float, gamma: float, signs: np.ndarray) -> float:
-    """d/dt of (1/N) sum E|X_i|^2 under (1.1): 2 sigma^2 + gamma ((sum b)^2 - N)/N, exact for every N and gamma.
-
-    Args:
-        sigma: noise.
-        gamma: strength per pair (gamma_bar/N in the mean-field scaling).
-        signs: (N,) the b_i, each +1 or -1.
-    """
-    signs = _checked_signs(signs)
-    return 2.0 * sigma**2 + gamma * (float(signs.sum()) ** 2 - signs.size) / signs.size
-
-
-def uniform_disk_radius(initial_radius: float, gamma_bar: float, mass: float, time: float) -> float:
-    """Radius of a uniform disk of one sign under (1.3) with D = 0: (r_0^2 + 2 gamma_bar M t)^(1/2).
-
-    The same formula moves the circle of radius r_0 that encloses the mass M of any radial density of one sign.
-    """
-    for name, value in (("initial_radius", initial_radius), ("mass", mass), ("time", time)):
-        _require(name, value, value >= 0.0, ">= 0")
-    radius_squared = initial_radius**2 + 2.0 * gamma_bar * mass * time
-    _require("time", time, radius_squared >= 0.0, "before the collapse of an attractive disk")
-    return float(np.sqrt(radius_squared))
 
 
 def pair_collision_probability(
