@@ -29,7 +29,6 @@ MOST_NODES = 10**8
 """Nodes of a mesh that rank 0 can still hold."""
 LARGEST_TOLERANCE = 0.1
 """Up to which `Refinement.coarser` lets a tolerance grow."""
-GRID_CELL = "Length of the edges of the grid; the number of boxes along an edge is size / cell_size, rounded up."
 
 
 @record
@@ -82,32 +81,33 @@ class Disk:
 
 @record
 class _Grid:
-    """A grid of boxes cut into simplices; abstract: the shapes below say what becomes of its ends.
+    """A grid of boxes cut into simplices; abstract: the shapes below say what becomes of its ends."""
 
-    What its fields mean is said in their types: pydantic does not look at the docstrings of inherited fields.
-    """
-
-    shape: str
-    size: Annotated[Lengths, Field(description="Lengths of the edges, (d,), or one length for all.")]
-    cell_size: Annotated[Moderate, Field(description=GRID_CELL)]
-    origin: Annotated[Coordinates, Field(description="Lower corner, (d,), or one coordinate for all.")] = 0.0
+    shape: Literal["torus", "box"]
+    size: Lengths
+    """Lengths of the edges, (d,), or one length for all."""
+    cell_size: Moderate
+    """Length of the edges of the grid; the number of boxes along an edge is size / cell_size, rounded up."""
+    origin: Coordinates = 0.0
+    """Lower corner, (d,), or one coordinate for all."""
 
     def __post_init__(self) -> None:
         if self.cell_size > np.min(self.size):
             shown = list(self.size) if isinstance(self.size, tuple) else self.size
             raise ValueError(f"cell_size = {self.cell_size} must not exceed size = {shown}")
 
-    def _corner(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
-        """Size and origin, (d,) each."""
-        return _each("size", self.size, dimension), _each("origin", self.origin, dimension)
-
-    def boxes(self, dimension: int) -> np.ndarray:
-        """Numbers of boxes along the edges, (d,).
+    def domain(self, dimension: int) -> Domain:
+        """The torus or box in R^d.
 
         Raises:
             InputError: `size` or `origin` has another number of entries than d.
         """
-        return np.array([_rounded_up(length / self.cell_size) for length in self._corner(dimension)[0]])
+        size = _each("size", self.size, dimension)
+        return Domain(self.shape, _each("origin", self.origin, dimension), size)
+
+    def boxes(self, dimension: int) -> np.ndarray:
+        """Numbers of boxes along the edges, (d,)."""
+        return np.array([_rounded_up(length / self.cell_size) for length in self.domain(dimension).size])
 
     def check(self, dimension: int) -> None:
         """Check that the mesh can be made.
@@ -119,8 +119,8 @@ class _Grid:
 
     def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, d) of the grid, both ends of each edge among them, and simplices (m, d + 1)."""
-        size, origin = self._corner(dimension)
-        return simplices.grid(origin, size, self.boxes(dimension))
+        domain = self.domain(dimension)
+        return simplices.grid(domain.low, domain.size, self.boxes(dimension))
 
 
 @record
@@ -129,28 +129,12 @@ class Torus(_Grid):
 
     shape: Literal["torus"] = "torus"
 
-    def domain(self, dimension: int) -> Domain:
-        """The torus in R^d.
-
-        Raises:
-            InputError: `size` or `origin` has another number of entries than d.
-        """
-        return Domain.torus(*self._corner(dimension))
-
 
 @record
 class Box(_Grid):
     """A box with walls: a grid of boxes cut into simplices."""
 
     shape: Literal["box"] = "box"
-
-    def domain(self, dimension: int) -> Domain:
-        """The box in R^d.
-
-        Raises:
-            InputError: `size` or `origin` has another number of entries than d.
-        """
-        return Domain.box(*self._corner(dimension))
 
 
 @record
