@@ -59,7 +59,8 @@ class _Round:
     """V of the distance alone, zero beyond a radius; abstract: `profile` and `integral` are those of its shapes."""
 
     shape: str
-    radius: Annotated[Moderate, Field(description="Radius of the support, in units of eps.")] = 1.0
+    radius: Moderate = 1.0
+    """Radius of the support, in units of eps."""
     alpha: Alpha
 
     def __post_init__(self) -> None:
