@@ -14,7 +14,6 @@ from limitpde.potentials import GaussianPotential
 from limitpde.vlasov import exact
 from limitpde.vlasov.exact.dispersion import (
     Beam,
-    asymptote,
     dispersion,
     dominant_root,
     plasma_dispersion,
@@ -26,6 +25,17 @@ from limitpde.vlasov.exact.linear_response import linear_response
 
 HMF_DENSITY = 1 / (2 * math.pi)
 COLD_BUMP = [Beam(0.9), Beam(0.2 / math.sqrt(8), 4.5, 1 / 8)]
+
+
+def asymptote(t, omega, k, symbol, streams):
+    """What r(t) tends to: the part of a root, and of -conj(omega) where that is another one; shape of t, complex."""
+    result = residue(omega, k, symbol, streams) * np.exp(-1j * omega * t)
+    mirror = complex(-omega.conjugate())
+    if abs(mirror - omega) > 1e-9 * abs(omega):
+        value, slope = dispersion(mirror, k, symbol, streams)
+        if abs(value) < 1e-9 * abs(slope * omega):
+            result = result + residue(mirror, k, symbol, streams) * np.exp(-1j * mirror * t)
+    return result
 
 
 def maxwellian(temperature=1.0, density=1.0):
