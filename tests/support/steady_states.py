@@ -5,7 +5,7 @@ Thermal equilibria are f = rho(x) M_T(v), M_T Maxwell's law of temperature T, wi
     rho = m e^{-Phi / T} / int e^{-Phi / T} dx,    Phi = Gamma * rho + U,    m the mass.
 
 In closed form: the HMF model (`limitpde.vlasov.exact.equilibria`); a sheet of gravitating mass. Otherwise by Newton's
-method on a lattice (`ThermalEquilibrium`). Any of them is set in motion by `exact.boosted`.
+method on a lattice (`ThermalEquilibrium`). Any of them is set in motion by `motions.boosted`.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@ the asymptote of the Volterra response against the roots of the dispersion funct
 
 import math
 
+import motions
 import numpy as np
 import pytest
 
 from limitpde.errors import InputError, RunError
 from limitpde.potentials import GaussianPotential
-from limitpde.vlasov import exact
 from limitpde.vlasov.exact.dispersion import (
     Beam,
     dispersion,
@@ -273,7 +273,7 @@ def test_the_response_tends_to_the_residue_of_the_dominant_root(k, symbol, strea
 def test_without_a_field_the_response_is_free_streaming():
     t = np.linspace(0, 6, 13)
     found = linear_response(t, k=0.7, symbol=0.0, streams=[Beam(2.0, 0.0, 1.5)])
-    assert found == pytest.approx(exact.free_streaming_mode(t, k=0.7, temperature=1.5), abs=1e-13)
+    assert found == pytest.approx(motions.free_streaming_mode(t, k=0.7, temperature=1.5), abs=1e-13)
 
 
 def test_streams_and_their_transforms():

@@ -8,6 +8,7 @@ nonlinear checkpoints 3.3 - 3.5; for (HVl) phases known in closed form, and a Ha
 import math
 from functools import cache
 
+import motions
 import numpy as np
 import pytest
 import steady_states
@@ -15,7 +16,6 @@ from hamiltonian_reference import HamiltonianReference
 
 from limitpde.errors import InputError
 from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson, PotentialFromFile
-from limitpde.vlasov import exact
 from limitpde.vlasov.exact.dispersion import Beam
 from limitpde.vlasov.exact.linear_response import linear_response
 from limitpde.vlasov.exact.spectral import SpectralReference
@@ -80,7 +80,7 @@ def on_grid(grid, solution, t):
 def boosted_error(potential, x, v, steady, step, order):
     """Largest error at t = 5 of a steady solution that moves with velocity 1."""
     grid = SpectralReference(potential, x=x, v=v, points=(64, 512))
-    solution = exact.boosted(exact.in_phase_space(steady), 1.0)
+    solution = motions.boosted(motions.in_phase_space(steady), 1.0)
     f = grid.solve(on_grid(grid, solution, 0.0), 5.0, step, order=order)
     return np.abs(f - on_grid(grid, solution, 5.0)).max()
 
@@ -128,7 +128,7 @@ def test_an_exterior_field_moves_f_along_pendulums():
     rows = {}
     f = grid.solve(start(grid.x, grid.v), 1.5, 0.05, observers=[record(grid, rows, [0, 1.5])])
     for i, j in ((5, 90), (20, 120), (40, 60), (63, 100), (0, 110)):
-        angle, speed = exact.pendulum(np.array(-1.5), angle=float(grid.x[i, 0]), speed=float(grid.v[0, j]))
+        angle, speed = motions.pendulum(np.array(-1.5), angle=float(grid.x[i, 0]), speed=float(grid.v[0, j]))
         assert f[i, j] == pytest.approx(float(start(angle, speed)), abs=1e-6)
     assert rows[1.5][0].energy == pytest.approx(rows[0][0].energy, rel=1e-6)
     assert rows[0][0].exterior == pytest.approx(0.0, abs=1e-12)
