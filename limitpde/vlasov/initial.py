@@ -60,7 +60,7 @@ GivenPhase = Annotated[
 ]
 PHASE = "S of alpha_0 = sqrt(f_0) e^{iS}: S = phase . (x, v), (2d,), or a function; none: 0."
 Phase = Annotated[GivenPhase | None, Field(description=PHASE)]
-Mass = Annotated[Moderate, Field(description="Integral of f_0.")]
+InitialMass = Annotated[Moderate, Field(description="Integral of f_0.")]
 
 
 @record
@@ -74,7 +74,7 @@ class Landau:
     """Of each cosine; so small that f_0 >= 0."""
     thermal: Moderate = 1.0
     """Standard deviation of each velocity coordinate."""
-    mass: Mass = 1.0
+    mass: InitialMass = 1.0
     phase: Phase = None
 
 
@@ -91,7 +91,7 @@ class TwoStream:
     """Mean velocity of one stream, (d,), or its first coordinate; the other has the opposite one."""
     thermal: Moderate = 1.0
     """Standard deviation of each velocity coordinate in a stream."""
-    mass: Mass = 1.0
+    mass: InitialMass = 1.0
     phase: Phase = None
 
 
@@ -108,7 +108,7 @@ class Maxwellian:
     """Mean position, (d,), or each of its coordinates; zero by default; only with width."""
     width: Moderate | None = None
     """Standard deviation of each position coordinate; without it, a torus is filled evenly."""
-    mass: Mass = 1.0
+    mass: InitialMass = 1.0
     phase: Phase = None
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class PhaseGaussian:
     """Mean, (2d,), x then v; zero by default."""
     width: Moderate | Widths = 1.0
     """Standard deviations, (2d,); two numbers: those of x and of v; one: all."""
-    mass: Mass = 1.0
+    mass: InitialMass = 1.0
     phase: Phase = None
 
 
@@ -139,7 +139,7 @@ class PhaseDensityFromFile:
     shape: Literal["python"] = "python"
     python: PythonFunction
     """"file.py:function"; the file is run."""
-    mass: Mass = 1.0
+    mass: InitialMass = 1.0
     phase: Phase = None
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from mpi4py import MPI
 
 from limitpde.errors import InputError
 from limitpde.vlasov.phase_space import kernels
-from limitpde.vlasov.phase_space.axes import Axis, Cells
+from limitpde.vlasov.phase_space.axes import Axis, CellAxis
 from limitpde.vlasov.phase_space.grid import ProcessGrid, parts_of
 from limitpde.vlasov.phase_space.halo import bring
 from limitpde.vlasov.phase_space.lines import drift_lines
@@ -31,7 +31,7 @@ BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
-class UniformAxis(Cells):
+class UniformAxis(CellAxis):
     """A velocity coordinate with equally spaced points: the middles of n equal parts; cells are for pictures."""
 
     @property

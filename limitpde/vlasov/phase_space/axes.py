@@ -48,7 +48,7 @@ def derivatives(P: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellAxis:
     """A coordinate cut into equal cells with equally many points each; abstract.
 
     Attributes:
@@ -80,7 +80,7 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Axis(Cells):
+class Axis(CellAxis):
     """A coordinate with polynomials of one degree, 1 to 5, on each cell; points are those of Gauss.
 
     Attributes:
