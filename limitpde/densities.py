@@ -10,7 +10,7 @@ import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Discriminator, Tag
+from pydantic import Tag
 
 from limitpde.checked import Coordinate, Moderate, Vector, record, told_apart
 from limitpde.errors import InputError
@@ -211,10 +211,6 @@ def _kind(value: Any) -> str:
     return "from file" if isinstance(value, DensityFromFile) else str(getattr(value, "shape", "gaussian"))
 
 
-def _by_shape(shapes: str) -> Discriminator:
-    return told_apart(_kind, f"{shapes}; or give python = 'file.py:function'")
-
-
 NODES = ("the nodes of the mesh see", "the nodes see")
 SEEN_AT_LEAST = 0.5
 """Share of the mass of a density that a mesh must see."""
@@ -245,20 +241,12 @@ def checked_share(name: str, share: float, warnings: list[str], *, eyes: tuple[s
 
 
 Density = Gaussian | UniformDisk | Ring | DensityFromFile
-AnyDensity = Annotated[
-    Annotated[Gaussian, Tag("gaussian")]
-    | Annotated[UniformDisk, Tag("disk")]
-    | Annotated[Ring, Tag("ring")]
-    | Annotated[DensityFromFile, Tag("from file")],
-    _by_shape("'gaussian', 'disk', 'ring'"),
-]
-"""What a case in the whole space can name."""
 AnyDensityIn = Annotated[
     Annotated[Gaussian, Tag("gaussian")]
     | Annotated[UniformDisk, Tag("disk")]
     | Annotated[Ring, Tag("ring")]
     | Annotated[Uniform, Tag("uniform")]
     | Annotated[DensityFromFile, Tag("from file")],
-    _by_shape("'gaussian', 'disk', 'ring', 'uniform'"),
+    told_apart(_kind, "'gaussian', 'disk', 'ring', 'uniform'; or give python = 'file.py:function'"),
 ]
-"""What a case in a domain that may be bounded can name."""
+"""What a case can name; `Uniform` only in a bounded domain."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -72,18 +71,6 @@ class PythonFunction(File):
         """The same with an absolute path, if the file is there in this folder."""
         name, _, function = self.rpartition(":")
         return type(self)(f"{folder / name}:{function}") if name and os.path.isfile(folder / name) else self
-
-
-def files_of(record: Any) -> Iterator[File]:
-    """The files that a record, or one that it holds, names."""
-    if isinstance(record, File):
-        yield record
-    elif is_dataclass(record):
-        for field in fields(record):
-            yield from files_of(getattr(record, field.name))
-    elif isinstance(record, tuple | list):
-        for item in record:
-            yield from files_of(item)
 
 
 def load_function(reference: str) -> Callable[[Any], Any]:

@@ -1,7 +1,7 @@
 """Closed forms of Smoluchowski's equations, for tests and demos: numbers and arrays.
 
 Convention (1.3)-(1.4): gain 1/2 sum beta f f, loss in full. Without space, that is (2.1); the three kernels with
-f_1(0) = 1. A solution with diffusion is `limitpde.coagulation.reference.periodic`.
+f_1(0) = 1.
 """
 
 from __future__ import annotations
@@ -88,59 +88,9 @@ def second_moment(kernel: str, t: float, b: float = 1.0) -> float:
     raise InputError(f"kernel = {kernel!r}, t = {t}: must be 'constant', 'additive', or 'multiplicative' with b t < 1")
 
 
-def sol_mass(t: float, b: float = 1.0, *, gel: str = "stockmayer") -> float:
-    """Mass of all finite particles for beta = b n m: 1 up to t = 1/b, then falling.
-
-    Args:
-        t: time.
-        b: factor of the kernel.
-
-    Keyword Args:
-        gel: "stockmayer": 1/(b t); "flory": x/s with x e^-x = s e^-s, x < 1, s = b t.
-
-    Raises:
-        InputError: t < 0, or gel is none of the two.
-    """
-    _check_time(t)
-    if gel not in ("stockmayer", "flory"):
-        raise InputError(f"gel = {gel!r}: must be 'stockmayer' or 'flory'")
-    s = b * t
-    if s <= 1.0:
-        return 1.0
-    return 1.0 / s if gel == "stockmayer" else float(-scipy.special.lambertw(-s * np.exp(-s)).real / s)
-
-
-def gelation_time(n: np.ndarray, f: np.ndarray, b: float = 1.0) -> float:
-    """Gelation time 1/(b sum n^2 f_n(0)) of beta = b n m for any homogeneous data, f the densities of masses n."""
-    moment = float((np.asarray(n, dtype=float) ** 2 * f).sum())
-    return np.inf if moment == 0.0 else 1.0 / (b * moment)
-
-
 def annihilation(t: np.ndarray, beta: float, h0: float = 1.0) -> Floats:
     """h(t) = h0/(1 + beta h0 t), the solution of h' = -beta h^2 (3.2); t of any shape."""
     return np.asarray(h0 / (1.0 + beta * h0 * np.asarray(t, dtype=float)))
-
-
-def annihilation_of_particles(t: np.ndarray, beta: float, D: float, radius: float, h0: float = 1.0) -> Floats:
-    """The density of annihilating particles in three dimensions with the transient of their first collisions.
-
-    Particles that start independently meet at first more often than beta says: with the absorbing radius a eps (beta =
-    4 pi D a, `rates.scattering_length`) the rate at time t is beta (1 + a eps/sqrt(pi D t)) (Smoluchowski), so that
-
-        h' = -beta (1 + a eps/sqrt(pi D t)) h^2,     1/h = 1/h0 + beta (t + 2 a eps sqrt(t/(pi D))).
-
-    Args:
-        t: times, of any shape.
-        beta: the propensity.
-        D: d(n) + d(m), of the relative displacement.
-        radius: a eps, a length.
-        h0: density at time 0.
-
-    Returns:
-        h(t), correct up to (a eps)^2.
-    """
-    t = np.asarray(t, dtype=float)
-    return np.asarray(1.0 / (1.0 / h0 + beta * (t + 2.0 * radius * np.sqrt(t / (np.pi * D)))))
 
 
 def _check_time(t: float) -> None:

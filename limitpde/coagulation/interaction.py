@@ -19,7 +19,8 @@ from limitpde.errors import InputError
 from limitpde.files import PythonFunction, load_function
 
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
-Alpha = NotNegative | tuple[tuple[NotNegative, ...], ...]
+ALPHA = "alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."
+Alpha = Annotated[NotNegative | tuple[tuple[NotNegative, ...], ...], Field(description=ALPHA)]
 
 
 def sphere_area(dimension: int) -> float:
@@ -54,14 +55,13 @@ def _check_alpha(alpha: Any) -> None:
 
 
 @record
-class DoiBall:
-    """V = 1 for |x| < radius, 0 beyond (the Doi or lambda-rho model)."""
+class _Round:
+    """V of the distance alone, zero beyond a radius; abstract: `profile` and `integral` are those of its shapes."""
 
-    shape: Literal["ball"] = "ball"
+    shape: str
     radius: Moderate = 1.0
-    """Radius, in units of eps."""
+    """Radius of the support, in units of eps."""
     alpha: Alpha
-    """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
@@ -74,6 +74,21 @@ class DoiBall:
     def reach(self, dimension: int) -> float:
         """Radius of a ball around 0 outside of which V is zero, in units of eps."""
         return self.radius
+
+    def profile(self, r: np.ndarray, dimension: int) -> np.ndarray:
+        """V at the distances r >= 0, of any shape."""
+        raise NotImplementedError
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """V at the points (n, d) -> (n,)."""
+        return self.profile(np.linalg.norm(x, axis=1), x.shape[1])
+
+
+@record
+class DoiBall(_Round):
+    """V = 1 for |x| < radius, 0 beyond (the Doi or lambda-rho model)."""
+
+    shape: Literal["ball"] = "ball"
 
     def integral(self, dimension: int) -> float:
         """Int V."""
@@ -83,32 +98,12 @@ class DoiBall:
         """V at the distances r >= 0, of any shape."""
         return np.where(np.asarray(r) < self.radius, 1.0, 0.0)
 
-    def values(self, x: np.ndarray) -> np.ndarray:
-        """V at the points (n, d) -> (n,)."""
-        return self.profile(np.linalg.norm(x, axis=1), x.shape[1])
-
 
 @record
-class Bump:
+class Bump(_Round):
     """V = exp(-1 / (1 - |x/radius|^2)) up to a factor that makes int V = 1: smooth, as the theorem asks."""
 
     shape: Literal["bump"] = "bump"
-    radius: Moderate = 1.0
-    """Radius of the support, in units of eps."""
-    alpha: Alpha
-    """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
-
-    def __post_init__(self) -> None:
-        _check_alpha(self.alpha)
-
-    @property
-    def radial(self) -> bool:
-        """Whether V depends on |x| only."""
-        return True
-
-    def reach(self, dimension: int) -> float:
-        """Radius of a ball around 0 outside of which V is zero, in units of eps."""
-        return self.radius
 
     def integral(self, dimension: int) -> float:
         """Int V."""
@@ -119,10 +114,6 @@ class Bump:
         scale = _bump_integral(dimension) * self.radius**dimension
         return _bump((np.asarray(r) / self.radius) ** 2) / scale
 
-    def values(self, x: np.ndarray) -> np.ndarray:
-        """V at the points (n, d) -> (n,)."""
-        return self.profile(np.linalg.norm(x, axis=1), x.shape[1])
-
 
 @record
 class Ellipsoid:
@@ -132,7 +123,6 @@ class Ellipsoid:
     axes: Annotated[tuple[Moderate, ...], Field(min_length=2, max_length=3)]
     """Half axes along the coordinates, (d,), in units of eps."""
     alpha: Alpha
-    """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
@@ -173,7 +163,6 @@ class InteractionFromFile:
     radial: bool = False
     """Whether V depends on |x| only, which the function is then trusted to do."""
     alpha: Alpha
-    """alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."""
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)

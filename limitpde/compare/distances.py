@@ -1,8 +1,8 @@
 """Wasserstein-1 distances between samples and a density: on a line, on a circle, and over slices of a space.
 
 W_1(mu, nu) = inf E|X - Y| over X ~ mu, Y ~ nu = sup (int phi dmu - int phi dnu) over phi with |grad phi| <= 1. On a
-line it is int |F - G| of the distribution functions, on a circle min_c int |F - G - c|, between two clouds a linear
-programme; the first and the last are computed by POT (Python Optimal Transport, Flamary et al., JMLR 22, 2021).
+line it is int |F - G| of the distribution functions, which POT computes (Python Optimal Transport, Flamary et al., JMLR
+22, 2021), on a circle min_c int |F - G - c|.
 
 A density becomes atoms at the Gauss-Legendre points of small pieces of its cells, whose masses are its values times the
 weights: its integrals against polynomials in a cell are exact, and no mass moves farther than the length of a piece.
@@ -217,44 +217,3 @@ def _distribute(masses, rows, columns, binned):  # type: ignore[no-untyped-def]
             share = place - k
             binned[k] += (1.0 - share) * masses[i, j]
             binned[k + 1] += share * masses[i, j]
-
-
-def exact_distance(
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    a_masses: np.ndarray | None = None,
-    b_masses: np.ndarray | None = None,
-    periods: Sequence[float] = (),
-) -> float:
-    """W_1 between two clouds by linear programming (POT's network simplex): n m numbers, up to some 10^7.
-
-    Args:
-        a: points of one cloud, (n, D).
-        b: points of the other, (m, D).
-
-    Keyword Args:
-        a_masses: their masses, (n,), divided by their sum; equal by default.
-        b_masses: those of the other, (m,).
-        periods: lengths of the circles on which the first coordinates live; the others live on lines.
-
-    Raises:
-        RunError: the linear programme was not solved.
-    """
-    import ot
-
-    squares = np.zeros((len(a), len(b)))
-    for j in range(a.shape[1]):
-        apart = np.abs(a[:, None, j] - b[None, :, j])
-        if j < len(periods):
-            apart %= periods[j]
-            apart = np.minimum(apart, periods[j] - apart)
-        squares += apart**2
-    masses = [
-        np.full(len(points), 1 / len(points)) if given is None else given / given.sum()
-        for points, given in ((a, a_masses), (b, b_masses))
-    ]
-    cost, log = ot.emd2(*masses, np.sqrt(squares), numItermax=10_000_000, log=True)
-    if log["warning"] is not None:
-        raise RunError(f"Wasserstein distance: the linear programme was not solved: {log['warning']}")
-    return float(cost)

@@ -80,10 +80,10 @@ class Disk:
 
 
 @record
-class Torus:
-    """The torus: a grid of boxes cut into simplices, its opposite faces identified (`limitpde.fem.nodes`)."""
+class _Grid:
+    """A grid of boxes cut into simplices; abstract: the shapes below say what becomes of its ends."""
 
-    shape: Literal["torus"] = "torus"
+    shape: Literal["torus", "box"]
     size: Lengths
     """Lengths of the edges, (d,), or one length for all."""
     cell_size: Moderate
@@ -92,19 +92,22 @@ class Torus:
     """Lower corner, (d,), or one coordinate for all."""
 
     def __post_init__(self) -> None:
-        _check_size(self.size, self.cell_size)
+        if self.cell_size > np.min(self.size):
+            shown = list(self.size) if isinstance(self.size, tuple) else self.size
+            raise ValueError(f"cell_size = {self.cell_size} must not exceed size = {shown}")
 
     def domain(self, dimension: int) -> Domain:
-        """The torus in R^d.
+        """The torus or box in R^d.
 
         Raises:
             InputError: `size` or `origin` has another number of entries than d.
         """
-        return Domain.torus(_each("size", self.size, dimension), _each("origin", self.origin, dimension))
+        size = _each("size", self.size, dimension)
+        return Domain(self.shape, _each("origin", self.origin, dimension), size)
 
     def boxes(self, dimension: int) -> np.ndarray:
         """Numbers of boxes along the edges, (d,)."""
-        return _boxes(self.domain(dimension).size, self.cell_size)
+        return np.array([_rounded_up(length / self.cell_size) for length in self.domain(dimension).size])
 
     def check(self, dimension: int) -> None:
         """Check that the mesh can be made.
@@ -116,47 +119,22 @@ class Torus:
 
     def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, d) of the grid, both ends of each edge among them, and simplices (m, d + 1)."""
-        return _grid(self.domain(dimension), self.boxes(dimension))
+        domain = self.domain(dimension)
+        return simplices.grid(domain.low, domain.size, self.boxes(dimension))
 
 
 @record
-class Box:
+class Torus(_Grid):
+    """The torus: a grid of boxes cut into simplices, its opposite faces identified (`limitpde.fem.nodes`)."""
+
+    shape: Literal["torus"] = "torus"
+
+
+@record
+class Box(_Grid):
     """A box with walls: a grid of boxes cut into simplices."""
 
     shape: Literal["box"] = "box"
-    size: Lengths
-    """Lengths of the edges, (d,), or one length for all."""
-    cell_size: Moderate
-    """Length of the edges of the grid; the number of boxes along an edge is size / cell_size, rounded up."""
-    origin: Coordinates = 0.0
-    """Lower corner, (d,), or one coordinate for all."""
-
-    def __post_init__(self) -> None:
-        _check_size(self.size, self.cell_size)
-
-    def domain(self, dimension: int) -> Domain:
-        """The box in R^d.
-
-        Raises:
-            InputError: `size` or `origin` has another number of entries than d.
-        """
-        return Domain.box(_each("size", self.size, dimension), _each("origin", self.origin, dimension))
-
-    def boxes(self, dimension: int) -> np.ndarray:
-        """Numbers of boxes along the edges, (d,)."""
-        return _boxes(self.domain(dimension).size, self.cell_size)
-
-    def check(self, dimension: int) -> None:
-        """Check that the mesh can be made.
-
-        Raises:
-            InputError: it has too many nodes.
-        """
-        _check_count(math.prod((self.boxes(dimension) + 1).tolist()), self.cell_size)
-
-    def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points (n, d) and simplices (m, d + 1)."""
-        return _grid(self.domain(dimension), self.boxes(dimension))
 
 
 @record
@@ -303,16 +281,8 @@ def create(
     return dolfinx.mesh.create_mesh(comm, cells, element, points)
 
 
-def _grid(domain: Domain, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return simplices.grid(domain.low, domain.size, boxes)
-
-
 def _rounded_up(ratio: float) -> int:
     return math.ceil(ratio * (1 - 1e-12))
-
-
-def _boxes(size: np.ndarray, cell_size: float) -> np.ndarray:
-    return np.array([_rounded_up(length / cell_size) for length in size])
 
 
 def _check_count(nodes: int, cell_size: float) -> None:
@@ -324,12 +294,6 @@ def _check_count(nodes: int, cell_size: float) -> None:
 def _check_radius(radius: float, cell_size: float) -> None:
     if cell_size > radius:
         raise ValueError(f"cell_size = {cell_size} must not exceed radius = {radius}")
-
-
-def _check_size(size: float | tuple[float, ...], cell_size: float) -> None:
-    if cell_size > np.min(size):
-        shown = list(size) if isinstance(size, tuple) else size
-        raise ValueError(f"cell_size = {cell_size} must not exceed size = {shown}")
 
 
 def _each(key: str, value: float | tuple[float, ...], dimension: int) -> np.ndarray:

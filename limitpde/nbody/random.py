@@ -32,7 +32,6 @@ from limitpde.errors import InputError
 from limitpde.nbody.limits import REPLICA_LIMIT
 
 SEED_LIMIT = 1 << 64
-STEP_LIMIT = 1 << 40
 
 _MASK = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -95,6 +94,23 @@ def counter(stream, replica, particle, step):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
+def _block(seed, stream, replica, particle, step):  # type: ignore[no-untyped-def]
+    """128 random bits, as four uint64 below 2^32; arguments as in `two_uniforms`."""
+    c0, c1, c2, c3 = counter(stream, replica, particle, step)
+    k = np.uint64(seed)
+    return philox(c0, c1, c2, c3, k & np.uint64(_MASK), k >> np.uint64(32))
+
+
+@njit(inline="always")
+def _two_uniforms(r0, r1, r2, r3):  # type: ignore[no-untyped-def]
+    """Two uniforms on (0, 1] from a block."""
+    shift, low = np.uint64(32), np.uint64(11)
+    u = (((r0 << shift) | r1) >> low) + np.uint64(1)
+    v = (((r2 << shift) | r3) >> low) + np.uint64(1)
+    return np.float64(u) * 2.0**-53, np.float64(v) * 2.0**-53
+
+
+@njit(inline="always")
 def two_uniforms(seed, stream, replica, particle, step):  # type: ignore[no-untyped-def]
     """Two independent uniforms on (0, 1], each a multiple of 2^-53.
 
@@ -108,29 +124,13 @@ def two_uniforms(seed, stream, replica, particle, step):  # type: ignore[no-unty
     Returns:
         Two float64.
     """
-    c0, c1, c2, c3 = counter(stream, replica, particle, step)
-    k = np.uint64(seed)
-    shift, low = np.uint64(32), np.uint64(11)
-    r0, r1, r2, r3 = philox(c0, c1, c2, c3, k & np.uint64(_MASK), k >> shift)
-    u = (((r0 << shift) | r1) >> low) + np.uint64(1)
-    v = (((r2 << shift) | r3) >> low) + np.uint64(1)
-    return np.float64(u) * 2.0**-53, np.float64(v) * 2.0**-53
+    r0, r1, r2, r3 = _block(seed, stream, replica, particle, step)
+    return _two_uniforms(r0, r1, r2, r3)
 
 
 @njit(inline="always")
 def two_normals(seed, stream, replica, particle, step):  # type: ignore[no-untyped-def]
-    """Two independent standard normals (Box-Muller; no larger than 8.6, as the smallest uniform is 2^-53).
-
-    Args:
-        seed: uint64 (pass np.uint64(seed): numba reads a plain int as signed).
-        stream: Member of Stream.
-        replica: Number of the replica in the whole experiment.
-        particle: Number of the particle in its replica.
-        step: Number of the step, or of the draw.
-
-    Returns:
-        Two float64.
-    """
+    """Two independent standard normals (Box-Muller; no larger than 8.6); arguments as in `two_uniforms`."""
     u, v = two_uniforms(seed, stream, replica, particle, step)
     radius = math.sqrt(-2.0 * math.log(u))
     angle = 2.0 * math.pi * v
@@ -167,10 +167,8 @@ def _four_normals(r0, r1, r2, r3):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def four_normals(seed, stream, replica, particle, step):  # type: ignore[no-untyped-def]
-    """Four independent standard normals from one block; arguments as in `two_normals`. None is beyond 7.5."""
-    c0, c1, c2, c3 = counter(stream, replica, particle, step)
-    k = np.uint64(seed)
-    r0, r1, r2, r3 = philox(c0, c1, c2, c3, k & np.uint64(_MASK), k >> np.uint64(32))
+    """Four independent standard normals from one block; arguments as in `two_uniforms`. None is beyond 7.5."""
+    r0, r1, r2, r3 = _block(seed, stream, replica, particle, step)
     return _four_normals(r0, r1, r2, r3)
 
 
@@ -199,10 +197,7 @@ def pair_block(key, first, second, step, draw):  # type: ignore[no-untyped-def]
 def pair_uniforms(key, first, second, step, draw):  # type: ignore[no-untyped-def]
     """Two independent uniforms on (0, 1] for a pair; arguments as in `pair_block`."""
     r0, r1, r2, r3 = pair_block(key, first, second, step, draw)
-    shift, low = np.uint64(32), np.uint64(11)
-    u = (((r0 << shift) | r1) >> low) + np.uint64(1)
-    v = (((r2 << shift) | r3) >> low) + np.uint64(1)
-    return np.float64(u) * 2.0**-53, np.float64(v) * 2.0**-53
+    return _two_uniforms(r0, r1, r2, r3)
 
 
 @njit(inline="always")
@@ -237,14 +232,8 @@ def generator(seed: int, stream: Stream, replica: int = 0) -> np.random.Generato
 def check_seed(seed: int) -> np.uint64:
     """The seed as the compiled functions take it.
 
-    Args:
-        seed: 0 <= seed < 2^64.
-
-    Returns:
-        np.uint64(seed).
-
     Raises:
-        InputError: seed out of range.
+        InputError: it is not in 0 <= seed < 2^64.
     """
     if not 0 <= seed < SEED_LIMIT:
         raise InputError(f"seed = {seed}: 0 <= seed < 2^64 is needed")

@@ -50,7 +50,7 @@ def _phase_kind(value: Any) -> str | None:
     return "section" if isinstance(value, dict | PhaseFunction) else None
 
 
-Phase = Annotated[
+GivenPhase = Annotated[
     Annotated[PhaseVector, Tag("list")] | Annotated[PhaseFunction, Tag("section")],
     Discriminator(
         _phase_kind,
@@ -58,6 +58,9 @@ Phase = Annotated[
         custom_error_message='Input should be a list of 2d numbers, or a section { python = "file.py:function" }',
     ),
 ]
+PHASE = "S of alpha_0 = sqrt(f_0) e^{iS}: S = phase . (x, v), (2d,), or a function; none: 0."
+Phase = Annotated[GivenPhase | None, Field(description=PHASE)]
+InitialMass = Annotated[Moderate, Field(description="Integral of f_0.")]
 
 
 @record
@@ -71,10 +74,8 @@ class Landau:
     """Of each cosine; so small that f_0 >= 0."""
     thermal: Moderate = 1.0
     """Standard deviation of each velocity coordinate."""
-    mass: Moderate = 1.0
-    """Integral of f_0."""
-    phase: Phase | None = None
-    """S of alpha_0 = sqrt(f_0) e^{iS}: S = phase . (x, v), (2d,), or a function; none: 0."""
+    mass: InitialMass = 1.0
+    phase: Phase = None
 
 
 @record
@@ -90,10 +91,8 @@ class TwoStream:
     """Mean velocity of one stream, (d,), or its first coordinate; the other has the opposite one."""
     thermal: Moderate = 1.0
     """Standard deviation of each velocity coordinate in a stream."""
-    mass: Moderate = 1.0
-    """Integral of f_0."""
-    phase: Phase | None = None
-    """S of alpha_0 = sqrt(f_0) e^{iS}: S = phase . (x, v), (2d,), or a function; none: 0."""
+    mass: InitialMass = 1.0
+    phase: Phase = None
 
 
 @record
@@ -109,10 +108,8 @@ class Maxwellian:
     """Mean position, (d,), or each of its coordinates; zero by default; only with width."""
     width: Moderate | None = None
     """Standard deviation of each position coordinate; without it, a torus is filled evenly."""
-    mass: Moderate = 1.0
-    """Integral of f_0."""
-    phase: Phase | None = None
-    """S of alpha_0 = sqrt(f_0) e^{iS}: S = phase . (x, v), (2d,), or a function; none: 0."""
+    mass: InitialMass = 1.0
+    phase: Phase = None
 
     def __post_init__(self) -> None:
         if self.center is not None and self.width is None:
@@ -128,10 +125,8 @@ class PhaseGaussian:
     """Mean, (2d,), x then v; zero by default."""
     width: Moderate | Widths = 1.0
     """Standard deviations, (2d,); two numbers: those of x and of v; one: all."""
-    mass: Moderate = 1.0
-    """Integral of f_0."""
-    phase: Phase | None = None
-    """S of alpha_0 = sqrt(f_0) e^{iS}: S = phase . (x, v), (2d,), or a function; none: 0."""
+    mass: InitialMass = 1.0
+    phase: Phase = None
 
 
 @record
@@ -144,10 +139,8 @@ class PhaseDensityFromFile:
     shape: Literal["python"] = "python"
     python: PythonFunction
     """"file.py:function"; the file is run."""
-    mass: Moderate = 1.0
-    """Integral of f_0."""
-    phase: Phase | None = None
-    """S of alpha_0 = sqrt(f_0) e^{iS}: S = phase . (x, v), (2d,), or a function; none: 0."""
+    mass: InitialMass = 1.0
+    phase: Phase = None
 
     def __post_init__(self) -> None:
         load_function(self.python)

@@ -12,12 +12,12 @@ import math
 import numba
 import numpy as np
 import pytest
+from kingman import kingman_law
 from scipy.special import gamma
 
 from limitpde.coagulation.lattice import (
     cluster_walkers,
     cox_constant,
-    kingman_law,
     kingman_mean,
     pair_rate,
     torus_constant,

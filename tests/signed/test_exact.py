@@ -12,6 +12,8 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
+from radial import RadialSolution, radial_reference
+from signed_laws import multipole_moments, particle_second_moment_rate, uniform_disk_radius
 
 from limitpde.errors import InputError, RunError
 from limitpde.signed import exact
@@ -43,9 +45,9 @@ def no_mass(y: np.ndarray) -> np.ndarray:
 
 
 @cache
-def solved_radially(name: str) -> exact.RadialSolution:
+def solved_radially(name: str) -> RadialSolution:
     problem = PROBLEMS[name]
-    return exact.radial_reference(
+    return radial_reference(
         problem.positive[0].mass_within,
         problem.negative[0].mass_within if problem.negative else no_mass,
         diffusivity=problem.diffusivity,
@@ -88,7 +90,7 @@ def test_multipole_moments_are_integrals_and_give_the_far_potential():
         Blob(0.4, (1.0, -0.7), 0.2),
         Blob(0.1, (0.0, 0.0), 0.4),
     ]
-    moments = exact.multipole_moments(gaussians, 12)
+    moments = multipole_moments(gaussians, 12)
     axis = np.linspace(-7.0, 7.0, 141)
     x, y = np.meshgrid(axis, axis, indexing="ij")
     density = exact.total_density(gaussians, x, y)
@@ -117,7 +119,7 @@ def test_mass_centre_and_second_moment_follow_their_laws(name):
     solution, problem = solved(name), PROBLEMS[name]
     gaussians = [*problem.positive, *problem.negative]
     assert solution.masses == pytest.approx(problem.masses, abs=1e-12)
-    centre = exact.multipole_moments(gaussians, 1)[1]
+    centre = multipole_moments(gaussians, 1)[1]
     assert solution.centre == pytest.approx([centre.real, centre.imag], abs=1e-10)
     rate = exact.second_moment_rate(problem.diffusivity, problem.gamma_bar, *problem.masses)
     moment = sum(g.second_moment for g in gaussians) + problem.t_end * rate
@@ -150,7 +152,7 @@ def test_shells_move_and_thin_out_without_diffusion():
     reference = PlaneReference(diffusivity=0.0, gamma_bar=0.5, half_width=6.5, points=96)
     solution = reference.solve(blob.density, lambda x, y: np.zeros_like(x), 0.5, 0.025)
     for start in (0.2, 0.7, 1.5, 2.2):
-        radius = exact.uniform_disk_radius(start, 0.5, float(blob.mass_within(start**2)), 0.5)
+        radius = uniform_disk_radius(start, 0.5, float(blob.mass_within(start**2)), 0.5)
         initial = blob.density(np.array(start), np.array(0.0))
         expected = initial / (1.0 + 2.0 * np.pi * 0.5 * initial * 0.5)
         values, _ = solution.evaluate(radius * np.array([[1.0, 0.0], [0.6, -0.8]]))
@@ -158,9 +160,9 @@ def test_shells_move_and_thin_out_without_diffusion():
 
 
 def test_uniform_disk_radius():
-    assert exact.uniform_disk_radius(1.0, 1.0, 1.0, 2.0) == pytest.approx(5.0**0.5, rel=1e-15)
+    assert uniform_disk_radius(1.0, 1.0, 1.0, 2.0) == pytest.approx(5.0**0.5, rel=1e-15)
     with pytest.raises(InputError, match="collapse"):
-        exact.uniform_disk_radius(1.0, -1.0, 1.0, 0.6)
+        uniform_disk_radius(1.0, -1.0, 1.0, 0.6)
 
 
 def test_limits_of_the_grid_are_reported():
@@ -204,14 +206,14 @@ def test_radial_reference_keeps_the_stationary_state_of_critical_mass():
 
     radii = np.array([0.3, 1.0, 2.0, 5.0])
     for gamma_bar, lowest, highest in ((-2.0, 0.0, 1e-8), (-1.9, 1e-3, 1.0)):
-        solution = exact.radial_reference(state, no_mass, diffusivity=0.5, gamma_bar=gamma_bar, t_end=1.0, nodes=96)
+        solution = radial_reference(state, no_mass, diffusivity=0.5, gamma_bar=gamma_bar, t_end=1.0, nodes=96)
         change = np.abs(solution.masses_within(radii)[0] - state(radii**2)).max()
         assert lowest <= change < highest
 
 
 def test_attraction_fourier_against_radial():
     blob = Blob(1.0, (0.0, 0.0), 0.5)
-    radial = exact.radial_reference(blob.mass_within, no_mass, diffusivity=0.5, gamma_bar=-1.0, t_end=1.0)
+    radial = radial_reference(blob.mass_within, no_mass, diffusivity=0.5, gamma_bar=-1.0, t_end=1.0)
     reference = PlaneReference(diffusivity=0.5, gamma_bar=-1.0, half_width=9.0, points=160)
     fourier = reference.solve(blob.density, lambda x, y: np.zeros_like(x), 1.0, 0.01)
     assert fourier.at_origin[0] == pytest.approx(radial.densities(np.array(0.0))[0], abs=1e-9)
@@ -240,12 +242,12 @@ def test_particle_second_moment_rate_is_the_generator_applied_to_it():
     positions, signs = random_particles(1)
     sigma, gamma = 0.7, 0.2
     generator = np.mean(2.0 * np.sum(positions * drift(positions, signs, gamma), axis=1) + 2.0 * sigma**2)
-    assert exact.particle_second_moment_rate(sigma, gamma, signs) == pytest.approx(generator, rel=1e-12)
+    assert particle_second_moment_rate(sigma, gamma, signs) == pytest.approx(generator, rel=1e-12)
 
 
 def test_particle_rate_tends_to_the_rate_of_the_equation():
     signs = np.repeat([1.0, -1.0], [600, 400])
-    particles = exact.particle_second_moment_rate(S1.sigma, S1.gamma_bar / 1000, signs)
+    particles = particle_second_moment_rate(S1.sigma, S1.gamma_bar / 1000, signs)
     equation = exact.second_moment_rate(S1.diffusivity, S1.gamma_bar, *S1.masses)
     assert particles - equation == pytest.approx(-S1.gamma_bar / 1000, rel=1e-10)
 
@@ -349,12 +351,12 @@ PAIR = {"sigma": 1.0, "gamma": 0.1, "separation": 1.0, "time": 1.0}
         (lambda: PlaneReference(**PLANE).solve(OFF_CENTRE.density, lambda x, y: x * np.nan, 1.0, 0.1), "finite"),
         (lambda: solved("S1").evaluate(np.array([[12.5, 0.0]])), "half_width"),
         (lambda: solved("S1").evaluate(np.zeros(2)), "shape"),
-        (lambda: exact.radial_reference(no_mass, no_mass, **(RADIAL | {"t_end": 0.0})), "t_end"),
-        (lambda: exact.radial_reference(no_mass, no_mass, **RADIAL, nodes=4), "nodes"),
+        (lambda: radial_reference(no_mass, no_mass, **(RADIAL | {"t_end": 0.0})), "t_end"),
+        (lambda: radial_reference(no_mass, no_mass, **RADIAL, nodes=4), "nodes"),
         (lambda: solved_radially("S1").densities(np.array([1.0, 12.1])), "radius"),
         (lambda: exact.pair_collision_probability(**(PAIR | {"time": 0.0})), "time"),
         (lambda: exact.pair_collision_probability(**(PAIR | {"sigma": 0.0})), "sigma"),
-        (lambda: exact.particle_second_moment_rate(1.0, 0.1, np.array([1, 0, -1])), "signs"),
+        (lambda: exact.squared_bessel_dimension(sigma=1.0, gamma=0.1, signs=np.array([1, 0, -1])), "signs"),
         (
             lambda: exact.squared_bessel_law(
                 sigma=1.0, gamma=1.0, positions=np.eye(2), signs=np.array([1, -1]), time=1.0

@@ -13,6 +13,7 @@ import math
 import numpy as np
 import pytest
 from mpi4py import MPI
+from signed_laws import uniform_disk_radius
 from solvers import everywhere
 
 from limitpde.densities import Gaussian, UniformDisk
@@ -20,7 +21,6 @@ from limitpde.experiment import run
 from limitpde.fem.edge_flux import add_mean_density, fill_transport
 from limitpde.fem.mesh import Disk
 from limitpde.signed.case import Case
-from limitpde.signed.exact import uniform_disk_radius
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.pde import Solver
 

@@ -17,13 +17,14 @@ import scipy.integrate
 import scipy.stats
 from ensembles import DIPOLE, FUNCTIONS, POINTS, SE, UNEQUAL, by_hand, forces, normals, path_of, points_file
 from mpi4py import MPI
+from signed_laws import particle_second_moment_rate
 
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.compare.test_functions import GaussianBump
 from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.replicas import Controls
 from limitpde.signed import particles
-from limitpde.signed.exact import particle_second_moment_rate, squared_bessel_law
+from limitpde.signed.exact import squared_bessel_law
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble, simulate
 

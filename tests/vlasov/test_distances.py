@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import scipy.stats
+from transport import exact_distance
 
 from limitpde import potentials
-from limitpde.compare.distances import LineMeasure, Slices, circle_distance, directions, exact_distance
+from limitpde.compare.distances import LineMeasure, Slices, circle_distance, directions
 from limitpde.errors import RunError
 from limitpde.vlasov import distances
 from limitpde.vlasov.distances import (

@@ -6,9 +6,11 @@ methods/vlasov.md 3.5 and 3.7; equilibria on another lattice; Newton's equations
 
 import math
 
+import motions
 import numpy as np
 import pytest
 import scipy.integrate
+import steady_states
 
 from limitpde.errors import InputError, RunError
 from limitpde.potentials import Cosine, Harmonic, Poisson, Softened
@@ -32,8 +34,8 @@ from limitpde.vlasov.exact import equilibria
 )
 def test_magnetisation_of_the_hmf_model(temperature, magnetisation, energy):
     assert equilibria.hmf_magnetisation(temperature) == pytest.approx(magnetisation, abs=1e-13)
-    assert equilibria.hmf_energy(temperature) == pytest.approx(energy, abs=2e-14)
-    assert equilibria.hmf_temperature(energy) == pytest.approx(temperature, abs=1e-13)
+    assert steady_states.hmf_energy(temperature) == pytest.approx(energy, abs=2e-14)
+    assert steady_states.hmf_temperature(energy) == pytest.approx(temperature, abs=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_magnetisation_of_the_hmf_model(temperature, magnetisation, energy):
     ],
 )
 def test_equilibrium_of_the_hmf_model_at_an_energy(energy, magnetisation, temperature):
-    found = equilibria.hmf_temperature(energy)
+    found = steady_states.hmf_temperature(energy)
     assert found == pytest.approx(temperature, abs=1e-13)
     assert equilibria.hmf_magnetisation(found) == pytest.approx(magnetisation, abs=1e-12)
 
@@ -59,8 +61,8 @@ def only_first(strength):
 
 
 def test_newtons_method_finds_the_magnetised_state():
-    closed = equilibria.HmfEquilibrium(temperature=0.7, mass=1.4, strength=-1.5)
-    found = equilibria.thermal_equilibrium(only_first(-1.5), temperature=0.7, length=2 * math.pi, mass=1.4)
+    closed = steady_states.HmfEquilibrium(temperature=0.7, mass=1.4, strength=-1.5)
+    found = steady_states.thermal_equilibrium(only_first(-1.5), temperature=0.7, length=2 * math.pi, mass=1.4)
     x, v = np.linspace(-3, 3, 11), np.linspace(-2, 2, 11)
     assert found.density(x) == pytest.approx(closed.density(x), abs=1e-12)
     assert found(x, v) == pytest.approx(closed(x, v), abs=1e-12)
@@ -78,7 +80,7 @@ def test_newtons_method_finds_the_magnetised_state():
 def test_a_thermal_equilibrium_solves_its_equation(symbol, exterior):
     """T (log rho)'' = -(Gamma * rho + U)'' by Fourier series on another lattice, and the mass."""
     T, length, mass = 0.8, 4 * math.pi, 2.0
-    found = equilibria.thermal_equilibrium(symbol, temperature=T, length=length, mass=mass, exterior=exterior)
+    found = steady_states.thermal_equilibrium(symbol, temperature=T, length=length, mass=mass, exterior=exterior)
     x = np.arange(200) * length / 200
     rho = found.density(x)
     assert rho.mean() * length == pytest.approx(mass, rel=1e-12)
@@ -92,7 +94,7 @@ def test_a_thermal_equilibrium_solves_its_equation(symbol, exterior):
 
 def test_a_cold_sheet_of_gravitating_mass():
     """rho' T = -rho Phi', Phi' = g (mass left - mass right) / 2, by quadrature."""
-    sheet = equilibria.GravitySheet(temperature=0.6, mass=1.7, gravity=2.0)
+    sheet = steady_states.GravitySheet(temperature=0.6, mass=1.7, gravity=2.0)
     x = np.linspace(-15, 15, 20001)
     rho = sheet.density(x)
     inside = scipy.integrate.cumulative_simpson(rho, x=x, initial=0.0)
@@ -104,7 +106,7 @@ def test_a_cold_sheet_of_gravitating_mass():
 
 
 def test_the_wave_of_bernstein_greene_and_kruskal():
-    wave = equilibria.bgk_wave()
+    wave = steady_states.bgk_wave()
     assert wave.lowest == pytest.approx(-0.1155389205839574, abs=1e-15)
     assert wave.length == pytest.approx(9.015424642465523, abs=1e-14)
     assert wave.field_energy == pytest.approx(0.01274590858088128, abs=1e-15)
@@ -120,7 +122,7 @@ def test_the_wave_of_bernstein_greene_and_kruskal():
 
 @pytest.mark.parametrize(("b", "highest"), [(1.5, 0.1), (1.2, 0.1), (1.9, 0.01)])
 def test_the_wave_solves_poissons_equation(b, highest):
-    wave = equilibria.bgk_wave(b, highest)
+    wave = steady_states.bgk_wave(b, highest)
     k = 2 * math.pi / wave.length * np.arange(len(wave.series))
     x = np.linspace(0, wave.length, 41)
     second = -np.cos(np.outer(x, k)) @ (k**2 * wave.series)
@@ -145,10 +147,10 @@ def blob(z):
 def test_free_streaming_and_rotations_solve_the_equation():
     """The force of the harmonic potential is -strength mass (x - mean): the blob's mean comes from a quadrature."""
     z = np.random.default_rng(1).normal(size=(50, 4))
-    assert np.abs(vlasov_residual(exact.free_streaming(blob), lambda t, x: 0 * x, 0.7, z)).max() < 1e-10
+    assert np.abs(vlasov_residual(motions.free_streaming(blob), lambda t, x: 0 * x, 0.7, z)).max() < 1e-10
     centre, velocity = np.array([0.2, -0.1]), np.array([0.5, 0.3])
     for strength in (2.0, -0.7, 0.0):
-        rotating = exact.rigid_rotation(blob, strength=strength, mass=1.3, centre=centre, velocity=velocity)
+        rotating = motions.rigid_rotation(blob, strength=strength, mass=1.3, centre=centre, velocity=velocity)
 
         def force(t, x, strength=strength):
             return -strength * 1.3 * (x - centre - velocity * t)
@@ -156,43 +158,43 @@ def test_free_streaming_and_rotations_solve_the_equation():
         assert np.abs(vlasov_residual(rotating, force, 0.7, z)).max() < 1e-9
         assert rotating(0.0, z) == pytest.approx(blob(z), abs=1e-14)
     period = 2 * math.pi / math.sqrt(2.0 * 1.3)
-    turned = exact.rigid_rotation(blob, strength=2.0, mass=1.3, centre=centre, velocity=0 * velocity)
+    turned = motions.rigid_rotation(blob, strength=2.0, mass=1.3, centre=centre, velocity=0 * velocity)
     assert turned(period, z) == pytest.approx(blob(z), abs=1e-13)
 
 
 def test_boosted_waves_and_equilibria_solve_the_equation():
-    wave, z = equilibria.bgk_wave(), np.random.default_rng(2).uniform(-3, 3, (60, 2))
+    wave, z = steady_states.bgk_wave(), np.random.default_rng(2).uniform(-3, 3, (60, 2))
     u = 0.8
-    moving = exact.boosted(exact.in_phase_space(wave), u)
+    moving = motions.boosted(motions.in_phase_space(wave), u)
 
     def field(t, x, h=1e-4):  # F = phi'
         at = [wave.potential(x - u * t + j * h) for j in (-2, -1, 1, 2)]
         return (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * h)
 
     assert np.abs(vlasov_residual(moving, field, 1.3, z)).max() < 1e-9
-    state = equilibria.HmfEquilibrium(0.4)
-    turning = exact.boosted(exact.in_phase_space(state), u)
+    state = steady_states.HmfEquilibrium(0.4)
+    turning = motions.boosted(motions.in_phase_space(state), u)
     M = state.magnetisation
     assert np.abs(vlasov_residual(turning, lambda t, x: -M * np.sin(x - u * t), 1.3, z)).max() < 1e-9
 
 
 def test_products_solve_the_equation_of_a_separable_kernel():
-    M = equilibria.HmfEquilibrium(0.4).magnetisation
-    one = exact.boosted(exact.in_phase_space(equilibria.HmfEquilibrium(0.4)), 0.5)
-    two = exact.in_phase_space(equilibria.HmfEquilibrium(0.4))
+    M = steady_states.HmfEquilibrium(0.4).magnetisation
+    one = motions.boosted(motions.in_phase_space(steady_states.HmfEquilibrium(0.4)), 0.5)
+    two = motions.in_phase_space(steady_states.HmfEquilibrium(0.4))
     z = np.random.default_rng(3).uniform(-2, 2, (60, 4))
     force = lambda t, x: -M * np.sin(x - np.array([0.5 * t, 0.0]))  # noqa: E731
-    assert np.abs(vlasov_residual(exact.product([one, two]), force, 0.9, z)).max() < 1e-9
+    assert np.abs(vlasov_residual(motions.product([one, two]), force, 0.9, z)).max() < 1e-9
     with pytest.raises(InputError, match="product of 2"):
-        exact.product([one, two])(0.0, z[:, :2])
+        motions.product([one, two])(0.0, z[:, :2])
 
 
 # Two particles
 
 
 def test_the_period_of_the_pendulum():
-    assert exact.pendulum_period(math.pi / 2) == pytest.approx(7.416298709205488, abs=1e-14)
-    assert exact.pendulum_period(1e-8, 2.0) == pytest.approx(math.pi, rel=1e-15)
+    assert motions.pendulum_period(math.pi / 2) == pytest.approx(7.416298709205488, abs=1e-14)
+    assert motions.pendulum_period(1e-8, 2.0) == pytest.approx(math.pi, rel=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_the_period_of_the_pendulum():
 )
 def test_the_pendulum_swings_and_turns_as_newton_says(angle, speed, frequency):
     t = np.linspace(-3, 8, 23)
-    found = np.stack(exact.pendulum(t, angle=angle, speed=speed, frequency=frequency))
+    found = np.stack(motions.pendulum(t, angle=angle, speed=speed, frequency=frequency))
     for times in (t[t >= 0], t[t <= 0][::-1]):
         path = scipy.integrate.solve_ivp(
             lambda _, y: [y[1], -(frequency**2) * math.sin(y[0])], (0, times[-1]), [angle, speed], t_eval=times,
@@ -220,8 +222,8 @@ def test_two_particles_of_the_hmf_model_are_a_pendulum():
         return [y[2], y[3], pull, -pull]
 
     path = scipy.integrate.solve_ivp(rate, (0, 6), [1.2, -0.3, 0.1, -0.2], rtol=1e-12, atol=1e-13, method="DOP853")
-    frequency = exact.hmf_pair_frequency(strength=strength, mass=mass)
-    angle, speed = exact.pendulum(path.t, angle=1.5, speed=0.3, frequency=frequency)
+    frequency = motions.hmf_pair_frequency(strength=strength, mass=mass)
+    angle, speed = motions.pendulum(path.t, angle=1.5, speed=0.3, frequency=frequency)
     assert path.y[0] - path.y[1] == pytest.approx(angle, abs=1e-9)
     assert path.y[2] - path.y[3] == pytest.approx(speed, abs=1e-9)
 
@@ -247,18 +249,18 @@ def test_symbols_on_a_torus():
     ("call", "name"),
     [
         (lambda: equilibria.hmf_magnetisation(0.0), "temperature"),
-        (lambda: equilibria.hmf_temperature(0.0), "energy"),
-        (lambda: equilibria.HmfEquilibrium(0.4, strength=1.0), "strength"),
-        (lambda: equilibria.GravitySheet(0.4, gravity=-1.0), "gravity"),
-        (lambda: equilibria.bgk_wave(b=0.9), "b"),
-        (lambda: equilibria.bgk_wave(1.5, 0.2), "highest"),
-        (lambda: equilibria.bgk_wave(1.2, 0.3), "highest"),
-        (lambda: equilibria.thermal_equilibrium(only_first(-1.0), temperature=0.0, length=1.0), "temperature"),
-        (lambda: equilibria.thermal_equilibrium(only_first(-1.0), temperature=1.0, length=1.0, points=7), "points"),
-        (lambda: exact.rigid_rotation(blob, mass=0.0, centre=np.zeros(1), velocity=np.zeros(1)), "mass"),
-        (lambda: exact.pendulum_period(math.pi), "amplitude"),
-        (lambda: exact.pendulum(np.zeros(1), angle=0.0, frequency=0.0), "frequency"),
-        (lambda: exact.hmf_pair_frequency(strength=1.0), "strength"),
+        (lambda: steady_states.hmf_temperature(0.0), "energy"),
+        (lambda: steady_states.HmfEquilibrium(0.4, strength=1.0), "strength"),
+        (lambda: steady_states.GravitySheet(0.4, gravity=-1.0), "gravity"),
+        (lambda: steady_states.bgk_wave(b=0.9), "b"),
+        (lambda: steady_states.bgk_wave(1.5, 0.2), "highest"),
+        (lambda: steady_states.bgk_wave(1.2, 0.3), "highest"),
+        (lambda: steady_states.thermal_equilibrium(only_first(-1.0), temperature=0.0, length=1.0), "temperature"),
+        (lambda: steady_states.thermal_equilibrium(only_first(-1.0), temperature=1.0, length=1.0, points=7), "points"),
+        (lambda: motions.rigid_rotation(blob, mass=0.0, centre=np.zeros(1), velocity=np.zeros(1)), "mass"),
+        (lambda: motions.pendulum_period(math.pi), "amplitude"),
+        (lambda: motions.pendulum(np.zeros(1), angle=0.0, frequency=0.0), "frequency"),
+        (lambda: motions.hmf_pair_frequency(strength=1.0), "strength"),
     ],
 )
 def test_wrong_arguments_are_named(call, name):
@@ -268,4 +270,4 @@ def test_wrong_arguments_are_named(call, name):
 
 def test_too_few_points_are_an_error():
     with pytest.raises(RunError, match="too few"):
-        equilibria.thermal_equilibrium(only_first(-1.0), temperature=1e-3, length=2 * math.pi, points=16)
+        steady_states.thermal_equilibrium(only_first(-1.0), temperature=1e-3, length=2 * math.pi, points=16)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hamiltonian_reference import HamiltonianReference
 from mpi4py import MPI
 
 from limitpde.errors import InputError
-from limitpde.vlasov.exact.spectral import HamiltonianReference
 from limitpde.vlasov.fields import make_field
 from limitpde.vlasov.hamiltonian import FourierSpace, Hht, Hvl
 from limitpde.vlasov.hamiltonian.currents import currents

@@ -15,6 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from motions import hmf_pair_frequency, pendulum, rigid_rotation
 from mpi4py import MPI
 
 from limitpde.compare.spatial import evaluate
@@ -23,7 +24,6 @@ from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.replicas import Controls
 from limitpde.potentials import Centred, Cosine, ExteriorFromFile, Harmonic, Poisson, PotentialFromFile, Softened
 from limitpde.potentials import GaussianPotential as GaussianKernel
-from limitpde.vlasov.exact.motions import hmf_pair_frequency, pendulum, rigid_rotation
 from limitpde.vlasov.initial import AnyShape, Maxwellian, PhaseGaussian, TwoStream
 from limitpde.vlasov.model import Model, PhaseDomain
 from limitpde.vlasov.particles import Ensemble, simulate

@@ -1,4 +1,4 @@
-"""Phase space against dense references: projections, moves, ledger, limiter and derivative.
+"""Phase space against dense references: projections, moves, ledger and limiter.
 
 The references know nothing of the package but the axes: Lagrange polynomials from numpy, integrals by dense quadrature,
 and a translation as one matrix for a whole line. Sums, layouts and the comparison of ranks are in
@@ -18,7 +18,7 @@ from phase_spaces import SMALL, everywhere, force_at, given, mass, noise, space
 
 from limitpde.vlasov.phase_space import Axis, limiter, tensor
 from limitpde.vlasov.phase_space.lines import drift_lines, kick_lines
-from limitpde.vlasov.phase_space.translation import exact_projections, moves, projections
+from limitpde.vlasov.phase_space.translation import moves, projections
 
 DEGREES = range(1, 6)
 FINE, FINE_WEIGHTS = (leggauss(40)[0] + 1) / 2, leggauss(40)[1] / 2
@@ -84,12 +84,11 @@ def reference_kick(here, f, dt):
 def test_the_matrices_are_l2_projections(degree):
     P = degree + 1
     alphas = np.array([0.0, 1e-12, 0.13, 0.5, 0.97, 1 - 1e-12, 1.0])
-    for compute in (projections, exact_projections):
-        A, B = compute(P, alphas)
-        for n, alpha in enumerate(alphas):
-            near, far = projection(P, alpha)
-            np.testing.assert_allclose(A[n], near, rtol=0, atol=1e-13)
-            np.testing.assert_allclose(B[n], far, rtol=0, atol=1e-13)
+    A, B = projections(P, alphas)
+    for n, alpha in enumerate(alphas):
+        near, far = projection(P, alpha)
+        np.testing.assert_allclose(A[n], near, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(B[n], far, rtol=0, atol=1e-13)
 
 
 @pytest.mark.ranks
@@ -316,54 +315,3 @@ def test_the_limiter_scales_cells_of_lines_about_their_means(degree, kick):
     limiter.after(limited.reshape(-1), lines, P)
     assert rough.min() < 0.0 <= limited.min()
     np.testing.assert_allclose(cells(limited) @ weights, cells(rough) @ weights, rtol=1e-12)
-
-
-@pytest.mark.ranks
-@pytest.mark.parametrize("periodic", [True, False])
-@pytest.mark.parametrize("d", SMALL)
-def test_derivatives_are_skew_symmetric(d, periodic, comm):
-    here = space(SMALL[d], {1: 5, 2: 2, 3: 1}[d], comm, periodic=periodic)
-    f, g = given(here, noise(here, components=2))
-    size = math.sqrt(here.square_integral(f) * here.square_integral(g))
-    for axis in range(2 * d):
-        one, other = here.derivative(f, axis), here.derivative(g, axis)
-        scale = size + math.sqrt(here.square_integral(one) * here.square_integral(g))
-        assert abs(mass(here, (f * other)[None]) + mass(here, (g * one)[None])) < 1e-13 * scale
-        if (*here.x_axes, *here.v_axes)[axis].cells > 1:  # all that one periodic cell of degree 1 has is rightly zero
-            assert here.square_integral(one) > 0.01 * size
-
-
-@pytest.mark.parametrize("degree", DEGREES)
-def test_derivatives_are_of_their_order(degree, comm):
-    counts, errors = (16, 24, 36), {0: [], 1: []}
-    for cells in counts:
-        here = space((cells, 2 * cells), degree, comm, v=5.0)
-        f, slope = here.array(), here.array()
-        here.fill(f, lambda z: np.exp(np.sin(np.pi * z[:, 0]) - z[:, 1] ** 2))
-        for axis in (0, 1):
-            here.fill(
-                slope,
-                lambda z, axis=axis: (
-                    np.exp(np.sin(np.pi * z[:, 0]) - z[:, 1] ** 2)
-                    * (np.pi * np.cos(np.pi * z[:, 0]) if axis == 0 else -2 * z[:, 1])
-                ),
-            )
-            errors[axis].append(math.sqrt(here.square_integral(here.derivative(f[0], axis) - slope[0])))
-    for found in errors.values():
-        order = -np.polyfit(np.log(counts), np.log(found), 1)[0]
-        assert order == pytest.approx(degree if degree % 2 else degree + 1, abs=0.35)
-
-
-@pytest.mark.ranks
-@pytest.mark.parametrize("d", SMALL)
-def test_derivatives_of_polynomials(d, comm):
-    here = space((3,) * (2 * d), {1: 5, 2: 2, 3: 1}[d], comm, periodic=False)
-    f, slope, k, P = here.array(), here.array(), here.degree, here.degree + 1
-    for axis in range(2 * d):
-        here.fill(f, lambda z, axis=axis: (z[:, axis] - 0.2) ** k + 2.0 * z.sum(axis=1) + 1.0)
-        here.fill(slope, lambda z, axis=axis: k * (z[:, axis] - 0.2) ** (k - 1) + 2.0)
-        found, wanted = (
-            np.moveaxis(everywhere(here, part), axis, 0) for part in (here.derivative(f[0], axis), slope[0])
-        )
-        np.testing.assert_allclose(found[P:-P], wanted[P:-P], rtol=0, atol=1e-12 * np.abs(wanted).max())
-        assert np.abs(found[:P] - wanted[:P]).min() > 1e-3  # f jumps to zero at the ends

@@ -8,16 +8,17 @@ nonlinear checkpoints 3.3 - 3.5; for (HVl) phases known in closed form, and a Ha
 import math
 from functools import cache
 
+import motions
 import numpy as np
 import pytest
+import steady_states
+from hamiltonian_reference import HamiltonianReference
 
 from limitpde.errors import InputError
 from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson, PotentialFromFile
-from limitpde.vlasov import exact
-from limitpde.vlasov.exact import equilibria
 from limitpde.vlasov.exact.dispersion import Beam
 from limitpde.vlasov.exact.linear_response import linear_response
-from limitpde.vlasov.exact.spectral import HamiltonianReference, SpectralReference
+from limitpde.vlasov.exact.spectral import SpectralReference
 from limitpde.vlasov.model import Model
 
 CIRCLE = (0.0, 2 * math.pi)
@@ -25,7 +26,7 @@ FOUR_PI = (0.0, 4 * math.pi)
 
 
 def maxwellian(v, temperature=1.0):
-    return equilibria.maxwellian(v, temperature)
+    return steady_states.maxwellian(v, temperature)
 
 
 def record(grid, rows, times):
@@ -79,27 +80,27 @@ def on_grid(grid, solution, t):
 def boosted_error(potential, x, v, steady, step, order):
     """Largest error at t = 5 of a steady solution that moves with velocity 1."""
     grid = SpectralReference(potential, x=x, v=v, points=(64, 512))
-    solution = exact.boosted(exact.in_phase_space(steady), 1.0)
+    solution = motions.boosted(motions.in_phase_space(steady), 1.0)
     f = grid.solve(on_grid(grid, solution, 0.0), 5.0, step, order=order)
     return np.abs(f - on_grid(grid, solution, 5.0)).max()
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0.1, 3.17e-5), (0.05, 7.97e-6)])
 def test_a_boosted_equilibrium_has_the_known_splitting_error(step, expected):
-    state = equilibria.HmfEquilibrium(0.4)
+    state = steady_states.HmfEquilibrium(0.4)
     found = boosted_error(Cosine(strength=-1.0), CIRCLE, (-6.5, 6.5), state, step, 2)
     assert found == pytest.approx(expected, rel=2e-3)
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0.1, 5.676e-5), (0.05, 1.417e-5)])
 def test_a_boosted_wave_has_the_known_splitting_error(step, expected):
-    wave = equilibria.bgk_wave()
+    wave = steady_states.bgk_wave()
     found = boosted_error(Poisson(), (0.0, wave.length), (-8.0, 8.0), wave, step, 2)
     assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_boosted_wave_at_order_four():
-    wave = equilibria.bgk_wave()
+    wave = steady_states.bgk_wave()
     errors = [boosted_error(Poisson(), (0.0, wave.length), (-8.0, 8.0), wave, step, 4) for step in (0.5, 0.25)]
     assert errors[1] < 1e-6
     assert math.log2(errors[0] / errors[1]) == pytest.approx(4.0, abs=0.4)
@@ -108,7 +109,7 @@ def test_a_boosted_wave_at_order_four():
 def test_a_thermal_equilibrium_of_the_gaussian_kernel_stays():
     kernel = GaussianPotential(strength=-1.0)
     symbol = lambda k: kernel.symbol(k[:, None])  # noqa: E731
-    state = equilibria.thermal_equilibrium(symbol, temperature=0.6, length=4 * math.pi, mass=12.0)
+    state = steady_states.thermal_equilibrium(symbol, temperature=0.6, length=4 * math.pi, mass=12.0)
     grid = SpectralReference(kernel, x=FOUR_PI, v=(-6.0, 6.0), points=(96, 192))
     f = state(grid.x, grid.v)
     assert np.ptp(state.density(grid.x)) > 0.5
@@ -127,7 +128,7 @@ def test_an_exterior_field_moves_f_along_pendulums():
     rows = {}
     f = grid.solve(start(grid.x, grid.v), 1.5, 0.05, observers=[record(grid, rows, [0, 1.5])])
     for i, j in ((5, 90), (20, 120), (40, 60), (63, 100), (0, 110)):
-        angle, speed = exact.pendulum(np.array(-1.5), angle=float(grid.x[i, 0]), speed=float(grid.v[0, j]))
+        angle, speed = motions.pendulum(np.array(-1.5), angle=float(grid.x[i, 0]), speed=float(grid.v[0, j]))
         assert f[i, j] == pytest.approx(float(start(angle, speed)), abs=1e-6)
     assert rows[1.5][0].energy == pytest.approx(rows[0][0].energy, rel=1e-6)
     assert rows[0][0].exterior == pytest.approx(0.0, abs=1e-12)

@@ -163,15 +163,7 @@ def rate_error(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: float | N
     """Estimated relative error of `microscopic`; n, m broadcast. Where (2.4) holds it is zero.
 
     It matters for V from a file and for V that is not radial: there it is the difference of two grids, which is above
-    the error of the finer one.
-
-    Args:
-        model: the model; needs an interaction.
-        n: masses.
-        m: masses.
-
-    Keyword Args:
-        log_eps: as for `propensity`.
+    the error of the finer one. Arguments as for `microscopic`.
     """
     model.check_recipe()
     _, _, D, alpha = _pair(model, n, m)

@@ -47,15 +47,7 @@ def sphere_chance(rx: float, ry: float, dot: float, tau: float, radius: float) -
 
 @hot
 def disk_chance(rx: float, ry: float, dot: float, tau: float, log_radius: float) -> float:
-    """P for d = 2.
-
-    Args:
-        rx: |x|, several times the radius.
-        ry: |y|, likewise.
-        dot: x.y.
-        tau: D dt.
-        log_radius: log a.
-    """
+    """P for d = 2; arguments as in `sphere_chance`, but for log_radius, log a."""
     unit = math.sqrt(tau)
     x, y = rx / unit, ry / unit
     ends = x + y

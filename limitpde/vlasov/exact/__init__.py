@@ -1,31 +1,9 @@
-"""Exact laws and reference solutions of the Vlasov system, to check solvers and particles against.
+"""Laws and reference solutions of the Vlasov system, to check solvers and particles against.
 
-`motions` has closed solutions and the pendulum, `dispersion` and `linear_response` the linear theory, `equilibria`
-thermal states and waves, `spectral` a Fourier method for smooth data on a torus.
+`dispersion` and `linear_response` have the linear theory, `equilibria` that of the HMF model, `spectral` a Fourier
+method for smooth data on a torus.
 """
 
-from limitpde.vlasov.exact.motions import (
-    boosted,
-    free_streaming,
-    free_streaming_mode,
-    hmf_pair_frequency,
-    in_phase_space,
-    pendulum,
-    pendulum_period,
-    product,
-    rigid_rotation,
-    torus_symbol,
-)
+from limitpde.vlasov.exact.symbol import torus_symbol
 
-__all__ = [
-    "boosted",
-    "free_streaming",
-    "free_streaming_mode",
-    "hmf_pair_frequency",
-    "in_phase_space",
-    "pendulum",
-    "pendulum_period",
-    "product",
-    "rigid_rotation",
-    "torus_symbol",
-]
+__all__ = ["torus_symbol"]

@@ -310,19 +310,3 @@ def residue(omega: complex, k: float, symbol: float, streams: Sequence[Beam]) ->
     _check(k, symbol, streams)
     cauchy, _, second = _cauchy(omega / k, streams)
     return complex(cauchy / (sum(stream.density for stream in streams) * symbol * second))
-
-
-def asymptote(t: np.ndarray, omega: complex, k: float, symbol: float, streams: Sequence[Beam]) -> np.ndarray:
-    """What r(t) tends to: the part of a root, and of -conj(omega) where that is another one; shape of t, complex.
-
-    Raises:
-        InputError: k, symbol or the streams are out of range.
-    """
-    t = np.asarray(t, dtype=float)
-    result = residue(omega, k, symbol, streams) * np.exp(-1j * omega * t)
-    mirror = complex(-omega.conjugate())
-    if abs(mirror - omega) > 1e-9 * abs(omega):
-        value, slope = dispersion(mirror, k, symbol, streams)
-        if abs(value) < 1e-9 * abs(slope * omega):
-            result = result + residue(mirror, k, symbol, streams) * np.exp(-1j * mirror * t)
-    return np.asarray(result)

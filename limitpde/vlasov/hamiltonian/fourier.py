@@ -19,7 +19,7 @@ from mpi4py import MPI
 
 from limitpde.errors import InputError
 from limitpde.vlasov.phase_space import kernels
-from limitpde.vlasov.phase_space.axes import Axis
+from limitpde.vlasov.phase_space.axes import Axis, CellAxis
 from limitpde.vlasov.phase_space.grid import ProcessGrid, parts_of
 from limitpde.vlasov.phase_space.halo import bring
 from limitpde.vlasov.phase_space.lines import drift_lines
@@ -31,20 +31,8 @@ BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
-class UniformAxis:
-    """A velocity coordinate with equally spaced points: the middles of n equal parts, P to each cell.
-
-    Attributes:
-        low: lower end of the interval.
-        high: upper end.
-        cells: number of cells, for those who draw cells.
-        degree: P - 1.
-    """
-
-    low: float
-    high: float
-    cells: int
-    degree: int
+class UniformAxis(CellAxis):
+    """A velocity coordinate with equally spaced points: the middles of n equal parts; cells are for pictures."""
 
     @property
     def periodic(self) -> bool:
@@ -55,21 +43,6 @@ class UniformAxis:
     def parts(self) -> UniformAxis:
         """The same points, each in a cell of its own."""
         return UniformAxis(self.low, self.high, self.n, 0)
-
-    @property
-    def h(self) -> float:
-        """Length of a cell."""
-        return (self.high - self.low) / self.cells
-
-    @property
-    def P(self) -> int:  # noqa: N802 - the letter of the papers
-        """Points of a cell."""
-        return self.degree + 1
-
-    @property
-    def n(self) -> int:
-        """Points of the axis."""
-        return self.cells * self.P
 
     @property
     def spacing(self) -> float:

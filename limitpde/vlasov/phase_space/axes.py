@@ -48,33 +48,20 @@ def derivatives(P: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """A coordinate cut into equal cells, with polynomials of one degree on each.
+class CellAxis:
+    """A coordinate cut into equal cells with equally many points each; abstract.
 
     Attributes:
         low: lower end of the interval.
         high: upper end.
         cells: number of cells.
-        degree: of the polynomials, 1 to 5.
-        periodic: whether the ends are the same point; otherwise what leaves is lost, and nothing comes in.
-
-    Raises:
-        InputError: the interval is empty or not finite, there are no cells, or the degree is out of range.
+        degree: one less than the points of a cell.
     """
 
     low: float
     high: float
     cells: int
     degree: int
-    periodic: bool
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise InputError(f"axis [{self.low}, {self.high}]: the second number must be the larger one, both finite")
-        if self.cells < 1:
-            raise InputError(f"cells = {self.cells}: must be at least 1")
-        if self.degree not in DEGREES:
-            raise InputError(f"degree = {self.degree}: must lie between {DEGREES[0]} and {DEGREES[-1]}")
 
     @property
     def h(self) -> float:
@@ -90,6 +77,28 @@ class Axis:
     def n(self) -> int:
         """Points of the axis."""
         return self.cells * self.P
+
+
+@dataclass(frozen=True)
+class Axis(CellAxis):
+    """A coordinate with polynomials of one degree, 1 to 5, on each cell; points are those of Gauss.
+
+    Attributes:
+        periodic: whether the ends are the same point; otherwise what leaves is lost, and nothing comes in.
+
+    Raises:
+        InputError: the interval is empty or not finite, there are no cells, or the degree is out of range.
+    """
+
+    periodic: bool
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise InputError(f"axis [{self.low}, {self.high}]: the second number must be the larger one, both finite")
+        if self.cells < 1:
+            raise InputError(f"cells = {self.cells}: must be at least 1")
+        if self.degree not in DEGREES:
+            raise InputError(f"degree = {self.degree}: must lie between {DEGREES[0]} and {DEGREES[-1]}")
 
     @property
     def nodes(self) -> np.ndarray:

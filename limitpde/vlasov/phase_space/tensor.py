@@ -19,7 +19,6 @@ from limitpde.compiled import compiled
 from limitpde.errors import InputError
 from limitpde.vlasov.phase_space import kernels, limiter
 from limitpde.vlasov.phase_space.axes import Axis
-from limitpde.vlasov.phase_space.derivative import derivative
 from limitpde.vlasov.phase_space.grid import ProcessGrid
 from limitpde.vlasov.phase_space.halo import bring
 from limitpde.vlasov.phase_space.kicks import kick
@@ -225,10 +224,6 @@ class TensorSpace:
     def minimum(self, f: np.ndarray) -> float:
         """Smallest value of one component on all ranks. Collective."""
         return float(self.comm.allreduce(float(np.min(f, initial=np.inf)), op=MPI.MIN))
-
-    def derivative(self, f: np.ndarray, axis: int) -> np.ndarray:
-        """d/dz_axis of one component, z = (x, v); skew-symmetric, zero beyond the ends of axes. Collective."""
-        return derivative(f, axis, (*self.x_axes, *self.v_axes)[axis], self.grid)
 
     @staticmethod
     def _total(comm: MPI.Comm, local: np.ndarray) -> np.ndarray:

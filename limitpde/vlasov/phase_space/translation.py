@@ -20,21 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from limitpde.compiled import compiled
-from limitpde.vlasov.phase_space.axes import Axis, gauss, lagrange
-
-
-def exact_projections(P: int, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A and B, each (..., P, P), for parts alpha (...) of a cell; the last index is that of the source."""
-    points, weights = gauss(P)
-    part = np.asarray(alpha, dtype=float)[..., None]
-    here, behind = part + (1 - part) * points, part * points
-    A = np.swapaxes(lagrange(P, here), -1, -2) @ (((1 - part) * weights)[..., None] * lagrange(P, here - part))
-    B = np.swapaxes(lagrange(P, behind), -1, -2) @ ((part * weights)[..., None] * lagrange(P, behind + (1 - part)))
-    return A / weights[:, None], B / weights[:, None]
+from limitpde.vlasov.phase_space.axes import Axis, gauss
 
 
 def projections(P: int, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for parts alpha (M,), compiled, (M, P, P) each; for alpha = 0 exactly the unit matrix and zero."""
+    """A and B, each (M, P, P), for parts alpha (M,) of a cell; for alpha = 0 exactly the unit matrix and zero."""
     near, far = (np.empty((len(alpha), P, P)) for _ in range(2))
     _project(*gauss(P), np.asarray(alpha, dtype=float), near, far)
     return near, far
