@@ -141,7 +141,7 @@ def test_seed_and_replicas_have_draws_of_their_own(comm):
 @pytest.mark.ranks
 def test_wrong_arguments(comm):
     model = Model(diffusion=[1.0], interaction=BALL, n_max=4)
-    good = {"count": 100, "replicas": 2, "end": 0.01, "domain": TORUS, "comm": comm}
+    good = {"count": 100, "replicas": 2, "end": 0.01, "domain": TORUS}
     for bad, match in (
         ({"count": 0}, "counts = 0"),
         ({"replicas": 0}, "replicas = 0"),
@@ -164,7 +164,7 @@ def test_wrong_arguments(comm):
 @pytest.mark.ranks
 def test_requests_to_stop(comm):
     model = Model(diffusion=[1.0], interaction=BALL, n_max=4)
-    good = {"count": 300, "replicas": 4 * comm.size, "end": 0.02, "domain": TORUS, "comm": comm}
+    good = {"count": 300, "replicas": 4 * comm.size, "end": 0.02, "domain": TORUS}
     with pytest.raises(Interrupted, match="before any"):
         simulate(model, ONES, controls=Controls(stop_asked=lambda: True), **good)
     done = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import itertools
+import json
 import math
 from collections import Counter
 
@@ -207,7 +208,8 @@ class Holder:
     mesh: AnyMesh
 
 
-def test_case_names_a_mesh_by_its_shape_or_by_a_path():
+def test_case_names_a_mesh_by_its_shape_or_by_a_path(tmp_path):
+    (tmp_path / "file.msh").write_text("")
     adapter = pydantic.TypeAdapter(Holder)
     for text, expected in (
         ('{"shape": "torus", "size": 1, "cell_size": 0.5}', Torus(size=1.0, cell_size=0.5)),
@@ -217,7 +219,7 @@ def test_case_names_a_mesh_by_its_shape_or_by_a_path():
             Ball(radius=1.0, cell_size=0.5, center=(1.0, 2.0)),
         ),
         ('{"shape": "point"}', Point()),
-        ('"some/file.msh"', "some/file.msh"),
+        (json.dumps(str(tmp_path / "file.msh")), str(tmp_path / "file.msh")),
     ):
         held = adapter.validate_json(f'{{"mesh": {text}}}', strict=True)
         assert held.mesh == expected
@@ -225,6 +227,7 @@ def test_case_names_a_mesh_by_its_shape_or_by_a_path():
     for wrong, message in (
         ({"shape": "taurus", "size": 1.0}, r"mesh\.shape = 'taurus': must be one of 'torus', .*did you mean torus"),
         ({"size": 1.0}, r"mesh\.shape"),
+        ("some/file.msh", r"mesh = 'some/file\.msh': no such file"),
         ({"shape": "torus", "size": 1.0}, r"mesh\.cell_size is missing"),
         ({"shape": "point", "size": 1.0}, r"mesh\.size: unknown key"),
     ):

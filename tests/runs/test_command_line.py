@@ -12,7 +12,7 @@ import re
 import tomllib
 
 import pytest
-from processes import CASE, PYTHON, call, limitpde_, steps_of, summary_of
+from processes import CASE, PYTHON, call, files_below, limitpde_, steps_of, summary_of
 
 from limitpde import case as cases
 from limitpde import experiment
@@ -59,13 +59,17 @@ def test_a_wrong_case_is_told_once(workshop, comm, capsys, monkeypatch, out, ove
     assert (told.count("limitpde: "), printed.count("limitpde: ")) == (1, 0)
 
 
-def test_a_result_says_that_its_case_was_wrong(workshop, tmp_path, capsys):
+def test_a_wrong_case_leaves_an_earlier_result_alone(workshop, tmp_path, capsys):
+    """What only the solver finds out, that a mesh is unfit, is found before anything is touched."""
     (tmp_path / "case.toml").write_text(CASE)
     flat = f"pde.mesh={workshop / 'flat.msh'}"
+    code, _, err = call(capsys, "run", tmp_path / "case.toml", "--out", tmp_path / "r", "--set", flat)
+    assert (code, "not Delaunay" in err) == (2, True)
+    assert not (tmp_path / "r").exists()
+    assert call(capsys, "run", tmp_path / "case.toml", "--quiet", "--out", tmp_path / "r", "--set", *SHORT)[0] == 0
+    before = {name: (tmp_path / "r" / name).read_bytes() for name in files_below(tmp_path / "r")}
     assert call(capsys, "run", tmp_path / "case.toml", "--out", tmp_path / "r", "--set", flat)[0] == 2
-    summary = summary_of(tmp_path / "r")
-    assert summary["status"] == "failed"
-    assert "not Delaunay" in summary["reason"]
+    assert {name: (tmp_path / "r" / name).read_bytes() for name in files_below(tmp_path / "r")} == before
 
 
 @pytest.mark.ranks

@@ -108,7 +108,7 @@ def test_points_file_is_where_they_start(comm, shared_folder):
     _, x, b = path_of(comm, Model(sigma=1.0, gamma=0.1), initial, 3, [], 0.1, step=0.1)
     np.testing.assert_array_equal(x[0], POINTS[:3])
     assert b.tolist() == signs
-    run = {"replicas": 1, "step": 0.1, "end": 0.1, "comm": comm}
+    run = {"replicas": 1, "step": 0.1, "end": 0.1}
     with pytest.raises(InputError, match="holds 3 particles, not 4"):
         simulate(Model(sigma=1.0, gamma=0.1), initial, count=4, **run)
     for positions, charges in (

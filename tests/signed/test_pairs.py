@@ -91,7 +91,7 @@ def test_collisions_of_two_whatever_the_step(comm, shared_folder, ratio, step):
 def test_pairs_stick_or_separate(comm, shared_folder, interaction):
     signs = [1, -1] if interaction == "signed" else [1, 1]
     initial = points_file(comm, shared_folder, [(-0.05, 0.0), (0.05, 0.0)], signs)
-    options = {"count": 2, "replicas": 300, "step": 0.1, "end": 0.5, "seed": 4, "comm": comm}
+    options = {"count": 2, "replicas": 300, "step": 0.1, "end": 0.5, "seed": 4}
     for ratio, collision, stuck in ((0.4, "through", False), (0.4, "stick", True), (1.3, "through", True)):
         model = Model(sigma=1.0, gamma=ratio, interaction=interaction)
         ensemble = simulate(model, initial, collision=collision, **options)
@@ -184,7 +184,7 @@ def test_mean_of_w_where_charges_stick_or_annihilate(comm, shared_folder, collis
     """W - A has mean zero, the variance of Ito's isometry, and W alone has not."""
     apart = 0.02 if collision == "stick" else 0.5
     initial = points_file(comm, shared_folder, [(0.1, 0.0), (0.1 + apart, 0.0)], [1, -1])
-    options = {"count": 2, "replicas": 20_000, "step": 0.01, "end": 0.3, "seed": 8, "comm": comm}
+    options = {"count": 2, "replicas": 20_000, "step": 0.01, "end": 0.3, "seed": 8}
     ensemble = simulate(
         Model(sigma=1.0, gamma=0.9 if collision == "annihilate" else 1.3),
         initial,
@@ -259,7 +259,7 @@ def test_vortices_without_noise_keep_what_they_must(shared_folder):
 
 def test_bad_input(shared_folder):
     initial = points_file(MPI.COMM_SELF, shared_folder, APART, [1, -1])
-    options = {"count": 2, "replicas": 1, "step": 0.1, "end": 0.1, "comm": MPI.COMM_SELF}
+    options = {"count": 2, "replicas": 1, "step": 0.1, "end": 0.1, "controls": Controls(comm=MPI.COMM_SELF)}
     for model, more, message in (
         (Model(sigma=1.0, gamma=20.0), {"pairs": "exact"}, r"gamma / sigma\^2 <= 12; it is 20"),
         (Model(sigma=1.0, gamma=0.2), {"pairs": "exact", "eps": 0.1}, "needs K itself"),

@@ -223,7 +223,7 @@ def test_squared_bessel_law(comm, shared_folder, n, interaction):
 
 @pytest.mark.ranks
 def test_wrong_arguments_and_requests_to_stop(comm):
-    good = {"count": 4, "replicas": 2, "step": 0.1, "end": 0.1, "comm": comm}
+    good = {"count": 4, "replicas": 2, "step": 0.1, "end": 0.1}
     model = Model(sigma=1.0, gamma_bar=0.4)
     for bad in ({"count": 0}, {"replicas": 0}, {"step": 0.0}, {"end": math.inf}, {"step": math.nan}):
         with pytest.raises(InputError, match="must be"):
@@ -242,7 +242,7 @@ def test_wrong_arguments_and_requests_to_stop(comm):
 def test_the_fast_sum_gives_the_trajectories_of_the_direct_one(comm):
     model = Model(sigma=1.0, gamma_bar=0.8)
     options = {"count": 700, "replicas": 2, "step": 0.02, "end": 0.1, "seed": 3, "test_functions": FUNCTIONS}
-    options |= {"comm": comm, "kernel": "regularised", "eps": 1e-4}
+    options |= {"kernel": "regularised", "eps": 1e-4}
     direct = simulate(model, UNEQUAL, method="direct", **options)
     fast = simulate(model, UNEQUAL, method="fast", accuracy=1e-9, **options)
     coarse = simulate(model, UNEQUAL, method="fast", accuracy=1e-1, **options)

@@ -137,7 +137,7 @@ def test_the_same_on_any_ranks_and_batches_of_replicas(comm, monkeypatch):
 
 def test_one_batch_of_all_is_the_full_sum(comm):
     model = Model(sigma=1.0, gamma_bar=0.8)
-    options = SMALL | {"comm": comm}
+    options = dict(SMALL)
     full = simulate(model, UNEQUAL, method="direct", pairs="euler", **options)
     for size in (37, 19):
         one = simulate(model, UNEQUAL, method="batches", batch_size=size, **options)
@@ -162,7 +162,7 @@ def test_growth_of_the_second_moment_is_the_predicted_one(comm, interaction):
     model = Model(sigma=1.0, gamma_bar=2.0 if interaction == "signed" else 0.5, interaction=interaction)
     found = []
     for step, size in ((0.1, 2), (0.025, 2), (0.1, 8)):
-        options = {"count": 33, "replicas": 3000, "step": step, "end": 0.2, "seed": 5, "eps": 0.1, "comm": comm}
+        options = {"count": 33, "replicas": 3000, "step": step, "end": 0.2, "seed": 5, "eps": 0.1}
         options["stops"] = np.arange(step, 0.2 - step / 2, step)
         full = simulate(model, DIPOLE, method="direct", pairs="euler", **options)
         some = simulate(model, DIPOLE, method="batches", batch_size=size, **options)
@@ -235,7 +235,14 @@ def test_a_case(tmp_path):
 
 
 def test_bad_input():
-    options = {"count": 9, "replicas": 1, "step": 0.1, "end": 0.1, "comm": MPI.COMM_SELF, "method": "batches"}
+    options = {
+        "count": 9,
+        "replicas": 1,
+        "step": 0.1,
+        "end": 0.1,
+        "controls": Controls(comm=MPI.COMM_SELF),
+        "method": "batches",
+    }
     model = Model(sigma=1.0, gamma_bar=0.4)
     for more, message in (
         ({"batch_size": 1}, r"particles\.batch_size = 1: must be from 2 to N = 9"),

@@ -245,7 +245,14 @@ def test_mean_of_w(shared_folder):
     """W - A has mean zero and the variance of Ito's isometry, where many steps are cut."""
     initial = points_file(MPI.COMM_SELF, shared_folder, TRIANGLE, [1, -1, 1])
     model = Model(sigma=1.0, gamma=0.3, confinement={"kind": "harmonic", "strength": 1.0})
-    options = {"count": 3, "replicas": MANY, "step": 0.01, "end": 0.1, "seed": 4, "comm": MPI.COMM_SELF}
+    options = {
+        "count": 3,
+        "replicas": MANY,
+        "step": 0.01,
+        "end": 0.1,
+        "seed": 4,
+        "controls": Controls(comm=MPI.COMM_SELF),
+    }
     ensemble = simulate(model, initial, substeps=64, test_functions=FUNCTIONS, pairs="euler", **options)
     assert ensemble.parts.mean() > 2 * ensemble.steps
     martingale = ensemble.residual[:, :, -1] - ensemble.compensator
@@ -271,7 +278,7 @@ def test_a_case(tmp_path):
 
 
 def test_bad_input():
-    options = {"count": 4, "replicas": 1, "step": 0.1, "end": 0.1, "comm": MPI.COMM_SELF}
+    options = {"count": 4, "replicas": 1, "step": 0.1, "end": 0.1, "controls": Controls(comm=MPI.COMM_SELF)}
     for substeps in (0, 3, -2, 2048):
         with pytest.raises(
             InputError, match=rf"particles\.substeps = {substeps}: must be a power of two from 1 to 1024"

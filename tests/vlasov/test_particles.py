@@ -273,7 +273,7 @@ def test_the_same_bits_on_any_ranks_and_threads(comm: MPI.Comm, monkeypatch: pyt
 @pytest.mark.parametrize("name", MODELS)
 def test_no_replica_depends_on_the_others_of_its_batch(name: str) -> None:
     model, initial, functions = MODELS[name]
-    options = {"count": 37, "test_functions": functions, "end": 0.3, "comm": MPI.COMM_SELF}
+    options = {"count": 37, "test_functions": functions, "end": 0.3, "controls": Controls(comm=MPI.COMM_SELF)}
     many = run(model, initial, replicas=9, **options)
     one = run(model, initial, replicas=1, **options)
     for measured in ("energy", "centre", "momentum", "observables", "residual", "compensator", "points"):

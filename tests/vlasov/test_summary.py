@@ -43,7 +43,7 @@ class FakeSolver:
     """What PDESummary needs of a solver."""
 
     def __init__(self):
-        self.t, self.dofs, self.outside, self.warnings = 0.0, 12, 0.0, ["coarse"]
+        self.t, self.dofs, self.outside, self.warnings, self.step_figures = 0.0, 12, 0.0, ["coarse"], ()
 
     def figures(self):
         """The same at all times."""
