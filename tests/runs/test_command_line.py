@@ -66,7 +66,7 @@ def test_a_wrong_case_leaves_an_earlier_result_alone(workshop, tmp_path, capsys)
     code, _, err = call(capsys, "run", tmp_path / "case.toml", "--out", tmp_path / "r", "--set", flat)
     assert (code, "not Delaunay" in err) == (2, True)
     assert not (tmp_path / "r").exists()
-    assert call(capsys, "run", tmp_path / "case.toml", "--quiet", "--out", tmp_path / "r", "--set", *SHORT)[0] == 0
+    assert call(capsys, "run", tmp_path / "case.toml", "--quiet", "--out", tmp_path / "r", *SHORT)[0] == 0
     before = {name: (tmp_path / "r" / name).read_bytes() for name in files_below(tmp_path / "r")}
     assert call(capsys, "run", tmp_path / "case.toml", "--out", tmp_path / "r", "--set", flat)[0] == 2
     assert {name: (tmp_path / "r" / name).read_bytes() for name in files_below(tmp_path / "r")} == before
