@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import tomli_w
 
 from limitpde.checked import explain
 from limitpde.errors import InputError
+from limitpde.files import File
 from limitpde.sections import BaseCase, load
 
 BUILT_IN = {name: f"limitpde.{name}.case:Case" for name in ("signed", "coagulation", "vlasov")}
@@ -117,10 +118,44 @@ def _json(data: dict[str, Any], where: str) -> str:
         raise InputError(f"{where}: dates and times have no place in a case ({error})") from error
 
 
-def dump(case: BaseCase) -> str:
-    """The case as TOML, every default filled in."""
-    values = pydantic.TypeAdapter(type(case)).dump_python(case, mode="json", exclude_none=True)
-    return tomli_w.dumps(values)
+def dump(case: BaseCase, names: Mapping[str, str] | None = None) -> str:
+    """The case as TOML, every default filled in.
+
+    Args:
+        case: the case.
+        names: paths of files that it names -> what they are to be called.
+    """
+
+    def called(file: File) -> str:
+        return file.moved((names or {}).get(str(file.path), str(file.path)))
+
+    return tomli_w.dumps(_with_files(_values(case), called))
+
+
+def files_of(case: BaseCase) -> list[File]:
+    """The files that a case names."""
+    found: list[File] = []
+
+    def note(file: File) -> str:
+        found.append(file)
+        return file
+
+    _with_files(_values(case), note)
+    return found
+
+
+def _values(case: BaseCase) -> dict[str, Any]:
+    values: dict[str, Any] = pydantic.TypeAdapter(type(case)).dump_python(case, mode="python", exclude_none=True)
+    return values
+
+
+def _with_files(values: Any, change: Callable[[File], str]) -> Any:
+    """Nested dictionaries and lists with what `change` makes of the files in them."""
+    if isinstance(values, dict):
+        return {key: _with_files(value, change) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_with_files(value, change) for value in values]
+    return change(values) if isinstance(values, File) else values
 
 
 def _override(data: dict[str, Any], assignment: str) -> None:

@@ -115,8 +115,12 @@ def show(directory: Path) -> None:
     def draw() -> list[Path]:
         system = system_of(cases.record_of(figures.read(_result(directory) / "summary.json")["system"]))
         folder = Folder(directory)
-        drawn = pictures.draw(folder, system.painters)
-        report.write(folder, drawn, system.wording)
+        folder.claim()
+        try:
+            drawn = pictures.draw(folder, system.painters)
+            report.write(folder, drawn, system.wording)
+        finally:
+            folder.lock.free()
         return drawn
 
     for path in on_root(comm, draw):

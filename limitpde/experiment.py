@@ -33,6 +33,7 @@ from limitpde.results import figures, pictures, report
 from limitpde.results.checkpoint import Checkpoint, PartState
 from limitpde.results.fields import FieldSeries
 from limitpde.results.folder import Folder
+from limitpde.results.inputs import Inputs
 from limitpde.results.particles import ParticleSeries
 from limitpde.results.tables import Table
 from limitpde.results.versions import versions
@@ -135,11 +136,27 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         }
 
     def run(self) -> figures.Record:
-        """Solve, simulate, compare and write. Collective."""
-        text = cases.dump(self.case)
-        self.resume = on_root(self.comm, lambda: self.folder.check(text, resume=self.resume))
-        solver = self._make_solver()
-        on_root(self.comm, lambda: self._begin(text))
+        """Solve, simulate, compare and write, in a folder that is this run's alone. Collective."""
+        on_root(self.comm, self.folder.claim)
+        try:
+            self.resume = on_root(self.comm, self._check_folder)
+            solver = self._make_solver()
+            on_root(self.comm, self._begin)
+            return self._carry_out(solver)
+        finally:
+            if self.comm.rank == 0:
+                self.folder.lock.free()
+
+    def _check_folder(self) -> bool:
+        """Whether this run goes on from an earlier one, of the same case with the same files. On rank 0."""
+        self._inputs = Inputs(cases.files_of(self.case))
+        self._text = cases.dump(self.case, self._inputs.names)  # in which the files are their copies
+        resume = self.folder.check(self._text, resume=self.resume)
+        if resume:
+            self._inputs.check(figures.read(self.folder.directory / "summary.json").get("inputs", []))
+        return resume
+
+    def _carry_out(self, solver: S | None) -> figures.Record:
         status, reason = "done", ""
         try:
             with self.stop:
@@ -324,12 +341,14 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         columns = ("quantity", "test_function", "slope", "slope_low", "slope_high", "theory")
         Table(self.folder.own("compare/rates.csv"), columns).extend(map(rate_row, rates))
 
-    def _begin(self, text: str) -> None:
+    def _begin(self) -> None:
         """Make the folder ready, and learn what an earlier run has spent where this one goes on from it. On rank 0."""
         path = self.folder.directory / "summary.json"
         earlier = figures.read(path) if self.resume else {}
         self.summary["wall_seconds"] = dict(earlier.get("wall_seconds", {})) | self.summary["wall_seconds"]
-        self.folder.begin(text, resume=self.resume)
+        self.folder.begin(self._text, resume=self.resume)
+        self._inputs.keep(self.folder)
+        self.summary["inputs"] = self._inputs.record() or None
         for name in Checkpoint.FILES:
             self.folder.own(name)
         self._save(force=True)

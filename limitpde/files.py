@@ -30,9 +30,14 @@ class File(str):
         """Where it is."""
         return Path(self)
 
+    def moved(self, path: str | Path) -> Self:
+        """The same in another place."""
+        return type(self)(path)
+
     def beside(self, folder: Path) -> Self:
         """The same as an absolute path, if it is there in this folder."""
-        return type(self)(folder / self) if os.path.isfile(folder / self) else self
+        path = folder / self.path
+        return self.moved(path) if os.path.isfile(path) else self
 
     @classmethod
     def _checked(cls, name: str, info: pydantic.ValidationInfo) -> Self:
@@ -67,10 +72,9 @@ class PythonFunction(File):
         """Where the file is."""
         return Path(self.rpartition(":")[0])
 
-    def beside(self, folder: Path) -> Self:
-        """The same with an absolute path, if the file is there in this folder."""
-        name, _, function = self.rpartition(":")
-        return type(self)(f"{folder / name}:{function}") if name and os.path.isfile(folder / name) else self
+    def moved(self, path: str | Path) -> Self:
+        """The same function in another place."""
+        return type(self)(f"{path}:{self.rpartition(':')[2]}")
 
 
 def load_function(reference: str) -> Callable[[Any], Any]:

@@ -9,6 +9,7 @@ from vtkmodules.vtkIOHDF import vtkHDFReader
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter, vtkXMLUnstructuredGridWriter
 
 from limitpde.errors import InputError
+from limitpde.results.folder import Folder
 from limitpde.results.vtkhdf import times
 
 HEAD = '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1">\n<Collection>\n'
@@ -32,6 +33,12 @@ def export(directory: Path | str) -> list[Path]:
     files = [path for path in sorted(Path(directory).rglob("*.vtkhdf")) if len(times(path))]
     if not files:
         raise InputError(f"{directory}: holds no *.vtkhdf file with a step in it; is it the directory of a run?")
+    folder = Folder(Path(directory))
+    if folder.listed:
+        for path in files:
+            name = path.relative_to(directory).with_suffix("").as_posix()
+            folder.own(f"{name}.pvd")
+            folder.own(f"{name}.steps/*")
     return [_export_file(path) for path in files]
 
 

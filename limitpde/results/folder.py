@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from limitpde.errors import InputError
-from limitpde.results import figures
+from limitpde.results import figures, lock
+from limitpde.results.lock import Lock
 
 LIST = "files.txt"
 """Names relative to the folder, one a line, written before the files are; * stands for any text."""
@@ -29,9 +30,29 @@ class Folder:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        path = directory / LIST
+        self.directory, self.lock = directory, Lock(directory)
+        self._own: list[str] = []
+        self._read()
+
+    def _read(self) -> None:
+        path = self.directory / LIST
         self._own = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+    @property
+    def listed(self) -> bool:
+        """Whether a run has been here."""
+        return bool(self._own)
+
+    def claim(self) -> None:
+        """Take the folder for this run alone, until `lock.free`.
+
+        Raises:
+            InputError: another run has it, or it is no folder.
+        """
+        if self.directory.exists() and not self.directory.is_dir():
+            raise InputError(f"output.directory = {str(self.directory)!r}: Not a directory")
+        self.lock.take()
+        self._read()
 
     def check(self, case: str, *, resume: bool) -> bool:
         """Whether a run goes on here from an earlier one of the same case. Changes nothing.
@@ -46,8 +67,6 @@ class Folder:
             InputError: the folder holds what no run has written, or is to go on from another case.
         """
         where = f"output.directory = {str(self.directory)!r}"
-        if self.directory.exists() and not self.directory.is_dir():
-            raise InputError(f"{where}: Not a directory")
         foreign = [name for name in self._names() if not self._is_own(name)]
         if foreign:
             more = f" and {len(foreign) - MOST_NAMED} more" if len(foreign) > MOST_NAMED else ""
@@ -100,7 +119,7 @@ class Folder:
     def _clear(self) -> None:
         """Remove what earlier runs have written, their list last, and folders that are empty then."""
         for name in self._names():
-            if name != LIST and self._is_own(name):
+            if name not in (LIST, lock.NAME) and self._is_own(name):
                 (self.directory / name).unlink()
         for path, _, _ in os.walk(self.directory, topdown=False):
             if path != str(self.directory):
@@ -120,4 +139,6 @@ class Folder:
         """Whether a run has written this file, or was writing it when it was killed."""
         if (self.directory / name).is_symlink():
             return False
+        if name == lock.NAME:
+            return True
         return any(fnmatch.fnmatchcase(name, form) for own in self._own for form in (own, f"{own}.*.tmp"))
