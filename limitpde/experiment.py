@@ -141,6 +141,8 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         try:
             self.resume = on_root(self.comm, self._check_folder)
             solver = self._make_solver()
+            if on_root(self.comm, lambda: self.folder.listed and not self.resume):
+                self._try_particles()
             on_root(self.comm, self._begin)
             return self._carry_out(solver)
         finally:
@@ -181,6 +183,12 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             return None
         with self._timed("pde"):
             return self.system.solver(self.case, self.comm)
+
+    def _try_particles(self) -> None:
+        """Make the particles and stop before their first step: what they would refuse must not cost a result."""
+        for count in self.case.particles.counts if self.case.particles is not None else ():
+            with suppress(Interrupted):
+                self.system.simulate(self.case, count, Controls(stop_asked=lambda: True, comm=self.comm))
 
     # --- the limit equation -----------------------------------------------------------------------------------------
 
@@ -374,7 +382,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                     self._compare(own)
             self._save(force=True)
             with self._timed("output"):
-                drawn = pictures.draw(self.folder, self.system.painters)
+                drawn = pictures.draw(self.folder, self.system.painters, self.summary["warnings"])
             self.summary |= {"status": status, "reason": reason or None}
             report.write(self.folder, drawn, self.system.wording, self.summary)
             self._save(force=True)

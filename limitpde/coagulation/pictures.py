@@ -56,6 +56,10 @@ def _spectrum(directory: Path) -> Any:
         pictures.means(axis, n, density["mean"], errors, label=f"particles, N = {entry['N']}")
     axis.set(xlabel="mass n", ylabel="number of particles, integral of f_n")
     n, value = (np.concatenate(each) for each in zip(*(line.get_data() for line in axis.get_lines()), strict=True))
+    n, value = (
+        n[np.isfinite(value)],
+        value[np.isfinite(value)],
+    )  # a point without an error has bars that are not numbers
     if np.any(value > 0):
         floor = max(value[value > 0].min(), 1e-8 * value.max())
         last = n[value >= floor].max()

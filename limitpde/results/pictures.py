@@ -32,12 +32,14 @@ Cloud = tuple[np.ndarray, Columns, float]
 """Positions, data and time of `read_particles`."""
 
 
-def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
+def draw(folder: Folder, system: Mapping[str, Painter], failed: list[str] | None = None) -> list[Path]:
     """Draw every picture for which the result has files; returns their paths.
 
     Args:
         folder: the result.
         system: name -> painter of the pictures that the system has besides those of all systems.
+        failed: gains a line for each picture that cannot be drawn, as a figure must not cost a run its report; by
+            default that is an error.
     """
     painters: dict[str, Painter] = {
         **system,
@@ -47,11 +49,16 @@ def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
     }
     drawn = []
     for name, paint in painters.items():
-        figure = paint(folder.directory)
-        if figure is not None:
-            path = folder.own(f"pictures/{name}.png")
-            figure.savefig(path, dpi=110)
-            drawn.append(path)
+        try:
+            figure = paint(folder.directory)
+            if figure is not None:
+                path = folder.own(f"pictures/{name}.png")
+                figure.savefig(path, dpi=110)
+                drawn.append(path)
+        except Exception as error:  # whatever a library of pictures raises
+            if failed is None or isinstance(error, OSError):
+                raise
+            failed.append(f"the picture {name!r} could not be drawn: {type(error).__name__}: {error}")
     return drawn
 
 

@@ -234,3 +234,16 @@ def test_two_files_of_one_name(tmp_path):
     files = [PythonFunction(f"{tmp_path / folder / 'f.py'}:f") for folder in "aba"]
     inputs = Inputs(files)
     assert list(inputs.names.values()) == ["inputs/f.py", "inputs/f-2.py"]
+
+
+def test_what_the_particles_refuse_does_not_cost_a_result(cases, capsys):
+    """Pairs that act across the torus are found out by the simulator only."""
+    call_new = call(capsys, "new", "coagulation")[1]
+    (cases / "coagulation.toml").write_text(call_new)
+    small = ("time.end=0.01", "pde.mesh.cell_size=0.25", "particles.replicas=1")
+    run = ("run", cases / "coagulation.toml", "--quiet", "--out", cases / "r", "--set", *small)
+    assert call(capsys, *run, "particles.counts=[100]")[0] == 0
+    before = contents(cases / "r")
+    code, _, err = call(capsys, *run, "particles.counts=[2]")
+    assert (code, "particles.counts" in err) == (2, True)
+    assert contents(cases / "r") == before
