@@ -181,7 +181,9 @@ def _status(arguments: list[str] | None) -> int:
         return _leave(f"limitpde: {error}", WRONG_INPUT)
     except LimitPDEError as error:
         return _leave(f"limitpde: {error}", EXIT["failed"])
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes every end of a file for Ctrl-D
+            return _leave(traceback.format_exc(), EXIT["failed"])
         return _leave("limitpde: interrupted", EXIT["interrupted"])
     except Exception:
         return _leave(traceback.format_exc(), EXIT["failed"])

@@ -3,7 +3,7 @@
 A run killed at any moment leaves a readable file with every step that was finished:
 
 - All that is long (arrays, offsets) lies in contiguous datasets with room to spare. New rows go behind the rows in use,
-  where no reader looks; when room runs out, a roomier copy replaces the file (`os.replace`), so that appending costs
+  where no reader looks; when room runs out, a roomier copy replaces the file, so that appending costs
   O(new rows) on average. The spare room is a hole in the file and takes no space on disk.
 - What tells readers how much there is (the attribute `NSteps`, and the lengths of `Steps/Values` and of the counts:
   VTK takes the length of `NumberOfPoints` for the number of parts of a single step) lies in the first 4096 bytes, and
@@ -15,7 +15,6 @@ therefore it writes into a `HeldFile`, which sorts them. All here is serial: one
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,7 @@ import h5py
 import numpy as np
 
 from limitpde.errors import InputError
-from limitpde.results.figures import draft_of
+from limitpde.results.figures import draft_of, put_in_place
 from limitpde.results.held_files import PAGE, DraftFile, HeldFile
 
 HEADER = 512
@@ -271,7 +270,7 @@ def _build(
         for name, target in layout.links.items():
             if target in group:
                 group[name] = group[target]
-    os.replace(draft, path)
+    put_in_place(draft, path)
 
 
 @contextmanager
