@@ -205,8 +205,12 @@ def digests(path: Path, *, first: int = 0, end: int | None = None) -> list[str]:
     Keyword Args:
         first: number of the first step.
         end: number of the step behind the last one; all steps by default.
+
+    Raises:
+        InputError: there is no such file, or it is no temporal VTKHDF file of fields.
     """
     with vtkhdf.reading(path) as group:
+        vtkhdf.check_head(group, LAYOUT)
         steps = range(len(group[vtkhdf.VALUES]))[first:end]
         arrays = [f"{kind}/{name}" for kind in vtkhdf.ARRAYS if kind in group for name in group[kind]]
         tables = [vtkhdf.VALUES, *PLACES, *map(_offsets, arrays)]

@@ -37,6 +37,7 @@ SPARE = 64
 """Least spare room, in rows."""
 BLOCK = 1 << 22
 """Rows copied at a time when a file is given more room."""
+VERSION = [2, 0]
 VALUES = "Steps/Values"
 PARTS = "Steps/PartOffsets"
 """The part of each step; a part is a mesh, or a cloud of particles, and its entry in the counts."""
@@ -105,6 +106,17 @@ def times(path: Path | str) -> np.ndarray:
     """
     with reading(path) as group:
         return np.asarray(group[VALUES][:])
+
+
+def check_head(group: Any, layout: Layout) -> None:
+    """Check what the attributes of a file say.
+
+    Raises:
+        InputError: they are not those of a file of this layout with so many steps.
+    """
+    head = (group.attrs["Type"], group.attrs["Version"].tolist(), group["Steps"].attrs["NSteps"])
+    if head != (layout.kind.encode(), VERSION, len(group[VALUES])):
+        raise InputError(f"{group.file.filename}: is no VTKHDF file of this layout: Type, Version, NSteps = {head}")
 
 
 def step_index(group: Any, step: int) -> int:
@@ -308,7 +320,7 @@ def _first_page(file: Any, layout: Layout, tables: Mapping[str, np.ndarray]) -> 
     ends = [h5py.h5o.get_info(item.id).addr + HEADER for item in (info, *made.values())]
     if max(ends) > PAGE:
         raise AssertionError(f"HDF5 put a step table at byte {max(ends) - HEADER}, not in the first page")
-    group.attrs["Version"] = np.array([2, 0], "i8")
+    group.attrs["Version"] = np.array(VERSION, "i8")
     group.attrs.create("Type", layout.kind.encode(), dtype=h5py.string_dtype("ascii", len(layout.kind)))
     for name, dataset in made.items():
         dataset[:] = tables[name]
