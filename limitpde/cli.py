@@ -112,19 +112,22 @@ def show(directory: Path) -> None:
     from limitpde.results.folder import Folder
     from limitpde.system import system_of
 
-    def draw() -> list[Path]:
+    def draw() -> tuple[list[Path], list[str]]:
         system = system_of(cases.record_of(figures.read(_result(directory) / "summary.json")["system"]))
         folder = Folder(directory)
         folder.claim()
         try:
-            drawn = pictures.draw(folder, system.painters)
+            drawn, notes = pictures.draw(folder, system.painters)
             report.write(folder, drawn, system.wording)
         finally:
             folder.lock.free()
-        return drawn
+        return drawn, notes
 
-    for path in on_root(comm, draw):
+    drawn, notes = on_root(comm, draw)
+    for path in drawn:
         say(str(path))
+    for note in notes:
+        say(f"limitpde: {note}", error=True)
 
 
 @cli.command("export")

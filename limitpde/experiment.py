@@ -393,7 +393,8 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                     self._compare(own)
             self._save(force=True)
             with self._timed("output"):
-                drawn = pictures.draw(self.folder, self.system.painters)
+                drawn, notes = pictures.draw(self.folder, self.system.painters)
+            self.summary["warnings"] += notes
             self.summary |= {"status": status, "reason": reason or None}
             report.write(self.folder, drawn, self.system.wording, self.summary)
             self._save(force=True)

@@ -32,12 +32,15 @@ Cloud = tuple[np.ndarray, Columns, float]
 """Positions, data and time of `read_particles`."""
 
 
-def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
-    """Draw every picture for which the result has files; returns their paths.
+def draw(folder: Folder, system: Mapping[str, Painter]) -> tuple[list[Path], list[str]]:
+    """Draw every picture for which the result has files.
 
     Args:
         folder: the result.
         system: name -> painter of the pictures that the system has besides those of all systems.
+
+    Returns:
+        Paths of the pictures; a note for each that could not be drawn, as where a file is damaged.
     """
     painters: dict[str, Painter] = {
         **system,
@@ -45,14 +48,18 @@ def draw(folder: Folder, system: Mapping[str, Painter]) -> list[Path]:
         "residual_in_time": _residual_in_time,
         "observables": _observables,
     }
-    drawn = []
+    drawn, notes = [], []
     for name, paint in painters.items():
-        figure = paint(folder.directory)
+        try:
+            figure = paint(folder.directory)
+        except Exception as error:  # a picture is no reason to lose a result
+            notes.append(f"pictures/{name}.png could not be drawn ({type(error).__name__}: {error})")
+            continue
         if figure is not None:
             path = folder.own(f"pictures/{name}.png")
             figure.savefig(path, dpi=110)
             drawn.append(path)
-    return drawn
+    return drawn, notes
 
 
 def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Any, Any]:
