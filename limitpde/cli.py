@@ -112,19 +112,22 @@ def show(directory: Path) -> None:
     from limitpde.results.folder import Folder
     from limitpde.system import system_of
 
-    def draw() -> list[Path]:
+    def draw() -> tuple[list[Path], list[str]]:
         system = system_of(cases.record_of(figures.read(_result(directory) / "summary.json")["system"]))
         folder = Folder(directory)
         folder.claim()
         try:
-            drawn = pictures.draw(folder, system.painters)
+            drawn, notes = pictures.draw(folder, system.painters)
             report.write(folder, drawn, system.wording)
         finally:
             folder.lock.free()
-        return drawn
+        return drawn, notes
 
-    for path in on_root(comm, draw):
+    drawn, notes = on_root(comm, draw)
+    for path in drawn:
         say(str(path))
+    for note in notes:
+        say(f"limitpde: {note}", error=True)
 
 
 @cli.command("export")
@@ -181,7 +184,9 @@ def _status(arguments: list[str] | None) -> int:
         return _leave(f"limitpde: {error}", WRONG_INPUT)
     except LimitPDEError as error:
         return _leave(f"limitpde: {error}", EXIT["failed"])
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes every end of a file for Ctrl-D
+            return _leave(traceback.format_exc(), EXIT["failed"])
         return _leave("limitpde: interrupted", EXIT["interrupted"])
     except Exception:
         return _leave(traceback.format_exc(), EXIT["failed"])

@@ -122,6 +122,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         self.ensembles: list[E] = []
         self.solution: R | None = None
         self._last_save = 0.0
+        self._spent: dict[str, float] = {}
         self.summary: figures.Record = {
             "system": case.system,
             "title": name,
@@ -155,7 +156,14 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         self._text = cases.dump(self.case, self._inputs.names)  # in which the files are their copies
         resume = self.folder.check(self._text, resume=self.resume)
         if resume:
-            self._inputs.check(figures.read(self.folder.directory / "summary.json").get("inputs", []))
+            try:
+                inputs, self._spent = figures.earlier(self.folder.directory / "summary.json")
+            except InputError as error:
+                if self._inputs.names:  # it alone knows whether they are the same
+                    raise InputError(f"--resume: {error}; run without --resume, or into another folder") from error
+                self._note_damage(["summary.json"], "the seconds spent until then are not counted")
+            else:
+                self._inputs.check(inputs)
         return resume
 
     def _carry_out(self, solver: S | None) -> figures.Record:
@@ -256,14 +264,24 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
     def _restore(self, solver: S, solution: R, steps: StepSummary, table: Table) -> bool:
         """Go on from the checkpoint, if there is one and the run may. Collective."""
         kinds = {"solver": solver.STATE, "residual": solution.STATE, "steps": steps.STATE}
-        parts = on_root(self.comm, lambda: self.checkpoint.solution(kinds) if self.resume else None)
+        parts, bad = on_root(self.comm, lambda: self.checkpoint.solution(kinds) if self.resume else (None, []))
         if parts is None:
+            self._note_damage(bad, "the equation begins anew, from t = 0")
             return False
         solver.restore(parts["solver"])
         solution.restore(parts["residual"])
         steps.restore(json.loads(str(parts["steps"]["json"])))
-        on_root(self.comm, lambda: table.keep_until(solver.t))
+        on_root(self.comm, lambda: table.keep(self.checkpoint.table_size("pde/diagnostics.csv")))
+        self._note_damage(bad, f"the equation goes on from the checkpoint before, t = {solver.t:.6g}")
         return True
+
+    def _note_damage(self, files: Sequence[str], what: str) -> None:
+        """Warn of files that an earlier run has left and that are not as it left them, if there are any."""
+        if files:
+            note = f"damaged since it was written: {', '.join(files)}; {what}"
+            self.summary["warnings"].append(note)
+            if self.comm.rank == 0 and not self.quiet:
+                tqdm.write(f"limitpde: {note}", file=sys.stderr)
 
     def _output_writer(self, solver: S, *, resumed: bool) -> Callable[[float], None]:
         """What writes the outputs of the solver at a time, each into its file below pde/. Both are collective."""
@@ -314,10 +332,12 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 series.append(ParticleSeries(self.folder.own(f"particles/N{count}/particles.vtkhdf")))
             series[0].write(t, positions, **data)
 
+        finished, bad = on_root(self.comm, lambda: self.checkpoint.replicas(count) if self.resume else ([], []))
+        self._note_damage(bad, f"those replicas of N = {count} are simulated anew")
         with self._bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]") as bar:
             controls = Controls(
                 snapshot=snapshot,
-                finished=on_root(self.comm, lambda: self.checkpoint.replicas(count) if self.resume else []),
+                finished=finished,
                 keep=partial(self.checkpoint.save_replicas, count),
                 progress=partial(_advance, bar),
                 stop_asked=lambda: self.stop.asked,
@@ -351,9 +371,8 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
 
     def _begin(self) -> None:
         """Make the folder ready, and learn what an earlier run has spent where this one goes on from it. On rank 0."""
-        path = self.folder.directory / "summary.json"
-        earlier = figures.read(path) if self.resume else {}
-        self.summary["wall_seconds"] = dict(earlier.get("wall_seconds", {})) | self.summary["wall_seconds"]
+        spent = self.summary["wall_seconds"]
+        self.summary["wall_seconds"] = self._spent | {part: self._spent.get(part, 0.0) + spent[part] for part in spent}
         self.folder.begin(self._text, resume=self.resume)
         self._inputs.keep(self.folder)
         self.summary["inputs"] = self._inputs.record() or None
@@ -382,7 +401,8 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                     self._compare(own)
             self._save(force=True)
             with self._timed("output"):
-                drawn = pictures.draw(self.folder, self.system.painters, self.summary["warnings"])
+                drawn, notes = pictures.draw(self.folder, self.system.painters)
+            self.summary["warnings"] += notes
             self.summary |= {"status": status, "reason": reason or None}
             report.write(self.folder, drawn, self.system.wording, self.summary)
             self._save(force=True)

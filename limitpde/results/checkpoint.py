@@ -1,26 +1,38 @@
 """DIR/checkpoint: what a run that was stopped or killed goes on from.
 
-`solution.npz` holds the state of the PDE's solver and of what observes it, replaced as a whole from time to time;
-`N<count>-<replica>.npz` the measurements of replicas that are finished, one file for each batch, named after its first
-replica. A file is there whole or not at all, so a kill at any moment leaves a checkpoint that can be read.
+`solution.npz` holds the state of the PDE's solver and of what observes it, and the marks of the files below pde/ that
+grow with it; it is replaced as a whole from time to time, and `previous.npz` is the one before.
+`N<count>-<replica>.npz` holds the measurements of replicas that are finished, one file for each batch, named after its
+first replica; that of replica 0 also knows the file of its snapshots.
+
+A file is there whole or not at all, after a kill and after a power cut, and ends with the sha256 of what is before. One
+that is damaged all the same, by a disk or a copy, is found out and removed, and what it held is computed anew.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-from zipfile import BadZipFile
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from limitpde.errors import InputError
-from limitpde.results.figures import draft_of
+from limitpde.results import marks
+from limitpde.results.figures import draft_of, put_in_place, sync
 
 Arrays = dict[str, np.ndarray]
 KIND = "kind"
+MARKS = "marks"
+SNAPSHOTS = "snapshots"
+DIGITS = 64
+"""Of a sha256 in hexadecimal."""
+BLOCK = 1 << 20
+"""Bytes read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,14 @@ class PartState:
     """Its arrays by name."""
 
 
+class Damaged(Exception):  # noqa: N818 - named as one says it
+    """A file is not what was written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+
 class Checkpoint:
     """The checkpoint of a result. Serial: each method is called by one rank, which alone writes its file.
 
@@ -40,68 +60,145 @@ class Checkpoint:
         directory: the folder of the result.
     """
 
-    FILES = ("checkpoint/solution.npz", "checkpoint/N*-*.npz")
+    FILES = ("checkpoint/solution.npz", "checkpoint/previous.npz", "checkpoint/N*-*.npz")
     """What it writes, relative to the folder of the result."""
 
     def __init__(self, directory: Path) -> None:
-        self._folder = directory / "checkpoint"
+        self._directory, self._folder = directory, directory / "checkpoint"
+        self._marks: marks.Marks = {}
 
     def save_solution(self, parts: Mapping[str, PartState]) -> None:
-        """Replace the state of the PDE, given part by part."""
+        """Replace the state of the PDE, given part by part, after all rows and fields so far are on the disk."""
+        self._marks = marks.taken(self._directory, self._marks)
         arrays = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.arrays.items()}
-        self._save("solution.npz", arrays | {f"{part}/{KIND}": np.array(state.kind) for part, state in parts.items()})
+        arrays |= {f"{part}/{KIND}": np.array(state.kind) for part, state in parts.items()}
+        self._save("solution.npz", arrays | {MARKS: np.array(json.dumps(self._marks))}, before="previous.npz")
 
-    def solution(self, kinds: Mapping[str, str]) -> dict[str, Arrays] | None:
-        """The state of the PDE, part by part, if there is one.
+    def solution(self, kinds: Mapping[str, str]) -> tuple[dict[str, Arrays] | None, list[str]]:
+        """The latest state of the PDE that is whole, with all that was written up to it.
 
         Args:
             kinds: part -> name and version of the layout that is understood.
 
+        Returns:
+            The state part by part, if there is one; the files that are damaged, of which some were removed.
+
         Raises:
-            InputError: the file cannot be read, or a part is of another layout.
+            InputError: a file cannot be read, or a part is of another layout.
         """
-        path = self._folder / "solution.npz"
-        if not path.exists():
-            return None
-        parts: dict[str, Arrays] = {part: {} for part in kinds}
-        for key, array in _load(path).items():
-            part, _, name = key.partition("/")
-            parts.setdefault(part, {})[name] = array
-        for part, kind in kinds.items():
-            found = str(parts[part].pop(KIND, "nothing"))
-            if found != kind:
-                raise InputError(f"{path}: holds {found} where {kind} is expected; run again without --resume")
-        return parts
+        bad: list[str] = []
+        for path in (self._folder / "solution.npz", self._folder / "previous.npz"):
+            if not path.exists():
+                continue
+            try:
+                arrays = _load(path)
+                found = json.loads(str(arrays.pop(MARKS)))
+                lost = marks.damaged(self._directory, found)
+            except Damaged:
+                lost = [f"checkpoint/{path.name}"]
+            if not lost:
+                self._marks = found
+                return _parts(path, arrays, kinds), bad
+            bad += [name for name in lost if name not in bad]
+            path.unlink()
+        return None, bad
+
+    def table_size(self, name: str) -> int:
+        """How many bytes of a table, relative to the folder of the result, belong to the state that was found."""
+        return int(self._marks[name]["bytes"])
 
     def save_replicas(self, count: int, part: Mapping[str, np.ndarray]) -> None:
         """Keep the measurements of some replicas of N = count; `replicas` holds their numbers."""
-        self._save(f"N{count}-{int(part['replicas'][0])}.npz", part)
+        arrays, snapshots = dict(part), self._snapshots(count)
+        if 0 in part["replicas"] and snapshots.exists():
+            sync(snapshots)
+            sync(snapshots.parent)
+            with snapshots.open("rb") as file:
+                arrays[SNAPSHOTS] = np.array(hashlib.file_digest(file, "sha256").hexdigest())
+        self._save(f"N{count}-{int(part['replicas'][0])}.npz", arrays)
 
-    def replicas(self, count: int) -> list[Arrays]:
-        """The measurements of all replicas of N = count that were kept, in the order of their numbers.
+    def replicas(self, count: int) -> tuple[list[Arrays], list[str]]:
+        """The measurements of all replicas of N = count that were kept and are whole, in the order of their numbers.
+
+        Returns:
+            These; the files that are damaged, whose replicas are missing.
 
         Raises:
             InputError: a file cannot be read.
         """
-        parts = [_load(path) for path in self._folder.glob(f"N{count}-*.npz")]
-        return sorted(parts, key=lambda part: int(part["replicas"][0]))
+        parts, bad = [], []
+        for path in sorted(self._folder.glob(f"N{count}-*.npz")):
+            try:
+                part = _load(path)
+                if SNAPSHOTS in part:
+                    _check_file(self._snapshots(count), str(part.pop(SNAPSHOTS)))
+                parts.append(part)
+            except Damaged as error:
+                bad.append(error.path.relative_to(self._directory).as_posix())
+                path.unlink()
+        return sorted(parts, key=lambda part: int(part["replicas"][0])), bad
 
-    def _save(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    def _snapshots(self, count: int) -> Path:
+        return self._directory / f"particles/N{count}/particles.vtkhdf"
+
+    def _save(self, name: str, arrays: Mapping[str, np.ndarray], *, before: str | None = None) -> None:
+        """Write a file; one of this name that is there already gets the name `before`, if that is given."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / name
         draft = draft_of(path)
         try:
-            with draft.open("wb") as file:
+            with draft.open("w+b") as file:
                 np.savez(file, **cast(dict[str, Any], arrays))  # numpy's types take any name for an option's
-            os.replace(draft, path)
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                file.write(digest.encode())
+            put_in_place(draft, path, before=self._folder / before if before else None)
         except OSError:
             draft.unlink(missing_ok=True)
             raise
 
 
 def _load(path: Path) -> Arrays:
+    """The arrays of a file of the checkpoint."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path}: not a checkpoint ({error}); run again without --resume") from error
+        with path.open("rb") as file:
+            size = max(os.fstat(file.fileno()).st_size - DIGITS, 0)
+            if _sha256(file, size).encode() != file.read():
+                raise Damaged(path)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as data:
+                return {name: data[name] for name in data.files}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); make it readable, or remove it") from error
+
+
+def _sha256(file: BinaryIO, size: int) -> str:
+    """Of so many bytes at the beginning of a file."""
+    found = hashlib.sha256()
+    file.seek(0)
+    while size and (block := file.read(min(size, BLOCK))):
+        found.update(block)
+        size -= len(block)
+    return found.hexdigest()
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    """Raise `Damaged` unless there is such a file with this checksum."""
+    if not path.is_file():
+        raise Damaged(path)
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise Damaged(path)
+
+
+def _parts(path: Path, arrays: Arrays, kinds: Mapping[str, str]) -> dict[str, Arrays]:
+    """The arrays part by part, if all parts are of the kinds that are understood."""
+    parts: dict[str, Arrays] = {part: {} for part in kinds}
+    for key, array in arrays.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = array
+    for part, kind in kinds.items():
+        found = str(parts[part].pop(KIND, "nothing"))
+        if found != kind:
+            raise InputError(f"{path}: holds {found} where {kind} is expected; run again without --resume")
+    return parts

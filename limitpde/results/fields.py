@@ -9,6 +9,7 @@ and where that begins.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ NO_GRID = {
     "Types": np.empty(0, dtype="u1"),
 }
 """What a step adds to the grids when its own is there already."""
+PLACES = (
+    PARTS,
+    *(f"Steps/{name}" for name in ("NumberOfParts", "PointOffsets", "CellOffsets", "ConnectivityIdOffsets")),
+)
+"""Where the grid of a step is."""
 Outputs = dict[str, tuple[Mesh, dict[str, fem.Function]]]
 """Stem of a file -> its mesh and the functions on it."""
 SAME_POINT = 1e-12
@@ -188,6 +194,36 @@ def read_fields(path: Path | str, step: int = -1) -> tuple[np.ndarray, np.ndarra
         }
         corners = grid["Connectivity"].reshape(len(grid["Types"]), -1)
         return grid["Points"], corners, arrays, float(group[vtkhdf.VALUES][step])
+
+
+def digests(path: Path, *, first: int = 0, end: int | None = None) -> list[str]:
+    """A sha256 of all that the file holds of each step: its time, its grid, its arrays and where they lie. Serial.
+
+    Args:
+        path: the file.
+
+    Keyword Args:
+        first: number of the first step.
+        end: number of the step behind the last one; all steps by default.
+
+    Raises:
+        InputError: there is no such file, or it is no temporal VTKHDF file of fields.
+    """
+    with vtkhdf.reading(path) as group:
+        vtkhdf.check_head(group, LAYOUT)
+        steps = range(len(group[vtkhdf.VALUES]))[first:end]
+        arrays = [f"{kind}/{name}" for kind in vtkhdf.ARRAYS if kind in group for name in group[kind]]
+        tables = [vtkhdf.VALUES, *PLACES, *map(_offsets, arrays)]
+        return [_digest(group, step, sorted(arrays), tables) for step in steps]
+
+
+def _digest(group: Any, step: int, arrays: Iterable[str], tables: Iterable[str]) -> str:
+    rows = {name: np.asarray(group[name][step]) for name in tables}
+    rows |= _load_part(group, int(group[PARTS][step])) | {name: _load_array(group, name, step) for name in arrays}
+    found = hashlib.sha256()
+    for name, values in rows.items():
+        found.update(f"{name} {values.dtype} {values.shape} ".encode() + values.tobytes())
+    return found.hexdigest()
 
 
 def _starts(counts: Sequence[np.ndarray], part: int) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -34,6 +35,35 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk itself, where a power cut leaves them."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot do so for folders
+            raise
+    finally:
+        os.close(file)
+
+
+def put_in_place(draft: Path, path: Path, *, before: Path | None = None) -> None:
+    """Let a finished draft take the place of a file, so that even a power cut leaves the old one or the new one.
+
+    Args:
+        draft: the new file.
+        path: the old file, if there is one.
+
+    Keyword Args:
+        before: the name that the old file gets instead of being replaced.
+    """
+    sync(draft)
+    if before is not None and path.exists():
+        os.replace(path, before)
+    os.replace(draft, path)
+    sync(path.parent)
+
+
 def write(path: Path, figures: Record) -> None:
     """Replace the file by these figures, atomically."""
     write_text(path, json.dumps(clean(figures), indent=2) + "\n")
@@ -49,7 +79,7 @@ def write_text(path: Path, text: str) -> None:
     temporary = draft_of(path)
     try:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
@@ -63,8 +93,27 @@ def read(path: Path) -> Record:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not the figures of a run ({error})") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: not the figures of a run")
     return found
+
+
+def earlier(path: Path) -> tuple[list[Record], dict[str, float]]:
+    """What a run that goes on is told by summary.json: `inputs`, and `wall_seconds`.
+
+    Raises:
+        InputError: it does not hold the figures of a run.
+    """
+    found = read(path)
+    inputs, seconds = found.get("inputs", []), found.get("wall_seconds")
+    if not isinstance(seconds, dict) or not all(isinstance(spent, int | float) for spent in seconds.values()):
+        raise InputError(f"{path}: not the figures of a run (wall_seconds)")
+    if not isinstance(inputs, list) or not all(_is_input(entry) for entry in inputs):
+        raise InputError(f"{path}: not the figures of a run (inputs)")
+    return inputs, seconds
+
+
+def _is_input(entry: object) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("copy", "sha256"))

@@ -36,7 +36,7 @@ class Folder:
 
     def _read(self) -> None:
         path = self.directory / LIST
-        self._own = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self._own = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 
     @property
     def listed(self) -> bool:
@@ -74,7 +74,7 @@ class Folder:
             raise InputError(f"{where}: holds files that no run has written: {named}{more}; take another folder")
         resume = resume and (self.directory / "summary.json").is_file()
         case_file = self.directory / "case.toml"
-        if resume and not (case_file.is_file() and case_file.read_text(encoding="utf-8") == case):
+        if resume and not (case_file.is_file() and case_file.read_bytes() == case.encode()):
             raise InputError(f"--resume: {case_file} is another case; run without --resume, or into another folder")
         return resume
 

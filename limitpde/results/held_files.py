@@ -82,6 +82,7 @@ class HeldFile(_OpenFile):
             page[offset : offset + len(inside)] = inside
             if not shrinking:
                 self._put(data[len(inside) :], offset + len(inside))
+        os.fsync(self._file)  # or a power cut could keep the first page alone
         self._put(bytes(page), 0)
 
     def _put(self, data: bytes, offset: int) -> None:

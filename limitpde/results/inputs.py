@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from limitpde.errors import InputError
 from limitpde.files import File
-from limitpde.results.figures import Record, draft_of
+from limitpde.results.figures import Record, draft_of, put_in_place
 from limitpde.results.folder import Folder
 
 DIRECTORY = "inputs"
@@ -72,4 +71,4 @@ class Inputs:
             path = folder.own(name)
             draft = draft_of(path)
             draft.write_bytes(text)
-            os.replace(draft, path)
+            put_in_place(draft, path)

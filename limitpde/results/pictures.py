@@ -32,14 +32,15 @@ Cloud = tuple[np.ndarray, Columns, float]
 """Positions, data and time of `read_particles`."""
 
 
-def draw(folder: Folder, system: Mapping[str, Painter], failed: list[str] | None = None) -> list[Path]:
-    """Draw every picture for which the result has files; returns their paths.
+def draw(folder: Folder, system: Mapping[str, Painter]) -> tuple[list[Path], list[str]]:
+    """Draw every picture for which the result has files.
 
     Args:
         folder: the result.
         system: name -> painter of the pictures that the system has besides those of all systems.
-        failed: gains a line for each picture that cannot be drawn, as a figure must not cost a run its report; by
-            default that is an error.
+
+    Returns:
+        Paths of the pictures; a note for each that could not be drawn, as where a file is damaged.
     """
     painters: dict[str, Painter] = {
         **system,
@@ -47,19 +48,18 @@ def draw(folder: Folder, system: Mapping[str, Painter], failed: list[str] | None
         "residual_in_time": _residual_in_time,
         "observables": _observables,
     }
-    drawn = []
+    drawn, notes = [], []
     for name, paint in painters.items():
         try:
             figure = paint(folder.directory)
-            if figure is not None:
-                path = folder.own(f"pictures/{name}.png")
-                figure.savefig(path, dpi=110)
-                drawn.append(path)
-        except Exception as error:  # whatever a library of pictures raises
-            if failed is None or isinstance(error, OSError):
-                raise
-            failed.append(f"the picture {name!r} could not be drawn: {type(error).__name__}: {error}")
-    return drawn
+        except Exception as error:  # a picture is no reason to lose a result
+            notes.append(f"pictures/{name}.png could not be drawn ({type(error).__name__}: {error})")
+            continue
+        if figure is not None:
+            path = folder.own(f"pictures/{name}.png")
+            figure.savefig(path, dpi=110)
+            drawn.append(path)
+    return drawn, notes
 
 
 def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,12 +23,10 @@ class Table:
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self._path, self._columns, self._mode = path, columns, "w"
 
-    def keep_until(self, t: float) -> None:
-        """Go on with the file that is there, without the rows whose column t is later than this."""
-        if self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if None not in row.values()]
-            self.extend(row for row in rows if float(row["t"]) <= t * (1 + 1e-12))
+    def keep(self, size: int) -> None:
+        """Go on with the first bytes, so many, of the file that is there."""
+        os.truncate(self._path, size)
+        self._mode = "a"
 
     def append(self, row: Mapping[str, Cell]) -> None:
         """Add a row with a value for each column."""

@@ -3,7 +3,7 @@
 A run killed at any moment leaves a readable file with every step that was finished:
 
 - All that is long (arrays, offsets) lies in contiguous datasets with room to spare. New rows go behind the rows in use,
-  where no reader looks; when room runs out, a roomier copy replaces the file (`os.replace`), so that appending costs
+  where no reader looks; when room runs out, a roomier copy replaces the file, so that appending costs
   O(new rows) on average. The spare room is a hole in the file and takes no space on disk.
 - What tells readers how much there is (the attribute `NSteps`, and the lengths of `Steps/Values` and of the counts:
   VTK takes the length of `NumberOfPoints` for the number of parts of a single step) lies in the first 4096 bytes, and
@@ -15,7 +15,6 @@ therefore it writes into a `HeldFile`, which sorts them. All here is serial: one
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,7 @@ import h5py
 import numpy as np
 
 from limitpde.errors import InputError
-from limitpde.results.figures import draft_of
+from limitpde.results.figures import draft_of, put_in_place
 from limitpde.results.held_files import PAGE, DraftFile, HeldFile
 
 HEADER = 512
@@ -38,6 +37,7 @@ SPARE = 64
 """Least spare room, in rows."""
 BLOCK = 1 << 22
 """Rows copied at a time when a file is given more room."""
+VERSION = [2, 0]
 VALUES = "Steps/Values"
 PARTS = "Steps/PartOffsets"
 """The part of each step; a part is a mesh, or a cloud of particles, and its entry in the counts."""
@@ -106,6 +106,17 @@ def times(path: Path | str) -> np.ndarray:
     """
     with reading(path) as group:
         return np.asarray(group[VALUES][:])
+
+
+def check_head(group: Any, layout: Layout) -> None:
+    """Check what the attributes of a file say.
+
+    Raises:
+        InputError: they are not those of a file of this layout with so many steps.
+    """
+    head = (group.attrs["Type"], group.attrs["Version"].tolist(), group["Steps"].attrs["NSteps"])
+    if head != (layout.kind.encode(), VERSION, len(group[VALUES])):
+        raise InputError(f"{group.file.filename}: is no VTKHDF file of this layout: Type, Version, NSteps = {head}")
 
 
 def step_index(group: Any, step: int) -> int:
@@ -271,7 +282,7 @@ def _build(
         for name, target in layout.links.items():
             if target in group:
                 group[name] = group[target]
-    os.replace(draft, path)
+    put_in_place(draft, path)
 
 
 @contextmanager
@@ -309,7 +320,7 @@ def _first_page(file: Any, layout: Layout, tables: Mapping[str, np.ndarray]) -> 
     ends = [h5py.h5o.get_info(item.id).addr + HEADER for item in (info, *made.values())]
     if max(ends) > PAGE:
         raise AssertionError(f"HDF5 put a step table at byte {max(ends) - HEADER}, not in the first page")
-    group.attrs["Version"] = np.array([2, 0], "i8")
+    group.attrs["Version"] = np.array(VERSION, "i8")
     group.attrs.create("Type", layout.kind.encode(), dtype=h5py.string_dtype("ascii", len(layout.kind)))
     for name, dataset in made.items():
         dataset[:] = tables[name]

@@ -130,7 +130,8 @@ NAMES = {"fields", "invariants", "residual_rate", "residual_in_time", "observabl
 
 
 def test_pictures_of_a_whole_run(done):
-    drawn = pictures.draw(Folder(done), SYSTEM.painters)
+    drawn, notes = pictures.draw(Folder(done), SYSTEM.painters)
+    assert not notes
     assert {path.stem for path in drawn} == NAMES
     assert all(is_a_picture(path) for path in drawn)
 
@@ -219,7 +220,8 @@ def test_whatever_is_left_can_be_drawn_and_reported(copy, damage):
     shutil.rmtree(copy / "pictures")
     do, missing = BROKEN[damage]
     do(copy)
-    drawn = pictures.draw(Folder(copy), SYSTEM.painters)
+    drawn, notes = pictures.draw(Folder(copy), SYSTEM.painters)
+    assert not notes
     assert {path.stem for path in drawn} - {"particles"} == NAMES - missing
     report.write(Folder(copy), drawn, SYSTEM.wording)
     text = (copy / "report.md").read_text()

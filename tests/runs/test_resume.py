@@ -18,6 +18,7 @@ from limitpde.parallel import StopRequest, on_root
 from limitpde.results import tables, vtkhdf
 from limitpde.results.fields import read_fields
 from limitpde.results.vtkhdf import times
+from limitpde.signed import system
 
 SIGNED = {
     "system": "signed",
@@ -170,8 +171,13 @@ def test_replicas_that_are_kept_are_not_simulated_again(shared_folder, comm, sto
     stop_after(13)  # after the twelve steps of the PDE: N = 8 is finished
     run(shared_folder / "r", comm)
     seen = []
-    simulate = limitpde.signed.simulate
-    monkeypatch.setattr(limitpde.signed, "simulate", lambda *a, **k: seen.append(k["finished"]) or simulate(*a, **k))
+    simulate = system.simulate
+
+    def watched(*arguments, controls, **options):
+        seen.append(controls.finished)
+        return simulate(*arguments, controls=controls, **options)
+
+    monkeypatch.setattr(system, "simulate", watched)
     run(shared_folder / "r", comm, resume=True)
     kept = [sorted(number for part in finished for number in part["replicas"]) for finished in seen]
     assert kept == [[0, 1, 2, 3, 4], []]
@@ -196,9 +202,15 @@ def test_without_resume_a_checkpoint_is_forgotten(tmp_path, comm, stop_after):
     assert again["pde"]["steps"] == 12
 
 
-def test_a_broken_checkpoint_is_named(tmp_path, comm, stop_after):
+@pytest.mark.ranks
+def test_a_damaged_checkpoint_is_named_and_not_used(shared_folder, comm, whole, stop_after):
+    folder, summary = whole
     stop_after(4)
-    run(tmp_path, comm)
-    (tmp_path / "checkpoint" / "solution.npz").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"solution\.npz: not a checkpoint"):
-        run(tmp_path, comm, resume=True)
+    run(shared_folder / "r", comm)
+    on_root(comm, lambda: (shared_folder / "r/checkpoint/solution.npz").write_bytes(b"nothing"))
+    second = run(shared_folder / "r", comm, resume=True)
+    note = "damaged since it was written: checkpoint/solution.npz; the equation begins anew, from t = 0"
+    assert second.pop("warnings") == [note, *summary["warnings"]]
+    assert_same(second, {key: value for key, value in summary.items() if key != "warnings"})
+    if comm.rank == 0:
+        assert_same_files(shared_folder / "r", folder)

@@ -37,7 +37,7 @@ matplotlib.use("svg")
 from limitpde.results import pictures
 from limitpde.results.folder import Folder
 import limitpde.coagulation.pictures, limitpde.signed.pictures, limitpde.vlasov.pictures
-(drawn,) = pictures.draw(Folder(Path(sys.argv[1])), {})
+((drawn,), _) = pictures.draw(Folder(Path(sys.argv[1])), {})
 assert drawn.read_bytes().startswith(b"\\x89PNG"), drawn
 assert matplotlib.get_backend() == "svg", matplotlib.get_backend()
 """

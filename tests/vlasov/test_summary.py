@@ -205,7 +205,7 @@ def test_what_is_missing_is_not_drawn(done, tmp_path, missing):
         shutil.rmtree(copy / name)
     left = {name: value for name, value in summary.items() if name not in gone}
     figures.write(copy / "summary.json", left)
-    drawn = pictures.draw(folder.Folder(copy), SYSTEM.painters)
+    drawn, _ = pictures.draw(folder.Folder(copy), SYSTEM.painters)
     report.write(folder.Folder(copy), drawn, SYSTEM.wording)
     assert ("## The limit equation" in (copy / "report.md").read_text()) == ("pde" not in gone)
     own = {"phase_space", "field_energy", "density", "invariants"}
