@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -50,15 +51,17 @@ def draw(folder: Folder, system: Mapping[str, Painter]) -> tuple[list[Path], lis
     }
     drawn, notes = [], []
     for name, paint in painters.items():
+        path, image = f"pictures/{name}.png", io.BytesIO()
         try:
             figure = paint(folder.directory)
+            if figure is not None:
+                figure.savefig(image, dpi=110)
         except Exception as error:  # a picture is no reason to lose a result
-            notes.append(f"pictures/{name}.png could not be drawn ({type(error).__name__}: {error})")
+            notes.append(f"{path} could not be drawn ({type(error).__name__}: {error})")
             continue
         if figure is not None:
-            path = folder.own(f"pictures/{name}.png")
-            figure.savefig(path, dpi=110)
-            drawn.append(path)
+            folder.own(path).write_bytes(image.getvalue())
+            drawn.append(folder.directory / path)
     return drawn, notes
 
 
