@@ -22,6 +22,7 @@ from mpi4py import MPI
 from tqdm import tqdm
 
 from limitpde import case as cases
+from limitpde import needs
 from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
@@ -51,6 +52,7 @@ def run(
     quick: bool = False,
     quiet: bool = True,
     name: str | None = None,
+    limit_hours: float = needs.HOURS,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> figures.Record:
     """Carry out a case. Collective.
@@ -65,28 +67,25 @@ def run(
         quick: a smaller run of the same case (`BaseCase.smaller`).
         quiet: no progress bars.
         name: title of the report; that of the case file, or of the system, by default.
+        limit_hours: hours that it may take by the estimate; else nothing is run.
         comm: the ranks to use.
 
     Returns:
         What summary.json holds; its `status` is "done", "failed" or "interrupted".
 
     Raises:
-        InputError: the case is wrong; then nothing was run.
+        InputError: the case is wrong, or needs more than there is (`limitpde.needs`); then nothing was run.
     """
     if isinstance(case, str | Path):
         path, changes = Path(case), list(overrides)
         name, case = name or path.stem, on_root(comm, lambda: cases.read(path, changes))
     name = name or case.system
-    directory = directory_of(case, name, out, quick=quick)
-    case = case.smaller() if quick else case
+    directory = cases.directory_of(case, name, out, quick=quick)
+    case = asked = case.smaller() if quick else case
+    machine = needs.Machine.of(comm)
+    on_root(comm, lambda: needs.check(asked, directory, machine, hours=limit_hours))
     system = system_of(case)
     return Experiment(system, case, directory, name=name, resume=resume, quiet=quiet, comm=comm).run()
-
-
-def directory_of(case: BaseCase, name: str, out: str | Path | None, *, quick: bool) -> Path:
-    """The folder of the result of a case with this name, unless `out` says another."""
-    directory = Path(case.output.directory or Path("results") / name)
-    return Path(out) if out else directory.with_name(f"{directory.name}_quick") if quick else directory
 
 
 class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsemble]:

@@ -27,8 +27,8 @@ HOURS = 24.0 * 365
 """Hours that a run may take by default."""
 PROCESS = 270e6
 """Bytes of a rank that has nothing to do yet: its libraries."""
-FIXED_DISK = 6e5
-"""Bytes of what each result has: pictures, report, summary."""
+FIXED_DISK, DRAWN = 2.5e5, 3.5e5
+"""Bytes of what each result has: pictures, report, summary; of the pictures of fields."""
 FIXED_SECONDS = 4.0
 """Seconds of what each run does: load its libraries, draw its pictures."""
 ROOM = 1.25
@@ -109,10 +109,15 @@ class Needs:
 
     loads: tuple[Load, ...]
     machine: Machine
-    seconds: float
-    """Of wall time."""
+    times: tuple[float, ...]
+    """Seconds of wall time that each of them takes."""
     measured: bool
     """Whether all speeds were measured on this machine, rather than shipped."""
+
+    @property
+    def seconds(self) -> float:
+        """Of wall time."""
+        return FIXED_SECONDS + sum(self.times)
 
     @property
     def unknowns(self) -> int:
@@ -169,14 +174,15 @@ def estimate(case: BaseCase, machine: Machine) -> Needs | None:
     say: Callable[[BaseCase], Sequence[Load]] = load(case.NEEDS)  # type: ignore[assignment]
     with np.errstate(over="ignore"):
         loads, known = tuple(say(case)), speed.read()
-    seconds, measured = FIXED_SECONDS, True
+    times, measured = [], True
     for part in loads:
         threads = machine.threads if part.threaded else 1
         rate, here = speed.per_second(
             known, part.kind, part.size, threads=threads, ranks=machine.ranks, shipped=part.shipped
         )
-        seconds, measured = seconds + part.work / rate, measured and here
-    return Needs(loads, machine, seconds, measured)
+        times.append(part.work / rate)
+        measured = measured and here
+    return Needs(loads, machine, tuple(times), measured)
 
 
 def check(case: BaseCase, directory: Path, machine: Machine, *, hours: float = HOURS) -> Needs | None:
@@ -203,18 +209,18 @@ def check(case: BaseCase, directory: Path, machine: Machine, *, hours: float = H
             f"{part.remedy}: {part.part} needs about {share} of memory on a rank; this machine has "
             f"{in_bytes(machine.memory)} for {machine.neighbours} of the {machine.ranks} ranks"
         )
+    if not needs.seconds <= 3600 * hours:
+        part = needs.loads[int(np.argmax(needs.times))]
+        raise InputError(
+            f"{part.remedy}: the run takes about {in_time(needs.seconds)}, more than --limit-hours {hours:g}; most of "
+            f"it goes into {part.part}"
+        )
     free = free_disk(directory)
     if not needs.disk <= free:
         part = max(needs.loads, key=lambda part: part.disk)
         raise InputError(
             f"{part.remedy}, output.every: the result takes about {in_bytes(needs.disk)} on disk, most of it for "
             f"{part.part}; {in_bytes(free)} are free at {directory}"
-        )
-    if not needs.seconds <= 3600 * hours:
-        part = max(needs.loads, key=lambda part: part.work)
-        raise InputError(
-            f"{part.remedy}: the run takes about {in_time(needs.seconds)}, more than --limit-hours {hours:g}; most of "
-            f"it goes into {part.part}"
         )
     return needs
 
@@ -253,7 +259,7 @@ def steps(case: BaseCase, step: float) -> float:
 
 def fields(nodes: float, cells: float, corners: int, numbers: float, outputs: int) -> float:
     """Bytes of a file of fields: a grid, and so many numbers for each node at time 0 and `outputs` later ones."""
-    return ROOM * (24 * nodes + cells * (8 * corners + 9) + 8 * numbers * nodes * (outputs + 1))
+    return DRAWN + ROOM * (24 * nodes + cells * (8 * corners + 9) + 8 * numbers * nodes * (outputs + 1))
 
 
 def replicas(case: BaseCase, count: int, *, numbers: float, columns: int) -> dict[str, float]:
@@ -318,8 +324,13 @@ def _group_limits() -> Iterator[float]:
 
 
 def free_disk(directory: Path) -> float:
-    """Bytes that are free where a folder is, or will be."""
+    """Bytes that are free where a folder is, or will be; what it holds now counts, as a run replaces or continues it."""
+    held = 0
+    for path, _, files in os.walk(directory):
+        for name in files:
+            with suppress(OSError):
+                held += os.lstat(Path(path) / name).st_size
     for folder in (directory.absolute(), *directory.absolute().parents):
         with suppress(OSError):
-            return float(shutil.disk_usage(folder).free)
+            return float(shutil.disk_usage(folder).free) + held
     return math.inf

@@ -204,8 +204,8 @@ def test_quick_is_a_smaller_run_of_the_same_case(system, tmp_path, capsys):
     assert quick.particles.step == whole.particles.step
     assert quick.pde.step == 2 * whole.pde.step
     assert cases.check(tomllib.loads(cases.dump(quick))) == quick
-    assert experiment.directory_of(whole, "case", None, quick=True).name.endswith("_quick")
-    assert experiment.directory_of(whole, "case", tmp_path, quick=True) == tmp_path
+    assert cases.directory_of(whole, "case", None, quick=True).name.endswith("_quick")
+    assert cases.directory_of(whole, "case", tmp_path, quick=True) == tmp_path
 
 
 def test_quick_makes_a_mesh_that_refines_itself_coarser():
