@@ -14,7 +14,7 @@ from mpi4py import MPI
 
 from limitpde import case as cases
 from limitpde import needs
-from limitpde.errors import InputError, LimitPDEError
+from limitpde.errors import InputError, LimitPDEError, is_out_of_memory
 from limitpde.parallel import all_arrive, on_root
 from limitpde.version import __version__
 
@@ -225,8 +225,9 @@ def _status(arguments: list[str] | None) -> int:
         if isinstance(error.__cause__, EOFError):  # click takes every end of a file for Ctrl-D
             return _leave(traceback.format_exc(), EXIT["failed"])
         return _leave("limitpde: interrupted", EXIT["interrupted"])
-    except Exception:
-        return _leave(traceback.format_exc(), EXIT["failed"])
+    except Exception as error:
+        short = f"limitpde: out of memory ({error or 'there is none left'})" if is_out_of_memory(error) else None
+        return _leave(short or traceback.format_exc(), EXIT["failed"])
 
 
 def _leave(message: str, code: int) -> int:

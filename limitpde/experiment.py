@@ -25,11 +25,11 @@ from limitpde import case as cases
 from limitpde import needs
 from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.statistics import mean_and_stderr
-from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
+from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError, is_out_of_memory
 from limitpde.fem.stepping import StepReport
 from limitpde.nbody.replicas import Controls
 from limitpde.nbody.threads import use_threads
-from limitpde.parallel import StopRequest, on_root
+from limitpde.parallel import StopRequest, all_arrive, on_root
 from limitpde.results import figures, pictures, report
 from limitpde.results.checkpoint import Checkpoint, PartState
 from limitpde.results.fields import FieldSeries
@@ -176,20 +176,36 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                         self._simulate(self.case.particles.counts)
                 except Interrupted as error:
                     status, reason = "interrupted", str(error)
-                except (RunError, ArithmeticError, OSError) as error:
+                except Exception as error:
+                    if not self._ends_all(error):
+                        raise
                     status, reason = "failed", describe(error)
                 self._finish(status, reason)
+                if self.comm.rank == 0:
+                    needs.learn(self.case, self.summary)
         except Exception as error:
             self._keep_failure(error)
             raise
         return self.summary
 
+    def _ends_all(self, error: Exception) -> bool:
+        """Whether all ranks go on to write what there is after an error; those that know of none cannot."""
+        if isinstance(error, RunError):  # raised on every rank
+            return True
+        ours = isinstance(error, ArithmeticError | OSError) or is_out_of_memory(error)
+        return ours and all_arrive(self.comm, seconds=5.0)
+
     def _make_solver(self) -> S | None:
         """The solver of the equation, which has seen mesh and data; of an earlier result nothing is touched before."""
         if self.case.pde is None:
             return None
-        with self._timed("pde"):
-            return self.system.solver(self.case, self.comm)
+        try:
+            with self._timed("pde"):
+                return self.system.solver(self.case, self.comm)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise RunError(f"the equation cannot be set up: {describe(error)}; nothing was written") from error
+            raise
 
     def _try_particles(self) -> None:
         """Make the particles and stop before their first step: what they would refuse must not cost a result."""
@@ -408,7 +424,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
 
         try:
             on_root(self.comm, write)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             raise RunError(f"the result could not be written: {describe(error)}") from error
         self.summary = self.comm.bcast(figures.clean(self.summary), root=0)
 
@@ -446,4 +462,6 @@ def _advance(bar: Any, amount: float) -> None:
 
 def describe(error: Exception) -> str:
     """The message of an error, with its kind where the message alone may not say enough."""
+    if is_out_of_memory(error):
+        return f"out of memory ({error or 'there is none left'})"
     return str(error) if isinstance(error, LimitPDEError) else f"{type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mpi4py import MPI
@@ -25,8 +25,8 @@ from limitpde.sections import BaseCase, load
 
 HOURS = 24.0 * 365
 """Hours that a run may take by default."""
-PROCESS = 270e6
-"""Bytes of a rank that has nothing to do yet: its libraries."""
+PROCESS = 3.6e8
+"""Bytes of a rank that has nothing to do: its libraries, and what draws."""
 FIXED_DISK, DRAWN = 2.5e5, 3.5e5
 """Bytes of what each result has: pictures, report, summary; of the pictures of fields."""
 FIXED_SECONDS = 4.0
@@ -262,8 +262,17 @@ def fields(nodes: float, cells: float, corners: int, numbers: float, outputs: in
     return DRAWN + ROOM * (24 * nodes + cells * (8 * corners + 9) + 8 * numbers * nodes * (outputs + 1))
 
 
-def replicas(case: BaseCase, count: int, *, numbers: float, columns: int) -> dict[str, float]:
-    """Memory and disk of the measurements and of the snapshots of one particle number, as fields of a `Load`.
+class Kept(NamedTuple):
+    """What is kept of the replicas of one particle number."""
+
+    memory: float
+    """Bytes on every rank."""
+    disk: float
+    """Bytes of files."""
+
+
+def replicas(case: BaseCase, count: int, *, numbers: float, columns: int) -> Kept:
+    """Memory and disk of the measurements, and of the snapshots, of one particle number.
 
     Args:
         case: with [particles].
@@ -277,7 +286,7 @@ def replicas(case: BaseCase, count: int, *, numbers: float, columns: int) -> dic
     times, functions, copies = len(case.output_times) + 1, len(case.test_functions), float(case.particles.replicas)
     kept = 8 * copies * times * (2 * functions + numbers)
     snapshots = ROOM * times * count * (24 + 16 + 8 * columns)
-    return {"each": 3 * kept, "disk": kept + snapshots + ROW * copies * functions * times + 3e4}
+    return Kept(3 * kept, kept + snapshots + ROW * copies * functions * times + 3e4)
 
 
 def in_bytes(number: float) -> str:
@@ -324,7 +333,7 @@ def _group_limits() -> Iterator[float]:
 
 
 def free_disk(directory: Path) -> float:
-    """Bytes that are free where a folder is, or will be; what it holds now counts, as a run replaces or continues it."""
+    """Bytes that a result in a folder may take: what is free, and what is there, as a run replaces or continues it."""
     held = 0
     for path, _, files in os.walk(directory):
         for name in files:

@@ -31,10 +31,10 @@ SETTING_UP = 8
 """Steps in whose time the mesh and the rates are made."""
 COLUMNS = 17
 """Of diagnostics.csv."""
-COPIES = 6.0
+COPIES = 2.0
 """Arrays of the size of the densities that a step works in."""
-NODE_BYTES = 2500.0
-"""Bytes of memory for each node: mesh and matrices."""
+NODE_BYTES = (1500.0, 4000.0, 10000.0)
+"""Bytes of memory for each node in one, two and three dimensions: mesh and matrices, while they are made."""
 ROOT_BYTES = 600.0
 """Bytes for each node where the mesh is made, on rank 0."""
 POINT_SPEEDS = ((1.0, 150.0), (300.0, 4e4), (1e5, 1e6))
@@ -71,7 +71,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         shipped=POINT_SPEEDS if isinstance(pde.mesh, Point) else MESH_SPEEDS,
         threaded=False,
         unknowns=unknowns,
-        shared=8 * COPIES * unknowns + NODE_BYTES * counts.nodes,
+        shared=8 * COPIES * unknowns + NODE_BYTES[d - 1] * counts.nodes,
         root=ROOT_BYTES * counts.nodes + 8.0 * unknowns,
         each=8.0 * 3 * min(masses, LARGEST_MATRIX) ** 2,
         disk=drawn
@@ -84,7 +84,7 @@ def _equation(case: Case, pde: PDE) -> Load:
 
 def _particles(case: Case, asked: Particles, count: int) -> Load:
     together = min(asked.replicas, max(1, BATCH_PARTICLES // count))
-    common = needs.replicas(case, count, numbers=6 + min(case.model.n_max, COUNTED), columns=1)
+    kept = needs.replicas(case, count, numbers=6 + min(case.model.n_max, COUNTED), columns=1)
     pairs = 8.0 * asked.replicas * (1 + len(case.deltas)) * min(case.model.n_max, FEW) ** 2
     return Load(
         part=f"N = {count}",
@@ -94,8 +94,8 @@ def _particles(case: Case, asked: Particles, count: int) -> Load:
         work=float(asked.replicas) * _particle_steps(case, asked, count),
         shipped=PARTICLE_SPEEDS,
         passing=together * count * 500.0,
-        each=common["each"] + 3 * pairs,
-        disk=common["disk"] + pairs,
+        each=kept.memory + 3 * pairs,
+        disk=kept.disk + pairs,
     )
 
 

@@ -75,6 +75,7 @@ def _particles(case: Case, asked: Particles, count: int) -> Load:
     steps = needs.steps(case, asked.step)
     together = min(asked.replicas, max(1, BATCH_PARTICLES // count))
     speeds = {"batches": BATCHES_SPEEDS, "fast": FAST_SPEEDS, "direct": DIRECT_SPEEDS}[method]
+    kept = needs.replicas(case, count, numbers=6, columns=1)
     sums = 2 + len(case.estimates.eps) if case.estimates.check else 1
     return Load(
         part=f"N = {count}",
@@ -85,5 +86,6 @@ def _particles(case: Case, asked: Particles, count: int) -> Load:
         shipped=tuple((size, speed / sums) for size, speed in speeds),
         passing=together * count * (2000.0 if fast else 300.0),
         note="steps may be cut where charges come close: this is for whole ones" if asked.substeps > 1 else "",
-        **needs.replicas(case, count, numbers=6, columns=1),
+        each=kept.memory,
+        disk=kept.disk,
     )

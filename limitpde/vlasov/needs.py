@@ -16,9 +16,11 @@ BATCH_PARTICLES, KEPT_NUMBERS, LARGEST = 65_536, 4_000_000, 2**20
 """As in `limitpde.vlasov.particles` and `limitpde.vlasov.outputs`."""
 COLUMNS = 20
 """Of diagnostics.csv."""
-COPIES = 2.5
-"""Bytes of memory for each byte of f: f, and what a step works in."""
-GRID_SPEEDS = {2: ((1e4, 1e6), (4e4, 3e6), (1e6, 2.8e6)), 4: ((8e3, 4e5), (4e4, 1.3e6), (1e6, 1.3e6))}
+COPIES = 1.2
+"""Bytes of memory for each byte of f, which is moved in place."""
+DRAWN = 400.0
+"""Bytes of memory on rank 0 for each cell of the fields, where they are written and drawn."""
+GRID_SPEEDS = {2: ((1e4, 1e6), (4e4, 3e6), (1e6, 2.8e6), (7e7, 6e6)), 4: ((8e3, 4e5), (4e4, 1.3e6), (1e6, 1.3e6))}
 MESH_SPEEDS = ((1e3, 1e5), (1e5, 5e5))
 CLOSED_SPEEDS = ((1e3, 2.5e6), (4e3, 4e6), (2e4, 4.3e6))
 MODES_SPEEDS = ((1e3, 8e5), (1e4, 1e6))
@@ -44,11 +46,11 @@ def _equation(case: Case, pde: PDE) -> Load:
     if pde.mesh is not None:
         counts = mesh_counts(pde.mesh, d)
         x_nodes, exact = counts.cells * math.comb(pde.degree + d, d), counts.exact
-        drawn = needs.fields(counts.nodes, counts.cells, d + 1, 3 + 6, outputs)
+        files = [(counts.nodes, counts.cells, d + 1, 9)]
         order = pde.order or (2 if pde.walls == "absorbing" else 4)
     else:
         x_nodes, order = math.prod(cells * points for cells in x_cells), pde.order or 4
-        drawn = sum(_drawn(cells, numbers, outputs, points) for cells, numbers in _grids(x_cells, v_cells, alpha))
+        files = [_parts(cells, numbers, points) for cells, numbers in _grids(x_cells, v_cells, alpha)]
     unknowns = x_nodes * v_nodes * (2 if alpha else 1)
     return Load(
         part="the equation",
@@ -59,9 +61,12 @@ def _equation(case: Case, pde: PDE) -> Load:
         shipped=MESH_SPEEDS if pde.mesh is not None else GRID_SPEEDS[order],
         unknowns=unknowns,
         shared=8 * COPIES * unknowns,
-        root=8.0 * unknowns,
+        root=8.0 * unknowns + DRAWN * sum(file[1] for file in files),
         each=8.0 * 20 * x_nodes,
-        disk=drawn + 8.0 * unknowns + needs.FIGURE * COLUMNS * steps + needs.ROW * len(case.test_functions) * steps,
+        disk=sum(needs.fields(*file, outputs) for file in files)
+        + 8.0 * unknowns
+        + needs.FIGURE * COLUMNS * steps
+        + needs.ROW * len(case.test_functions) * steps,
         note="" if exact else "of the mesh file only the beginning was read",
     )
 
@@ -83,12 +88,15 @@ def _grids(x_cells: list[int], v_cells: list[int], alpha: bool) -> list[tuple[li
     return [(x_cells, moments), *planes]
 
 
-def _drawn(cells: list[int], numbers: int, outputs: int, points: int) -> float:
-    """Bytes of a file whose cells are cut into up to `points` parts along each coordinate, as far as LARGEST allows."""
+def _parts(cells: list[int], numbers: int, points: int) -> tuple[int, int, int, int]:
+    """Nodes, cells, corners of a cell and numbers of a file whose cells are cut into up to `points` parts each way.
+
+    There are LARGEST parts at most, if there are fewer cells.
+    """
     d = len(cells)
     most = max(1, int((LARGEST / math.prod(cells)) ** (1 / d) + 1e-9))
     parts = math.prod(n * min(points, most) for n in cells)
-    return needs.fields(parts, parts, 2**d, numbers, outputs)
+    return parts, parts, 2**d, numbers
 
 
 def _particles(case: Case, asked: Particles, count: int) -> Load:
@@ -97,7 +105,7 @@ def _particles(case: Case, asked: Particles, count: int) -> Load:
     speeds = {"closed": CLOSED_SPEEDS, "modes": MODES_SPEEDS, "pairs": PAIRS_SPEEDS, "python": PYTHON_SPEEDS}[method]
     together = min(asked.replicas, max(1, BATCH_PARTICLES // count))
     points = 2 * 8.0 * min(copies, max(1, KEPT_NUMBERS // (4 * count * d))) * count * 2 * d
-    common = needs.replicas(case, count, numbers=4 + 2 * d, columns=3 if d > 1 else 1)
+    kept = needs.replicas(case, count, numbers=4 + 2 * d, columns=3 if d > 1 else 1)
     return Load(
         part=f"N = {count}",
         remedy=f"particles.counts, particles.replicas = {asked.replicas}, particles.step = {asked.step:g}",
@@ -106,8 +114,8 @@ def _particles(case: Case, asked: Particles, count: int) -> Load:
         work=copies * steps * count,
         shipped=tuple((size, speed / (1 if asked.order == 2 else 3)) for size, speed in speeds),
         passing=together * count * 8.0 * 20 * d,
-        each=common["each"] + 2 * points,
-        disk=common["disk"] + points,
+        each=kept.memory + 2 * points,
+        disk=kept.disk + points,
     )
 
 
