@@ -72,10 +72,9 @@ class Load:
     note: str = ""
     """What the formulas do not know."""
 
-    @property
-    def memory(self) -> float:
-        """Bytes, on one rank alone."""
-        return self.shared + self.root + self.each + self.passing
+    def memory(self, ranks: int) -> float:
+        """Bytes of rank 0, of so many."""
+        return self.shared / ranks + self.root + self.each + self.passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +202,12 @@ def check(case: BaseCase, directory: Path, machine: Machine, *, hours: float = H
     if needs is None:
         return None
     if not needs.node_memory <= machine.memory:
-        part = max(needs.loads, key=lambda part: part.memory)
-        share = in_bytes(part.shared / machine.ranks + part.root + part.each + part.passing)
+        part = max(needs.loads, key=lambda part: part.memory(machine.ranks))
+        share = in_bytes(part.memory(machine.ranks))
+        several = f", for {machine.neighbours} ranks" if machine.neighbours > 1 else ""
         raise InputError(
             f"{part.remedy}: {part.part} needs about {share} of memory on a rank; this machine has "
-            f"{in_bytes(machine.memory)} for {machine.neighbours} of the {machine.ranks} ranks"
+            f"{in_bytes(machine.memory)}{several}; take less, or more machines"
         )
     if not needs.seconds <= 3600 * hours:
         part = needs.loads[int(np.argmax(needs.times))]
@@ -260,6 +260,11 @@ def steps(case: BaseCase, step: float) -> float:
 def fields(nodes: float, cells: float, corners: int, numbers: float, outputs: int) -> float:
     """Bytes of a file of fields: a grid, and so many numbers for each node at time 0 and `outputs` later ones."""
     return DRAWN + ROOM * (24 * nodes + cells * (8 * corners + 9) + 8 * numbers * nodes * (outputs + 1))
+
+
+def rows(case: BaseCase, steps: float, columns: int) -> float:
+    """Bytes of diagnostics.csv with so many columns, and of W of the solution, which have a row for each step."""
+    return steps * (FIGURE * columns + ROW * len(case.test_functions))
 
 
 class Kept(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 
 from limitpde.results import figures
 
-KEPT = 3
+KEPT = 6
 """Measurements of a kind and size that are kept; the fastest of them counts: the others were compiled or disturbed."""
 HIGHEST = 1e15
 """Work per second beyond which a number in the file is damage."""

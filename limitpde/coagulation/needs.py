@@ -74,10 +74,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         shared=8 * COPIES * unknowns + NODE_BYTES[d - 1] * counts.nodes,
         root=ROOT_BYTES * counts.nodes + 8.0 * unknowns,
         each=8.0 * 3 * min(masses, LARGEST_MATRIX) ** 2,
-        disk=drawn
-        + 8.0 * counts.nodes * (masses + 1)
-        + needs.FIGURE * COLUMNS * steps
-        + needs.ROW * len(case.test_functions) * steps,
+        disk=drawn + 8.0 * counts.nodes * (masses + 1) + needs.rows(case, steps, COLUMNS),
         note="" if counts.exact else "of the mesh file only the beginning was read",
     )
 

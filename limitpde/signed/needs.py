@@ -57,8 +57,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         root=ROOT_BYTES * nodes,
         disk=needs.fields(nodes, counts.cells, corners, species + 2, outputs)
         + 8 * nodes * (3 * species + 1)
-        + needs.FIGURE * COLUMNS * steps
-        + needs.ROW * len(case.test_functions) * steps,
+        + needs.rows(case, steps, COLUMNS),
         note="; ".join(text for applies, text in notes if applies),
     )
 

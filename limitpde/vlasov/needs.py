@@ -20,7 +20,11 @@ COPIES = 1.2
 """Bytes of memory for each byte of f, which is moved in place."""
 DRAWN = 400.0
 """Bytes of memory on rank 0 for each cell of the fields, where they are written and drawn."""
-GRID_SPEEDS = {2: ((1e4, 1e6), (4e4, 3e6), (1e6, 2.8e6), (7e7, 6e6)), 4: ((8e3, 4e5), (4e4, 1.3e6), (1e6, 1.3e6))}
+GRID_SPEEDS = {
+    2: ((1e4, 1e6), (4e4, 3e6), (1e6, 2.8e6), (7e7, 6e6)),
+    4: ((8e3, 4e5), (4e4, 1.3e6), (1e6, 1.3e6)),
+    "alpha": ((1e4, 1e5), (1e6, 4e5)),
+}
 MESH_SPEEDS = ((1e3, 1e5), (1e5, 5e5))
 CLOSED_SPEEDS = ((1e3, 2.5e6), (4e3, 4e6), (2e4, 4.3e6))
 MODES_SPEEDS = ((1e3, 8e5), (1e4, 1e6))
@@ -58,15 +62,12 @@ def _equation(case: Case, pde: PDE) -> Load:
         kind=f"vlasov.pde.{'mesh' if pde.mesh is not None else case.model.form}.{order}",
         size=unknowns,
         work=unknowns * (steps + SETTING_UP),
-        shipped=MESH_SPEEDS if pde.mesh is not None else GRID_SPEEDS[order],
+        shipped=MESH_SPEEDS if pde.mesh is not None else GRID_SPEEDS["alpha" if alpha else order],
         unknowns=unknowns,
         shared=8 * COPIES * unknowns,
         root=8.0 * unknowns + DRAWN * sum(file[1] for file in files),
         each=8.0 * 20 * x_nodes,
-        disk=sum(needs.fields(*file, outputs) for file in files)
-        + 8.0 * unknowns
-        + needs.FIGURE * COLUMNS * steps
-        + needs.ROW * len(case.test_functions) * steps,
+        disk=sum(needs.fields(*file, outputs) for file in files) + 8.0 * unknowns + needs.rows(case, steps, COLUMNS),
         note="" if exact else "of the mesh file only the beginning was read",
     )
 
