@@ -259,7 +259,7 @@ def steps(case: BaseCase, step: float) -> float:
 
 def fields(nodes: float, cells: float, corners: int, numbers: float, outputs: int) -> float:
     """Bytes of a file of fields: a grid, and so many numbers for each node at time 0 and `outputs` later ones."""
-    return DRAWN + ROOM * (24 * nodes + cells * (8 * corners + 9) + 8 * numbers * nodes * (outputs + 1))
+    return ROOM * (24 * nodes + cells * (8 * corners + 9) + 8 * numbers * nodes * (outputs + 1))
 
 
 def rows(case: BaseCase, steps: float, columns: int) -> float:

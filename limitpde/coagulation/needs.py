@@ -39,7 +39,7 @@ ROOT_BYTES = 600.0
 """Bytes for each node where the mesh is made, on rank 0."""
 POINT_SPEEDS = ((1.0, 150.0), (300.0, 4e4), (1e5, 1e6))
 MESH_SPEEDS = ((1e3, 1e5), (1e4, 7e5), (5e4, 1.6e6), (1e6, 1.7e6))
-PARTICLE_SPEEDS = ((250.0, 1.5e5), (1e3, 2.5e5), (1e4, 4e5))
+PARTICLE_SPEEDS = ((250.0, 1.5e5), (1e3, 2.5e5), (1e5, 2e5))
 """Measured on two cores at 2.6 GHz, with `limitpde new coagulation` and the cases of demos/."""
 
 
@@ -57,7 +57,7 @@ def _equation(case: Case, pde: PDE) -> Load:
     unknowns, drawn = counts.nodes * masses, 0.0
     if not isinstance(pde.mesh, Point):
         nodes = float(np.prod(pde.mesh.boxes(d) + 1.0)) if isinstance(pde.mesh, Torus) else counts.nodes
-        drawn = needs.fields(nodes, counts.cells, d + 1, min(masses, SHOWN) + 3, outputs)
+        drawn = needs.DRAWN + needs.fields(nodes, counts.cells, d + 1, min(masses, SHOWN) + 3, outputs)
     fine = masses > counts.nodes
     space = f"model.n_max = {case.model.n_max}" if fine else "pde.mesh"
     if not isinstance(pde.mesh, str | Point) and not fine:

@@ -21,13 +21,13 @@ COPIES = 1.2
 DRAWN = 400.0
 """Bytes of memory on rank 0 for each cell of the fields, where they are written and drawn."""
 GRID_SPEEDS = {
-    2: ((1e4, 1e6), (4e4, 3e6), (1e6, 2.8e6), (7e7, 6e6)),
-    4: ((8e3, 4e5), (4e4, 1.3e6), (1e6, 1.3e6)),
+    2: ((1e4, 1e6), (4e4, 3e6), (1e6, 2.8e6), (2e7, 7e6)),
+    4: ((8e3, 4e5), (4e4, 1.3e6), (1e5, 2e6), (1e6, 1.5e6)),
     "alpha": ((1e4, 1e5), (1e6, 4e5)),
 }
 MESH_SPEEDS = ((1e3, 1e5), (1e5, 5e5))
 CLOSED_SPEEDS = ((1e3, 2.5e6), (4e3, 4e6), (2e4, 4.3e6))
-MODES_SPEEDS = ((1e3, 8e5), (1e4, 1e6))
+MODES_SPEEDS = ((1e3, 2e5), (1e4, 4e5))
 PAIRS_SPEEDS = ((1e2, 1e6), (1e3, 4e5), (1e4, 4e4), (1e5, 4e3))
 PYTHON_SPEEDS = ((1e2, 3e5), (1e3, 3e4), (1e4, 3e3))
 """Measured on two cores at 2.6 GHz, with `limitpde new vlasov` at several sizes."""
@@ -67,7 +67,10 @@ def _equation(case: Case, pde: PDE) -> Load:
         shared=8 * COPIES * unknowns,
         root=8.0 * unknowns + DRAWN * sum(file[1] for file in files),
         each=8.0 * 20 * x_nodes,
-        disk=sum(needs.fields(*file, outputs) for file in files) + 8.0 * unknowns + needs.rows(case, steps, COLUMNS),
+        disk=needs.DRAWN
+        + sum(needs.fields(*file, outputs) for file in files)
+        + 8.0 * unknowns
+        + needs.rows(case, steps, COLUMNS),
         note="" if exact else "of the mesh file only the beginning was read",
     )
 

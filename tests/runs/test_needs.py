@@ -214,7 +214,6 @@ def test_limit_hours_and_disk(folder, capsys, monkeypatch):
     code, _, err = call(capsys, "check", folder / "case.toml")
     assert code == 2
     assert "on disk" in err
-    assert "1e+03" not in err
     assert not (folder / "results").exists()
 
 
@@ -275,7 +274,9 @@ def test_a_damaged_cache_counts_as_none(text):
 
 def test_strange_keys_in_the_cache_do_no_harm():
     speed.learn([("a, size 10^2, x threads, y ranks", 1.0, 2.0), ("a, size ", 1.0, 2.0)])
-    assert speed.per_second(speed.read(), "a", 10.0, threads=1, ranks=1, shipped=((1, 7.0),)) == (7.0, False)
+    found, here = speed.per_second(speed.read(), "a", 10.0, threads=1, ranks=1, shipped=((1.0, 7.0),))
+    assert found == pytest.approx(7.0)
+    assert not here
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(folder, monkeypatch):
