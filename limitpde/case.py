@@ -158,6 +158,12 @@ def _with_files(values: Any, change: Callable[[File], str]) -> Any:
     return change(values) if isinstance(values, File) else values
 
 
+def directory_of(case: BaseCase, name: str, out: str | Path | None, *, quick: bool) -> Path:
+    """The folder of the result of a case with this name, unless `out` says another."""
+    directory = Path(case.output.directory or Path("results") / name)
+    return Path(out) if out else directory.with_name(f"{directory.name}_quick") if quick else directory
+
+
 def _override(data: dict[str, Any], assignment: str) -> None:
     """Set one key, "section.key=value"; parts of the key that are numbers count in lists from 0."""
     key, equals, text = assignment.partition("=")

@@ -27,6 +27,8 @@ Location = tuple[int | str, ...]
 
 CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 SMALLEST, LARGEST = 1e-50, 1e50
+MOST_LINES, MOST_MISTAKES = 10, 200
+"""Lines of a message, and mistakes that are looked at for it; of more there is only the number."""
 WORDING = {
     "Input should be a valid array": "must be a list",
     "Input should be an object": "must be a section",
@@ -106,7 +108,7 @@ def explain(error: pydantic.ValidationError, cls: type, data: Any, *, where: str
     details = error.errors(include_url=False)
     deepest = [d for d in details if not (d["type"] == "too_short" and _has_deeper(d["loc"], details))]
     found: dict[str, list[str]] = {}
-    for detail in deepest:
+    for detail in deepest[:MOST_MISTAKES]:
         head, message = _line(detail, cls, data)
         found.setdefault(head, []).append(message)
     meant = {suggested for messages in found.values() for suggested in re.findall(r"did you mean (\w+)\?", messages[0])}
@@ -120,6 +122,9 @@ def explain(error: pydantic.ValidationError, cls: type, data: Any, *, where: str
         first, *others = dict.fromkeys(messages)
         more = "".join(" or " + other.removeprefix(": must ").removeprefix("be ") for other in others)
         lines.append(f"{where}: {head}{first}{more}")
+    unsaid = len(lines[MOST_LINES:]) + len(deepest[MOST_MISTAKES:])
+    if unsaid:
+        lines[MOST_LINES:] = [f"{where}: and {unsaid} more mistakes"]
     return "\n".join(lines)
 
 

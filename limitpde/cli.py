@@ -13,7 +13,8 @@ import click
 from mpi4py import MPI
 
 from limitpde import case as cases
-from limitpde.errors import InputError, LimitPDEError
+from limitpde import needs
+from limitpde.errors import InputError, LimitPDEError, is_out_of_memory
 from limitpde.parallel import all_arrive, on_root
 from limitpde.version import __version__
 
@@ -42,6 +43,17 @@ SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE ...",
 MORE = click.argument("more", nargs=-1, metavar="")
 
 
+OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder of the result (default: the case's own).")
+QUICK = click.option("--quick", is_flag=True, help="A smaller run of the same case, for a first look, in FOLDER_quick.")
+LIMIT = click.option(
+    "--limit-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    default=needs.HOURS,
+    show_default=True,
+    help="Refuse what would take longer by the estimate.",
+)
+
+
 def _overrides(first: tuple[str, ...], more: tuple[str, ...]) -> list[str]:
     """The values of --set: one each, or several after one --set."""
     for word in more:
@@ -54,15 +66,17 @@ def _overrides(first: tuple[str, ...], more: tuple[str, ...]) -> list[str]:
 @CASE
 @MORE
 @SET
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the result (default: the case's own).")
+@OUT
+@LIMIT
 @click.option("--resume", is_flag=True, help="Go on from what an earlier run of this case has left in that folder.")
-@click.option("--quick", is_flag=True, help="A smaller run of the same case, for a first look, in FOLDER_quick.")
+@QUICK
 @click.option("--quiet", is_flag=True, help="No progress bars and no closing line.")
 def run(
     case: Path,
     more: tuple[str, ...],
     overrides: tuple[str, ...],
     out: Path | None,
+    limit_hours: float,
     resume: bool,
     quick: bool,
     quiet: bool,
@@ -72,10 +86,17 @@ def run(
     checked = on_root(comm, lambda: cases.read(case, changes))
     from limitpde import experiment
 
-    directory = experiment.directory_of(checked, case.stem, out, quick=quick)
+    directory = cases.directory_of(checked, case.stem, out, quick=quick)
     try:
         summary = experiment.run(
-            checked, out=directory, name=case.stem, resume=resume, quick=quick, quiet=quiet, comm=comm
+            checked,
+            out=directory,
+            name=case.stem,
+            resume=resume,
+            quick=quick,
+            quiet=quiet,
+            limit_hours=limit_hours,
+            comm=comm,
         )
     except InputError as error:  # what only the run can find out, such as what a mesh file holds
         raise InputError(f"{case}: {error}") from error
@@ -90,11 +111,27 @@ def run(
 @CASE
 @MORE
 @SET
-def check(case: Path, more: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Read and check a case, run nothing."""
+@OUT
+@LIMIT
+@QUICK
+def check(
+    case: Path, more: tuple[str, ...], overrides: tuple[str, ...], out: Path | None, limit_hours: float, quick: bool
+) -> None:
+    """Read and check a case, say what a run will need, run nothing."""
     changes = _overrides(overrides, more)
-    on_root(comm, lambda: cases.read(case, changes))
-    say(f"{case}: a valid case")
+    machine = needs.Machine.of(comm)
+
+    def report() -> str:
+        read = cases.read(case, changes)
+        directory = cases.directory_of(read, case.stem, out, quick=quick)
+        try:
+            found = needs.check(read.smaller() if quick else read, directory, machine, hours=limit_hours)
+        except InputError as error:
+            raise InputError(f"{case}: {error}") from None
+        return "its system does not say what a run will need" if found is None else found.report(directory)
+
+    lines = on_root(comm, report)
+    say(f"{case}: a valid case\n{lines}")
 
 
 def _result(directory: Path) -> Path:
@@ -188,8 +225,9 @@ def _status(arguments: list[str] | None) -> int:
         if isinstance(error.__cause__, EOFError):  # click takes every end of a file for Ctrl-D
             return _leave(traceback.format_exc(), EXIT["failed"])
         return _leave("limitpde: interrupted", EXIT["interrupted"])
-    except Exception:
-        return _leave(traceback.format_exc(), EXIT["failed"])
+    except Exception as error:
+        short = f"limitpde: out of memory ({error or 'there is none left'})" if is_out_of_memory(error) else None
+        return _leave(short or traceback.format_exc(), EXIT["failed"])
 
 
 def _leave(message: str, code: int) -> int:

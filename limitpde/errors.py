@@ -15,3 +15,12 @@ class RunError(LimitPDEError, RuntimeError):
 
 class Interrupted(LimitPDEError):  # noqa: N818 - named as Python names KeyboardInterrupt
     """The user (Ctrl-C) or the system (SIGTERM) asked the run to stop. Raised on every rank alike."""
+
+
+OUT_OF_MEMORY = 55
+"""What PETSc says where Python would raise MemoryError."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python or of PETSc, says that there is no memory left."""
+    return isinstance(error, MemoryError) or getattr(error, "ierr", 0) == OUT_OF_MEMORY

@@ -22,13 +22,14 @@ from mpi4py import MPI
 from tqdm import tqdm
 
 from limitpde import case as cases
+from limitpde import needs
 from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.statistics import mean_and_stderr
-from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
+from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError, is_out_of_memory
 from limitpde.fem.stepping import StepReport
 from limitpde.nbody.replicas import Controls
 from limitpde.nbody.threads import use_threads
-from limitpde.parallel import StopRequest, on_root
+from limitpde.parallel import StopRequest, all_arrive, on_root
 from limitpde.results import figures, pictures, report
 from limitpde.results.checkpoint import Checkpoint, PartState
 from limitpde.results.fields import FieldSeries
@@ -51,6 +52,7 @@ def run(
     quick: bool = False,
     quiet: bool = True,
     name: str | None = None,
+    limit_hours: float = needs.HOURS,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> figures.Record:
     """Carry out a case. Collective.
@@ -65,28 +67,25 @@ def run(
         quick: a smaller run of the same case (`BaseCase.smaller`).
         quiet: no progress bars.
         name: title of the report; that of the case file, or of the system, by default.
+        limit_hours: hours that it may take by the estimate; else nothing is run.
         comm: the ranks to use.
 
     Returns:
         What summary.json holds; its `status` is "done", "failed" or "interrupted".
 
     Raises:
-        InputError: the case is wrong; then nothing was run.
+        InputError: the case is wrong, or needs more than there is (`limitpde.needs`); then nothing was run.
     """
     if isinstance(case, str | Path):
         path, changes = Path(case), list(overrides)
         name, case = name or path.stem, on_root(comm, lambda: cases.read(path, changes))
     name = name or case.system
-    directory = directory_of(case, name, out, quick=quick)
-    case = case.smaller() if quick else case
+    directory = cases.directory_of(case, name, out, quick=quick)
+    case = asked = case.smaller() if quick else case
+    machine = needs.Machine.of(comm)
+    on_root(comm, lambda: needs.check(asked, directory, machine, hours=limit_hours))
     system = system_of(case)
     return Experiment(system, case, directory, name=name, resume=resume, quiet=quiet, comm=comm).run()
-
-
-def directory_of(case: BaseCase, name: str, out: str | Path | None, *, quick: bool) -> Path:
-    """The folder of the result of a case with this name, unless `out` says another."""
-    directory = Path(case.output.directory or Path("results") / name)
-    return Path(out) if out else directory.with_name(f"{directory.name}_quick") if quick else directory
 
 
 class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsemble]:
@@ -177,20 +176,36 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                         self._simulate(self.case.particles.counts)
                 except Interrupted as error:
                     status, reason = "interrupted", str(error)
-                except (RunError, ArithmeticError, OSError) as error:
+                except Exception as error:
+                    if not self._ends_all(error):
+                        raise
                     status, reason = "failed", describe(error)
                 self._finish(status, reason)
+                if self.comm.rank == 0:
+                    needs.learn(self.case, self.summary)
         except Exception as error:
             self._keep_failure(error)
             raise
         return self.summary
 
+    def _ends_all(self, error: Exception) -> bool:
+        """Whether all ranks go on to write what there is after an error; those that know of none cannot."""
+        if isinstance(error, RunError):  # raised on every rank
+            return True
+        ours = isinstance(error, ArithmeticError | OSError) or is_out_of_memory(error)
+        return ours and all_arrive(self.comm, seconds=5.0)
+
     def _make_solver(self) -> S | None:
         """The solver of the equation, which has seen mesh and data; of an earlier result nothing is touched before."""
         if self.case.pde is None:
             return None
-        with self._timed("pde"):
-            return self.system.solver(self.case, self.comm)
+        try:
+            with self._timed("pde"):
+                return self.system.solver(self.case, self.comm)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise RunError(f"the equation cannot be set up: {describe(error)}; nothing was written") from error
+            raise
 
     def _try_particles(self) -> None:
         """Make the particles and stop before their first step: what they would refuse must not cost a result."""
@@ -409,7 +424,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
 
         try:
             on_root(self.comm, write)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             raise RunError(f"the result could not be written: {describe(error)}") from error
         self.summary = self.comm.bcast(figures.clean(self.summary), root=0)
 
@@ -447,4 +462,6 @@ def _advance(bar: Any, amount: float) -> None:
 
 def describe(error: Exception) -> str:
     """The message of an error, with its kind where the message alone may not say enough."""
+    if is_out_of_memory(error):
+        return f"out of memory ({error or 'there is none left'})"
     return str(error) if isinstance(error, LimitPDEError) else f"{type(error).__name__}: {error}"

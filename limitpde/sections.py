@@ -96,6 +96,8 @@ class BaseCase:
 
     SYSTEM: ClassVar[str]
     """What runs it, "module:object", a `limitpde.system.System`; loaded only when a case is run."""
+    NEEDS: ClassVar[str] = ""
+    """What says what a case will need, "module:function", case -> list of `limitpde.needs.Load`; unknown by default."""
     system: str
     model: object
     initial: object

@@ -68,6 +68,7 @@ class Case(sections.BaseCase):
     """A case of the coagulating system."""
 
     SYSTEM: ClassVar[str] = "limitpde.coagulation.system:SYSTEM"
+    NEEDS: ClassVar[str] = "limitpde.coagulation.needs:loads"
     system: Literal["coagulation"]
     model: Model
     initial: Initial

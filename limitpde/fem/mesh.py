@@ -152,6 +152,11 @@ class Ball:
     def __post_init__(self) -> None:
         _check_radius(self.radius, self.cell_size)
 
+    @property
+    def rings(self) -> int:
+        """Number of layers around the centre."""
+        return _rounded_up(self.radius / self.cell_size)
+
     def domain(self, dimension: int) -> Domain:
         """The ball in R^d.
 
@@ -166,12 +171,12 @@ class Ball:
         Raises:
             InputError: it has too many nodes.
         """
-        layers = _rounded_up(self.radius / self.cell_size)
+        layers = self.rings
         _check_count({1: 2 * layers, 2: 3 * layers**2, 3: 4 * layers**3}[dimension], self.cell_size)  # roughly
 
     def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, d) and simplices (m, d + 1)."""
-        domain, layers = self.domain(dimension), _rounded_up(self.radius / self.cell_size)
+        domain, layers = self.domain(dimension), self.rings
         if dimension == 1:
             return simplices.grid(domain.low, domain.size, np.array([2 * layers]))
         if dimension == 2:

@@ -124,6 +124,7 @@ class Case(sections.BaseCase):
     """A case of the signed system."""
 
     SYSTEM: ClassVar[str] = "limitpde.signed.system:SYSTEM"
+    NEEDS: ClassVar[str] = "limitpde.signed.needs:loads"
     system: Literal["signed"]
     model: Model
     initial: Initial

@@ -96,6 +96,7 @@ class Case(sections.BaseCase):
     """A case of the Vlasov system."""
 
     SYSTEM: ClassVar[str] = "limitpde.vlasov.system:SYSTEM"
+    NEEDS: ClassVar[str] = "limitpde.vlasov.needs:loads"
     system: Literal["vlasov"]
     model: Model
     initial: Initial

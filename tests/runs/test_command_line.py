@@ -15,7 +15,6 @@ import pytest
 from processes import CASE, PYTHON, call, files_below, limitpde_, steps_of, summary_of
 
 from limitpde import case as cases
-from limitpde import experiment
 from limitpde.fem.mesh import Refinement
 
 # What is wrong
@@ -129,7 +128,7 @@ def test_a_run_that_fails_keeps_what_it_has(workshop):
 def test_check(workshop, capsys, arguments, status):
     code, out, err = call(capsys, "check", workshop / "case.toml", *arguments)
     assert code == status
-    assert (out == f"{workshop / 'case.toml'}: a valid case\n") == (status == 0)
+    assert out.startswith(f"{workshop / 'case.toml'}: a valid case\n") == (status == 0)
     assert (err == "") == (status == 0)
 
 
@@ -204,8 +203,8 @@ def test_quick_is_a_smaller_run_of_the_same_case(system, tmp_path, capsys):
     assert quick.particles.step == whole.particles.step
     assert quick.pde.step == 2 * whole.pde.step
     assert cases.check(tomllib.loads(cases.dump(quick))) == quick
-    assert experiment.directory_of(whole, "case", None, quick=True).name.endswith("_quick")
-    assert experiment.directory_of(whole, "case", tmp_path, quick=True) == tmp_path
+    assert cases.directory_of(whole, "case", None, quick=True).name.endswith("_quick")
+    assert cases.directory_of(whole, "case", tmp_path, quick=True) == tmp_path
 
 
 def test_quick_makes_a_mesh_that_refines_itself_coarser():
