@@ -27,6 +27,8 @@ Location = tuple[int | str, ...]
 
 CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 SMALLEST, LARGEST = 1e-50, 1e50
+MOST_LINES = 20
+"""Wrong keys that are named one by one."""
 WORDING = {
     "Input should be a valid array": "must be a list",
     "Input should be an object": "must be a section",
@@ -117,6 +119,9 @@ def explain(error: pydantic.ValidationError, cls: type, data: Any, *, where: str
             continue
         if " = " in head and any(other.startswith(f"{path}[") for other in found):
             continue  # of a union, what fits better has said more
+        if len(lines) == MOST_LINES:
+            lines.append(f"{where}: and more; {len(found)} keys are wrong")
+            break
         first, *others = dict.fromkeys(messages)
         more = "".join(" or " + other.removeprefix(": must ").removeprefix("be ") for other in others)
         lines.append(f"{where}: {head}{first}{more}")
@@ -157,21 +162,21 @@ def _line(detail: ErrorDetails, cls: type, data: Any) -> tuple[str, str]:
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             bound, wording = next(iter(context.values())), kind.replace("_equal", " or equal to").replace("_", " ")
             shown = f"{bound:g}" if isinstance(bound, float) else bound
-            return f"{path} = {_short(detail['input'])}", f": must be {wording} {shown}"
+            return f"{path} = {short(detail['input'])}", f": must be {wording} {shown}"
     message = re.sub(r" after validation, not (\d+)", r", not \1", detail["msg"]).removesuffix(", not 0")
     for pydantics, ours in WORDING.items():
         message = message.replace(pydantics, ours)
-    return f"{path} = {_short(detail['input'])}", f": {message}"
+    return f"{path} = {short(detail['input'])}", f": {message}"
 
 
 def _wrong_tag(path: str, value: Any, key: str, allowed: str) -> tuple[str, str]:
     """What to say of a section whose shape or kind is none of those that there are."""
     if not isinstance(value, dict):
-        return f"{path} = {_short(value)}", f": must be a section with a {key}, one of {allowed}"
+        return f"{path} = {short(value)}", f": must be a section with a {key}, one of {allowed}"
     if key not in value:
         return f"{path}.{key}", f" is missing: one of {allowed}"
     nearest = _nearest(str(value[key]), allowed.split())
-    return f"{path}.{key} = {_short(value[key])}", f": must be one of {allowed}{nearest}"
+    return f"{path}.{key} = {short(value[key])}", f": must be one of {allowed}{nearest}"
 
 
 def _path(location: Location, data: Any, *, with_absent: bool) -> str:
@@ -213,6 +218,7 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a message, of 80 characters at most."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -44,8 +44,10 @@ def is_command() -> bool:
 def begin() -> None:
     """Before anything is loaded: keep the numbers of closed streams from other files, and make Ctrl-C end the command.
 
-    Else a file or a socket would get the number of a closed stream, and what libraries print would go there.
+    Else a file or a socket would get the number of a closed stream, and what libraries print would go there. PETSc is
+    told to leave signals alone: its handler makes MPI abort when the reader of a stream goes away.
     """
+    os.environ["PETSC_OPTIONS"] = f"-no_signal_handler {os.environ.get('PETSC_OPTIONS', '')}".strip()
     for number in range(3):
         try:
             os.fstat(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ def fit_rate(
         return None
     if not all(np.all(statistic(sample) > 0) for sample in samples):
         return None
-    from scipy.stats import bootstrap
+    from scipy.stats import DegenerateDataWarning, bootstrap
 
     weights = (logs - logs.mean()) / ((logs - logs.mean()) ** 2).sum()
 
@@ -71,7 +72,11 @@ def fit_rate(
         heights = np.stack([np.log(statistic(part, axis=axis)) for part in parts])
         return np.tensordot(weights, heights, axes=1)
 
-    with np.errstate(divide="ignore", invalid="ignore"):  # of rare events a resample may hold none
+    with (
+        np.errstate(divide="ignore", invalid="ignore"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # of rare events a resample may hold none
         interval = bootstrap(
             tuple(samples),
             slope,

@@ -125,7 +125,7 @@ def _shown(value: Any, absent: Any = None) -> Any:
 
 def _head(summary: figures.Record) -> str:
     status = {"done": "The run is done.", "failed": "**The run failed.**", "interrupted": "**The run was stopped.**"}
-    lines = [f"# {plain(summary.get('title', summary['system']))}", status[summary["status"]]]
+    lines = [f"# {plain(str(summary.get('title', summary['system'])))}", status[summary["status"]]]
     lines.append(plain(str(summary.get("reason", ""))))
     return "\n\n".join(line for line in lines if line)
 
