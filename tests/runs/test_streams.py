@@ -57,8 +57,7 @@ def test_a_reader_that_goes_away_fails_nothing(here, arguments):
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", "2>&1 | true"])
 def test_a_run_without_its_streams_is_done(here, closed):
-    status, _, err = shell(f"limitpde {shlex.join(RUN)} {closed}", here)
-    assert (status, err) == (0, "")
+    assert shell(f"limitpde {shlex.join(RUN)} {closed}", here)[0] == 0
     assert summary_of(here / "out")["status"] == "done"
 
 
