@@ -112,7 +112,7 @@ def explain(error: pydantic.ValidationError, cls: type, data: Any, *, where: str
         head, message = _line(detail, cls, data)
         found.setdefault(head, []).append(message)
     meant = {suggested for messages in found.values() for suggested in re.findall(r"did you mean (\w+)\?", messages[0])}
-    lines = []
+    lines: list[str] = []
     for head, messages in found.items():
         path = head.split(" = ")[0]
         if messages[0] == " is missing" and path.split(".")[-1] in meant and _sibling_unknown(path, found):

@@ -1,20 +1,24 @@
 """Cases with keys and values changed at random: each is a case, or one line for each wrong key, and never a traceback.
 
-Some hundred here; `make nightly` draws ten thousand (MUTANTS=10000).
+Some hundred here; `make nightly` draws ten thousand (MUTANTS=10000), and five hundred that are run where they are cases.
 """
 
 from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import os
+import tempfile
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from mutants import mutants
+from mutants import mutants, small_mutants
+from processes import summary_of
 
 from limitpde import case as cases
 from limitpde.errors import InputError
+from limitpde.experiment import run
 
 NUMBER = int(os.environ.get("MUTANTS", "250"))
 LONGEST = 700
@@ -50,6 +54,30 @@ def test_a_mutant_is_a_case_or_a_line_for_each_wrong_key(data):
     assert cases.check(tomllib.loads(cases.dump(case))) == case
     assert 0 < len(case.output_times) <= 100_001
     assert case.smaller().time == case.time
+
+
+@settings(SETTINGS, max_examples=NUMBER // 20)
+@given(small_mutants())
+def test_a_mutant_that_is_a_case_runs_or_says_why_not(data):
+    """One in four is a case. Its data are what was asked for, and no figure of it is no number."""
+    case = checked(data)
+    if isinstance(case, str):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            run(case, out=Path(folder) / "out")
+        except InputError as error:
+            assert str(error)
+            return
+        summary = summary_of(Path(folder) / "out")
+        assert "## The limit equation" in (Path(folder) / "out" / "report.md").read_text()
+    assert summary["status"] == "done" or summary["reason"]
+    found = {name: mass["start"] for name, mass in summary["pde"]["mass"].items() if isinstance(mass, dict)}
+    if case.system == "signed":
+        masses = {"positive": case.initial.mass(0), "negative": case.initial.mass(1)}
+        assert found == pytest.approx({name: mass for name, mass in masses.items() if mass > 0}, rel=1e-9)
+    elif case.system == "vlasov":
+        assert found["total"] == pytest.approx(case.initial.mass, rel=1e-2)
 
 
 DEEP = ".".join(["a"] * 20_000)

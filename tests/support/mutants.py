@@ -74,6 +74,14 @@ def holders(data: Any) -> list[Any]:
     return own + [found for value in inner for found in holders(value)]
 
 
+SMALL: dict[str, dict[str, Any]] = {
+    "signed": {"mesh": {"shape": "disk", "radius": 6.0, "cell_size": 1.0}, "step": 0.01},
+    "coagulation": {"mesh": {"shape": "torus", "size": 1.0, "cell_size": 0.25}, "step": 0.01},
+    "vlasov": {"cells": [8, 16], "step": 0.01},
+}
+"""[pde] of cases that are run."""
+
+
 @st.composite
 def mutants(draw: st.DrawFn, most: int = 4) -> dict[str, Any]:
     """A case with one change or a few."""
@@ -82,6 +90,19 @@ def mutants(draw: st.DrawFn, most: int = 4) -> dict[str, Any]:
     for _ in range(draw(st.integers(1, most))):
         _change(draw, data, names(system), VALUES + bounds(system))
     return data
+
+
+@st.composite
+def small_mutants(draw: st.DrawFn) -> dict[str, Any]:
+    """One of the cases of `limitpde new` with changes that cost nothing: to [model], [initial], [compare] and the seed."""
+    data = tomllib.loads(cases.example(draw(st.sampled_from(list(SMALL)))))
+    system, step = data["system"], {"step": 0.01} if "step" in data["particles"] else {}
+    for _ in range(draw(st.integers(1, 2))):
+        part = draw(st.sampled_from(["model", "initial", "compare"]))
+        _change(draw, data[part], names(system), VALUES + bounds(system))
+    particles = {"counts": [250, 500] if system == "coagulation" else [4, 8], "replicas": 2}
+    costs = {"time": {"end": 0.02}, "pde": SMALL[system], "particles": particles | step}
+    return data | costs | {"output": {}}
 
 
 def _change(draw: st.DrawFn, data: dict[str, Any], known: list[str], values: list[Any]) -> None:
