@@ -1,6 +1,6 @@
 """Cases with keys and values changed at random: each is a case, or one line for each wrong key, and never a traceback.
 
-Some hundred here; `make nightly` draws ten thousand (MUTANTS=10000), and five hundred that are run where they are cases.
+Some hundred here; `make nightly` draws ten thousand (MUTANTS=10000), and runs those of five hundred that are cases.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ def test_a_mutant_that_is_a_case_runs_or_says_why_not(data):
     with tempfile.TemporaryDirectory() as folder:
         try:
             run(case, out=Path(folder) / "out")
-        except InputError as error:
-            assert str(error)
+        except InputError:  # what only the solver or the simulator can find out: status 2
             return
         summary = summary_of(Path(folder) / "out")
         assert "## The limit equation" in (Path(folder) / "out" / "report.md").read_text()

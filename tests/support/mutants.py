@@ -94,7 +94,7 @@ def mutants(draw: st.DrawFn, most: int = 4) -> dict[str, Any]:
 
 @st.composite
 def small_mutants(draw: st.DrawFn) -> dict[str, Any]:
-    """One of the cases of `limitpde new` with changes that cost nothing: to [model], [initial], [compare] and the seed."""
+    """One of the cases of `limitpde new` with changes that cost nothing: to [model], [initial], [compare]."""
     data = tomllib.loads(cases.example(draw(st.sampled_from(list(SMALL)))))
     system, step = data["system"], {"step": 0.01} if "step" in data["particles"] else {}
     for _ in range(draw(st.integers(1, 2))):
