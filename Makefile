@@ -1,6 +1,7 @@
 # make demo    install what is needed into .venv, run the signed dipole on two ranks (results/signed_dipole)
 # make quick   the same installation; lint, types, and the tests that do not take long (CONTRIBUTING.md says when)
 # make test    lint, types, and all tests; those in which the number of ranks matters on 2 and 3 ranks as well
+# make nightly ten thousand mutated cases, where the tests take some hundred
 #
 # DOLFINx comes as a wheel. To use one that is already there (conda, a cluster, a container), name its Python:
 #   make demo PYTHON=/path/to/python SYSTEM_DOLFINX=1
@@ -49,14 +50,14 @@ test -e "$$header" || { echo "DOLFINx compiles at run time: $$header is missing 
 endef
 export CHECK_COMPILER
 
-.PHONY: demo quick test durations lint pythons clean
+.PHONY: demo quick test nightly durations lint pythons clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
 	$(MPIEXEC) -n 2 $(BIN)/python -m mpi4py demos/signed_dipole.py
 
 # MPICH's ranks that wait give way to those that work: three of them on two cores take a third less
-quick test durations: export MPIR_CVAR_ENABLE_HEAVY_YIELD = 1
+quick test nightly durations: export MPIR_CVAR_ENABLE_HEAVY_YIELD = 1
 
 quick: lint
 	$(SHARED) -m "not slow"
@@ -66,6 +67,10 @@ test: lint
 	$(SHARED)
 	$(MPIEXEC) -n 2 $(PYTEST) -m ranks
 	$(MPIEXEC) -n 3 $(PYTEST) -m ranks
+
+# what is drawn at random, in larger numbers
+nightly: $(VENV)/.installed
+	MUTANTS=10000 $(PYTEST) --timeout 7200 tests/runs/test_mutants.py
 
 # which tests are slow: tests/support/slow.txt anew
 durations: $(VENV)/.installed

@@ -16,6 +16,7 @@ from mpi4py import MPI
 
 import limitpde
 from limitpde.results import tables
+from limitpde.results.report import rate_line
 
 QUICK = "--quick" in sys.argv
 RESULTS = Path("results/vlasov_landau_quick" if QUICK else "results/vlasov_landau")
@@ -37,7 +38,7 @@ if MPI.COMM_WORLD.rank == 0:
     assert abs(rate + 0.28711) < 1e-3
     for entry in summary["compare"]["rates"]:
         name = f"{entry['quantity']} of test function {entry['test_function']}"
-        print(f"{name}: N^{entry['slope']:.3f} ({entry['low']:.3f} to {entry['high']:.3f}; theory {entry['theory']})")
+        print(rate_line(entry, name))
 
 for entry in summary["compare"]["observables"]:
     assert abs(entry["deviation"]) < 4.5 or entry["t"] == 0 or entry["N"] < 4000, f"the particles leave f: {entry}"

@@ -5,10 +5,14 @@ before dolfinx.fem.petsc puts PETSc's into the global symbol scope); with a DOLF
 the order is harmless. Every module of the package can therefore rely on it.
 """
 
-from mpi4py import MPI  # noqa: F401  isort: skip
-import h5py  # noqa: F401  isort: skip
+from limitpde import launch  # isort: skip
 
-from limitpde.version import __version__ as __version__
+launch.begin()
+
+from mpi4py import MPI  # noqa: E402, F401  isort: skip
+import h5py  # noqa: E402, F401  isort: skip
+
+from limitpde.version import __version__ as __version__  # noqa: E402
 
 
 def __getattr__(name: str) -> object:

@@ -20,7 +20,7 @@ from typing import Any
 import pydantic
 import tomli_w
 
-from limitpde.checked import explain
+from limitpde.checked import explain, short
 from limitpde.errors import InputError
 from limitpde.files import File
 from limitpde.sections import BaseCase, load
@@ -28,6 +28,8 @@ from limitpde.sections import BaseCase, load
 BUILT_IN = {name: f"limitpde.{name}.case:Case" for name in ("signed", "coagulation", "vlasov")}
 """Name of a system -> the record of its cases."""
 GROUP = "limitpde.systems"
+DEEPEST = 32
+"""Keys and lists inside each other that a case may have."""
 
 
 def systems() -> dict[str, str]:
@@ -43,7 +45,7 @@ def record_of(system: str) -> type[BaseCase]:
     """
     where = BUILT_IN.get(system) or systems().get(system)
     if where is None:
-        raise InputError(f"system = {system!r}: must be one of {_quoted(systems())}")
+        raise InputError(f"system = {short(system)}: must be one of {_quoted(systems())}")
     found = load(where)
     if not (isinstance(found, type) and issubclass(found, BaseCase)):
         raise InputError(f"system = {system!r}: {where} is no record of cases (limitpde.sections.BaseCase)")
@@ -97,9 +99,10 @@ def check(data: dict[str, Any], *, where: str = "case", folder: Path | None = No
     Raises:
         InputError: a key is missing, unknown, of the wrong type or out of range.
     """
+    _check_depth(data, where)
     system = data.get("system")
     if not isinstance(system, str):
-        found = f"system = {system!r}" if "system" in data else "system is missing"
+        found = f"system = {short(system)}" if "system" in data else "system is missing"
         raise InputError(f"{where}: {found}: must be one of {_quoted(systems())}")
     try:
         record = record_of(system)
@@ -116,6 +119,19 @@ def _json(data: dict[str, Any], where: str) -> str:
         return json.dumps(data)
     except TypeError as error:
         raise InputError(f"{where}: dates and times have no place in a case ({error})") from error
+    except ValueError as error:  # Python writes no integer of over 4,300 digits
+        raise InputError(f"{where}: a number is too long ({error})") from None
+
+
+def _check_depth(data: dict[str, Any], where: str) -> None:
+    """Refuse what neither JSON nor a message could hold."""
+    inside: list[tuple[tuple[str, ...], Any]] = [((), data)]
+    while inside:
+        path, value = inside.pop()
+        if len(path) > DEEPEST:
+            raise InputError(f"{where}: {short('.'.join(path))}: nested too deep, over {DEEPEST} keys or lists")
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        inside += [((*path, str(key)), item) for key, item in items]
 
 
 def dump(case: BaseCase, names: Mapping[str, str] | None = None) -> str:
@@ -172,7 +188,7 @@ def _override(data: dict[str, Any], assignment: str) -> None:
         raise InputError(f"--set {assignment}: must be KEY=VALUE, for instance pde.step=0.005")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # a bare word; or what no TOML file could hold either
         value = text.strip()
     holder: Any = data
     try:

@@ -112,7 +112,7 @@ def explain(error: pydantic.ValidationError, cls: type, data: Any, *, where: str
         head, message = _line(detail, cls, data)
         found.setdefault(head, []).append(message)
     meant = {suggested for messages in found.values() for suggested in re.findall(r"did you mean (\w+)\?", messages[0])}
-    lines = []
+    lines: list[str] = []
     for head, messages in found.items():
         path = head.split(" = ")[0]
         if messages[0] == " is missing" and path.split(".")[-1] in meant and _sibling_unknown(path, found):
@@ -162,21 +162,21 @@ def _line(detail: ErrorDetails, cls: type, data: Any) -> tuple[str, str]:
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             bound, wording = next(iter(context.values())), kind.replace("_equal", " or equal to").replace("_", " ")
             shown = f"{bound:g}" if isinstance(bound, float) else bound
-            return f"{path} = {_short(detail['input'])}", f": must be {wording} {shown}"
+            return f"{path} = {short(detail['input'])}", f": must be {wording} {shown}"
     message = re.sub(r" after validation, not (\d+)", r", not \1", detail["msg"]).removesuffix(", not 0")
     for pydantics, ours in WORDING.items():
         message = message.replace(pydantics, ours)
-    return f"{path} = {_short(detail['input'])}", f": {message}"
+    return f"{path} = {short(detail['input'])}", f": {message}"
 
 
 def _wrong_tag(path: str, value: Any, key: str, allowed: str) -> tuple[str, str]:
     """What to say of a section whose shape or kind is none of those that there are."""
     if not isinstance(value, dict):
-        return f"{path} = {_short(value)}", f": must be a section with a {key}, one of {allowed}"
+        return f"{path} = {short(value)}", f": must be a section with a {key}, one of {allowed}"
     if key not in value:
         return f"{path}.{key}", f" is missing: one of {allowed}"
     nearest = _nearest(str(value[key]), allowed.split())
-    return f"{path}.{key} = {_short(value[key])}", f": must be one of {allowed}{nearest}"
+    return f"{path}.{key} = {short(value[key])}", f": must be one of {allowed}{nearest}"
 
 
 def _path(location: Location, data: Any, *, with_absent: bool) -> str:
@@ -218,6 +218,7 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a message, of 80 characters at most."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 80 else text[:77] + "..."

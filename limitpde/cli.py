@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Container
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import click
 from mpi4py import MPI
 
 from limitpde import case as cases
-from limitpde import needs
+from limitpde import launch, needs
 from limitpde.errors import InputError, LimitPDEError, is_out_of_memory
 from limitpde.parallel import all_arrive, on_root
 from limitpde.version import __version__
@@ -62,6 +63,19 @@ def _overrides(first: tuple[str, ...], more: tuple[str, ...]) -> list[str]:
     return [*first, *more]
 
 
+def _check_launch() -> None:
+    """Notice processes that were to share one run but know nothing of each other, and would each do all of it."""
+    if comm.size > 1 or launch.size() <= 1:
+        return
+    if launch.rank() > 0:  # the first one speaks for all
+        sys.exit(WRONG_INPUT)
+    raise InputError(
+        f"{launch.size()} processes were started together, but each is alone (MPI sees one rank): the launcher and the "
+        "MPI of this Python do not match. Start with that MPI's own mpiexec, or with srun --mpi=pmi2 or --mpi=pmix; "
+        "for one process within a larger job: srun -n 1"
+    )
+
+
 @cli.command()
 @CASE
 @MORE
@@ -82,6 +96,7 @@ def run(
     quiet: bool,
 ) -> int:
     """Solve, simulate, compare: whatever the case asks for."""
+    _check_launch()
     changes = _overrides(overrides, more)
     checked = on_root(comm, lambda: cases.read(case, changes))
     from limitpde import experiment
@@ -224,16 +239,27 @@ def _status(arguments: list[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt) as error:
         if isinstance(error.__cause__, EOFError):  # click takes every end of a file for Ctrl-D
             return _leave(traceback.format_exc(), EXIT["failed"])
-        return _leave("limitpde: interrupted", EXIT["interrupted"])
+        return _leave("limitpde: interrupted", EXIT["interrupted"], ranks=(0,))
+    except OSError as error:  # such as a full disk behind the standard output
+        return _leave(f"limitpde: {type(error).__name__}: {error}", EXIT["failed"])
     except Exception as error:
         short = f"limitpde: out of memory ({error or 'there is none left'})" if is_out_of_memory(error) else None
         return _leave(short or traceback.format_exc(), EXIT["failed"])
 
 
-def _leave(message: str, code: int) -> int:
-    """Say why once and return the exit status; where the other ranks do not come along, end them too."""
+def _leave(message: str, code: int, *, ranks: Container[int] = range(comm.size)) -> int:
+    """Say why once and return the exit status; where the other ranks do not come along, end them too.
+
+    Args:
+        message: why.
+        code: the exit status.
+
+    Keyword Args:
+        ranks: those that say it where others do not come along.
+    """
     if comm.size > 1 and not all_arrive(comm, seconds=5.0):
-        click.echo(message, err=True)
+        if comm.rank in ranks:
+            click.echo(message, err=True)
         comm.Abort(code)
     say(message, error=True)
     return code

@@ -14,7 +14,7 @@ from pydantic import Tag
 
 from limitpde.checked import Coordinate, Moderate, Vector, record, told_apart
 from limitpde.errors import InputError
-from limitpde.files import PythonFunction, load_function
+from limitpde.files import PythonFunction, evaluate
 
 
 def _distance(x: np.ndarray, center: tuple[float, ...]) -> np.ndarray:
@@ -144,21 +144,9 @@ class DensityFromFile:
         self._raw(np.array([self.center, self.center]))
 
     def _raw(self, x: np.ndarray) -> np.ndarray:
-        function = load_function(self.python)
         inside = _distance(x, self.center) <= self.radius
-        x = x[inside]
-        try:
-            values = np.asarray(function(x), dtype=float)
-        except (Exception, SystemExit) as error:  # whatever the user's function raises
-            raise InputError(f"python = {self.python!r}: it raised {type(error).__name__}: {error}") from error
-        if values.shape != (len(x),):
-            expected = f"{x.shape} to {len(x)} values"
-            raise InputError(
-                f"python = {self.python!r}: must map points {expected}; it returned the shape {values.shape}"
-            )
-        if not np.all((values >= 0) & np.isfinite(values)):
-            wrong = values[~((values >= 0) & np.isfinite(values))][0]
-            raise InputError(f"python = {self.python!r}: must return finite values >= 0, not {wrong:.6g}")
+        number = int(np.count_nonzero(inside))
+        (values,) = evaluate(self.python, x[inside], shapes=[(number,)], nonnegative=True)
         result = np.zeros(len(inside))
         result[inside] = values
         return result

@@ -24,9 +24,11 @@ from tqdm import tqdm
 from limitpde import case as cases
 from limitpde import needs
 from limitpde.compare.comparison import Comparison, rate_row
+from limitpde.compare.measured import check_finite
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError, is_out_of_memory
 from limitpde.fem.stepping import StepReport
+from limitpde.files import check_ranks
 from limitpde.nbody.replicas import Controls
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import StopRequest, all_arrive, on_root
@@ -143,6 +145,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             solver = self._make_solver()
             if on_root(self.comm, lambda: self.folder.listed and not self.resume):
                 self._try_particles()
+            check_ranks(self.comm)
             on_root(self.comm, self._begin)
             return self._carry_out(solver)
         finally:
@@ -174,6 +177,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                         self._solve(solver)
                     if self.case.particles is not None:
                         self._simulate(self.case.particles.counts)
+                        check_ranks(self.comm)
                 except Interrupted as error:
                     status, reason = "interrupted", str(error)
                 except Exception as error:
@@ -328,6 +332,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         with self._timed("particles"):
             for count in counts:
                 ensemble = self._simulate_count(count)
+                check_finite(ensemble)
                 self.ensembles.append(ensemble)
                 self.summary["particles"].append(self.system.particle_figures(self.case, ensemble))
                 self.summary["warnings"] += self.system.particle_warnings(self.case, ensemble)
@@ -449,8 +454,8 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             desc=name,
             bar_format=layout,
             delay=2.0,
-            mininterval=0.2 if sys.stderr.isatty() else 10.0,
-            disable=self.quiet or self.comm.rank > 0,
+            mininterval=0.2 if sys.stderr and sys.stderr.isatty() else 10.0,
+            disable=self.quiet or self.comm.rank > 0 or sys.stderr is None,
             file=sys.stderr,
         )
 

@@ -7,17 +7,21 @@ looked for in the folder of the case first, where one is being read.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
+import numpy as np
 import pydantic
+from mpi4py import MPI
 from pydantic_core import PydanticCustomError, core_schema
 
 from limitpde.errors import InputError
+from limitpde.parallel import on_all
 
 
 class File(str):
@@ -77,7 +81,7 @@ class PythonFunction(File):
         return type(self)(f"{path}:{self.rpartition(':')[2]}")
 
 
-def load_function(reference: str) -> Callable[[Any], Any]:
+def load_function(reference: str) -> Callable[..., Any]:
     """The function that "file.py:function" names; the file is run, with its own folder for its imports.
 
     Raises:
@@ -90,6 +94,107 @@ def load_function(reference: str) -> Callable[[Any], Any]:
     if not callable(found):
         raise InputError(f"python = {reference!r}: {name} has no function {function}")
     return found
+
+
+def evaluate(
+    reference: str,
+    *arguments: np.ndarray,
+    shapes: Sequence[tuple[int, ...]],
+    key: str = "python",
+    nonnegative: bool = False,
+) -> list[np.ndarray]:
+    """What the function "file.py:function" makes of arrays, checked; a function is not called for no values.
+
+    Args:
+        reference: the function; its file is run.
+        arguments: what it is called with, copies of them.
+
+    Keyword Args:
+        shapes: of the arrays that it should return, which it does as a tuple unless it is one.
+        key: of the case, for errors.
+        nonnegative: whether values below zero are an error.
+
+    Returns:
+        The arrays, of real numbers.
+
+    Raises:
+        InputError: it fails, returns something else, values that are not real or not finite, or others when it is
+            called again at a few of the same points.
+    """
+    function, where = load_function(reference), f"{key} = {reference!r}"
+    if all(math.prod(shape) == 0 for shape in shapes):  # of a rank without nodes: no function need know of that
+        return [np.zeros(shape) for shape in shapes]
+    found = _call(function, arguments, len(shapes), where)
+    returned = [values.shape for values in found]
+    if returned != list(shapes):
+        given, wanted, got = (" and ".join(map(str, s)) for s in ([a.shape for a in arguments], shapes, returned))
+        raise InputError(f"{where}: must map points {given} to values {wanted}; it returned the shape {got}")
+    for values in found:
+        right = np.isfinite(values) & np.isreal(values) & ((values.real >= 0) | (not nonnegative))
+        if not right.all():
+            wanted = "finite real values >= 0" if nonnegative else "finite real values"
+            raise InputError(f"{where}: must return {wanted}, not {values[~right][0]:.6g}")
+    found = [np.asarray(values.real) for values in found]
+    some = _few(arguments)
+    asked, said = ([np.asarray(array[some]) for array in arrays] for arrays in (arguments, found))
+    if not _alike(_call(function, asked, len(shapes), where), said, found):
+        raise InputError(f"{where}: must return the same values whenever it is called with the same points")
+    _probes.setdefault(reference, (asked, said))
+    return found
+
+
+TRIED = 8
+"""Points at which a function is called again."""
+SAME = 1e-9
+"""Relative difference up to which values are the same: those of many points at once may be rounded in another way."""
+_probes: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+"""Function -> points, and what it said of them, of its first call since `check_ranks`."""
+
+
+def _call(function: Callable[..., Any], arguments: Sequence[np.ndarray], results: int, where: str) -> list[np.ndarray]:
+    """The arrays that a user's function returns, of floating-point or complex numbers."""
+    try:
+        returned = function(*(argument.copy() for argument in arguments))
+        (*parts,) = returned if results > 1 else (returned,)
+        arrays = [np.asarray(part) for part in parts]
+        return [array if np.iscomplexobj(array) else array.astype(float) for array in arrays]
+    except (Exception, SystemExit) as error:  # whatever the user's function raises
+        raise InputError(f"{where}: it raised {type(error).__name__}: {error}") from error
+
+
+def _few(arguments: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Index of a few points, spread evenly: rows of points, or entries of arrays that broadcast."""
+    first = arguments[0]
+    return (np.unique(np.linspace(0, len(first) - 1, TRIED).astype(int)),) if first.ndim else ()
+
+
+def _alike(found: list[np.ndarray], said: list[np.ndarray], scales: list[np.ndarray]) -> bool:
+    """Whether arrays are the same up to rounding, each measured by the largest value of another array."""
+    return all(
+        one.shape == other.shape and bool(np.all(np.abs(one - other) <= SAME * np.abs(scale).max(initial=0.0)))
+        for one, other, scale in zip(found, said, scales, strict=True)
+    )
+
+
+def check_ranks(comm: MPI.Comm) -> None:
+    """Compare what users' functions have said on rank 0 with what they say on the other ranks. Collective.
+
+    Raises:
+        InputError: on every rank, where a function differs between ranks.
+    """
+    probes = {reference: probe for reference, probe in _probes.items() if os.path.isfile(reference.rpartition(":")[0])}
+    _probes.clear()
+    if comm.size == 1:
+        return
+    probes = comm.bcast(probes, root=0)
+
+    def compare() -> None:
+        for reference, (asked, said) in probes.items():
+            where = f"python = {reference!r}"
+            if not _alike(_call(load_function(reference), asked, len(said), where), said, said):
+                raise InputError(f"{where}: it returns other values on rank {comm.rank} than on rank 0")
+
+    on_all(comm, compare)
 
 
 _loaded: dict[Path, tuple[bytes, ModuleType]] = {}

@@ -113,6 +113,8 @@ class BaseCase:
         if self.pde is None and self.particles is None:
             raise ValueError("nothing to do: the case needs a section [pde] or [particles] (or both)")
         every = self.output.every or self.time.end / 10
+        if every == 0:
+            raise ValueError(f"time.end = {self.time.end}: too small, a tenth of it is 0")
         if self.time.end / every > MOST_OUTPUTS:
             raise ValueError(f"output.every = {every}: too small, it asks for over {MOST_OUTPUTS} outputs")
 

@@ -15,8 +15,7 @@ import numpy as np
 from pydantic import Field, Tag
 
 from limitpde.checked import LARGEST, Moderate, record, told_apart
-from limitpde.errors import InputError
-from limitpde.files import PythonFunction, load_function
+from limitpde.files import PythonFunction, evaluate, load_function
 
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 ALPHA = "alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."
@@ -185,12 +184,8 @@ class InteractionFromFile:
             InputError: the function fails, or returns something else than n finite values >= 0.
         """
         inside = np.linalg.norm(x, axis=1) < self.radius
-        try:
-            found = np.asarray(load_function(self.python)(x[inside]), dtype=float)
-        except (Exception, SystemExit) as error:  # whatever the user's function raises
-            raise InputError(f"python = {self.python!r}: it raised {type(error).__name__}: {error}") from error
-        if found.shape != (np.count_nonzero(inside),) or not np.all((found >= 0) & np.isfinite(found)):
-            raise InputError(f"python = {self.python!r}: must map points (n, d) to n finite values >= 0")
+        number = int(np.count_nonzero(inside))
+        (found,) = evaluate(self.python, x[inside], shapes=[(number,)], nonnegative=True)
         result = np.zeros(len(x))
         result[inside] = found
         return result

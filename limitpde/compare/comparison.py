@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -150,4 +151,5 @@ def rate_row(rate: Row) -> Row:
     """The row of rates.csv of a fitted rate."""
     names = {"quantity": rate["quantity"], "test_function": rate["test_function"], "slope": rate["slope"]}
     theory = "" if rate["theory"] is None else rate["theory"]
-    return {**names, "slope_low": rate["low"], "slope_high": rate["high"], "theory": theory}
+    interval = {f"slope_{end}": "" if math.isnan(rate[end]) else rate[end] for end in ("low", "high")}
+    return {**names, **interval, "theory": theory}

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from limitpde.errors import RunError
+
 
 class MeasuredEnsemble(Protocol):
     """Replicas of one particle number, R replicas, P test functions, T times."""
@@ -57,3 +59,19 @@ class MeasuredSolution(Protocol):
     @property
     def observables(self) -> list[np.ndarray]:
         """Int phi rho_t at these times, (P,) each."""
+
+
+def check_finite(ensemble: MeasuredEnsemble) -> None:
+    """Check that what was observed of particles are numbers; the same on every rank, as the ensemble is.
+
+    Raises:
+        RunError: one is not a number, or infinite.
+    """
+    for name, values in (("an observable", ensemble.observables), ("W", ensemble.residual)):
+        wrong = ~np.isfinite(values).all(axis=(1, 2))
+        if wrong.any():
+            replica, k = ensemble.replicas[wrong][0], np.argmin(np.isfinite(values[wrong][0]).all(axis=0))
+            raise RunError(
+                f"N = {ensemble.count}: {name} of replica {replica} is no finite number at t = "
+                f"{ensemble.times[k]:.6g}; take a shorter step"
+            )

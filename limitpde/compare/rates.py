@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,9 +20,9 @@ class Rate:
     slope: float
     """d log(statistic) / d log(N), by least squares."""
     low: float
-    """Lower end of the 95 % interval."""
+    """Lower end of the 95 % interval; NaN where it is not known."""
     high: float
-    """Upper end of the 95 % interval."""
+    """Upper end of the 95 % interval; NaN where it is not known."""
 
 
 def mean_abs(values: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -44,7 +46,7 @@ def fit_rate(
     """Fit a power of N to a statistic of independent samples.
 
     The interval is the percentile bootstrap, resampling the replicas of each N. It covers the noise of the samples, not
-    a deviation from a power law.
+    a deviation from a power law. It is not known where a statistic is zero on resamples, as that of rare events.
 
     Args:
         counts: particle numbers N, (K,).
@@ -62,7 +64,7 @@ def fit_rate(
         return None
     if not all(np.all(statistic(sample) > 0) for sample in samples):
         return None
-    from scipy.stats import bootstrap
+    from scipy.stats import DegenerateDataWarning, bootstrap
 
     weights = (logs - logs.mean()) / ((logs - logs.mean()) ** 2).sum()
 
@@ -70,14 +72,21 @@ def fit_rate(
         heights = np.stack([np.log(statistic(part, axis=axis)) for part in parts])
         return np.tensordot(weights, heights, axes=1)
 
-    interval = bootstrap(
-        tuple(samples),
-        slope,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        vectorized=True,
-        method="percentile",
-        batch=100,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Rate(slope=float(slope(*samples)), low=float(interval.low), high=float(interval.high))
+    with (
+        np.errstate(divide="ignore", invalid="ignore"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # of rare events a resample may hold none
+        interval = bootstrap(
+            tuple(samples),
+            slope,
+            n_resamples=RESAMPLES,
+            confidence_level=CONFIDENCE,
+            vectorized=True,
+            method="percentile",
+            batch=100,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+    known = np.isfinite(interval.low) and np.isfinite(interval.high)
+    low, high = (float(interval.low), float(interval.high)) if known else (math.nan, math.nan)
+    return Rate(slope=float(slope(*samples)), low=low, high=high)

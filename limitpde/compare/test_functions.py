@@ -37,7 +37,7 @@ class GaussianBump:
     """Distance at which g = exp(-1/2)."""
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""
-    n: Annotated[int, Field(ge=1)] | None = None
+    n: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     """phi(x, m) = g(x) for particles of mass m = n only, 0 for others."""
 
     @property
@@ -66,7 +66,7 @@ class Wave:
     """Phase at the origin."""
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""
-    n: Annotated[int, Field(ge=1)] | None = None
+    n: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     """phi(x, m) = g(x) for particles of mass m = n only, 0 for others."""
 
     @property
@@ -162,10 +162,10 @@ def _images(number: int, function: GaussianBump, low: np.ndarray, size: np.ndarr
             continue
         first = math.ceil((a - REACH * function.width - c) / length)
         last = math.floor((a + length + REACH * function.width - c) / length)
-        shifts.append([turn * length for turn in range(first, last + 1)])
-        if math.prod(map(len, shifts)) > MOST_IMAGES:
+        if (last + 1 - first) * math.prod(map(len, shifts)) > MOST_IMAGES:
             width = f"compare.test_functions[{number}].width = {function.width:g}"
             raise InputError(f"{width}: too large on a torus with an edge of {length:g}; take a wave")
+        shifts.append([turn * length for turn in range(first, last + 1)])
     values = {field.name: getattr(function, field.name) for field in fields(function)}
     centers = [np.add(function.center, shift) for shift in itertools.product(*shifts)]
     return [GaussianBump(**values | {"center": tuple(center.tolist())}) for center in centers]

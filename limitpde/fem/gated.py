@@ -200,7 +200,7 @@ class GatedStepping[S: OfferedScheme]:
         self.size.accept(dt, trial.error or 0.0, order=formula.estimated, refused=bool(refused))
         self.t += dt
         figures = {"free_energy_increase": increase, "refused": float(len(refused)), **trial.figures}
-        if trial.error is not None:
+        if self.size.tolerant and trial.error is not None:
             figures["error_estimate"] = trial.error
         return StepReport(t=self.t, dt=dt, order=formula.order, refused=tuple(refused), figures=figures)
 

@@ -184,7 +184,7 @@ def march(solver: Steppable, end: float, *, stops: Iterable[float] = (), observe
     if end < solver.t and not math.isclose(solver.t, end, rel_tol=1e-12, abs_tol=1e-14):
         raise InputError(f"end = {end}: must not lie before the time reached, {solver.t}")
     for stop in sorted({*(s for s in stops if solver.t < s < end), end}):
-        while not math.isclose(solver.t, stop, rel_tol=1e-12, abs_tol=1e-14):
+        while not math.isclose(solver.t, stop, rel_tol=1e-12, abs_tol=1e-14 * min(1.0, end)):
             left = stop - solver.t
             report = solver.step(left / math.ceil(left / solver.suggested_step * (1 - 1e-9)))
             if report.dt < 1e-13 * max(abs(stop), report.dt):

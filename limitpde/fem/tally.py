@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
+from limitpde.errors import RunError
 from limitpde.fem.stepping import StepReport
 
 
@@ -29,6 +31,10 @@ class Observed(Protocol):
 
     def figures(self) -> dict[str, float]:
         """Invariants and extrema of the present state. Collective."""
+
+
+MOST_DRIFT = 0.5
+"""Relative change of a mass that no step should change, from which the solution is none."""
 
 
 class Tally[S: Observed]:
@@ -101,11 +107,28 @@ class Tally[S: Observed]:
         return self.first | dict.fromkeys(self.solver.step_figures, 0.0)
 
     def add(self, step: StepReport) -> None:
-        """Take in one step."""
+        """Take in one step.
+
+        Raises:
+            RunError: one of its figures is not a number, or of a mass that no step should change most is lost or new.
+        """
+        self._check(step)
         self.steps += 1
         self.last = step.figures
         for name, value in (self._extremes(step.figures) | self.extremes(step)).items():
             self.largest[name] = max(self.largest.get(name, value), value)
+
+    def _check(self, step: StepReport) -> None:
+        for name, value in step.figures.items():
+            if math.isnan(value):
+                raise RunError(f"{name} is not a number at t = {step.t:.6g}: take a shorter step, or a finer mesh")
+        for name, figure in self.masses.items():
+            start, now = self.first[figure], step.figures[figure]
+            if not abs(now - start) <= MOST_DRIFT * abs(start):
+                raise RunError(
+                    f"the mass ({name}) has gone from {start:.6g} to {now:.6g} by t = {step.t:.6g}, which no step "
+                    "should change: take a larger domain, a shorter step, or a finer mesh"
+                )
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from limitpde.checked import record
 from limitpde.errors import InputError
-from limitpde.files import PythonFunction, load_function
+from limitpde.files import PythonFunction, evaluate
 from limitpde.potentials.modes import Modes
 
 SAMPLES = 32
@@ -22,21 +22,7 @@ def user_potential(reference: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
     Raises:
         InputError: the file or the function fails, or returns something else.
     """
-    function = load_function(reference)
-    if len(x) == 0:  # of a rank without nodes: no function need know of that
-        return np.zeros(0), np.zeros(x.shape)
-    try:
-        value, gradient = function(x)
-        value, gradient = np.asarray(value, dtype=float), np.asarray(gradient, dtype=float)
-    except (Exception, SystemExit) as error:  # whatever the user's function raises
-        raise InputError(f"python = {reference!r}: it raised {type(error).__name__}: {error}") from error
-    if value.shape != (len(x),) or gradient.shape != x.shape:
-        raise InputError(
-            f"python = {reference!r}: must map points {x.shape} to values ({len(x)},) and gradients {x.shape}; it "
-            f"returned the shapes {value.shape} and {gradient.shape}"
-        )
-    if not (np.isfinite(value).all() and np.isfinite(gradient).all()):
-        raise InputError(f"python = {reference!r}: must return finite values and gradients")
+    value, gradient = evaluate(reference, x, shapes=[(len(x),), x.shape])
     return value, gradient
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,12 @@ def write(folder: Folder, pictures: Sequence[Path], wording: Wording, summary: f
         "\n".join(f"![{path.stem}](pictures/{path.name})" for path in pictures),
     ]
     figures.write_text(folder.own("report.md"), "\n\n".join(part for part in parts if part) + "\n")
+
+
+def plain(text: str) -> str:
+    """Text of any kind, such as the name of a file, in Markdown: it is shown as it is, in one line."""
+    line = " ".join(text.encode("utf-8", "backslashreplace").decode("utf-8").split())
+    return re.sub(r"[\\`*\[<>|~$#&]|(?<!\w)_|_(?!\w)", r"\\\g<0>", line)
 
 
 def _number(value: Any) -> str:
@@ -118,12 +125,13 @@ def _shown(value: Any, absent: Any = None) -> Any:
 
 def _head(summary: figures.Record) -> str:
     status = {"done": "The run is done.", "failed": "**The run failed.**", "interrupted": "**The run was stopped.**"}
-    lines = [f"# {summary.get('title', summary['system'])}", status[summary["status"]], summary.get("reason", "")]
+    lines = [f"# {plain(str(summary.get('title', summary['system'])))}", status[summary["status"]]]
+    lines.append(plain(str(summary.get("reason", ""))))
     return "\n\n".join(line for line in lines if line)
 
 
 def _warnings(summary: figures.Record) -> str:
-    return "\n".join(f"- **Note:** {warning}" for warning in summary.get("warnings", []))
+    return "\n".join(f"- **Note:** {plain(warning)}" for warning in summary.get("warnings", []))
 
 
 def significant(deviation: float, replicas: int) -> bool:
@@ -204,10 +212,10 @@ def _residual(entries: list[figures.Record], wording: Wording) -> str:
     notes = []
     for entry in entries:
         name = f"N = {entry['N']}, test function {entry['test_function']}"
-        from_zero = entry["mean"] / entry["stderr"] if entry["stderr"] > 0 else 0.0
+        from_zero = entry["mean"] / entry["stderr"] if "mean" in entry and entry.get("stderr", 0.0) > 0 else 0.0
         if significant(from_zero, entry["replicas"]):
             notes.append(f"- {name}: {wording.mean_note(entry, abs(from_zero))}")
-        if entry["theory_mean"] != 0 and significant(entry.get("mean_deviation", 0.0), entry["replicas"]):
+        if entry.get("theory_mean", 0.0) != 0 and significant(entry.get("mean_deviation", 0.0), entry["replicas"]):
             notes.append(f"- **{name}: the mean is not the expected one**: is the time step too large?")
     found = columns(entries, {title: key for title, key in RESIDUAL_COLUMNS.items() if any(key in e for e in entries)})
     text = f"Deviations are in standard errors. {wording.residual_note}"
@@ -221,12 +229,17 @@ def _cell(entry: figures.Record, path: str) -> Any:
 
 def rate_line(rate: figures.Record, name: str) -> str:
     """A line on the fitted power of N of something of this name."""
+    slope, low, high, theory = (rate.get(key) for key in ("slope", "low", "high", "theory"))
+    if slope is None:
+        return f"- {name}: the power of N is not known"
+    if low is None or high is None:
+        verdict = "" if theory is None else f"; theory {theory:g}"
+        return f"- {name} is like N^{slope:.3f} (95 %: not known{verdict})"
     verdict = ""
-    if "theory" in rate:
-        inside = "inside" if rate["low"] <= rate["theory"] <= rate["high"] else "OUTSIDE"
-        verdict = f"; theory {rate['theory']:g} is {inside} the interval, as 19 of 20 should be"
-    interval = f"95 %: {rate['low']:.3f} to {rate['high']:.3f}"
-    return f"- {name} is like N^{rate['slope']:.3f} ({interval}{verdict})"
+    if theory is not None:
+        inside = "inside" if low <= theory <= high else "OUTSIDE"
+        verdict = f"; theory {theory:g} is {inside} the interval, as 19 of 20 should be"
+    return f"- {name} is like N^{slope:.3f} (95 %: {low:.3f} to {high:.3f}{verdict})"
 
 
 def _cost(summary: figures.Record) -> str:

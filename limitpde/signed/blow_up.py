@@ -14,6 +14,8 @@ from limitpde.errors import RunError
 
 CELL_SHARE = 0.1
 """Share of the mass in one Voronoi cell from which the mesh no longer resolves the density."""
+HALF = 0.5
+"""Share of the mass in one Voronoi cell from which a density above the critical mass has collapsed, risen or not."""
 RISE = 10.0
 """By what factor the largest density must have risen, so that coarse data are not taken for a collapse."""
 LEVELS = (10, 100, 1000, 10_000, 100_000)
@@ -21,32 +23,45 @@ LEVELS = (10, 100, 1000, 10_000, 100_000)
 
 
 class BlowUpError(RunError):
-    """The density has concentrated in one cell of the mesh. Raised on every rank alike.
+    """The density has concentrated in one cell of the mesh, or must have. Raised on every rank alike.
 
-    Attributes:
+    Args:
         time: when that was seen.
         peak: the largest density.
         share: of the mass, in the fullest cell.
+        latest: the bound on the time of blow-up, where that was reached.
+
+    Attributes:
+        time, peak, share: those of above.
     """
 
-    def __init__(self, time: float, peak: float, share: float) -> None:
+    def __init__(self, time: float, peak: float, share: float, latest: float | None = None) -> None:
+        seen = f"the largest density is {peak:.4g}, and one cell of the mesh holds {share:.3g} of the mass"
+        if latest is None:
+            seen += ", so the mesh no longer resolves it"
+        else:
+            seen = f"no solution in the plane lives longer than {latest:.6g} (its second moment would be negative); "
+            seen += f"here the largest density is {peak:.4g}: the mesh is too coarse to show the collapse, or the data"
+            seen += " had collapsed on it at the start"
         super().__init__(
-            f"blow-up at t = {time:.6g}: the largest density is {peak:.4g}, and one cell of the mesh holds "
-            f"{share:.3g} of the mass, so the mesh no longer resolves it. What was computed up to then is kept; a mesh "
+            f"blow-up at t = {time:.6g}: {seen}. What was computed up to then is kept; a mesh "
             "that refines itself (pde.refinement) down to smaller cells follows the collapse further"
         )
         self.time, self.peak, self.share = time, peak, share
 
 
-def has_blown_up(peak: float, first_peak: float, share: float) -> bool:
+def has_blown_up(peak: float, first_peak: float, share: float, *, supercritical: bool = False) -> bool:
     """Whether the mesh has lost a density that concentrates.
 
     Args:
         peak: largest density now.
         first_peak: largest density at time 0.
         share: largest share of the mass in one Voronoi cell.
+
+    Keyword Args:
+        supercritical: whether the mass is above the critical one; then half of it in one cell is enough.
     """
-    return share >= CELL_SHARE and peak >= RISE * first_peak
+    return (share >= CELL_SHARE and peak >= RISE * first_peak) or (supercritical and share >= HALF)
 
 
 def levels_reached(before: Sequence[float], now: Sequence[float], first_peak: float) -> dict[str, float]:

@@ -8,15 +8,13 @@ such potentials among what may be added to (1.1)).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, Tag
 
 from limitpde.checked import Coordinate, record, told_apart
-from limitpde.errors import InputError
-from limitpde.files import PythonFunction, load_function
+from limitpde.files import PythonFunction, evaluate
 
 RELATIVE_STEP = 6e-6
 """Step of central differences per 1 + |x|: near the cube root of the rounding unit, for an error of about 1e-11."""
@@ -79,31 +77,16 @@ class ConfinementFromFile:
 
     def potential(self, x: np.ndarray) -> np.ndarray:
         """U at x, (n, 2) -> (n,)."""
-        return _values("python", self.python, x, (len(x),))
+        return evaluate(self.python, x, shapes=[(len(x),)], key="confinement.python")[0]
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
         """grad U at x, (n, 2) -> (n, 2)."""
         if self.gradient_python is not None:
-            return _values("gradient_python", self.gradient_python, x, x.shape)
+            return evaluate(self.gradient_python, x, shapes=[x.shape], key="confinement.gradient_python")[0]
         step = RELATIVE_STEP * (1.0 + np.linalg.norm(x, axis=1))
         shifts = [step[:, None] * direction for direction in np.eye(2)]
         differences = [self.potential(x + shift) - self.potential(x - shift) for shift in shifts]
         return np.asarray(np.stack(differences, axis=1) / (2 * step[:, None]))
-
-
-def _values(key: str, reference: str, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """What a user's function makes of the points, checked."""
-    function: Callable[[np.ndarray], np.ndarray] = load_function(reference)
-    try:
-        values = np.asarray(function(x), dtype=float)
-    except (Exception, SystemExit) as error:  # whatever the user's function raises
-        raise InputError(f"confinement.{key} = {reference!r}: it raised {type(error).__name__}: {error}") from error
-    if values.shape != shape or not np.isfinite(values).all():
-        raise InputError(
-            f"confinement.{key} = {reference!r}: must map points {x.shape} to finite values {shape}; it returned "
-            + (f"the shape {values.shape}" if values.shape != shape else "values that are not finite")
-        )
-    return values
 
 
 def _kind(value: Any) -> str:

@@ -96,7 +96,7 @@ def takes_exact_pairs(model: Model, count: int, pairs: PairMotion, collision: Co
     Raises:
         InputError: they cannot, or what was asked for needs it.
     """
-    ratio = model.pair_strength(count) / model.sigma**2 if model.sigma > 0 else math.inf
+    ratio = model.pair_strength(count) / model.sigma**2 if model.sigma**2 > 0 else math.inf
     possible = plain and model.interaction != "rotated" and ratio <= LARGEST
     if pairs == "exact" and not possible:
         raise InputError(

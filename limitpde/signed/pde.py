@@ -38,7 +38,7 @@ from limitpde.fem.refinement import AdaptiveMesh
 from limitpde.fem.stepping import StepReport, StepSize, check_step
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
-from limitpde.signed.blow_up import BlowUpError, has_blown_up
+from limitpde.signed.blow_up import BlowUpError, has_blown_up, latest_time
 from limitpde.signed.galerkin import GalerkinScheme
 from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import BoundaryKind
@@ -83,6 +83,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
         stepping: time, history, gate, and the scheme on the present mesh.
         adaptive: the mesh that follows the densities; None where it stays as it is.
+        latest_time: until when the plane lets a solution live, under attraction above the critical mass; else None.
     """
 
     STATE = "signed.Solver 2"
@@ -143,6 +144,14 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
             )
         self._may_collapse = degree == 1 and model.sense < 0
         self._first_maximum = self.now.maximum
+        self._supercritical = model.sense < 0 and sum(masses) * -model.coupling > 4 * model.D
+        self.latest_time = self._latest_time(sum(masses)) if plane and model.confinement is None else None
+
+    def _latest_time(self, mass: float) -> float | None:
+        """The bound on the time of blow-up of the data in the plane; None where there is none. Collective."""
+        gamma_bar, first = -self.model.coupling, self.figures()
+        moment = first["second_moment"] - (first["centre_x"] ** 2 + first["centre_y"] ** 2) / mass
+        return latest_time(mass, moment, diffusivity=self.model.D, gamma_bar=gamma_bar) if gamma_bar > 0 else None
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
@@ -159,12 +168,19 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         Raises:
             InputError: dt is not a positive number.
             RunError: no step down to dt / 2^30 passes; 2^20 for degrees 2 to 4.
-            BlowUpError: under attraction, the density has collapsed into a cell of the mesh.
+            BlowUpError: under attraction, the density has collapsed into a cell of the mesh, or must have.
         """
         check_step(dt)
         self.stepping.follow()
-        if self._may_collapse and has_blown_up(self.now.maximum, self._first_maximum, self.cell_share):
-            raise BlowUpError(self.t, self.now.maximum, self.cell_share)
+        peak, latest = self.now.maximum, self.latest_time
+        if self._may_collapse and has_blown_up(
+            peak, self._first_maximum, self.cell_share, supercritical=self._supercritical
+        ):
+            raise BlowUpError(self.t, peak, self.cell_share)
+        if latest is not None:
+            if self.t >= latest * (1 - 1e-9):
+                raise BlowUpError(self.t, peak, math.nan, latest)
+            dt = min(dt, latest - self.t)
         return super().step(dt)
 
     # --- what the state is ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from limitpde.compare.statistics import deviation, mean_figures
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import TOO_LONG, StepReport
 from limitpde.fem.tally import Tally
-from limitpde.signed.blow_up import latest_time, levels_reached
+from limitpde.signed.blow_up import levels_reached
 from limitpde.signed.case import Case
 from limitpde.signed.confinement import HarmonicTrap
 from limitpde.signed.estimates import estimates
@@ -140,14 +140,10 @@ class PDESummary(Tally[Solver]):
         """What an attractive density did: whether it must collapse, and how far it has."""
         solver, first, mass = self.solver, self.first, sum(self.solver.mass)
         gamma_bar = float(solver.model.gamma_bar or 0.0)
-        moment = first["second_moment"] - (first["centre_x"] ** 2 + first["centre_y"] ** 2) / mass
-        plane = isinstance(solver.poisson, PlanePoisson) and solver.model.confinement is None
         return {
             "critical_mass": 4 * solver.model.D / gamma_bar if gamma_bar > 0 else None,
             "mass": mass,
-            "latest_time_theory": latest_time(mass, moment, diffusivity=solver.model.D, gamma_bar=gamma_bar)
-            if plane
-            else None,
+            "latest_time_theory": solver.latest_time,
             "peak": {"start": first["maximum"], "largest": self.highest[1], "time": self.highest[0]},
             "amplification_times": self.amplified,
             "largest_cell_share": self.last.get("cell_share"),

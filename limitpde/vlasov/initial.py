@@ -19,8 +19,8 @@ from pydantic import Discriminator, Field, Tag
 from limitpde.checked import Coordinate, Moderate, SpaceVector, record, told_apart
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-from limitpde.files import PythonFunction, load_function
-from limitpde.vlasov.initial_laws import FromFunction, Law, Normals, Product, Waves, values_of
+from limitpde.files import PythonFunction, evaluate, load_function
+from limitpde.vlasov.initial_laws import FromFunction, Law, Normals, Product, Waves
 from limitpde.vlasov.model import Model
 
 PhaseVector = Annotated[tuple[Coordinate, ...], Field(min_length=2, max_length=6)]
@@ -213,7 +213,7 @@ class Start:
         if isinstance(self._phase, np.ndarray):
             return np.asarray(z @ self._phase)
         wrapped = np.concatenate([self._domain.wrap(z[:, : self._d]), z[:, self._d :]], axis=1)
-        return values_of(self._phase, wrapped, name="initial.phase.python", nonnegative=False)
+        return evaluate(self._phase, wrapped, shapes=[(len(wrapped),)], key="initial.phase.python")[0]
 
     def alpha(self, z: np.ndarray) -> np.ndarray:
         """sqrt(f_0) e^{iS} at z, (n, 2d) -> complex (n,)."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-from limitpde.files import PythonFunction, load_function
+from limitpde.files import PythonFunction, evaluate
 
 BLOCK = 1 << 17
 """Points at which a user's function is called at once."""
@@ -144,36 +144,6 @@ class Product:
         return self.positions.inside(box[:d]) * self.velocities.inside(box[d:])
 
 
-def values_of(reference: str, z: np.ndarray, *, name: str, nonnegative: bool) -> np.ndarray:
-    """What the function "file.py:function" says at z, (n, D) -> (n,).
-
-    Args:
-        reference: the function; its file is run.
-        z: the points, of which there may be none.
-
-    Keyword Args:
-        name: the key, for errors.
-        nonnegative: whether values below zero are an error.
-
-    Raises:
-        InputError: it fails, or returns something else than n finite numbers.
-    """
-    function = load_function(reference)
-    try:
-        values = np.asarray(function(z.copy()))
-        values = values if np.iscomplexobj(values) else values.astype(float)
-    except (Exception, SystemExit) as error:  # whatever the user's function raises
-        raise InputError(f"{name} = {reference!r}: it raised {type(error).__name__}: {error}") from error
-    if values.shape != (len(z),):
-        expected = f"{z.shape} to {len(z)} values"
-        raise InputError(f"{name} = {reference!r}: must map points {expected}; it returned the shape {values.shape}")
-    right = np.isfinite(values) & np.isreal(values) & ((values.real >= 0) | (not nonnegative))
-    if not right.all():
-        wanted = "finite real values >= 0" if nonnegative else "finite real values"
-        raise InputError(f"{name} = {reference!r}: must return {wanted}, not {values[~right][0]:.6g}")
-    return np.asarray(values.real)
-
-
 @dataclass(frozen=True, slots=True)
 class FromFunction:
     """A user's function in the box of phase space, zero outside of it, divided by its integral.
@@ -206,9 +176,9 @@ class FromFunction:
 
     def raw(self, z: np.ndarray) -> np.ndarray:
         """What the function says at points in the box, (n, 2d) -> (n,)."""
+        blocks = [z[i : i + BLOCK] for i in range(0, max(len(z), 1), BLOCK)]
         parts = [
-            values_of(self.python, z[i : i + BLOCK], name=self.NAME, nonnegative=True)
-            for i in range(0, max(len(z), 1), BLOCK)
+            evaluate(self.python, block, shapes=[(len(block),)], key=self.NAME, nonnegative=True)[0] for block in blocks
         ]
         return np.concatenate(parts)
 

@@ -375,7 +375,7 @@ def test_what_makes_no_sense_is_refused(functions):
         propensity(model_of(python=f"{functions}:nothing", radius=1.0))(1, 1)
     with pytest.raises(InputError, match="V is zero at all points"):
         propensity(model_of(python=f"{functions}:nothing", radius=1.0, radial=True))(1, 1)
-    with pytest.raises(InputError, match="finite values >= 0"):
+    with pytest.raises(InputError, match="finite real values >= 0"):
         propensity(model_of(python=f"{functions}:negative", radius=1.0))(1, 1)
     with pytest.raises(InputError, match="too flat for a grid"):
         propensity(model_of(shape="ellipsoid", axes=(1.0, 1.0, 1e-4)))(1, 1)

@@ -16,12 +16,16 @@ import numpy as np
 import pytest
 from ensembles import DIPOLE, FUNCTIONS, SE
 
+from limitpde.compare.comparison import rate_row
+from limitpde.compare.measured import check_finite
 from limitpde.compare.rates import fit_rate, mean_abs, rms
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
 from limitpde.compare.test_functions import GaussianBump, Wave, on_torus, waves_off_torus
-from limitpde.errors import InputError
+from limitpde.errors import InputError, RunError
 from limitpde.fem.mesh import Disk
+from limitpde.results.figures import clean
+from limitpde.results.report import rate_line
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.pde import Solver
@@ -214,6 +218,30 @@ def test_rate_needs_two_numbers_and_two_replicas():
     assert fit_rate([8, 16], [sample, sample[:1]], rms, seed=0) is None
     assert fit_rate([8, 16], [sample, np.zeros(2)], rms, seed=0) is None
     assert fit_rate([8, 32], [sample, sample / 2], rms, seed=0).slope == pytest.approx(-0.5)
+
+
+def test_particles_that_are_no_numbers_are_an_error():
+    e = dipole("ito")
+    check_finite(e)
+    broken = e.observables.copy()
+    broken[7, 0, -1] = np.nan
+    with pytest.raises(RunError, match=r"N = 64: an observable of replica 7 is no finite number at t = 0\.5"):
+        check_finite(dataclasses.replace(e, observables=broken))
+
+
+def test_rare_events_have_a_rate_without_an_interval():
+    """One replica of eight with an event: a third of the resamples hold none, and have no logarithm."""
+    event = np.array([1.0] + [0.0] * 7)
+    rate = fit_rate([30, 60], [event, event / 2], rms, seed=0)
+    assert rate.slope == pytest.approx(-1.0)
+    assert math.isnan(rate.low)
+    assert math.isnan(rate.high)
+    row = {"quantity": "W", "test_function": 0, **dataclasses.asdict(rate), "theory": -0.5}
+    assert rate_row(row) == {
+        "quantity": "W", "test_function": 0, "slope": rate.slope, "slope_low": "", "slope_high": "", "theory": -0.5
+    }  # fmt: skip
+    assert rate_line(clean(row), "W") == "- W is like N^-1.000 (95 %: not known; theory -0.5)"
+    assert rate_line(clean(row | {"slope": math.nan}), "W") == "- W: the power of N is not known"
 
 
 def test_a_gaussian_on_a_torus_is_the_sum_of_its_images():

@@ -27,7 +27,7 @@ LEVELS = (
     ("densities", "domains"),
     ("files",),
     ("checked", "parallel"),
-    ("arrays", "compiled", "errors", "version"),
+    ("arrays", "compiled", "errors", "launch", "version"),
 )
 """Rooms from top to bottom: each imports those of lower levels only."""
 ROOMS = {

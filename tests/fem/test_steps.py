@@ -15,13 +15,14 @@ import pytest
 from graphs import mesh_of, wiggle
 from petsc4py import PETSc
 
-from limitpde.errors import InputError
+from limitpde.errors import InputError, RunError
 from limitpde.fem.edge_flux import (
     add_gradient_flux,
 )
 from limitpde.fem.edges import EdgeGraph, laplacian_matrix
 from limitpde.fem.linear import LinearSolver, symmetric_options
 from limitpde.fem.stepping import Bdf, StepReport, march
+from limitpde.fem.tally import Tally
 
 # Time steps
 
@@ -76,6 +77,45 @@ def test_march_reaches_the_end_when_the_gate_cuts_steps():
     long = Clock(suggested_step=1e300)
     march(long, 0.5)
     assert long.taken == [0.5]
+
+
+@pytest.mark.parametrize("end", [1e-15, 1e-200])
+def test_march_reaches_an_end_however_near(end):
+    clock = Clock()
+    march(clock, end)
+    assert clock.taken == [end]
+
+
+class Observed:
+    """A solver of which a tally takes in what it is told."""
+
+    t, dofs, warnings, step_figures = 0.0, 1, [], ()
+
+    def figures(self):
+        """Those at time 0."""
+        return {"mass": 2.0, "peak": 1.0}
+
+
+class OneMass(Tally):
+    """A tally of a solver with one mass."""
+
+    MASSES = {"total": "mass"}
+
+
+@pytest.mark.parametrize(
+    ("figures", "fragment"),
+    [
+        ({"mass": 2.0, "peak": math.nan}, "peak is not a number at t = 0.5"),
+        ({"mass": 0.0, "peak": 1.0}, r"the mass \(total\) has gone from 2 to 0 by t = 0.5"),
+        ({"mass": math.inf, "peak": 1.0}, "from 2 to inf"),
+    ],
+)
+def test_a_tally_takes_in_no_step_that_is_none(figures, fragment):
+    tally = OneMass(Observed())
+    tally.add(StepReport(t=0.25, dt=0.25, order=1, figures={"mass": 1.9, "peak": math.inf}))
+    with pytest.raises(RunError, match=fragment):
+        tally.add(StepReport(t=0.5, dt=0.25, order=1, figures=figures))
+    assert tally.steps == 1
 
 
 def test_march_does_not_go_back_in_time():

@@ -162,6 +162,16 @@ def test_the_report_names_warnings_and_reasons(copy):
     assert "pictures/" not in text
 
 
+def test_names_of_any_kind_are_shown_as_they_are(copy):
+    """A title is the name of a file, which may hold anything but a slash; a reason may name one."""
+    summary = figures.read(copy / "summary.json")
+    summary |= {"status": "failed", "title": "a*b* [x](y)\n# <b>`c` \udcff my_case _d_", "reason": "no *.msh | <here>"}
+    report.write(Folder(copy), [], SYSTEM.wording, summary)
+    lines = (copy / "report.md").read_text().splitlines()
+    assert lines[0] == r"# a\*b\* \[x](y) \# \<b\>\`c\` \\udcff my_case \_d\_"
+    assert r"no \*.msh \| \<here\>" in lines
+
+
 def test_a_rate_outside_its_interval_is_pointed_out(copy):
     summary = figures.read(copy / "summary.json")
     for rate, (low, high) in zip(summary["compare"]["rates"], [(-0.6, -0.4), (0.1, 0.2)], strict=False):

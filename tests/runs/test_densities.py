@@ -15,10 +15,14 @@ import scipy.integrate
 import scipy.stats
 from ensembles import POINTS, SE, UNEQUAL, path_of, points_file
 
+from limitpde import case as cases
 from limitpde import densities
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.densities import DensityFromFile, Gaussian, Ring, UniformDisk
 from limitpde.errors import InputError
+from limitpde.experiment import run
+from limitpde.files import evaluate
+from limitpde.parallel import on_root
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.particles import simulate
 
@@ -121,3 +125,92 @@ def test_points_file_is_where_they_start(comm, shared_folder):
             simulate(Model(sigma=1.0, gamma=0.1), points_file(comm, shared_folder, positions, charges), count=2, **run)
     with pytest.raises(InputError, match="needs the arrays"):
         simulate(Model(sigma=1.0, gamma=0.1), Initial(points=str(shared_folder / "no.npz")), count=2, **run)
+
+
+FUNCTIONS = """
+import numpy as np
+from mpi4py import MPI
+
+CALLS = []
+
+
+def real(x):
+    return np.exp(-(x**2).sum(axis=1)) + 0j
+
+
+def complex_(x):
+    return np.exp(-(x**2).sum(axis=1)) * (1 + 1e-3j)
+
+
+def random(x):
+    return np.exp(-(x**2).sum(axis=1)) * (1 + 1e-3 * np.random.default_rng().random(len(x)))
+
+
+def counts(x):
+    CALLS.append(1)
+    return np.full(len(x), float(len(CALLS)))
+
+
+def by_rank(x):
+    return np.full(len(x), 1.0 + MPI.COMM_WORLD.rank)
+
+
+def spoils(x):
+    x *= 0
+    return 1.0 + x[:, 0]
+"""
+
+
+@pytest.fixture
+def functions(tmp_path):
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    return f"{tmp_path / 'functions.py'}:"
+
+
+@pytest.mark.parametrize(
+    ("name", "fragment"),
+    [
+        ("complex_", "must return finite real values >= 0"),
+        ("random", "the same values whenever"),
+        ("counts", "the same values whenever"),
+    ],
+)
+def test_a_function_that_is_none_is_noticed(functions, name, fragment):
+    with pytest.raises(InputError, match=fragment):
+        DensityFromFile(python=functions + name, mass=1.0, radius=1.0)
+
+
+def test_a_function_has_points_of_its_own(functions):
+    """Complex numbers that are real are values; points that the function spoils are not those of the caller."""
+    x = np.random.default_rng(0).random((100, 2))
+    given = x.copy()
+    evaluate(functions + "spoils", x, shapes=[(100,)])
+    assert np.array_equal(x, given)
+    (values,) = evaluate(functions + "real", x, shapes=[(100,)])
+    assert values.dtype == float
+    assert np.array_equal(values, np.exp(-(x**2).sum(axis=1)))
+
+
+@pytest.mark.ranks
+def test_a_function_that_differs_between_ranks_is_noticed(comm, shared_folder):
+    """On every rank, before anything has been run; on one rank there is nothing to differ from."""
+    on_root(comm, lambda: (shared_folder / "functions.py").write_text(FUNCTIONS))
+    mine = f"{shared_folder / 'functions.py'}:"
+    case = on_root(
+        comm,
+        lambda: cases.check(
+            {
+                "system": "signed",
+                "model": {"sigma": 1.0, "gamma_bar": 0.1},
+                "initial": {"positive": [{"python": mine + "by_rank", "mass": 1.0, "radius": 1.0}]},
+                "time": {"end": 0.01},
+                "pde": {"mesh": {"shape": "disk", "radius": 2.0, "cell_size": 0.5}, "step": 0.01},
+            }
+        ),
+    )
+    if comm.size == 1:
+        assert run(case, out=shared_folder / "out", comm=comm)["status"] == "done"
+        return
+    with pytest.raises(InputError, match="returns other values on rank 1 than on rank 0"):
+        run(case, out=shared_folder / "out", comm=comm)
+    assert not (shared_folder / "out").exists()

@@ -116,7 +116,7 @@ def test_reports_of_confined_densities_and_of_no_interaction(shared_folder, comm
         assert "latest_time_theory" not in summary["pde"]["blow_up"]
         assert ("critical_mass" in summary["pde"]["blow_up"]) == (gamma_bar > 0)
         if comm.rank == 0:
-            assert "largest density, at the start" in (folder / "report.md").read_text()
+            assert "largest density at the start" in (folder / "report.md").read_text()
 
 
 def _center_area(comm):
@@ -219,3 +219,31 @@ def test_opposite_charges_have_no_attractive_equation():
     )
     solver = Solver(MODEL, both, mesh=Disk(radius=6.0, cell_size=0.6), step=0.1)
     assert solver.charges == [1.0, 1.0]  # all attract all, whatever their sign
+
+
+@pytest.mark.parametrize("mass", [1.0, 1000.0])
+def test_data_that_have_collapsed_on_their_mesh_blow_up(mass, shared_folder, comm):
+    """A seventh of the mass in one cell at the start: the density cannot rise tenfold, and no solution may go on."""
+    case = Case(
+        system="signed",
+        model=Model(sigma=0.5, gamma_bar=1.0, interaction="attractive"),
+        initial={"positive": [{"shape": "gaussian", "mass": mass, "center": [0.0, 0.0], "width": 0.4}]},
+        time={"end": 1.0},
+        pde=PDE(mesh=Disk(radius=4.0, cell_size=0.4), step=0.01),
+    )
+    summary = run(case, out=shared_folder, comm=comm)
+    assert (summary["status"], summary["reason"][:14]) == ("failed", "blow-up at t =")
+    latest = summary["pde"]["blow_up"]["latest_time_theory"]
+    assert latest == pytest.approx(0.32 * mass / (mass**2 - 4 * 0.125 * mass), rel=0.05)
+    assert summary["pde"]["end_time"] <= latest
+    assert summary["pde"]["steps"] > 0
+
+
+def test_no_solution_passes_its_own_latest_time():
+    """Degree two, which knows no cells: the steps end at the bound, whatever the mesh shows."""
+    solver = Solver(MODEL, blob(0.51), mesh=Disk(radius=5.0, cell_size=0.7), step=0.5, degree=2, undershoot=0.1)
+    assert Solver(MODEL, blob(0.49), mesh=Disk(radius=5.0, cell_size=0.7), step=0.5).latest_time is None
+    solver.latest_time = 0.01
+    with pytest.raises(BlowUpError, match=r"blow-up at t = 0\.01: no solution in the plane lives longer than 0\.01"):
+        solver.solve(1.0)
+    assert solver.t == pytest.approx(0.01)

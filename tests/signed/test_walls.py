@@ -249,7 +249,7 @@ def test_gradients_of_exterior_potentials(files):
     differences = ConfinementFromFile(python=reference).gradient(x)
     given = ConfinementFromFile(python=reference, gradient_python=f"{files / 'functions.py'}:slope").gradient(x)
     assert np.abs(differences - given).max() < 1e-8
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="finite real values, not nan"):
         ConfinementFromFile(python=f"{files / 'functions.py'}:nan")
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import elliprf
@@ -24,7 +23,7 @@ from limitpde.coagulation.interaction import Ellipsoid
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.rates.scattering import integral, scattering
 from limitpde.errors import InputError
-from limitpde.files import load_function
+from limitpde.files import evaluate
 
 LARGEST_MATRIX = 2**14
 """Largest n_max of which all pairs make a matrix (2 GiB)."""
@@ -76,15 +75,11 @@ def _of_matrix(table: np.ndarray, n: np.ndarray, m: np.ndarray) -> np.ndarray:
 
 def _of_function(python: str, n: np.ndarray, m: np.ndarray) -> np.ndarray:
     shape = np.broadcast_shapes(n.shape, m.shape)
-    function: Any = load_function(python)
-    n, m = np.broadcast_to(n, shape), np.broadcast_to(m, shape)
-    try:
-        found, swapped = np.array(function(n, m), dtype=float), np.array(function(m, n), dtype=float)
-    except (Exception, SystemExit) as error:  # whatever the user's function raises
-        raise InputError(f"beta.python = {python!r}: it raised {type(error).__name__}: {error}") from error
-    if found.shape != shape or not np.all((found >= 0) & np.isfinite(found)):
-        raise InputError(f"beta.python = {python!r}: must map arrays n, m to finite values >= 0 of the same shape")
-    if swapped.shape != shape or not np.allclose(found, swapped, rtol=1e-12, atol=0):
+    n, m = (np.broadcast_to(mass, shape) for mass in (n, m))
+    found, swapped = (
+        evaluate(python, *masses, shapes=[shape], key="beta.python", nonnegative=True)[0] for masses in ((n, m), (m, n))
+    )
+    if not np.allclose(found, swapped, rtol=1e-12, atol=0):
         raise InputError(f"beta.python = {python!r}: must be symmetric, beta(n, m) = beta(m, n)")
     return found
 

@@ -1,0 +1,127 @@
+"""Cases that went wrong: those of `limitpde new` and of the demos with keys and values changed at random by hypothesis.
+
+What may stand at a place is taken from the schema of the records that check a case: its names and bounds, and values of
+the wrong type beside values of any size.
+"""
+
+from __future__ import annotations
+
+import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import copy
+import datetime
+import functools
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from hypothesis import strategies as st
+
+from limitpde import case as cases
+
+DEMOS = Path(__file__).parents[2] / "demos"
+VALUES: list[Any] = [
+    *(0, 1, -1, 2, 7, 2**31, 2**53, 2**63 - 1, 2**63, -(2**63) - 1, 2**64, 10**400, 10**4000, -(10**4000)),
+    *(0.0, -0.0, 0.5, -1.0, 5e-324, 1e-320, 1e-300, 1e-50, 1e-15, 1e15, 1e50, 1e300, 1.7976931348623157e308),
+    *(float("inf"), float("-inf"), float("nan"), True, False, "", "x", "0", "none", "gaussian", "uniform", "a.py:f"),
+    *("\n", "é" * 300, "\x00", "/", "..", [], [0.0], [1.0, 2.0, 3.0], [[]], [1e308] * 4, {}, {"shape": "disk"}),
+    *({"python": "a.py:f"}, {"shape": 1}, {"kind": []}, {"": 0}, [{}], [{"n": 2**63}], datetime.date(2000, 1, 1)),
+]
+"""What stands where something else should."""
+
+
+@functools.cache
+def sources() -> list[dict[str, Any]]:
+    """The cases that are changed."""
+    texts = [cases.example(system) for system in cases.BUILT_IN]
+    texts += [path.read_text(encoding="utf-8") for path in sorted(DEMOS.rglob("*.toml"))]
+    return [data for data in map(tomllib.loads, texts) if data.get("system") in cases.BUILT_IN]
+
+
+@functools.cache
+def names(system: str) -> list[str]:
+    """All keys of the records of a system."""
+    schema = pydantic.TypeAdapter(cases.record_of(system)).json_schema()
+    records = [schema, *schema["$defs"].values()]
+    return sorted({name for record in records for name in record.get("properties", {})})
+
+
+@functools.cache
+def bounds(system: str) -> list[float | str]:
+    """Numbers at which the schema of a system draws a line, those on both sides, and its words."""
+    found: list[Any] = []
+
+    def visit(value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
+                    found.extend([item, item - 1, item + 1])
+                if key in ("const", "enum"):
+                    found.extend(item if isinstance(item, list) else [item])
+                visit(item)
+        elif isinstance(value, list):
+            for item in value:
+                visit(item)
+
+    visit(pydantic.TypeAdapter(cases.record_of(system)).json_schema())
+    return sorted(set(found), key=repr)
+
+
+def holders(data: Any) -> list[Any]:
+    """The sections and lists in a case, itself among them."""
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    own = [data] if isinstance(data, dict | list) else []
+    return own + [found for value in inner for found in holders(value)]
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "signed": {"mesh": {"shape": "disk", "radius": 6.0, "cell_size": 1.0}, "step": 0.01},
+    "coagulation": {"mesh": {"shape": "torus", "size": 1.0, "cell_size": 0.25}, "step": 0.01},
+    "vlasov": {"cells": [8, 16], "step": 0.01},
+}
+"""[pde] of cases that are run."""
+
+
+@st.composite
+def mutants(draw: st.DrawFn, most: int = 4) -> dict[str, Any]:
+    """A case with one change or a few."""
+    data = copy.deepcopy(draw(st.sampled_from(sources())))
+    system = data["system"]
+    for _ in range(draw(st.integers(1, most))):
+        _change(draw, data, names(system), VALUES + bounds(system))
+    return data
+
+
+@st.composite
+def small_mutants(draw: st.DrawFn) -> dict[str, Any]:
+    """One of the cases of `limitpde new` with changes that cost nothing: to [model], [initial], [compare]."""
+    data = tomllib.loads(cases.example(draw(st.sampled_from(list(SMALL)))))
+    system, step = data["system"], {"step": 0.01} if "step" in data["particles"] else {}
+    for _ in range(draw(st.integers(1, 2))):
+        part = draw(st.sampled_from(["model", "initial", "compare"]))
+        _change(draw, data[part], names(system), VALUES + bounds(system))
+    particles = {"counts": [250, 500] if system == "coagulation" else [4, 8], "replicas": 2}
+    costs = {"time": {"end": 0.02}, "pde": SMALL[system], "particles": particles | step}
+    return data | costs | {"output": {}}
+
+
+def _change(draw: st.DrawFn, data: dict[str, Any], known: list[str], values: list[Any]) -> None:
+    holder = draw(st.sampled_from([holder for holder in holders(data) if holder]))
+    place = draw(st.sampled_from(list(holder) if isinstance(holder, dict) else range(len(holder))))
+    value = copy.deepcopy(draw(st.sampled_from(values)))
+    match draw(st.sampled_from(["replace", "replace", "scale", "drop", "rename", "add", "double", "swap"])):
+        case "replace":
+            holder[place] = value
+        case "scale" if isinstance(holder[place], int | float) and not isinstance(holder[place], bool):
+            holder[place] *= draw(st.sampled_from([-1, 0, 2, 0.1, 10.0, 1e-9]))
+        case "drop":
+            del holder[place]
+        case "rename" if isinstance(holder, dict):
+            holder[draw(st.sampled_from([*known, f"{place}_", str(place)[:-1], ""]))] = holder.pop(place)
+        case "add" if isinstance(holder, dict):
+            holder[draw(st.sampled_from(known))] = value
+        case "double" if isinstance(holder, list):
+            holder.append(copy.deepcopy(holder[place]))
+        case "swap":
+            other = draw(st.sampled_from([other for other in holders(data) if other]))
+            holder[place] = copy.deepcopy(other)
