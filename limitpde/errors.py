@@ -24,3 +24,10 @@ OUT_OF_MEMORY = 55
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, of Python or of PETSc, says that there is no memory left."""
     return isinstance(error, MemoryError) or getattr(error, "ierr", 0) == OUT_OF_MEMORY
+
+
+def describe(error: Exception) -> str:
+    """The message of an error, with its kind where the message alone may not say enough."""
+    if is_out_of_memory(error):
+        return f"out of memory ({error or 'there is none left'})"
+    return str(error) if isinstance(error, LimitPDEError) else f"{type(error).__name__}: {error}"

@@ -6,12 +6,11 @@ whose summary.json says how far it came.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -26,23 +25,23 @@ from limitpde import needs
 from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.measured import check_finite
 from limitpde.compare.statistics import mean_and_stderr
-from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError, is_out_of_memory
+from limitpde.errors import InputError, Interrupted, RunError, describe, is_out_of_memory
 from limitpde.fem.stepping import StepReport
 from limitpde.files import check_ranks
 from limitpde.nbody.replicas import Controls
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import StopRequest, all_arrive, on_root
+from limitpde.progress import Bar
 from limitpde.results import figures, pictures, report
-from limitpde.results.checkpoint import Checkpoint, PartState
-from limitpde.results.fields import FieldSeries
+from limitpde.results.checkpoint import Checkpoint
 from limitpde.results.folder import Folder
 from limitpde.results.inputs import Inputs
 from limitpde.results.particles import ParticleSeries
 from limitpde.results.tables import Table
 from limitpde.results.versions import versions
-from limitpde.results.vtkhdf import Mode
 from limitpde.sections import BaseCase
-from limitpde.system import LimitSolver, ObservedSolution, SimulatedEnsemble, StepSummary, System, system_of
+from limitpde.solution_files import SolutionFiles
+from limitpde.system import LimitSolver, ObservedSolution, SimulatedEnsemble, System, system_of
 
 
 def run(
@@ -137,6 +136,11 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             "warnings": [],
         }
 
+    @property
+    def _told(self) -> bool:
+        """Whether this rank tells the user how it goes."""
+        return self.comm.rank == 0 and not self.quiet
+
     def run(self) -> figures.Record:
         """Solve, simulate, compare and write, in a folder that is this run's alone. Collective."""
         on_root(self.comm, self.folder.claim)
@@ -225,19 +229,22 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         with self._timed("pde"):
             steps = self.system.summary(solver, case)
             self.solution = solution = self.system.residual(solver, self.functions)
-            path = on_root(self.comm, lambda: self.folder.own("pde/diagnostics.csv"))
-            table = Table(path, ("t", "dt", "order", *steps.columns))
-            resumed = self._restore(solver, solution, steps, table)
-            write_fields = self._output_writer(solver, resumed=resumed)
-            bar = self._bar("PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]")
-            _advance(bar, solver.t)
+            files = SolutionFiles(self.folder, self.checkpoint, solver, solution, steps, self.comm, resume=self.resume)
+            begins = (
+                f"goes on from the checkpoint before, t = {solver.t:.6g}"
+                if files.resumed
+                else "begins anew, from t = 0"
+            )
+            self._note_damage(files.damaged, f"the equation {begins}")
+            bar = Bar("PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]", shown=self._told)
+            bar.advance(solver.t)
 
             def record(step: StepReport) -> None:
-                table.append({"t": step.t, "dt": step.dt, "order": step.order, **step.figures})
+                files.record(step)
                 self._save(pde=steps.figures())
 
-            if not resumed:
-                write_fields(0.0)
+            if not files.resumed:
+                files.write_fields(0.0)
                 on_root(self.comm, lambda: record(StepReport(t=0.0, dt=0.0, order=0, figures=steps.start_row())))
             outputs = deque([*(t for t in case.output_times if t > solver.t * (1 + 1e-9)), math.inf])
             saved, work = time.monotonic(), 0
@@ -247,22 +254,22 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 steps.add(step)
                 work += solver.dofs
                 if math.isclose(step.t, outputs[0], rel_tol=1e-9):
-                    write_fields(outputs.popleft())  # at the very times of the particles' snapshots
+                    files.write_fields(outputs.popleft())  # at the very times of the particles' snapshots
                 on_root(self.comm, lambda: record(step))
-                _advance(bar, step.dt)
+                bar.advance(step.dt)
                 self.stop.check(self.comm)
                 if self.comm.bcast(time.monotonic() - saved > case.output.checkpoint_every):
-                    self._keep_solution(solver, solution, steps)
+                    files.keep()
                     saved = time.monotonic()
 
             began = time.perf_counter()
             try:
                 solver.solve(end, stops=case.output_times, observers=[solution, observe])
-                self._keep_solution(solver, solution, steps)
+                files.keep()
             except (Interrupted, RunError) as error:  # raised on every rank
-                self._keep_solution(solver, solution, steps)
+                files.keep()
                 if isinstance(error, RunError):
-                    write_fields(solver.t)  # the last state, where the trouble can be seen
+                    files.write_fields(solver.t)  # the last state, where the trouble can be seen
                 raise
             finally:
                 bar.close()
@@ -271,56 +278,13 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 self.summary["pde"] = steps.figures()
                 self.summary["warnings"] += [*steps.warnings(), *solution.warnings]
 
-    def _keep_solution(self, solver: S, solution: R, steps: StepSummary) -> None:
-        """Put the state of the solver, and of what observes it, into the checkpoint. Collective."""
-        parts = {
-            "solver": PartState(solver.STATE, solver.state()),
-            "residual": PartState(solution.STATE, solution.state()),
-            "steps": PartState(steps.STATE, {"json": np.array(json.dumps(steps.state()))}),
-        }
-        on_root(self.comm, lambda: self.checkpoint.save_solution(parts))
-
-    def _restore(self, solver: S, solution: R, steps: StepSummary, table: Table) -> bool:
-        """Go on from the checkpoint, if there is one and the run may. Collective."""
-        kinds = {"solver": solver.STATE, "residual": solution.STATE, "steps": steps.STATE}
-        parts, bad = on_root(self.comm, lambda: self.checkpoint.solution(kinds) if self.resume else (None, []))
-        if parts is None:
-            self._note_damage(bad, "the equation begins anew, from t = 0")
-            return False
-        solver.restore(parts["solver"])
-        solution.restore(parts["residual"])
-        steps.restore(json.loads(str(parts["steps"]["json"])))
-        on_root(self.comm, lambda: table.keep(self.checkpoint.table_size("pde/diagnostics.csv")))
-        self._note_damage(bad, f"the equation goes on from the checkpoint before, t = {solver.t:.6g}")
-        return True
-
     def _note_damage(self, files: Sequence[str], what: str) -> None:
         """Warn of files that an earlier run has left and that are not as it left them, if there are any."""
         if files:
             note = f"damaged since it was written: {', '.join(files)}; {what}"
             self.summary["warnings"].append(note)
-            if self.comm.rank == 0 and not self.quiet:
+            if self._told:
                 tqdm.write(f"limitpde: {note}", file=sys.stderr)
-
-    def _output_writer(self, solver: S, *, resumed: bool) -> Callable[[float], None]:
-        """What writes the outputs of the solver at a time, each into its file below pde/. Both are collective."""
-        outputs = solver.outputs()
-        paths = on_root(self.comm, lambda: {stem: self.folder.own(f"pde/{stem}.vtkhdf") for stem in outputs})
-        mode: Mode = "a" if resumed else "w"
-        series = {stem: FieldSeries(paths[stem], mesh, mode=mode) for stem, (mesh, _) in outputs.items()}
-        if resumed:
-            for file in series.values():
-                file.truncate(solver.t)
-
-        last = {stem: float(file.times.max(initial=-1.0)) for stem, file in series.items()}
-
-        def write(t: float) -> None:
-            for stem, (_, functions) in solver.outputs().items():
-                if t > last[stem] * (1 + 1e-12):  # else that step is there already
-                    series[stem].write(t, functions)
-                    last[stem] = t
-
-        return write
 
     # --- the particles ----------------------------------------------------------------------------------------------
 
@@ -354,12 +318,12 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
 
         finished, bad = on_root(self.comm, lambda: self.checkpoint.replicas(count) if self.resume else ([], []))
         self._note_damage(bad, f"those replicas of N = {count} are simulated anew")
-        with self._bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]") as bar:
+        with Bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self._told) as bar:
             controls = Controls(
                 snapshot=snapshot,
                 finished=finished,
                 keep=partial(self.checkpoint.save_replicas, count),
-                progress=partial(_advance, bar),
+                progress=bar.advance,
                 stop_asked=lambda: self.stop.asked,
                 comm=self.comm,
             )
@@ -446,27 +410,3 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             yield
         finally:
             self.summary["wall_seconds"][part] = earlier + time.perf_counter() - began
-
-    def _bar(self, name: str, total: float, layout: str) -> Any:
-        """A progress bar on rank 0, shown after two seconds; a line every 10 s where there is no terminal."""
-        return tqdm(
-            total=total,
-            desc=name,
-            bar_format=layout,
-            delay=2.0,
-            mininterval=0.2 if sys.stderr and sys.stderr.isatty() else 10.0,
-            disable=self.quiet or self.comm.rank > 0 or sys.stderr is None,
-            file=sys.stderr,
-        )
-
-
-def _advance(bar: Any, amount: float) -> None:
-    """Move a progress bar, not beyond its end: parts of a whole may add up to a little more."""
-    bar.update(min(amount, bar.total - bar.n))
-
-
-def describe(error: Exception) -> str:
-    """The message of an error, with its kind where the message alone may not say enough."""
-    if is_out_of_memory(error):
-        return f"out of memory ({error or 'there is none left'})"
-    return str(error) if isinstance(error, LimitPDEError) else f"{type(error).__name__}: {error}"

@@ -16,7 +16,7 @@ LEVELS = (
     ("cli",),
     ("keys", "study"),
     ("experiment",),
-    ("case",),
+    ("case", "progress", "solution_files"),
     SYSTEMS,
     ("needs", "system"),
     ("sections",),

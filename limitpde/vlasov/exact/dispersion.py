@@ -34,7 +34,7 @@ FAR = 12.0
 TERMS = 24
 """Terms of that series."""
 NEWTON_STEPS = 60
-Marks = tuple[np.ndarray, np.ndarray]
+WindingMarks = tuple[np.ndarray, np.ndarray]
 """Real and imaginary parts of omega."""
 SPLIT = 0.4871
 """Where a rectangle of the search is cut: off the centre, on which roots may lie."""
@@ -261,7 +261,7 @@ def _halves(low: complex, high: complex) -> list[tuple[complex, complex]]:
     return [(low, complex(high.real, y)), (complex(low.real, y), high)]
 
 
-def _winding(value: Callable[[complex], complex], low: complex, high: complex, marks: Marks) -> int:
+def _winding(value: Callable[[complex], complex], low: complex, high: complex, marks: WindingMarks) -> int:
     """Zeros of an analytic function in a rectangle: the turns of its value along the boundary."""
     corners = [low, complex(high.real, low.imag), high, complex(low.real, high.imag), low]
     turned = 0.0
@@ -285,7 +285,7 @@ def _winding(value: Callable[[complex], complex], low: complex, high: complex, m
     return round(turned / (2.0 * math.pi))
 
 
-def _marks(low: complex, k: float, streams: Sequence[Beam]) -> Marks:
+def _marks(low: complex, k: float, streams: Sequence[Beam]) -> WindingMarks:
     """Where an edge is sampled: as finely as D varies near the velocities of the streams, and e^{-zeta^2} below."""
     real, imaginary = [], []
     for stream in set(streams):
