@@ -68,7 +68,7 @@ def copy(done, tmp_path):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Pictures take most of the time of a small run."""
-    monkeypatch.setattr(pictures, "draw", lambda directory, system: [])
+    monkeypatch.setattr(pictures, "draw", lambda folder, painters: ([], []))
 
 
 def is_a_picture(path):
