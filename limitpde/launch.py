@@ -45,15 +45,18 @@ def begin() -> None:
     """Before anything is loaded: keep the numbers of closed streams from other files, and make Ctrl-C end the command.
 
     Else a file or a socket would get the number of a closed stream, and what libraries print would go there. PETSc is
-    told to leave signals alone: its handler makes MPI abort when the reader of a stream goes away.
+    told to leave signals alone: its handler makes MPI abort when the reader of a stream goes away. A program that
+    imports the package keeps its signals, streams and options.
     """
+    if not is_command():
+        return
     os.environ["PETSC_OPTIONS"] = f"-no_signal_handler {os.environ.get('PETSC_OPTIONS', '')}".strip()
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-    if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 
 

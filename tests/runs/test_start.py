@@ -83,3 +83,18 @@ def test_pictures_leave_the_user_s_backend_alone(tmp_path):
     ]
     (tmp_path / "summary.json").write_text(json.dumps({"compare": {"observables": entries}}))
     assert "matplotlib.pyplot" not in loaded(DRAW, tmp_path)
+
+
+def test_a_program_that_imports_the_package_keeps_what_it_had():
+    """No environment variable, signal, stream or backend of pictures is changed by an import."""
+    code = """
+import os, signal, sys
+import matplotlib
+matplotlib.use("svg")
+before = dict(os.environ), signal.getsignal(signal.SIGINT), sys.stdout, sys.stderr
+import limitpde, limitpde.results.pictures
+assert before == (dict(os.environ), signal.getsignal(signal.SIGINT), sys.stdout, sys.stderr)
+assert matplotlib.get_backend() == "svg"
+"""
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
