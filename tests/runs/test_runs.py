@@ -30,6 +30,7 @@ FILES = {
     "case.toml",
     "compare/rates.csv",
     "compare/residuals.csv",
+    "files.txt",
     "particles/N4/observables.csv",
     "particles/N4/particles.vtkhdf",
     "particles/N8/observables.csv",
@@ -251,22 +252,20 @@ def test_show_and_export(results, capsys):
 # Where it is left
 
 
-def test_a_run_from_elsewhere_replaces_an_earlier_one_and_leaves_other_files(workshop, tmp_path, capsys, monkeypatch):
+def test_a_run_from_elsewhere_replaces_an_earlier_one(workshop, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     other = tmp_path / "result"
-    for folder in ("pde", "pictures", "notes"):
-        (other / folder).mkdir(parents=True)
-        (other / folder / "mine.txt").write_text("mine")
-    (other / "mine.csv").write_text("mine")
     mesh = ("--set", "pde.mesh=disk.msh", PYTHON.format("good"))
     short = ("time.end=0.04", "--set", "particles.replicas=2", "output.directory=result")
     assert call(capsys, "run", workshop / "case.toml", *mesh, *short, "particles.counts=[4, 6]")[0] == 0
     assert call(capsys, "export", "result")[0] == 0
     assert (other / "pde" / "fields.pvd").exists()
     assert call(capsys, "run", workshop / "case.toml", "--quiet", *mesh, *short, "particles.counts=[8]")[0] == 0
-    found = {name for name in files_below(other) if not name.endswith((".png", "mine.txt", "mine.csv"))}
-    assert found - {"checkpoint/solution.npz", "checkpoint/N8-0.npz"} == {name for name in FILES if "N4" not in name}
-    assert {"mine.csv", "notes/mine.txt", "pde/mine.txt", "pictures/mine.txt"} <= files_below(other)
+    found = {name for name in files_below(other) if not name.endswith(".png")}
+    kept = {"checkpoint/solution.npz", "checkpoint/previous.npz", "checkpoint/N8-0.npz"}
+    inputs = {"inputs/disk.msh", "inputs/densities.py"}
+    assert found - kept - inputs == {name for name in FILES if "N4" not in name}
+    assert inputs <= found
     assert [entry["N"] for entry in summary_of(other)["particles"]] == [8]
     case = cases.read(other / "case.toml")
     assert (case.time.end, case.particles.replicas, case.particles.counts) == (0.04, 2, (8,))
