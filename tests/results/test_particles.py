@@ -25,7 +25,6 @@ from limitpde.results.fields import times
 from limitpde.results.particles import ParticleSeries, read_particles
 
 
-
 def test_particles_round_trip(tmp_path):
     path = tmp_path / "particles.vtkhdf"
     for steps in (1, 2, 5):

@@ -27,7 +27,6 @@ from limitpde.results.fields import FieldSeries, read_fields, times
 from limitpde.results.particles import ParticleSeries
 
 
-
 @pytest.mark.parametrize("name", MESHES)
 def test_fields_round_trip(tmp_path, name):
     domain = MESHES[name](MPI.COMM_SELF)
