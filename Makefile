@@ -50,7 +50,7 @@ test -e "$$header" || { echo "DOLFINx compiles at run time: $$header is missing 
 endef
 export CHECK_COMPILER
 
-.PHONY: demo quick test nightly durations lint pythons clean
+.PHONY: demo quick quick-tests test nightly durations lint pythons clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -59,7 +59,10 @@ demo: $(VENV)/.installed
 # MPICH's ranks that wait give way to those that work: three of them on two cores take a third less
 quick test nightly durations: export MPIR_CVAR_ENABLE_HEAVY_YIELD = 1
 
-quick: lint
+quick: $(VENV)/.installed
+	@$(MAKE) --no-print-directory --jobs 2 lint quick-tests
+
+quick-tests: $(VENV)/.installed
 	$(SHARED) -m "not slow"
 	$(MPIEXEC) -n 2 $(PYTEST) -m "ranks and not slow"
 
