@@ -22,6 +22,8 @@ from tqdm import tqdm
 
 from limitpde import case as cases
 from limitpde import needs
+from limitpde.cautions import Caution, worst
+from limitpde.cautions import figures as caution_figures
 from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.measured import check_finite
 from limitpde.compare.statistics import mean_and_stderr
@@ -121,6 +123,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         self.stop = StopRequest()
         self.ensembles: list[E] = []
         self.solution: R | None = None
+        self.cautions: list[Caution] = []
         self._last_save = 0.0
         self._spent: dict[str, float] = {}
         self.summary: figures.Record = {
@@ -277,6 +280,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                     self.summary["performance"]["pde_dof_steps_per_second"] = work / (time.perf_counter() - began)
                 self.summary["pde"] = steps.figures()
                 self.summary["warnings"] += [*steps.warnings(), *solution.warnings]
+                self.cautions += steps.cautions()
 
     def _note_damage(self, files: Sequence[str], what: str) -> None:
         """Warn of files that an earlier run has left and that are not as it left them, if there are any."""
@@ -300,6 +304,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 self.ensembles.append(ensemble)
                 self.summary["particles"].append(self.system.particle_figures(self.case, ensemble))
                 self.summary["warnings"] += self.system.particle_warnings(self.case, ensemble)
+                self.cautions += self.system.particle_cautions(self.case, ensemble)
                 rates[str(count)] = ensemble.work_per_second
                 on_root(self.comm, partial(self._write_observables, ensemble))
                 if not ensemble.complete:
@@ -378,6 +383,10 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         if compared:
             with self._timed("compare"):  # collective: the solution is spread over all ranks
                 own = self.system.comparison_figures(self.case, self.ensembles, self.solution, self.comm)
+
+        cautions = worst(self.cautions)
+        self.summary["cautions"] = caution_figures(cautions) or None
+        self.summary["warnings"] += [caution.text for caution in cautions if caution.exceeded]
 
         def write() -> None:
             if compared:

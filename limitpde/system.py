@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.cautions import Caution
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
 from limitpde.compare.test_functions import TestFunction
 from limitpde.fem.stepping import Observer, StepReport
@@ -84,6 +85,9 @@ class StepSummary(Protocol):
 
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
+
+    def cautions(self) -> list[Caution]:
+        """Figures that say whether the scheme is in the range in which its order holds."""
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
@@ -159,6 +163,10 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
 
     def particle_warnings(self, case: C, ensemble: E) -> list[str]:
         """What a user must know before comparing the particles with the equation."""
+        return []
+
+    def particle_cautions(self, case: C, ensemble: E) -> list[Caution]:
+        """Figures that say whether the particles are simulated as they were meant to be."""
         return []
 
     def observable_series(self, ensemble: E) -> dict[str, np.ndarray]:

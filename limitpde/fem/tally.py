@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
+from limitpde.cautions import Caution
 from limitpde.errors import RunError
 from limitpde.fem.stepping import StepReport
 
@@ -96,6 +97,10 @@ class Tally[S: Observed]:
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
         return list(self.solver.warnings)
+
+    def cautions(self) -> list[Caution]:
+        """Figures that say whether the scheme is in the range in which its order holds."""
+        return []
 
     @property
     def columns(self) -> list[str]:

@@ -6,7 +6,7 @@ variance E Q (Ito), up to the error of the steps, of weak order one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,10 +59,10 @@ class Diffusions:
     ) -> DiffusionEnsemble:
         """Simulate replicas and measure them; the arguments are those of every system's `simulate`. Collective."""
         check_arguments(self.count, replicas, step, end)
-        grid, seed = time_grid(step, end, stops), ensemble_seed(seed, self.count)
+        grid, seed = time_grid(step, end, stops, halved=controls.halved), ensemble_seed(seed, self.count)
         steps = sum(steps for _, steps in grid)
         simulated = simulate_replicas(
-            partial(_Replica, self, grid, seed),
+            partial(_Replica, self, grid, seed, controls.halved),
             controls,
             count=self.count,
             replicas=replicas,
@@ -75,13 +75,28 @@ class Diffusions:
         return DiffusionEnsemble(**common, quadratic_variation=found["quadratic_variation"])
 
 
+def _normals(seed: int, replica: int, shape: tuple[int, ...], *, halved: bool) -> Iterator[np.ndarray]:
+    """Standard normals of each step; those of two halves add to sqrt(2) times that of their whole step."""
+    noise, bridge = (generator(seed, stream, replica) for stream in (Stream.NOISE, Stream.BRIDGE))
+    while True:
+        whole = noise.standard_normal(shape)
+        if halved:
+            inside = bridge.standard_normal(shape)
+            yield (whole + inside) / np.sqrt(2)
+            yield (whole - inside) / np.sqrt(2)
+        else:
+            yield whole
+
+
 class _Replica:
     """One replica on its way, with the integrals of W."""
 
-    def __init__(self, run: Diffusions, grid: list[tuple[float, int]], seed: int, numbers: np.ndarray) -> None:
+    def __init__(
+        self, run: Diffusions, grid: list[tuple[float, int]], seed: int, halved: bool, numbers: np.ndarray
+    ) -> None:
         self._run, self._grid, self._numbers = run, grid, numbers
-        self._noise = generator(seed, Stream.NOISE, int(numbers[0]))
         self._x = run.start(generator(seed, Stream.INITIAL, int(numbers[0])))
+        self._normals = _normals(seed, int(numbers[0]), self._x.shape, halved=halved)
         self._tested = run.tested(self._x)
         self._start = self._tested[0].mean(axis=1)
         self._moved, self._variation = np.zeros((2, len(self._start)))
@@ -106,5 +121,5 @@ class _Replica:
         force = run.force(x)
         self._moved += dt * ((gradient * force).sum(axis=2) + run.sigma**2 / 2 * laplacian).mean(axis=1)
         self._variation += dt * run.sigma**2 / len(x) * (gradient**2).sum(axis=2).mean(axis=1)
-        self._x = x + dt * force + run.sigma * np.sqrt(dt) * self._noise.standard_normal(x.shape)
+        self._x = x + dt * force + run.sigma * np.sqrt(dt) * next(self._normals)
         self._tested = run.tested(self._x)

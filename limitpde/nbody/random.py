@@ -48,6 +48,7 @@ class Stream(IntEnum):
     CHARGE = 2  # signs or types of the particles
     EVENT = 3  # coagulations, batches and other choices during a run
     TEST = 4  # test functions, bootstrap and whatever else looks at a run without changing it
+    BRIDGE = 5  # where a Brownian path is half way through a step, see `Controls.halved`
 
 
 @njit(inline="always")

@@ -36,6 +36,9 @@ class Controls:
     """Asked several times a second, on each rank; where true, the replicas under way are given up."""
     comm: MPI.Comm = field(default_factory=lambda: MPI.COMM_WORLD)
     """The ranks over which the replicas are spread."""
+    halved: bool = False
+    """Whether each step is made as two of half its size, along the same Brownian paths: the increments of the halves
+    add to that of the whole (`Stream.BRIDGE`). The difference is then the error of the steps, almost without noise."""
 
 
 ALONE = Controls()
@@ -272,7 +275,7 @@ def check_arguments(count: int, replicas: int, step: float, end: float) -> None:
             raise InputError(f"{name} = {number}: must be greater than 0")
 
 
-def time_grid(step: float, end: float, stops: Iterable[float]) -> list[tuple[float, int]]:
-    """Output times after 0, and the number of equal steps of at most `step` from each one to the next."""
-    times = sorted({*(t for t in stops if 0 < t < end * (1 - 1e-12)), end})
-    return [(b, math.ceil((b - a) / step * (1 - 1e-9))) for a, b in zip([0.0, *times], times, strict=False)]
+def time_grid(step: float, end: float, stops: Iterable[float], *, halved: bool = False) -> list[tuple[float, int]]:
+    """Output times after 0, and the number of equal steps of at most `step`, or half of it, from each to the next."""
+    times, parts = sorted({*(t for t in stops if 0 < t < end * (1 - 1e-12)), end}), 2 if halved else 1
+    return [(b, parts * math.ceil((b - a) / step * (1 - 1e-9))) for a, b in zip([0.0, *times], times, strict=False)]

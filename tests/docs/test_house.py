@@ -23,6 +23,7 @@ LEVELS = (
     ("compare",),
     ("fem", "nbody"),
     ("potentials", "speed"),
+    ("cautions",),
     ("results",),
     ("densities", "domains"),
     ("files",),
