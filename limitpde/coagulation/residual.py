@@ -9,7 +9,7 @@ solution. On the solution of the scheme it is a check of order two in mesh and s
 but the nodes and beta: phi, grad phi and Lap phi are exact at the nodes, the integrals lumped, the reaction is
 (1.3)-(1.4) as they stand. The wall of a domain without flux enters through int_wall lambda_j n = K x at node j, K the
 stiffness matrix, since int grad lambda_j . grad x_c = int d_c lambda_j = int_wall lambda_j n_c. A torus has no walls,
-but test functions must be periodic there (`warnings`). Time integrals are trapezoidal sums over the steps.
+but test functions must be periodic there (`warnings`).
 
 What grows beyond the range of masses has left it: for all masses, the number in the range then falls by two. On pivots
 (`limitpde.coagulation.reaction.bins`) products are split between neighbours, number and mass kept.
@@ -29,12 +29,11 @@ from limitpde.coagulation.proof.walls import seam_warnings
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.low_rank import factorise
-from limitpde.compare.observed import ObservedIntegrals
+from limitpde.compare.observed import ObservedIntegrals, time_integrals
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.errors import InputError
 from limitpde.fem.nodes import NodeSpace
-from limitpde.fem.stepping import StepReport
 
 LARGEST_MATRIX = 2048
 """Masses up to which all pairs are summed one by one; beyond, by factors of beta."""
@@ -51,12 +50,9 @@ class PDEResidual(ObservedIntegrals):
 
     Raises:
         InputError: a function does not fit, or asks for a mass that the solution does not have.
-
-    Attributes:
-        time_integral: int_0^t of the observables at the times seen, (F,) each.
     """
 
-    STATE = "coagulation.PDEResidual 1"
+    STATE = "coagulation.PDEResidual 2"
 
     def __init__(self, solver: Solver, functions: Sequence[GaussianBump | Wave]) -> None:
         model = solver.model
@@ -72,37 +68,15 @@ class PDEResidual(ObservedIntegrals):
         self._phi = _nodal(solver.nodes, functions)
         self._terms = _Terms(model, solver.grid, self._tracked, every=bool((table.masses == 0).any()))
         super().__init__(solver.t)
-        self.time_integral = [np.zeros(len(functions))]
         self.warnings = seam_warnings(functions, solver.domain) if solver.mesh is not None else []
 
-    def __call__(self, report: StepReport) -> None:
-        """Extend the time integrals by one step."""
-        super().__call__(report)
-        self.time_integral.append(self.integrals[0].copy())
-
-    def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs to go on from here, the same on every rank."""
-        return super().state() | {"time_integral": np.array(self.time_integral)}
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, with a solver that is at its time. Collective."""
-        super().restore(state)
-        self.time_integral = list(state["time_integral"])
-
-    def residual(self) -> np.ndarray:
-        """W[t, phi], (F,)."""
-        return self.change() - self.diffusion() - self.reaction()
-
-    def diffusion(self) -> np.ndarray:
-        """int_0^t d(n) (int Lap phi f - int_wall f dphi/dn), (F,)."""
-        return np.asarray(self.integrals[1])
-
-    def reaction(self) -> np.ndarray:
-        """int_0^t int phi (gain - loss), (F,), with the splitting."""
-        return np.asarray(self.integrals[2])
+    @property
+    def time_integral(self) -> np.ndarray:
+        """int_0^t of the observables at the times seen, (T, F)."""
+        return time_integrals(self.times, np.array(self.observables))
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """int phi f; that again, the rate of diffusion and that of reaction, (3, F)."""
+        """int phi f, and the rates of diffusion and of reaction, with the splitting, (2, F)."""
         f = self._solver.densities
         number, diffused = self._terms.linear(f)
         reacted = self._terms.reaction(f)
@@ -110,8 +84,8 @@ class PDEResidual(ObservedIntegrals):
         local = np.zeros((3, len(self._slots)))
         for p, s in enumerate(self._slots):
             local[:, p] = value[p] @ number[:, s], laplacian[p] @ diffused[:, s], value[p] @ reacted[:, s]
-        rates = self._solver.nodes.sums.add(local)
-        return rates[0].copy(), rates
+        found = self._solver.nodes.sums.add(local)
+        return found[0], found[1:]
 
 
 def _nodal(nodes: NodeSpace, functions: Sequence[GaussianBump | Wave]) -> tuple[np.ndarray, np.ndarray]:

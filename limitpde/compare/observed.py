@@ -1,4 +1,8 @@
-"""W[t, phi] of a solution as its steps go by: how far int phi rho has come, less the time integrals of the rates."""
+"""W[t, phi] of a solution as its steps go by: how far int phi rho has come, less the time integrals of the rates.
+
+The integrals over time are those of the cubic spline through the steps, of order four: so W shows the errors of the
+scheme, of whatever order, and none of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from limitpde.compare.spatial import evaluate_all
 from limitpde.compare.test_functions import TestFunction
@@ -14,8 +19,15 @@ from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.stepping import StepReport
 
 
+def time_integrals(times: Sequence[float], rates: np.ndarray) -> np.ndarray:
+    """int_0^t of rates (T, ...) at each of the times (T,), by the cubic spline through them."""
+    if len(times) == 1:
+        return np.zeros_like(rates)
+    return np.asarray(CubicSpline(times, rates).antiderivative()(times))
+
+
 class ObservedIntegrals(ABC):
-    """An observer of a solver, with trapezoidal sums over its steps. Collective; all is the same on every rank.
+    """An observer of a solver, with what it measures at each step. Collective; all is the same on every rank.
 
     Args:
         t: time of the solver, which `measure` can look at already.
@@ -23,8 +35,7 @@ class ObservedIntegrals(ABC):
     Attributes:
         times: times seen so far.
         observables: int phi rho at these times, (P,) each.
-        values: W[t, phi] at these times, (P,) each.
-        integrals: of the rates up to the last time, (terms, P).
+        rates: at which the terms of the equation move them, (terms, P) each.
         warnings: what to know before trusting W.
     """
 
@@ -32,9 +43,8 @@ class ObservedIntegrals(ABC):
     """Name and version of what `state` gives."""
 
     def __init__(self, t: float) -> None:
-        observables, self._rates = self.measure()
-        self.times, self.observables = [t], [observables]
-        self.values, self.integrals = [np.zeros_like(observables)], np.zeros_like(self._rates)
+        observables, rates = self.measure()
+        self.times, self.observables, self.rates = [t], [observables], [rates]
         self.warnings: list[str] = []
 
     @abstractmethod
@@ -42,32 +52,29 @@ class ObservedIntegrals(ABC):
         """int phi rho, (P,), and the rates whose time integrals move it, (terms, P), of the present state."""
 
     def __call__(self, report: StepReport) -> None:
-        """Extend the time integrals by one step."""
+        """Take in one step."""
         observables, rates = self.measure()
-        self.integrals += report.dt / 2 * (self._rates + rates)
-        self._rates = rates
         self.times.append(report.t)
         self.observables.append(observables)
-        self.values.append(self.residual())
+        self.rates.append(rates)
 
     def change(self) -> np.ndarray:
-        """int phi (rho_t - rho_0), (P,)."""
+        """int phi (rho_T - rho_0), (P,)."""
         return np.asarray(self.observables[-1] - self.observables[0])
 
-    def residual(self) -> np.ndarray:
-        """W[t, phi]: what the terms of the equation do not account for, (P,)."""
-        return np.asarray(self.change() - self.integrals.sum(axis=0))
+    @property
+    def values(self) -> list[np.ndarray]:
+        """W[t, phi] at each of the times, (P,) each: what the terms of the equation do not account for."""
+        moved = time_integrals(self.times, np.array(self.rates)).sum(axis=1)
+        return list(np.array(self.observables) - self.observables[0] - moved)
 
     def state(self) -> dict[str, np.ndarray]:
         """What `restore` needs to go on from here, the same on every rank."""
-        series = {name: np.array(getattr(self, name)) for name in ("times", "values", "observables")}
-        return series | {"integrals": self.integrals.copy()}
+        return {name: np.array(getattr(self, name)) for name in ("times", "observables", "rates")}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, with a solver that is at its time. Collective."""
-        self.times, self.integrals = state["times"].tolist(), state["integrals"].copy()
-        self.values, self.observables = list(state["values"]), list(state["observables"])
-        self._rates = self.measure()[1]
+        """Go on from a `state`, with a solver that is at its time."""
+        self.times, self.observables, self.rates = (list(state[name]) for name in ("times", "observables", "rates"))
 
 
 class DriftDiffusionResidual(ObservedIntegrals):

@@ -186,8 +186,8 @@ class PDEResidual(ObservedIntegrals):
 
     Independent of the scheme's own fluxes: phi, grad phi and Lap phi are exact at the points of the solver's quadrature
     (the nodes, for first-order elements), the gradient of psi is that of the finite-element function. Of second order
-    in the mesh size for first-order elements, and in the step for all (of first order without noise, where the fluxes
-    are upwind). The potential itself is the solver's: an error in its boundary data shows in the virial law, not here.
+    in the mesh size for first-order elements, and of the order of the scheme in the step. The potential itself is the
+    solver's: an error in its boundary data shows in the virial law, not here.
     Between walls, where Lap phi would leave a boundary term, the diffusion is -D int grad rho . grad phi.
 
     Args:
@@ -199,7 +199,7 @@ class PDEResidual(ObservedIntegrals):
 
     """
 
-    STATE = "signed.PDEResidual 1"
+    STATE = "signed.PDEResidual 2"
 
     def __init__(
         self,

@@ -6,9 +6,8 @@
 
 with F = -grad Gamma * rho - grad U. It vanishes for a weak solution; here it shows the errors of space and time. The
 integrals over phase space are those of the Gauss quadrature: a test function is a sum of products of functions of one
-coordinate each, so that one pass over f serves all of them. The integrals over time are those of the cubic spline
-through the steps, of order four. On a torus a Gaussian stands for the sum of its images. `particle_residual` has W of
-the particles.
+coordinate each, so that one pass over f serves all of them. On a torus a Gaussian stands for the sum of its images.
+`particle_residual` has W of the particles.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
+from limitpde.compare.observed import ObservedIntegrals
 from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, on_torus, waves_off_torus
-from limitpde.fem.stepping import StepReport
 from limitpde.vlasov.pde import Solver
 
 
@@ -29,7 +27,7 @@ def off_torus(number: int) -> str:
     return f"test function {number} is not periodic on the torus: what crosses its edge enters W"
 
 
-class PDEResidual:
+class PDEResidual(ObservedIntegrals):
     """W[t, phi] of a solution, an observer of its `Solver`. Collective; all is the same on every rank.
 
     Args:
@@ -37,13 +35,10 @@ class PDEResidual:
         test_functions: P functions on phase space, of 2 d coordinates.
 
     Attributes:
-        times: times of the steps.
-        observables: int phi f at these times, (P,) each.
-        warnings: what to know before trusting W.
         solver: whose solution it is.
     """
 
-    STATE = "vlasov.PDEResidual 1"
+    STATE = "vlasov.PDEResidual 2"
 
     def __init__(self, solver: Solver, test_functions: Sequence[GaussianBump | Wave]) -> None:
         d = solver.model.dimension
@@ -54,25 +49,15 @@ class PDEResidual:
         low, size = solver.model.torus
         images, self._sums = on_torus(test_functions, low, size)
         self._products = [kinds[phi.shape](phi, points, solver.space.v_nodes) for phi in images]
+        super().__init__(solver.t)
         self.warnings = [off_torus(number) for number in waves_off_torus(test_functions, size)]
-        self.times = [solver.t]
-        self.observables: list[np.ndarray] = []
-        self._rates: list[np.ndarray] = []
-        self._measure()
 
-    def __call__(self, report: StepReport) -> None:
-        """Take in one step."""
-        self.times.append(report.t)
-        self._measure()
-
-    def _measure(self) -> None:
-        """Int phi f, and what W subtracts from its growth."""
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """int phi f, (P,), and the rate at which transport and force move it, (1, P)."""
         space, form, field = self.solver.space, self.solver.form, self.solver.field
         count = len(self._products)
         if not count:
-            self.observables.append(np.zeros(0))
-            self._rates.append(np.zeros(0))
-            return
+            return np.zeros(0), np.zeros((1, 0))
         ones = [np.ones((1, len(v))) for v in space.v_nodes]
         rows = [ones, *(product.factors for product in self._products)]
         factors = [np.concatenate([row[j] for row in rows]) for j in range(len(ones))]
@@ -84,30 +69,7 @@ class PDEResidual:
             densities += product.densities(found[first:last], force)
             first = last
         values = self._sums @ space.integrate_x(np.stack(densities)).reshape(count, 2)
-        self.observables.append(values[:, 0])
-        self._rates.append(values[:, 1])
-
-    @property
-    def values(self) -> list[np.ndarray]:
-        """W[t, phi] at each of the times, (P,) each."""
-        change = np.array(self.observables) - self.observables[0]
-        if len(self.times) == 1:
-            return list(change)
-        integral = CubicSpline(self.times, np.array(self._rates)).antiderivative()
-        return list(change - integral(self.times))
-
-    def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs to go on from here, the same on every rank."""
-        return {
-            "times": np.array(self.times),
-            "observables": np.array(self.observables),
-            "rates": np.array(self._rates),
-        }
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`."""
-        self.times = state["times"].tolist()
-        self.observables, self._rates = list(state["observables"]), list(state["rates"])
+        return values[:, 0], values[None, :, 1]
 
 
 class _GaussianProducts:

@@ -142,7 +142,7 @@ BREAKS = {  # file: (what stands there, what a careless change makes of it)
     "signed/system.py": ('    work_unit = "pair_interactions"\n', ""),
     "coagulation/summary.py": ("    def figures(self) -> dict[str, Any]:", "    def figures(self) -> list[Any]:"),
     "vlasov/pde.py": ("    def state(self)", "    def frozen(self)"),
-    "signed/residual.py": ('    STATE = "signed.PDEResidual 1"\n', ""),
+    "signed/residual.py": ('    STATE = "signed.PDEResidual 2"\n', ""),
     "vlasov/system.py": ("count: int, controls: Controls)", "count: int)"),
     "coagulation/system.py": ("    def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:",
                               "    def observable_series(self, ensemble: Ensemble) -> list[np.ndarray]:"),

@@ -80,7 +80,7 @@ class PDESummary(Tally[Solver]):
 class PDEResidual(DriftDiffusionResidual):
     """W of the solution."""
 
-    STATE = "kuramoto.PDEResidual 1"
+    STATE = "kuramoto.PDEResidual 2"
 
     def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
         def force() -> np.ndarray:
