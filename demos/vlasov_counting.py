@@ -78,7 +78,7 @@ def compare(initial: Landau) -> None:
         ("<q_1>", 0.0, theorem_rate(0.2)),
         (f"upper bound of beta_N, lambda = {EXPONENT:g},", 1 - EXPONENT, theorem_rate(EXPONENT)),
     ):
-        rate = fit_rate(COUNTS, [one.particles**power * one.single for one in found], mean_abs, seed=1)
+        rate = fit_rate(COUNTS, [one.particles**power * one.single for one in found], mean_abs)
         assert rate is not None
         print(f"{name} falls like N^{rate.slope:.3f} [{rate.low:.3f}, {rate.high:.3f}]; the theorem has N^-{theorem:g}")
         assert rate.high < -theorem, "it does not fall faster than the theorem says"

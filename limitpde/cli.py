@@ -118,7 +118,8 @@ def run(
     if summary["status"] != "done":
         say(f"limitpde: {summary['status']}: {summary['reason']}\nwhat was computed is in {directory}", error=True)
     elif not quiet:
-        say(f"{directory / 'report.md'}")
+        verdict = summary.get("verdict")
+        say("\n".join([*([verdict["sentence"]] if verdict else []), f"{directory / 'report.md'}"]))
     return EXIT[summary["status"]]
 
 

@@ -24,12 +24,13 @@ from limitpde import case as cases
 from limitpde import needs
 from limitpde.cautions import Caution, worst
 from limitpde.cautions import figures as caution_figures
-from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.measured import check_finite
 from limitpde.compare.statistics import mean_and_stderr
+from limitpde.error_budget import companions, halved
 from limitpde.errors import InputError, Interrupted, RunError, describe, is_out_of_memory
 from limitpde.fem.stepping import StepReport
 from limitpde.files import check_ranks
+from limitpde.findings import Findings, Known
 from limitpde.nbody.replicas import Controls
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import StopRequest, all_arrive, on_root
@@ -124,6 +125,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         self.ensembles: list[E] = []
         self.solution: R | None = None
         self.cautions: list[Caution] = []
+        self.known = Known()
         self._last_save = 0.0
         self._spent: dict[str, float] = {}
         self.summary: figures.Record = {
@@ -185,6 +187,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                     if self.case.particles is not None:
                         self._simulate(self.case.particles.counts)
                         check_ranks(self.comm)
+                    self._know_errors()
                 except Interrupted as error:
                     status, reason = "interrupted", str(error)
                 except Exception as error:
@@ -281,6 +284,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 self.summary["pde"] = steps.figures()
                 self.summary["warnings"] += [*steps.warnings(), *solution.warnings]
                 self.cautions += steps.cautions()
+                self.known.astray = steps.astray()
 
     def _note_damage(self, files: Sequence[str], what: str) -> None:
         """Warn of files that an earlier run has left and that are not as it left them, if there are any."""
@@ -347,16 +351,20 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
 
     # --- the comparison, and the files ------------------------------------------------------------------------------
 
-    def _compare(self, own: figures.Record) -> None:
-        """Statistics, rates and tables of whatever has been computed, with what the system compares. On rank 0."""
-        theory = self.system.residual_rate(self.case)
-        comparison = Comparison(self.functions, self.ensembles, self.solution, rate_theory=theory, seed=self.case.seed)
-        rates = [*comparison.rates(), *own.pop("rates", [])]
-        self.summary["compare"] = comparison.figures() | ({"rates": rates} if self.ensembles else {}) | own
-        columns = ("system", "N", "replica", "test_function", "t", "residual")
-        Table(self.folder.own("compare/residuals.csv"), columns).extend(comparison.residual_rows())
-        columns = ("quantity", "test_function", "slope", "slope_low", "slope_high", "theory")
-        Table(self.folder.own("compare/rates.csv"), columns).extend(map(rate_row, rates))
+    def _know_errors(self) -> None:
+        """Compute what shows the errors of the solution and of the particles' step. Collective."""
+        case, known = self.case, self.known
+        if not (self.functions and case.compare is not None and case.compare.budget):
+            return
+        with self._timed("budget"):
+            if self.solution is not None:
+                bar = Bar("errors of the PDE", case.time.end, "{l_bar}{bar}| [{elapsed}]", shown=self._told)
+                with bar:
+                    known.companions = companions(self.system, case, self.comm, lambda t: self.stop.check(self.comm))
+            if self.ensembles:
+                with Bar("errors of the step", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self._told) as bar:
+                    controls = Controls(progress=bar.advance, stop_asked=lambda: self.stop.asked, comm=self.comm)
+                    known.halved = halved(self.system, case, controls)
 
     def _begin(self) -> None:
         """Make the folder ready, and learn what an earlier run has spent where this one goes on from it. On rank 0."""
@@ -383,15 +391,16 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         if compared:
             with self._timed("compare"):  # collective: the solution is spread over all ranks
                 own = self.system.comparison_figures(self.case, self.ensembles, self.solution, self.comm)
+            self.known.failure = reason
 
-        cautions = worst(self.cautions)
+        self.known.cautions = cautions = worst(self.cautions)
         self.summary["cautions"] = caution_figures(cautions) or None
         self.summary["warnings"] += [caution.text for caution in cautions if caution.exceeded]
 
         def write() -> None:
             if compared:
                 with self._timed("compare"):
-                    self._compare(own)
+                    self._tell(own)
             self._save(force=True)
             with self._timed("output"):
                 drawn, notes = pictures.draw(self.folder, self.system.painters)
@@ -405,6 +414,14 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         except (OSError, MemoryError) as error:
             raise RunError(f"the result could not be written: {describe(error)}") from error
         self.summary = self.comm.bcast(figures.clean(self.summary), root=0)
+
+    def _tell(self, own: figures.Record) -> None:
+        """Statistics, rates, tables and the verdict of whatever has been computed. On rank 0."""
+        found = Findings(self.system, self.case, self.ensembles, self.solution, self.known, own)
+        self.summary |= {"verdict": found.verdict, "compare": found.compare}
+        if found.solution_errors:
+            self.summary["pde"]["error"] = found.solution_errors
+        found.write(self.folder)
 
     def _keep_failure(self, error: Exception) -> None:
         """Say in the summary why the run died, for an error that perhaps only this rank knows of."""

@@ -54,12 +54,16 @@ class BasePDE:
     step: Positive
     """Time step."""
 
-    def coarser(self) -> Self:
-        """The same for a quick run: longer steps, and what `coarser_space` says of the cells."""
-        return replace(self, step=COARSER * self.step, **self.coarser_space())
+    def coarser(self, cells: int = COARSER, steps: int = COARSER) -> Self:
+        """The same with cells and steps that are larger by these factors: for quick runs, and to see the errors."""
+        return replace(self, **self.longer_steps(steps), **self.coarser_space(cells))
 
-    def coarser_space(self) -> dict[str, Any]:
-        """Fields with larger cells."""
+    def longer_steps(self, factor: int) -> dict[str, Any]:
+        """Fields with steps that are longer by a factor."""
+        return {"step": factor * self.step}
+
+    def coarser_space(self, factor: int) -> dict[str, Any]:
+        """Fields with cells that are larger by a factor."""
         return {}
 
 
@@ -88,6 +92,12 @@ class BaseCompare:
 
     test_functions: Annotated[tuple[TestFunction, ...], Field(min_length=1)]
     """phi for which residuals and observables are measured."""
+    precision: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """Difference between particles and solution that matters, as a part of max |phi| times the mass: the verdict is
+    given for it."""
+    budget: bool = True
+    """Estimate the errors of the solution and of the particles' step, for about a third of the time; without, there is
+    no verdict."""
 
 
 @record

@@ -15,6 +15,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.cautions import Caution
+from limitpde.compare.companions import Orders
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
 from limitpde.compare.test_functions import TestFunction
 from limitpde.fem.stepping import Observer, StepReport
@@ -89,6 +90,9 @@ class StepSummary(Protocol):
     def cautions(self) -> list[Caution]:
         """Figures that say whether the scheme is in the range in which its order holds."""
 
+    def astray(self) -> float:
+        """Mass that the solution has lost or gained, or that came where it is not that of the limit."""
+
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here; numbers, strings, lists and dictionaries only."""
 
@@ -140,6 +144,18 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
     @abstractmethod
     def residual_rate(self, case: C) -> float | None:
         """Power of N that the theorem gives to the residual of the particles; None where it gives none."""
+
+    def mass(self, case: C) -> float:
+        """Mass of the measures that are compared."""
+        return 1.0
+
+    def orders(self, case: C) -> Orders:
+        """Orders of the schemes."""
+        return Orders()
+
+    def outside_theory(self, case: C) -> str:
+        """Which assumption of the theorem the case does not meet, in a sentence; nothing where it meets all."""
+        return ""
 
     @abstractmethod
     def solver(self, case: C, comm: MPI.Comm) -> S:

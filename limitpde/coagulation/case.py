@@ -30,9 +30,9 @@ class PDE(sections.BasePDE):
     bins: Bins | None = None
     """Bins of masses, for wide ranges or continuous masses; every integer up to n_max by default."""
 
-    def coarser_space(self) -> dict[str, Any]:
+    def coarser_space(self, factor: int) -> dict[str, Any]:
         """A coarser mesh."""
-        return {"mesh": coarser(self.mesh, sections.COARSER)}
+        return {"mesh": coarser(self.mesh, factor)}
 
 
 @record

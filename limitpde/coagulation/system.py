@@ -40,6 +40,10 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
         """See `Model.residual_rate`."""
         return case.model.residual_rate
 
+    def mass(self, case: Case) -> float:
+        """Z, the integral of all initial densities."""
+        return case.initial.Z
+
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver of the equation. Collective."""
         return Solver(case.model, case.initial, **keywords(case.pde), comm=comm)
@@ -70,7 +74,6 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
                 case.model,
                 ensembles,
                 solution,
-                case.seed,
                 deltas=case.deltas,
                 initial=case.initial,
                 domain=case.domain,

@@ -40,7 +40,7 @@ class Comparison:
     Keyword Args:
         rate_theory: power of N that the theory predicts for the residual of the particles of the theorem; None where
             it predicts none.
-        seed: of the bootstrap.
+        in_theory: whether the case meets the assumptions of the theorem, whatever the particles.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Comparison:
         solution: MeasuredSolution | None,
         *,
         rate_theory: float | None,
-        seed: int,
+        in_theory: bool = True,
     ) -> None:
         self._functions, self._ensembles, self._solution = functions, ensembles, solution
-        self._rate_theory, self._seed = rate_theory, seed
+        self._rate_theory, self._in_theory = rate_theory, in_theory
 
     def figures(self) -> Row:
         """The part `compare` of summary.json; None stands for a figure that does not apply."""
@@ -85,7 +85,7 @@ class Comparison:
                 )
                 if statistics is not None:
                     names = {"N": ensemble.count, **self._names(p), "replicas": len(ensemble.replicas)}
-                    yield {**names, "in_theory": ensemble.in_theory, **asdict(statistics)}
+                    yield {**names, "in_theory": ensemble.in_theory and self._in_theory, **asdict(statistics)}
 
     def _observables(self) -> Iterator[Row]:
         for ensemble in self._ensembles:
@@ -117,7 +117,7 @@ class Comparison:
                 samples = [ensemble.residual[:, p, -1] for ensemble in self._ensembles]
                 if any(self._is_rounding(ensemble, p) for ensemble in self._ensembles):
                     continue
-                rate = rates.fit_rate(counts, samples, statistic, seed=self._seed)
+                rate = rates.fit_rate(counts, samples, statistic)
                 if rate is not None:
                     yield {
                         "quantity": quantity,

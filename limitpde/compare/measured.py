@@ -17,6 +17,10 @@ class MeasuredEnsemble(Protocol):
         """N."""
 
     @property
+    def steps(self) -> float:
+        """Time steps of one replica, in the mean."""
+
+    @property
     def times(self) -> np.ndarray:
         """Output times, (T,)."""
 
@@ -35,6 +39,10 @@ class MeasuredEnsemble(Protocol):
     @property
     def compensator(self) -> np.ndarray:
         """A, what W should be at the end but for the noise, (R, P)."""
+
+    @property
+    def noise(self) -> np.ndarray:
+        """M at the end, (R, P), of mean zero for every N; NaN where too little has happened to test that."""
 
     @property
     def quadratic_variation(self) -> np.ndarray | None:
@@ -59,6 +67,10 @@ class MeasuredSolution(Protocol):
     @property
     def observables(self) -> list[np.ndarray]:
         """Int phi rho_t at these times, (P,) each."""
+
+    @property
+    def rates(self) -> list[np.ndarray]:
+        """At which the terms of the equation move them, (terms, P) each."""
 
 
 def check_finite(ensemble: MeasuredEnsemble) -> None:

@@ -1,16 +1,16 @@
-"""Convergence rates in N: the slope of log(statistic) against log(N), with a bootstrap interval over replicas."""
+"""Convergence rates in N: the slope of log(statistic) against log(N), with Student's interval over replicas."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-RESAMPLES = 2000
 CONFIDENCE = 0.95
+FEWEST_EVENTS = 5
+"""Replicas of each N that must not be zero, where others are, for an interval to be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,68 +25,78 @@ class Rate:
     """Upper end of the 95 % interval; NaN where it is not known."""
 
 
-def mean_abs(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """E|W| of samples along an axis, by default (..., R) -> (...)."""
-    return np.asarray(np.abs(values).mean(axis=axis))
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """(E |W|^power)^(1/root) of independent samples of W."""
+
+    power: int
+    root: int = 1
+
+    def __call__(self, values: np.ndarray) -> float:
+        """Of samples (R,)."""
+        return float((np.abs(values) ** self.power).mean()) ** (1 / self.root)
+
+    def log_error(self, values: np.ndarray) -> float:
+        """Standard error of the log of it, from samples (R,)."""
+        moments = np.abs(values) ** self.power
+        return float(moments.std(ddof=1) / (math.sqrt(len(moments)) * moments.mean())) / self.root
+
+    def degrees(self, variances: np.ndarray, sizes: np.ndarray) -> float:
+        """Degrees of freedom of a sum of parts with these estimated variances, from samples of these sizes.
+
+        Welch's for |W|. Few squares show less than they spread: there those of the smallest sample. With either, 95 %
+        intervals of slopes hold 93 to 98 % for 3 to 200 Gaussian replicas (tests/compare/test_compare.py).
+        """
+        if self.power > 1:
+            return float(sizes.min() - 1)
+        return welch(variances, sizes)
 
 
-def rms(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """(E W^2)^(1/2) of samples along an axis, by default (..., R) -> (...)."""
-    return np.asarray(np.sqrt((values**2).mean(axis=axis)))
+mean_abs = Statistic(power=1)
+"""E|W|."""
+rms = Statistic(power=2, root=2)
+"""(E W^2)^(1/2)."""
+mean_square = Statistic(power=2)
+"""E W^2."""
 
 
-def mean_square(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """E M^2 of samples along an axis, by default (..., R) -> (...)."""
-    return np.asarray((values**2).mean(axis=axis))
+def welch(variances: np.ndarray, sizes: np.ndarray) -> float:
+    """Welch's degrees of freedom of a sum of independent parts; infinite without a variance.
+
+    Args:
+        variances: of the parts, as estimated from samples.
+        sizes: of these samples.
+    """
+    below = float((variances**2 / (sizes - 1)).sum())
+    return float(variances.sum()) ** 2 / below if below > 0 else math.inf
 
 
-def fit_rate(
-    counts: Sequence[int], samples: Sequence[np.ndarray], statistic: Callable[..., np.ndarray], *, seed: int
-) -> Rate | None:
+def fit_rate(counts: Sequence[int], samples: Sequence[np.ndarray], statistic: Statistic) -> Rate | None:
     """Fit a power of N to a statistic of independent samples.
 
-    The interval is the percentile bootstrap, resampling the replicas of each N. It covers the noise of the samples, not
-    a deviation from a power law. It is not known where a statistic is zero on resamples, as that of rare events.
+    The interval is Student's for the logs of the statistic. It covers the noise of the samples, not a deviation from a
+    power law. It is not known where few samples are not zero, as those of rare events.
 
     Args:
         counts: particle numbers N, (K,).
         samples: one array of replicas (R_N,) for each N.
-        statistic: maps samples along `axis` to a positive number: `mean_abs`, `rms` or `mean_square`.
-
-    Keyword Args:
-        seed: of the resampling.
+        statistic: `mean_abs`, `rms` or `mean_square`.
 
     Returns:
         The rate; None with fewer than two particle numbers, fewer than two replicas, or a statistic that is zero.
     """
     logs = np.log(np.asarray(counts, dtype=float))
-    if len(set(counts)) < 2 or min(len(sample) for sample in samples) < 2:
+    sizes = np.array([len(sample) for sample in samples])
+    if len(set(counts)) < 2 or sizes.min() < 2 or not all(statistic(sample) > 0 for sample in samples):
         return None
-    if not all(np.all(statistic(sample) > 0) for sample in samples):
-        return None
-    from scipy.stats import DegenerateDataWarning, bootstrap
-
     weights = (logs - logs.mean()) / ((logs - logs.mean()) ** 2).sum()
+    slope = float(weights @ np.log([statistic(sample) for sample in samples]))
+    events = [np.count_nonzero(sample) for sample in samples]
+    if any(FEWEST_EVENTS > some < size for some, size in zip(events, sizes, strict=True)):
+        return Rate(slope=slope, low=math.nan, high=math.nan)
+    from scipy.stats import t as student
 
-    def slope(*parts: np.ndarray, axis: int = -1) -> np.ndarray:
-        heights = np.stack([np.log(statistic(part, axis=axis)) for part in parts])
-        return np.tensordot(weights, heights, axes=1)
-
-    with (
-        np.errstate(divide="ignore", invalid="ignore"),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore", DegenerateDataWarning)  # of rare events a resample may hold none
-        interval = bootstrap(
-            tuple(samples),
-            slope,
-            n_resamples=RESAMPLES,
-            confidence_level=CONFIDENCE,
-            vectorized=True,
-            method="percentile",
-            batch=100,
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-    known = np.isfinite(interval.low) and np.isfinite(interval.high)
-    low, high = (float(interval.low), float(interval.high)) if known else (math.nan, math.nan)
-    return Rate(slope=float(slope(*samples)), low=low, high=high)
+    variances = (weights * [statistic.log_error(sample) for sample in samples]) ** 2
+    quantile = student.ppf((1 + CONFIDENCE) / 2, statistic.degrees(variances, sizes))
+    half = float(quantile * math.sqrt(variances.sum()))
+    return Rate(slope=slope, low=slope - half, high=slope + half)

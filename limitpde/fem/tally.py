@@ -98,6 +98,10 @@ class Tally[S: Observed]:
         """What a user must know before trusting the figures."""
         return list(self.solver.warnings)
 
+    def astray(self) -> float:
+        """Mass that the solution has lost or gained, or that came where it is not that of the limit."""
+        return sum(abs(self.last[name] - self.first[name]) for name in self.masses.values())
+
     def cautions(self) -> list[Caution]:
         """Figures that say whether the scheme is in the range in which its order holds."""
         return []

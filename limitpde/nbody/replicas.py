@@ -82,6 +82,11 @@ class ReplicaEnsemble:
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
 
+    @property
+    def noise(self) -> np.ndarray:
+        """(R, P) of M = W - A at the end: of mean zero, for every N."""
+        return np.asarray(self.residual[:, :, -1] - self.compensator)
+
 
 @dataclass(frozen=True, slots=True)
 class Simulated:

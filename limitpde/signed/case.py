@@ -64,10 +64,15 @@ class PDE(sections.BasePDE):
         if isinstance(self.boundary, dict) and not isinstance(self.mesh, str):
             raise ValueError(f"boundary = {self.boundary}: names groups of lines, which only a gmsh file has")
 
-    def coarser_space(self) -> dict[str, Any]:
+    def longer_steps(self, factor: int) -> dict[str, Any]:
+        """Longer steps, and the tolerance that allows them: their errors are like step^(order + 1)."""
+        growth = factor ** (3 if self.degree == 1 else 5)
+        return {"step": factor * self.step, "tolerance": self.tolerance and growth * self.tolerance}
+
+    def coarser_space(self, factor: int) -> dict[str, Any]:
         """A coarser mesh, which refines itself less."""
-        refinement = None if self.refinement is None else self.refinement.coarser(sections.COARSER)
-        return {"mesh": coarser(self.mesh, sections.COARSER), "refinement": refinement}
+        refinement = None if self.refinement is None else self.refinement.coarser(factor)
+        return {"mesh": coarser(self.mesh, factor), "refinement": refinement}
 
 
 @record

@@ -105,6 +105,18 @@ class Model:
             return f"pairs (+, -) collide and separate at once: sigma^2 / 2 <= gamma < sigma^2{limit}"
         return f"pairs (+, -) stick: gamma >= sigma^2{limit}"
 
+    @property
+    def outside_theory(self) -> str:
+        """Which assumption of the mean-field limit (Theorem 5.4, Lemma 5.10) does not hold, if any."""
+        if self.interaction in ("rotated", "attractive"):
+            return f'model.interaction = "{self.interaction}": the paper proves the limit of other forces'
+        if self.gamma_bar is None:
+            return f"model.gamma = {self.gamma}: a strength that does not fall like 1/N has no mean-field limit"
+        if self.interaction == "signed" and self.gamma_bar >= self.sigma**2 / 2:
+            bound = f"sigma^2 / 2 = {self.sigma**2 / 2:g}"
+            return f"model.gamma_bar = {self.gamma_bar:g}: the limit is proven below {bound}"
+        return ""
+
     def _attractive_regime(self, count: int) -> str:
         """All attract all: R of (4.26) for k of them has the dimension (k - 1) (2 - k gamma / sigma^2)."""
         gamma = self.pair_strength(count)

@@ -88,6 +88,10 @@ class PDESummary(Tally[Solver]):
             found.append(f"the gate refused {attempts} at a step; the first at {self.reasons[0]}")
         return found
 
+    def astray(self) -> float:
+        """What has changed of the masses, and what came near the edge of the mesh."""
+        return super().astray() + self.largest["mass_outside"]
+
     def figures(self) -> dict[str, Any]:
         """The part `pde` of summary.json."""
         largest = self.largest

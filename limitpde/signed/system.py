@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compare.companions import Orders
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
@@ -32,6 +33,15 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
     def residual_rate(self, case: Case) -> float | None:
         """-1/2 (Lemma 5.10)."""
         return case.model.residual_rate
+
+    def orders(self, case: Case) -> Orders:
+        """BDF2 on first-order elements; degree + 1 and four for smooth data."""
+        degree = 1 if case.pde is None else case.pde.degree
+        return Orders(degree + 1.0, 2.0 if degree == 1 else 4.0)
+
+    def outside_theory(self, case: Case) -> str:
+        """What Theorem 5.4 and Lemma 5.10 assume and the case does not have."""
+        return case.model.outside_theory
 
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver. Collective."""

@@ -60,10 +60,10 @@ class PDE(sections.BasePDE):
         if self.fit is not None and not self.fit[0] < self.fit[1]:
             raise ValueError(f"fit = {list(self.fit)}: the second time must be the later one")
 
-    def coarser_space(self) -> dict[str, Any]:
+    def coarser_space(self, factor: int) -> dict[str, Any]:
         """Fewer cells, and a coarser mesh."""
-        cells = tuple(max(n // sections.COARSER, min(n, FEWEST_CELLS)) for n in self.cells)
-        return {"cells": cells, "mesh": self.mesh and coarser(self.mesh, sections.COARSER)}
+        cells = tuple(max(n // factor, min(n, FEWEST_CELLS)) for n in self.cells)
+        return {"cells": cells, "mesh": self.mesh and coarser(self.mesh, factor)}
 
 
 @record

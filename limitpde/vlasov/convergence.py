@@ -44,7 +44,7 @@ def comparison_figures(case: Case, ensembles: Sequence[Ensemble], solution: PDER
         return {}
     if not math.isclose(solution.times[-1], ensembles[0].times[-1], rel_tol=1e-9):
         return {}
-    found: Row = {"rates": on_root(comm, lambda: list(observable_rates(ensembles, solution, case.seed)))}
+    found: Row = {"rates": on_root(comm, lambda: list(observable_rates(ensembles, solution)))}
     solver = solution.solver
     if solver.space.dofs > LARGEST:
         return found | {
@@ -58,7 +58,7 @@ def comparison_figures(case: Case, ensembles: Sequence[Ensemble], solution: PDER
         if case.model.form == "hartree":  # f is known at equally spaced velocities: even within the part of each
             v_axes = [axis.parts for axis in v_axes]
         axes = [*solver.space.x_axes, *v_axes]
-        return distance_figures(case.model, ensembles, start=start, f=f, axes=axes, seed=case.seed)
+        return distance_figures(case.model, ensembles, start=start, f=f, axes=axes)
 
     distances = on_root(comm, measure)
     rates = [
@@ -68,12 +68,12 @@ def comparison_figures(case: Case, ensembles: Sequence[Ensemble], solution: PDER
     return found | distances | {"distance_rates": [row | {"theory": theory} for row in rates]}
 
 
-def observable_rates(ensembles: Sequence[Ensemble], solution: PDEResidual, seed: int) -> Iterator[Row]:
+def observable_rates(ensembles: Sequence[Ensemble], solution: PDEResidual) -> Iterator[Row]:
     """Fitted powers of N of E|int phi d(mu^N_T - f_T)|, one for each test function. Not collective."""
     counts = [ensemble.count for ensemble in ensembles]
     for p, value in enumerate(np.asarray(solution.observables[-1])):
         samples = [ensemble.observables[:, p, -1] - value for ensemble in ensembles]
-        rate = fit_rate(counts, samples, mean_abs, seed=seed)
+        rate = fit_rate(counts, samples, mean_abs)
         if rate is not None:
             yield {"quantity": "observable_mean_abs", "test_function": p, **asdict(rate), "theory": _theory(ensembles)}
 

@@ -146,7 +146,6 @@ def distance_figures(
     start: Start,
     f: np.ndarray,
     axes: Sequence[Axis],
-    seed: int,
 ) -> dict[str, Any]:
     """What distances there are between particles and f, for the part `compare` of summary.json. Not collective.
 
@@ -158,7 +157,6 @@ def distance_figures(
         start: the density at time 0.
         f: that at the end, (*X, *V), in natural order.
         axes: the axes of f, those of x first.
-        seed: of the bootstrap.
 
     Returns:
         `distances`: a list over N, distance and t of the mean over replicas, `stderr` and, at the end, `start_mean`,
@@ -179,7 +177,7 @@ def distance_figures(
             for name in references[1].names
             for row in _rows(ensemble, name, first[name], last[name], factor)
         ],
-        "rates": list(_rates(ensembles, references[1].names, [last for _, last in measured], seed)),
+        "rates": list(_rates(ensembles, references[1].names, [last for _, last in measured])),
     }
     if math.isfinite(factor):
         found["dobrushin"] = {"factor": factor, "rate": dobrushin_rate(model, start.mass), "t": end}
@@ -211,11 +209,11 @@ def _rows(
 
 
 def _rates(
-    ensembles: Sequence[ParticleEnsemble], names: list[str], last: list[dict[str, np.ndarray]], seed: int
+    ensembles: Sequence[ParticleEnsemble], names: list[str], last: list[dict[str, np.ndarray]]
 ) -> Iterator[dict[str, Any]]:
     counts = [ensemble.count for ensemble in ensembles]
     for name in names:
-        rate = fit_rate(counts, [values[name] for values in last], mean_abs, seed=seed)
+        rate = fit_rate(counts, [values[name] for values in last], mean_abs)
         if rate is not None:
             yield {"quantity": f"wasserstein_{name}", "test_function": None, **asdict(rate), "theory": THEORY}
 

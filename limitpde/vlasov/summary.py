@@ -118,6 +118,11 @@ class PDESummary(Tally[Solver]):
             )
         return found
 
+    def astray(self) -> float:
+        """What is not in the domain, as it left it or was not in it from the start."""
+        gone = self.last["mass_lost"] - self.first["mass_lost"] + self.solver.outside * self.first["mass_total"]
+        return float(gone + abs(self.last["mass_total"] + self.last["mass_lost"] - self.first["mass_total"]))
+
     def _growth(self) -> Growth | None:
         """The fit to the field energy, where the case asks for one."""
         if self._fit is None:

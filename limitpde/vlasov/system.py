@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compare.companions import Orders
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
@@ -34,6 +35,16 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     def residual_rate(self, case: Case) -> float | None:
         """-1: that 1/(N - 1) is not 1/N."""
         return case.model.residual_rate
+
+    def mass(self, case: Case) -> float:
+        """That of f."""
+        return case.initial.mass
+
+    def orders(self, case: Case) -> Orders:
+        """Degree + 1 in the cells, those of the splitting and of the symplectic integrator in the steps."""
+        pde, particles = case.pde, case.particles
+        space, time = (2.0, 2.0) if pde is None else (pde.degree + 1.0, pde.order or (2.0 if pde.mesh else 4.0))
+        return Orders(space, time, 2.0 if particles is None else particles.order)
 
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver of the equation. Collective."""

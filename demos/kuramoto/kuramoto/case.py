@@ -51,9 +51,9 @@ class PDE(sections.BasePDE):
     cells: Annotated[int, Field(ge=8, le=1_000_000)]
     """Cells of the circle."""
 
-    def coarser_space(self) -> dict[str, Any]:
+    def coarser_space(self, factor: int) -> dict[str, Any]:
         """Fewer cells."""
-        return {"cells": max(self.cells // sections.COARSER, 8)}
+        return {"cells": max(self.cells // factor, 8)}
 
 
 @record

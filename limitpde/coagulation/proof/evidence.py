@@ -41,7 +41,6 @@ def comparison_figures(
     model: Model,
     ensembles: Sequence[Ensemble],
     solution: PDEResidual | None,
-    seed: int,
     *,
     deltas: Sequence[float | None] = (),
     initial: Initial | None = None,
@@ -53,7 +52,6 @@ def comparison_figures(
         model: the parameters.
         ensembles: what was simulated, one for each N; may be empty.
         solution: the residual of the equation's solution, if it was solved up to the same time.
-        seed: of the bootstrap.
 
     Keyword Args:
         deltas: with which the ensembles were simulated.
@@ -74,7 +72,7 @@ def comparison_figures(
         "martingale": list(_martingales(ensembles)),
         "stosszahlansatz": list(_pairs(model, ensembles, deltas)),
         "corollary_1_3": list(_distances(ensembles, solution)),
-        "rates": list(_rates(ensembles, solution, seed)),
+        "rates": list(_rates(ensembles, solution)),
         "fitted_beta": fitted_beta.rows(model, ensembles, initial, domain),
     }
 
@@ -198,16 +196,16 @@ def _distances(ensembles: Sequence[Ensemble], solution: PDEResidual | None) -> I
             }
 
 
-def _rates(ensembles: Sequence[Ensemble], solution: PDEResidual | None, seed: int) -> Iterator[Row]:
+def _rates(ensembles: Sequence[Ensemble], solution: PDEResidual | None) -> Iterator[Row]:
     """Powers of N: E M_T^2 falls as N^-1, the distance of Corollary 1.3 as its noise, N^(-1/2)."""
     counts = [ensemble.count for ensemble in ensembles]
     integrals = [_end_integral(ensemble, solution) for ensemble in ensembles]
     for p in range(ensembles[0].martingale.shape[1]):
         martingales = [ensemble.martingale[:, p] for ensemble in ensembles]
-        found = [("martingale_mean_square", fit_rate(counts, martingales, mean_square, seed=seed), -1.0)]
+        found = [("martingale_mean_square", fit_rate(counts, martingales, mean_square), -1.0)]
         distances = [e.time_integral[:, p] - i[p] for e, i in zip(ensembles, integrals, strict=True) if i is not None]
         if len(distances) == len(ensembles):
-            found.append(("corollary_1_3", fit_rate(counts, distances, mean_abs, seed=seed), -0.5))
+            found.append(("corollary_1_3", fit_rate(counts, distances, mean_abs), -0.5))
         for quantity, rate, theory in found:
             if rate is not None:
                 yield {"quantity": quantity, "test_function": p, **asdict(rate), "theory": theory}

@@ -1,0 +1,206 @@
+"""The error budget of a comparison: what particles and solution may differ by for other reasons than the limit's.
+
+For each test function and output time the difference is d = a - s, a the particles' mean at N = infinity, s that of the
+solution. The statistical part of its error is a confidence interval; the others are estimates with a safety factor, and
+count as bounds: they are added, not squared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from limitpde.compare.companions import SAFETY, SolutionErrors
+from limitpde.compare.extrapolation import Extrapolated, extrapolate
+from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
+from limitpde.compare.statistics import mean_and_stderr
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class StepErrors:
+    """What the time step of the particles does to their means, with its uncertainty."""
+
+    observables: np.ndarray
+    """Bound of the error of the mean of int phi dL^N_t, (P, T)."""
+    noise: np.ndarray
+    """The same of W - A at the end, (P,)."""
+
+
+def step_errors(whole: MeasuredEnsemble, halved: MeasuredEnsemble, order: float) -> StepErrors | None:
+    """Estimate the error of the particles' step from replicas that made each step in two halves.
+
+    Args:
+        whole: an ensemble.
+        halved: some of its replicas again, with `Controls.halved`.
+        order: weak order of the steps.
+
+    Returns:
+        The errors; None where the simulation has not halved its steps.
+    """
+    if not halved.steps > 1.5 * whole.steps:
+        return None
+    mine = np.searchsorted(whole.replicas, halved.replicas)
+    factor = SAFETY * 2**order / (2**order - 1)
+
+    def bound(difference: np.ndarray) -> np.ndarray:
+        mean, error = mean_and_stderr(difference)
+        if error is None:
+            return factor * np.abs(mean)
+        from scipy.stats import t as student
+
+        return np.asarray(factor * (np.abs(mean) + student.ppf(CONFIDENCE, len(difference) - 1) * error))
+
+    observables = bound(halved.observables - whole.observables[mine])
+    return StepErrors(np.maximum.accumulate(observables, axis=1), bound(halved.noise - whole.noise[mine]))
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The difference of particles and solution and its parts, for P test functions and T times.
+
+    All in units of `scale`, max |phi| times the mass; arrays (P, T), NaN where not known.
+    """
+
+    times: np.ndarray
+    """(T,)"""
+    scale: float
+    particles: Extrapolated
+    solution: np.ndarray
+    step_error: np.ndarray
+    """Of the particles' step."""
+    mesh: np.ndarray
+    step: np.ndarray
+    initial: np.ndarray
+    """Error of int phi rho_0."""
+    domain: float
+    """Mass that left, or came where the solution is not that of the limit."""
+    order: np.ndarray
+    """(P,) of the solution, as seen; NaN where it was not."""
+    trusted: np.ndarray
+    """(P,) whether that is near that of the scheme."""
+
+    @property
+    def difference(self) -> np.ndarray:
+        """d."""
+        return (self.particles.value - self.solution) / self.scale
+
+    @property
+    def stderr(self) -> np.ndarray:
+        """Standard error of d."""
+        return self.particles.stderr / self.scale
+
+    @property
+    def bounds(self) -> dict[str, np.ndarray]:
+        """The parts that count as bounds, the particles' first."""
+        full = np.ones_like(self.solution)
+        return {
+            "finite N": self.particles.bias * full,
+            "the particles' step": self.step_error / self.scale,
+            **self.solution_parts,
+        }
+
+    @property
+    def solution_parts(self) -> dict[str, np.ndarray]:
+        """Those of the solution."""
+        parts = {"mesh": self.mesh, "step": self.step, "initial data": self.initial}
+        domain = np.full_like(self.solution, self.domain / self.scale)
+        return {name: part / self.scale for name, part in parts.items()} | {"domain": domain}
+
+    @property
+    def total(self) -> np.ndarray:
+        """Sum of the bounds."""
+        return np.asarray(sum(self.bounds.values()))
+
+
+def budget(
+    ensembles: Sequence[MeasuredEnsemble],
+    solution: MeasuredSolution,
+    errors: SolutionErrors,
+    steps: StepErrors | None,
+    *,
+    domain: float,
+    scale: float,
+) -> Budget:
+    """The budget at the output times after 0.
+
+    Args:
+        ensembles: what was simulated.
+        solution: of the equation.
+        errors: of the solution at the output times, that at 0 among them.
+        steps: errors of the particles' step, where they were estimated.
+
+    Keyword Args:
+        domain: mass that is not where it belongs.
+        scale: max |phi| times the mass.
+    """
+    times = ensembles[0].times
+    known = at_times(solution, times)
+    limit = extrapolate(ensembles)
+    unknown = np.full_like(known, math.nan)
+    after = slice(1, None)
+    return Budget(
+        times=times[after],
+        scale=scale,
+        particles=Extrapolated(
+            **{name: getattr(limit, name)[:, after] for name in ("value", "stderr", "degrees", "correction", "misfit")},
+            bias=limit.bias,
+        ),
+        solution=known[:, after],
+        step_error=(unknown if steps is None else steps.observables)[:, after],
+        mesh=errors.mesh[:, after],
+        step=errors.step[:, after],
+        initial=np.repeat((errors.mesh + errors.step)[:, :1], len(times) - 1, axis=1),
+        domain=domain,
+        order=errors.order,
+        trusted=errors.trusted,
+    )
+
+
+def limit_rows(budget: Budget, found: np.ndarray, half: np.ndarray) -> Iterator[dict[str, float]]:
+    """Rows of `compare.limits`, at the end, for each test function.
+
+    Args:
+        budget: the budget.
+        found: smallest detectable differences, (P, T), in units of the scale.
+        half: half the widths of the 95 % intervals, likewise.
+    """
+    solution_error, scale = sum(budget.solution_parts.values()), budget.scale
+    for p in range(len(budget.solution)):
+        a, end = float(budget.particles.value[p, -1]), (p, -1)
+        yield {
+            "particles": a,
+            "low": a - scale * float(half[end]),
+            "high": a + scale * float(half[end]),
+            "solution": float(budget.solution[end]),
+            "difference": scale * float(budget.difference[end]),
+            "solution_error": scale * float(np.asarray(solution_error)[end]),
+            "step_error": float(budget.step_error[end]),
+            "finite_n": float(budget.particles.correction[end]),
+            "detectable": scale * float(found[end]),
+        }
+
+
+def error_rows(errors: SolutionErrors, domain: float) -> Iterator[dict[str, float]]:
+    """Rows of `pde.error`: the parts of the error of int phi rho at the end, for each test function."""
+    for p in range(len(errors.mesh)):
+        row = {
+            "mesh": float(errors.mesh[p, -1]),
+            "step": float(errors.step[p, -1]),
+            "initial": float(errors.mesh[p, 0] + errors.step[p, 0]),
+            "domain": domain,
+        }
+        yield {**row, "total": sum(row.values()), "order": float(errors.order[p])}
+
+
+def at_times(solution: MeasuredSolution, times: np.ndarray) -> np.ndarray:
+    """Int phi rho of a solution at some of its times, (P, T); NaN at those that it does not have."""
+    seen, values = np.array(solution.times), np.array(solution.observables)
+    nearest = np.abs(seen[:, None] - times).argmin(axis=0)
+    found = values[nearest].T.copy()
+    found[:, np.abs(seen[nearest] - times) > 1e-9 * max(abs(times[-1]), abs(seen[-1]))] = math.nan
+    return found

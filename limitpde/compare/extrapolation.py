@@ -1,0 +1,89 @@
+"""What the means of N particles tend to: fits of a + b / N over the particle numbers, by test function and time.
+
+The mean of int phi dL^N of a mean-field system is that of the limit and a term b / N. The weights of the fit are N R,
+as if variances were like 1 / N (they do not depend on what was drawn, so that a is unbiased); its error is that of the
+samples as they are, with Welch's degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from limitpde.compare.measured import MeasuredEnsemble
+
+UNKNOWN_BIAS = 4.0
+"""|b| that is allowed for where one N alone was simulated, as a multiple of max |phi| times the mass: more than twice
+what strongly interacting charges have (gamma_bar = 32 sigma^2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extrapolated:
+    """Int phi dL^N_t at N = infinity, for P test functions and T times: (P, T) each."""
+
+    value: np.ndarray
+    """a."""
+    stderr: np.ndarray
+    """Its standard error; NaN with fewer than two replicas."""
+    degrees: np.ndarray
+    """Of freedom of that error; infinite where nothing spreads."""
+    correction: np.ndarray
+    """a less the mean of the largest N."""
+    misfit: np.ndarray
+    """Probability that means lie so far from any a + b / N by chance; 1 with fewer than three N."""
+    bias: float
+    """What |b| / N may be beyond what was fitted, as a share of max |phi| times the mass."""
+
+
+def extrapolate(ensembles: Sequence[MeasuredEnsemble]) -> Extrapolated:
+    """Extrapolate what was observed of ensembles of different N to N = infinity."""
+    counts = np.array([ensemble.count for ensemble in ensembles], dtype=float)
+    sizes = np.array([len(ensemble.replicas) for ensemble in ensembles])
+    means = np.stack([ensemble.observables.mean(axis=0) for ensemble in ensembles])  # (K, P, T)
+    if sizes.min() < 2:
+        spread = np.full_like(means, math.nan)
+    else:
+        spread = np.stack([ensemble.observables.var(axis=0, ddof=1) for ensemble in ensembles])
+    variances = spread / sizes[:, None, None]
+    weights = limit_weights(counts, sizes)
+    parts = weights[:, None, None] ** 2 * variances
+    value, variance = np.tensordot(weights, means, 1), parts.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = (parts**2 / (sizes - 1)[:, None, None]).sum(axis=0)
+        degrees = np.where(below > 0, variance**2 / below, math.inf)
+    largest = means[counts.argmax()]
+    return Extrapolated(
+        value=value,
+        stderr=np.sqrt(variance),
+        degrees=degrees,
+        correction=value - largest,
+        misfit=_misfit(counts, means, variances, value),
+        bias=UNKNOWN_BIAS / float(counts[0]) if len(counts) == 1 else 0.0,
+    )
+
+
+def limit_weights(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Weights w with a = sum_k w_k mean_k of the fit a + b / N, (K,); of one N its mean itself."""
+    if len(counts) == 1:
+        return np.ones(1)
+    design = np.stack([np.ones_like(counts), 1 / counts], axis=1)
+    weighted = design * (counts * sizes)[:, None]
+    return np.asarray(np.linalg.solve(design.T @ weighted, weighted.T)[0])
+
+
+def _misfit(counts: np.ndarray, means: np.ndarray, variances: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Probability of means as far from the best a + b / N as these, (P, T)."""
+    degrees = len(counts) - 2
+    if degrees < 1 or not np.all(variances > 0):
+        return np.ones_like(value)
+    from scipy.special import chdtrc
+
+    root = 1 / np.sqrt(variances)
+    ones, inverse = root, root / counts[:, None, None]
+    aa, ab, bb = (ones**2).sum(0), (ones * inverse).sum(0), (inverse**2).sum(0)
+    ya, yb, yy = (root * means * ones).sum(0), (root * means * inverse).sum(0), ((root * means) ** 2).sum(0)
+    explained = (bb * ya**2 - 2 * ab * ya * yb + aa * yb**2) / (aa * bb - ab**2)
+    return np.asarray(chdtrc(degrees, np.maximum(yy - explained, 0.0)))

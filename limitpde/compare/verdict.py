@@ -1,0 +1,294 @@
+"""The verdict on a limit: confirmed, refuted or undecided, from a difference and its error budget.
+
+With d = a - s, its standard error e and the sum B of all bounds of numerical errors, for each of m pairs of a test
+function and a time after 0:
+
+    refuted      |d| - B is above 4.5 standard errors of many replicas (Student's quantile for few) for some pair,
+                 by Holm's correction for m pairs; or the mean of the particles' own balance M is, for some N
+    confirmed    |d| - B is within the joint 95 % interval for all pairs, and a difference of the margin
+                 precision * max |phi| * mass would have been refuted with a probability of 80 %
+    undecided    otherwise, or where a part of the budget is not known, or a method has left its range (`cautions`)
+
+So "confirmed" is a test of equivalence at the margin (Schuirmann 1987), with the numerical errors as bounds, and
+`detectable` is the smallest difference that would have been refuted with that probability.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from limitpde.cautions import Caution
+from limitpde.compare.budget import CONFIDENCE, Budget, StepErrors
+from limitpde.compare.companions import Orders
+from limitpde.compare.measured import MeasuredEnsemble
+from limitpde.compare.statistics import NEGLIGIBLE
+
+SIGNIFICANT = 4.5
+"""Standard errors from which a difference is one, for many replicas and one comparison."""
+POWER = 0.8
+"""Probability with which the smallest detectable difference is found."""
+MISFIT = 1e-4
+"""Probability of the means below which they are not like a + b / N."""
+Status = Literal["confirmed", "refuted", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run says about the limit."""
+
+    status: Status
+    sentence: str
+    causes: list[str]
+    """The parts of the error budget, or what stands in the way of a verdict; the largest first."""
+    precision: float
+    """Of max |phi| times the mass: what was asked for."""
+    detectable: float
+    """The same of the smallest difference that would have been found for every test function; NaN where not known."""
+
+    def figures(self) -> dict[str, Any]:
+        """The part `verdict` of summary.json."""
+        return {
+            "status": self.status,
+            "sentence": self.sentence,
+            "causes": self.causes,
+            "precision": self.precision,
+            "detectable": self.detectable,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What the run has spent, to say what more would do."""
+
+    counts: tuple[int, ...]
+    replicas: int
+    step: float | None
+    """Of the particles."""
+    pde_step: float | None
+    orders: Orders
+
+
+def quantile(probability: float, degrees: np.ndarray) -> np.ndarray:
+    """Student's quantile, also for infinite degrees of freedom."""
+    from scipy.stats import t as student
+
+    return np.asarray(student.ppf(probability, degrees))
+
+
+def level(pairs: int) -> float:
+    """Probability, on one side, at which one of so many pairs is refuted."""
+    from scipy.special import ndtr
+
+    return float(ndtr(-SIGNIFICANT)) / pairs
+
+
+def detectable(budget: Budget) -> np.ndarray:
+    """The smallest difference that would be refuted with probability `POWER`, (P, T), in units of the scale."""
+    degrees = budget.particles.degrees
+    return budget.total + (quantile(1 - level(degrees.size), degrees) + quantile(POWER, degrees)) * budget.stderr
+
+
+def interval(budget: Budget) -> np.ndarray:
+    """Half the width of the 95 % interval of the particles' limit, (P, T), in units of the scale."""
+    return quantile((1 + CONFIDENCE) / 2, budget.particles.degrees) * budget.stderr
+
+
+def excess(budget: Budget) -> np.ndarray:
+    """|d| - B in standard errors, (P, T); infinite where nothing spreads and it is positive."""
+    beyond = np.abs(budget.difference) - budget.total
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(beyond > 0, beyond / budget.stderr, 0.0)
+    return np.where(np.isnan(beyond) | np.isnan(budget.stderr), math.nan, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The particles' own balance at the end: M = W - A has mean zero for every N."""
+
+    N: int
+    test_function: int
+    deviation: float
+    """Of the mean of M from zero, less the bound of the error of the particles' step, in standard errors."""
+    degrees: float
+
+
+def balances(ensembles: Sequence[MeasuredEnsemble], steps: StepErrors) -> Iterator[Balance]:
+    """The mean of M of each ensemble and test function against zero."""
+    for ensemble in ensembles:
+        noise, size = ensemble.noise, len(ensemble.replicas)
+        for p in range(noise.shape[1]):
+            values = noise[:, p]
+            scale = float(np.abs(ensemble.observables[:, p]).max())
+            if size < 2 or not np.abs(values).max() > NEGLIGIBLE * scale:
+                continue
+            error = float(values.std(ddof=1)) / math.sqrt(size)
+            beyond = abs(float(values.mean())) - float(steps.noise[p])
+            if beyond > 0 and error > 0:
+                yield Balance(ensemble.count, p, beyond / error, size - 1.0)
+
+
+def judge(
+    budget: Budget | None,
+    own: Sequence[Balance],
+    *,
+    precision: float,
+    cautions: Sequence[Caution],
+    effort: Effort,
+    failure: str = "",
+) -> Verdict:
+    """The verdict.
+
+    Args:
+        budget: of the comparison of particles and solution; None where one of them is not there.
+        own: the particles' balances.
+
+    Keyword Args:
+        precision: of max |phi| times the mass, what matters to the user.
+        cautions: those that are exceeded.
+        effort: what was spent.
+        failure: why the run did not come to its end, if it did not.
+    """
+    broken = [b for b in own if b.deviation > quantile(1 - level(len(own)), np.array(b.degrees))]
+    stops = [failure] if failure else []
+    stops += [caution.text for caution in cautions]
+    if budget is None:
+        return _of_particles(broken, stops, precision)
+    found, far = detectable(budget), excess(budget)
+    parts = causes(budget, precision, effort)
+    stops += unknown(budget, precision)
+    largest = float(found.max())
+    refuting = far > quantile(1 - level(far.size), budget.particles.degrees)
+    if stops:
+        text = f"Undecided: {stops[0].rstrip('.')}."
+        return Verdict("undecided", text, [*stops, *parts], precision, largest)
+    if refuting.any():
+        return Verdict("refuted", _refuted(budget, far), parts, precision, largest)
+    if broken:
+        return Verdict("refuted", _broken(broken), parts, precision, largest)
+    joint = quantile(1 - (1 - CONFIDENCE) / (2 * far.size), budget.particles.degrees)
+    if not (far <= joint).all():
+        p, k = np.unravel_index(int(np.argmax(far - joint)), far.shape)
+        text = (
+            f"Undecided: for test function {p} at t = {budget.times[k]:.4g} particles and solution differ by "
+            f"{_percent(abs(budget.difference[p, k]))}, which is beyond the joint 95 % interval but could be chance; "
+            "more replicas decide it"
+        )
+        return Verdict("undecided", text, parts, precision, largest)
+    if largest > precision:
+        return Verdict("undecided", _blind(largest, precision, parts), parts, precision, largest)
+    return Verdict("confirmed", _confirmed(budget, largest, precision, parts), parts, precision, largest)
+
+
+def unknown(budget: Budget, precision: float) -> list[str]:
+    """What of the budget is not known, and so keeps any verdict away."""
+    found = []
+    names = {
+        "finite N": "",
+        "the particles' step": "its error was not estimated: it takes two replicas, and compare.budget = true",
+        "mesh": "no coarser companion could be computed: take smaller cells (half as large), which leave room for one",
+        "step": "no companion with longer steps could be computed: take a shorter pde.step",
+        "initial data": "",
+    }
+    for name, part in budget.bounds.items():
+        if np.isnan(part).any() and names.get(name):
+            found.append(f"{name}: {names[name]}")
+    if np.isnan(budget.stderr).any():
+        found.append("statistics: one replica alone does not show how much replicas differ; take more of them")
+    rough = ~budget.trusted & (np.nan_to_num(budget.mesh + budget.step).max(axis=1) > precision * budget.scale / 4)
+    if rough.any():
+        p = int(np.argmax(rough))
+        found.append(
+            f"mesh and step: the solution does not converge at its order yet (order {budget.order[p]:.2g} for test "
+            f"function {p}): take smaller cells and a shorter pde.step, half of each"
+        )
+    if (budget.particles.misfit < MISFIT / budget.particles.misfit.size).any():
+        found.append("finite N: the means are not like a + b / N yet: take larger N")
+    return found
+
+
+def causes(budget: Budget, precision: float, effort: Effort) -> list[str]:
+    """The parts of the smallest detectable difference where that is largest, in words, the largest first."""
+    found = detectable(budget)
+    at = np.unravel_index(int(np.nanargmax(found)) if not np.isnan(found).all() else 0, found.shape)
+    parts = {name: float(part[at]) for name, part in budget.bounds.items()}
+    parts["statistics"] = float(found[at]) - sum(parts.values())
+    ranked = sorted((name for name in parts if parts[name] > 0), key=lambda name: -parts[name])
+    over = sum(parts.values()) - precision
+    return [f"{name}: {_percent(parts[name])}{_remedy(name, parts[name], over, precision, effort)}" for name in ranked]
+
+
+def _remedy(name: str, size: float, over: float, precision: float, effort: Effort) -> str:
+    """What to change for this part, in numbers, where the budget is over the precision."""
+    if not over > 0 or size < over / 10:
+        return ""
+    goal = size - over if size - over > precision / 10 else precision / 4
+    factor = size / goal
+    space, time, particles = effort.orders
+    if name == "statistics":
+        replicas, largest = math.ceil(effort.replicas * factor**2), max(effort.counts, default=1)
+        return f" (particles.replicas = {replicas:,}, or about {factor**2:.1f} times N = {largest:,})"
+    if name == "finite N":
+        return " (a second N in particles.counts, or larger ones)"
+    if name == "the particles' step" and effort.step is not None:
+        return f" (particles.step = {effort.step * factor ** (-1 / particles):.2g})"
+    if name == "step" and effort.pde_step is not None:
+        return f" (pde.step = {effort.pde_step * factor ** (-1 / time):.2g})"
+    if name == "mesh":
+        return f" (cells smaller by a factor {factor ** (1 / space):.2g})"
+    if name == "domain":
+        return " (a larger domain)"
+    return ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def _where(parts: Sequence[str]) -> str:
+    return f" The largest part of the error budget is {parts[0]}." if parts else ""
+
+
+def _confirmed(budget: Budget, largest: float, precision: float, parts: Sequence[str]) -> str:
+    worst = float(np.abs(budget.difference).max())
+    return (
+        f"Confirmed to {_percent(precision)}: particles and solution differ by {_percent(worst)} of max |phi| times "
+        f"the mass at most, and a difference of {_percent(largest)} would have been found.{_where(parts)}"
+    )
+
+
+def _blind(largest: float, precision: float, parts: Sequence[str]) -> str:
+    return (
+        f"Undecided: no difference was found, but one below {_percent(largest)} of max |phi| times the mass would not "
+        f"have been, and {_percent(precision)} was asked for.{_where(parts)}"
+    )
+
+
+def _refuted(budget: Budget, far: np.ndarray) -> str:
+    p, k = np.unravel_index(int(np.argmax(far)), far.shape)
+    more = "more" if math.isinf(far[p, k]) else f"{far[p, k]:.1f} standard errors more"
+    return (
+        f"Refuted: for test function {p} at t = {budget.times[k]:.4g} particles and solution differ by "
+        f"{_percent(abs(budget.difference[p, k]))} of max |phi| times the mass, {more} than all known errors "
+        f"({_percent(budget.total[p, k])}) account for."
+    )
+
+
+def _broken(broken: Sequence[Balance]) -> str:
+    worst = max(broken, key=lambda b: b.deviation)
+    return (
+        f"Refuted: the particles do not keep their own balance: the mean of W - A of test function "
+        f"{worst.test_function} for N = {worst.N} is {worst.deviation:.1f} standard errors beyond that of the step."
+    )
+
+
+def _of_particles(broken: Sequence[Balance], stops: list[str], precision: float) -> Verdict:
+    """The verdict on particles alone: their balance holds, or it does not."""
+    if broken and not stops:
+        return Verdict("refuted", _broken(broken), [], precision, math.nan)
+    reason = stops[0] if stops else "there is no solution to compare the particles with; their own balance holds"
+    return Verdict("undecided", f"Undecided: {reason.rstrip('.')}.", stops, precision, math.nan)

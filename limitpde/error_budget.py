@@ -1,0 +1,89 @@
+"""What a run computes only to know its own errors: coarser companions of the solution, particles with halved steps.
+
+Companions cost less than a third of the solution (a fifth in two dimensions); the replicas with halved steps, those of
+the smallest N, a third of the particles at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from scipy.interpolate import CubicHermiteSpline
+
+from limitpde.compare.companions import LEVELS, LONG, Level
+from limitpde.errors import InputError, Interrupted, RunError
+from limitpde.fem.stepping import StepReport
+from limitpde.nbody.replicas import Controls
+from limitpde.sections import BaseCase
+from limitpde.system import AnySystem, ObservedSolution, SimulatedEnsemble
+
+SHARE = 0.15
+"""Part of the particles of a run, counted with their replicas, that make their steps in halves, at twice the cost."""
+
+
+def keeps_cells(case: BaseCase) -> bool:
+    """Whether the mesh of a case's equation cannot be made coarser: that of a file, or none at all."""
+    return case.pde is None or all(
+        getattr(case.pde, name) == value for name, value in case.pde.coarser_space(2).items()
+    )
+
+
+def companions(
+    system: AnySystem, case: BaseCase, comm: MPI.Comm, seen: Callable[[float], object]
+) -> dict[Level, np.ndarray]:
+    """Int phi rho_t, (P, T), at time 0 and the output times, of those companions that can be computed. Collective.
+
+    Args:
+        system: of the case.
+        case: with [pde] and test functions.
+        comm: the ranks.
+        seen: called with the time reached after each step; what it raises ends all.
+    """
+    found: dict[Level, np.ndarray] = {}
+    for level in LEVELS:
+        if case.pde is None or level.steps * case.pde.step > case.time.end or (level is LONG and keeps_cells(case)):
+            continue
+        cells = 1 if keeps_cells(case) else level.cells
+        try:
+            found[level] = _observed(system, replace(case, pde=case.pde.coarser(cells, level.steps)), comm, seen)
+        except Interrupted:
+            raise
+        except (InputError, RunError):  # raised on every rank: these cells do not see the data, or the step is too long
+            continue
+    return found
+
+
+def _observed(system: AnySystem, case: BaseCase, comm: MPI.Comm, seen: Callable[[float], object]) -> np.ndarray:
+    """Int phi rho_t of the equation of a case, (P, T): between its steps by the rates at which it moves. Collective."""
+    solver = system.solver(case, comm)
+    observed: ObservedSolution = system.residual(solver, case.test_functions)
+
+    def watch(step: StepReport) -> None:
+        seen(step.t)
+
+    solver.solve(case.time.end, observers=[observed, watch])
+    slopes = np.array(observed.rates).sum(axis=1)
+    series = CubicHermiteSpline(observed.times, np.array(observed.observables), slopes)
+    return np.asarray(series([0.0, *case.output_times])).T
+
+
+def halved_replicas(counts: Sequence[int], replicas: int) -> int:
+    """How many replicas of the smallest N make their steps in halves: at least two."""
+    work = SHARE * replicas * sum(counts) / min(counts)
+    return min(replicas, max(2, math.ceil(work)))
+
+
+def halved(system: AnySystem, case: BaseCase, controls: Controls) -> SimulatedEnsemble | None:
+    """Some replicas of the smallest N with their steps in halves; None where there are not two. Collective."""
+    particles = case.particles
+    if particles is None or particles.replicas < 2:
+        return None
+    some = replace(particles, replicas=halved_replicas(particles.counts, particles.replicas))
+    smaller: Any = replace(case, particles=some)
+    found: SimulatedEnsemble = system.simulate(smaller, min(particles.counts), replace(controls, halved=True))
+    return found

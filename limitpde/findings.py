@@ -1,0 +1,155 @@
+"""What a run has found: figures, tables and the verdict, of whatever has been computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from limitpde.cautions import Caution
+from limitpde.compare import verdict as verdicts
+from limitpde.compare.budget import Budget, StepErrors, at_times, budget, error_rows, limit_rows, step_errors
+from limitpde.compare.companions import SAFETY_OF_TWO, Level, SolutionErrors, solution_errors
+from limitpde.compare.comparison import Comparison, rate_row
+from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
+from limitpde.error_budget import keeps_cells
+from limitpde.results.figures import Record
+from limitpde.results.folder import Folder
+from limitpde.results.tables import Table
+from limitpde.sections import BaseCase
+from limitpde.system import AnySystem
+
+
+@dataclass(slots=True)
+class Known:
+    """What a run knows of its own errors."""
+
+    companions: dict[Level, np.ndarray] = field(default_factory=dict)
+    """Int phi rho_t, (P, T), of coarser companions of the solution."""
+    halved: MeasuredEnsemble | None = None
+    """Replicas of the smallest N that made their steps in halves."""
+    astray: float = 0.0
+    """Mass that the solution has lost, or that came where it is not that of the limit."""
+    cautions: Sequence[Caution] = ()
+    """Figures of the range of the methods, one of each name."""
+    failure: str = ""
+    """Why the run did not come to its end, if it did not."""
+
+
+class Findings:
+    """The comparison of a run, ready to be told. On rank 0.
+
+    Args:
+        system: of the case.
+        case: with test functions.
+        ensembles: what was simulated; may be empty.
+        solution: W of the solution, if the equation was solved.
+        known: what the run knows of its own errors.
+        own: what the system compares besides, with its `rates`.
+    """
+
+    def __init__(
+        self,
+        system: AnySystem,
+        case: BaseCase,
+        ensembles: Sequence[MeasuredEnsemble],
+        solution: MeasuredSolution | None,
+        known: Known,
+        own: Record,
+    ) -> None:
+        self._system, self._case, self._known = system, case, known
+        self._ensembles, self._solution = ensembles, solution
+        self.outside = system.outside_theory(case)
+        self._comparison = Comparison(
+            case.test_functions,
+            ensembles,
+            solution,
+            rate_theory=system.residual_rate(case),
+            in_theory=not self.outside,
+        )
+        self._errors = None if solution is None else self._solution_errors(solution)
+        self._budget = self._make_budget()
+        rates = [*self._comparison.rates(), *own.pop("rates", [])]
+        self.compare = self._comparison.figures() | ({"rates": rates} if ensembles else {}) | own
+        if self._budget is not None:
+            found, half = verdicts.detectable(self._budget), verdicts.interval(self._budget)
+            self.compare["limits"] = self._named(limit_rows(self._budget, found, half))
+
+    def _named(self, rows: object) -> list[Record]:
+        labels = [function.label for function in self._case.test_functions]
+        return [{"test_function": p, "label": labels[p], **row} for p, row in enumerate(rows)]  # type: ignore[arg-type, var-annotated]
+
+    @property
+    def solution_errors(self) -> list[Record]:
+        """The list `pde.error`."""
+        if self._errors is None or not self._known.companions:
+            return []
+        return self._named(error_rows(self._errors, self._known.astray))
+
+    def _solution_errors(self, solution: MeasuredSolution) -> SolutionErrors:
+        """By the companions; where the mesh is that of a file, errors of the mesh by W of the solution."""
+        case, times = self._case, np.array([0.0, *self._case.output_times])
+        fixed = keeps_cells(case)
+        orders = self._system.orders(case)
+        fine = at_times(solution, times)
+        errors = solution_errors(fine, self._known.companions, orders, same_cells=fixed)
+        if not fixed:
+            return errors
+        series = np.array(solution.values)[[int(np.abs(np.array(solution.times) - t).argmin()) for t in times]].T
+        mesh = SAFETY_OF_TWO * np.maximum.accumulate(np.abs(series), axis=1)
+        return SolutionErrors(mesh, errors.step, errors.order, errors.trusted)
+
+    def _make_budget(self) -> Budget | None:
+        """None where there are not both particles and a solution that has come as far as these."""
+        if not self._ensembles or self._solution is None or self._errors is None:
+            return None
+        end = float(self._ensembles[0].times[-1])
+        if self._solution.times[-1] < end * (1 - 1e-9):
+            return None
+        scale, domain = self._system.mass(self._case), self._known.astray
+        steps = self._step_errors()
+        return budget(self._ensembles, self._solution, self._errors, steps, domain=domain, scale=scale)
+
+    def _step_errors(self) -> StepErrors | None:
+        """Of the particles' step, from the smallest N; None where they were not estimated."""
+        if self._known.halved is None:
+            return None
+        smallest = min(self._ensembles, key=lambda ensemble: ensemble.count)
+        return step_errors(smallest, self._known.halved, self._system.orders(self._case).particles)
+
+    @property
+    def verdict(self) -> Record | None:
+        """The part `verdict` of summary.json; None where nothing is compared."""
+        compare, case, known = self._case.compare, self._case, self._known
+        if compare is None or not self._ensembles:
+            return None
+        particles, pde = case.particles, case.pde
+        effort = verdicts.Effort(
+            counts=tuple(ensemble.count for ensemble in self._ensembles),
+            replicas=min(len(ensemble.replicas) for ensemble in self._ensembles),
+            step=getattr(particles, "step", None),
+            pde_step=None if pde is None else pde.step,
+            orders=self._system.orders(case),
+        )
+        steps = self._step_errors()
+        own = [] if steps is None else list(verdicts.balances(self._ensembles, steps))
+        found = verdicts.judge(
+            self._budget,
+            own,
+            precision=compare.precision,
+            cautions=[caution for caution in known.cautions if caution.exceeded],
+            effort=effort,
+            failure=known.failure,
+        )
+        figures = found.figures()
+        if self.outside:
+            figures["sentence"] = f"Outside the theorem's assumptions ({self.outside}). {found.sentence}"
+        return figures | {"outside_theory": self.outside or None}
+
+    def write(self, folder: Folder) -> None:
+        """Write the tables below compare/."""
+        columns = ("system", "N", "replica", "test_function", "t", "residual")
+        Table(folder.own("compare/residuals.csv"), columns).extend(self._comparison.residual_rows())
+        columns = ("quantity", "test_function", "slope", "slope_low", "slope_high", "theory")
+        Table(folder.own("compare/rates.csv"), columns).extend(map(rate_row, self.compare.get("rates", [])))
