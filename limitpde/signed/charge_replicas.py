@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from limitpde.signed.collisions import advance, mutual_neighbours
 from limitpde.signed.configuration import Configuration
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.estimate_integrals import EstimateIntegrals
+from limitpde.signed.halves import INSIDE, WHOLE, Path, halves
 from limitpde.signed.model import Model
 from limitpde.signed.options import Collision
 from limitpde.signed.residual import ParticleResidual
@@ -54,6 +55,8 @@ class ChargeSetup:
     """p where the particles feel the forces of random batches."""
     substeps: int
     """m, the most parts of a step."""
+    halved: bool
+    """Whether each step, or part of one, is made as two halves along the same paths (`limitpde.signed.halves`)."""
     estimate_eps: tuple[float, ...] | None
     gradients: tuple[float, ...]
 
@@ -65,7 +68,7 @@ class ChargeSetup:
     @property
     def steps(self) -> int:
         """Time steps of one replica."""
-        return sum(steps for _, steps in self.grid)
+        return sum(steps for _, steps in self.grid) * (2 if self.halved else 1)
 
     @property
     def charges(self) -> np.ndarray:
@@ -124,14 +127,31 @@ class ChargeReplicas:
             some = self._state.some(rows)
             partner = self._partners(some)
             size = self._part_sizes(some, partner, dt, place[rows])
-            part = dt * (size / most)
-            self._add(0.5 * part, rows)
-            self._advance(some, partner, part, part_number(number, place[rows]), rows)
-            self._measure(some, rows, number + 1)
-            self._add(0.5 * part, rows)
+            part, numbers = dt * (size / most), part_number(number, place[rows])
+            for path in self._paths(some, partner, part, numbers):
+                length = part if path.half == 0 else 0.5 * part
+                partner = self._partners(some) if path.half == 2 else partner
+                self._add(0.5 * length, rows)
+                self._advance(some, partner, length, numbers, rows, path)
+                self._measure(some, rows, number + (INSIDE if path.half == 1 else 1))
+                self._add(0.5 * length, rows)
+                self._parts[rows] += 1
             self._state.put(rows, some)
-            self._parts[rows] += 1
             place[rows] += size
+
+    def _paths(self, some: Configuration, partner: np.ndarray, dt: np.ndarray, number: np.ndarray) -> Sequence[Path]:
+        """What drives some replicas through parts of dt (r,) with the noise of these numbers (r,), in one or in two."""
+        run = self._run
+        if not run.halved:
+            return WHOLE
+        return halves(
+            some.x, some.y, partner, some.encounters.bond, self._strength(some), self._charges,
+            sigma=run.model.sigma, dt=dt, seed=run.seed, replicas=some.replicas, number=number,
+        )  # fmt: skip
+
+    def _strength(self, some: Configuration) -> np.ndarray:
+        """What stands before b_i b_j k in the velocities, (r,)."""
+        return self._run.model.sense * self._run.model.pair_strength(self._run.count) * some.share
 
     def _partners(self, some: Configuration) -> np.ndarray:
         """With whom each particle moves by an exact law, (r, N); -1 where with none."""
@@ -204,19 +224,26 @@ class ChargeReplicas:
                 force -= slope
 
     def _advance(
-        self, some: Configuration, partner: np.ndarray, dt: np.ndarray, number: np.ndarray, rows: np.ndarray
+        self,
+        some: Configuration,
+        partner: np.ndarray,
+        dt: np.ndarray,
+        number: np.ndarray,
+        rows: np.ndarray,
+        path: Path,
     ) -> None:
-        """Move the replicas in these rows by dt (r,), with the noise of their steps' numbers (r,)."""
+        """Move the replicas in these rows by dt (r,), with the noise of their steps' numbers (r,) or of the path."""
         run, x, y, encounters = self._run, some.x, some.y, some.encounters
         if not run.exact_pairs:
-            _euler_maruyama(x, y, *some.felt, dt, run.model.sigma, np.uint64(run.seed), some.replicas, number)
+            noise = run.model.sigma, np.uint64(run.seed), some.replicas, number, path.half, *path.normals
+            _euler_maruyama(x, y, *some.felt, dt, *noise)
             return
         before = encounters.alive.copy()
         advance(
             x,
             y,
             some.felt,
-            run.model.sense * run.model.pair_strength(run.count) * some.share,
+            self._strength(some),
             self._charges,
             partner,
             encounters,
@@ -227,6 +254,7 @@ class ChargeReplicas:
             seed=run.seed,
             replicas=some.replicas,
             number=number,
+            path=path,
         )
         fallen = before & ~encounters.alive
         if fallen.any():
@@ -253,6 +281,7 @@ class ChargeReplicas:
         run, state = self._run, self._state
         if run.batch_size is None:
             return np.zeros(len(self._replicas))
+        dt = 0.5 * dt if run.halved else dt
         variance = batch_variance(
             state.x, state.y, self._charges, eps=run.eps, kernel=run.kernel, size=run.batch_size, sample=SAMPLE,
             seed=run.seed, replicas=self._replicas, step=len(self._rows),
@@ -271,13 +300,19 @@ def _euler_maruyama(
     seed: Any,
     replicas: np.ndarray,
     numbers: np.ndarray,
+    half: int,
+    given_x: np.ndarray,
+    given_y: np.ndarray,
 ) -> None:
     """X += dt v + sigma sqrt(dt) xi for all replicas, (R, N) each, with a dt and a number of the step for each."""
     count = x.shape[1]
     for task in numba.prange(x.size):
         r, i = task // count, task % count
         dt, noise = sizes[r], sigma * math.sqrt(sizes[r])
-        a, b = two_normals(seed, 0, replicas[r], i, numbers[r])  # stream 0: NOISE
+        if half == 0:
+            a, b = two_normals(seed, 0, replicas[r], i, numbers[r])  # stream 0: NOISE
+        else:
+            a, b = given_x[r, i], given_y[r, i]
         x[r, i] += dt * vx[r, i] + noise * a
         y[r, i] += dt * vy[r, i] + noise * b
 
@@ -290,10 +325,10 @@ def compile_kernels(run: ChargeSetup) -> None:
     residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, FunctionTable.of([Wave(k=(0.0, 0.0))], 2))
     zero, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
     residual.start(1).measure(x, y, felt, felt, signs, nobody, zero)
-    _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero)
+    _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero, 0, *WHOLE[0].normals)
     if run.batch_size is not None:
         batch_pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped", size=2, seed=0, replicas=zero, step=0)
     advance(
         x, y + 1.0, felt, one, signs, alone, nobody, sigma=1.0, dt=one, kernel=(0.0, 1.0), collision="through", seed=0,
-        replicas=zero, number=zero,
+        replicas=zero, number=zero, path=WHOLE[0],
     )  # fmt: skip

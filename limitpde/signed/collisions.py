@@ -24,8 +24,9 @@ from scipy.spatial import cKDTree
 from limitpde.compiled import compiled
 from limitpde.nbody.random import pair_key, two_normals
 from limitpde.signed.encounters import Encounters
+from limitpde.signed.halves import Path
 from limitpde.signed.options import Collision
-from limitpde.signed.pair_step import relative_step
+from limitpde.signed.pair_step import relative_half, relative_step
 
 BRUTE_FORCE = 500
 """Particles up to which neighbours are sought among all pairs, in compiled code; above, by a k-d tree."""
@@ -94,6 +95,7 @@ def advance(
     seed: int,
     replicas: np.ndarray,
     number: np.ndarray,
+    path: Path,
 ) -> None:
     """One step of all particles, in place.
 
@@ -114,11 +116,12 @@ def advance(
         seed: of the particle number.
         replicas: (R,) their numbers.
         number: (R,) int64, of the step.
+        path: what drives it: the step itself or one of its halves.
     """
     _advance(
         x, y, *drift, strength, charges, partner, encounters.bond, encounters.alive, encounters.collided,
         sigma, dt, *kernel, collision != "through", collision == "annihilate",
-        np.uint64(seed), replicas, number,
+        np.uint64(seed), replicas, number, path.half, *path.normals,
     )  # fmt: skip
 
 
@@ -126,6 +129,7 @@ def advance(
 def _advance(  # type: ignore[no-untyped-def]
     x, y, vx, vy, strength, charges, partner, bond, alive, collided,
     sigma, sizes, soft, floor, sticky, annihilate, seed: Any, replicas, numbers,
+    half, given_x, given_y,
 ):  # fmt: skip
     count, unit = x.shape[1], math.sqrt(2.0) * sigma
     for task in numba.prange(x.size):
@@ -134,12 +138,18 @@ def _advance(  # type: ignore[no-untyped-def]
         noise = sigma * math.sqrt(dt)
         if not alive[r, i] or (0 <= j < i):
             continue
-        a, b = two_normals(seed, 0, replicas[r], i, number)  # stream 0: NOISE
+        if half == 0:
+            a, b = two_normals(seed, 0, replicas[r], i, number)  # stream 0: NOISE
+        else:
+            a, b = given_x[r, i], given_y[r, i]
         if j < 0:
             x[r, i] += dt * vx[r, i] + noise * a
             y[r, i] += dt * vy[r, i] + noise * b
             continue
-        c, d = two_normals(seed, 0, replicas[r], j, number)
+        if half == 0:
+            c, d = two_normals(seed, 0, replicas[r], j, number)
+        else:
+            c, d = given_x[r, j], given_y[r, j]
         middle_x = 0.5 * (x[r, i] + x[r, j] + dt * (vx[r, i] + vx[r, j]) + noise * (a + c))
         middle_y = 0.5 * (y[r, i] + y[r, j] + dt * (vy[r, i] + vy[r, j]) + noise * (b + d))
         half_x = half_y = 0.0
@@ -149,10 +159,20 @@ def _advance(  # type: ignore[no-untyped-def]
             share = 2.0 * own / max(dx * dx + dy * dy + soft, floor)
             push_x = 0.5 * dt * (vx[r, i] - vx[r, j] - share * dx)
             push_y = 0.5 * dt * (vy[r, i] - vy[r, j] - share * dy)
-            wx, wy, hit = relative_step(
-                (dx + push_x) / unit, (dy + push_y) / unit, own / sigma**2, dt, sticky,
-                math.sqrt(0.5) * (a - c), math.sqrt(0.5) * (b - d), pair_key(seed, replicas[r]), i, j, number,
-            )  # fmt: skip
+            wx, wy, xi, eta = (
+                (dx + push_x) / unit,
+                (dy + push_y) / unit,
+                math.sqrt(0.5) * (a - c),
+                math.sqrt(0.5) * (b - d),
+            )
+            nu, key = own / sigma**2, pair_key(seed, replicas[r])
+            if half == 0:
+                wx, wy, hit = relative_step(wx, wy, nu, dt, sticky, xi, eta, key, i, j, number)
+            else:
+                length = math.sqrt(wx * wx + wy * wy)
+                p, q = (wx / length, wy / length) if length > 0.0 else (1.0, 0.0)
+                along, across = p * xi + q * eta, p * eta - q * xi
+                wx, wy, hit = relative_half(wx, wy, nu, dt, sticky, along, across, half, key, i, j, number)
             if hit:
                 collided[r] = True
             if hit and (sticky or own <= -(sigma**2)):

@@ -45,6 +45,8 @@ from limitpde.nbody.random import pair_normals, pair_uniforms
 FAR = 60.0
 """z from which the angle is drawn by rejection."""
 ROUNDING = 1e-16
+FIRST, SECOND = 1 << 29, 1 << 30
+"""First draws of the halves of a step."""
 
 
 @compiled
@@ -169,8 +171,29 @@ def relative_step(wx, wy, nu, time, sticky, xi, eta, key, first, second, step): 
     Returns:
         Both coordinates and whether the pair has hit.
     """
+    g, draw = gamma_variate(abs(nu), key, first, second, step, 1)
+    return _moved(wx, wy, nu, time, sticky, g, xi, eta, math.nan, key, first, second, step, draw)
+
+
+@compiled
+def relative_half(wx, wy, nu, time, sticky, along, across, half, key, first, second, step):  # type: ignore[no-untyped-def]
+    """w after one half of a step, and whether it was at 0 in between: the same law, see `limitpde.signed.halves`.
+
+    Arguments as in `relative_step`, with `along` and `across` for standard normal numbers of the radius and the angle,
+    and the half, 1 or 2. The first one has the Gamma variate of the whole step; all else is drawn from FIRST or SECOND
+    on, where a whole step never comes.
+    """
+    own = FIRST if half == 1 else SECOND
+    g, draw = gamma_variate(abs(nu), key, first, second, step, 1 if half == 1 else own)
+    draw = max(draw, own)
+    eta = pair_normals(key, first, second, step, draw)[0]
+    return _moved(wx, wy, nu, time, sticky, g, along, eta, across, key, first, second, step, draw + 1)
+
+
+@compiled
+def _moved(wx, wy, nu, time, sticky, g, xi, eta, turn, key, first, second, step, draw):  # type: ignore[no-untyped-def]
+    """w after some time, given its Gamma variate and, unless it is to be drawn, the normal number of its angle."""
     mu, start = abs(nu), wx * wx + wy * wy
-    g, draw = gamma_variate(mu, key, first, second, step, 1)
     before, after = (2.0 * time * g, 0.0) if nu < 0.0 else (0.0, 2.0 * time * g)
     if nu < 0.0 and start <= before:
         if sticky or mu >= 1.0:
@@ -185,10 +208,51 @@ def relative_step(wx, wy, nu, time, sticky, xi, eta, key, first, second, step): 
     if z == 0.0:  # from 0, in any direction
         angle = 2.0 * math.pi * pair_uniforms(key, first, second, step, draw)[0]
         return math.sqrt(end) * math.cos(angle), math.sqrt(end) * math.sin(angle), False
-    if z <= max(FAR, 4.0 * mu * mu):
+    if not math.isnan(turn):
+        angle = angle_of(mu, z, turn)
+    elif z <= max(FAR, 4.0 * mu * mu):
         angle = near_angle(mu, z, pair_uniforms(key, first, second, step, draw)[0])
     else:
         angle = far_angle(mu, z, key, first, second, step, draw)
     stretch = math.sqrt(end / start)
     c, s = stretch * math.cos(angle), stretch * math.sin(angle)
     return c * wx - s * wy, s * wx + c * wy, False
+
+
+@compiled
+def angle_of(mu: float, z: float, n: float) -> float:
+    """The angle that a standard normal number n stands for: both distribution functions have the same value there."""
+    if z <= max(FAR, 4.0 * mu * mu):
+        return float(near_angle(mu, z, 0.5 * math.erfc(-math.sqrt(0.5) * n)))
+    sine = 0.5 * n * (1.0 + _stretch(mu, z)) / math.sqrt(z)
+    return 2.0 * math.asin(min(max(sine, -1.0), 1.0))
+
+
+@compiled
+def turn_of_a_step(mu, z, key, first, second, step, draw):  # type: ignore[no-untyped-def]
+    """The standard normal number that stands for the angle which a step draws from this draw on, at about this z."""
+    if z <= max(FAR, 4.0 * mu * mu):
+        return normal_quantile(pair_uniforms(key, first, second, step, draw)[0])
+    theta = far_angle(mu, z, key, first, second, step, draw)
+    return 2.0 * math.sqrt(z) * math.sin(0.5 * theta) / (1.0 + _stretch(mu, z))
+
+
+@compiled
+def _stretch(mu: float, z: float) -> float:
+    """By what share s = 2 sqrt(z) sin(theta / 2) is larger than a normal number, to order 1 / z.
+
+    Its density is that of a normal number times 1 + (1 / (8 z) - mu^2 / (12 z^2)) s^2.
+    """
+    return 0.125 / z - mu * mu / (12.0 * z * z)
+
+
+@compiled
+def normal_quantile(u: float) -> float:
+    """Where the normal distribution function is u in (0, 1]: Newton's steps on a rational start (error 4.5e-4)."""
+    tail = max(min(u, 1.0 - u), 2.0**-54)
+    t = math.sqrt(-2.0 * math.log(tail))
+    n = t - (2.515517 + t * (0.802853 + t * 0.010328)) / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308)))
+    for _ in range(3):
+        excess = 0.5 * math.erfc(math.sqrt(0.5) * n) - tail
+        n += excess * math.sqrt(2.0 * math.pi) * math.exp(0.5 * n * n)
+    return n if u > 0.5 else -n

@@ -190,7 +190,7 @@ def simulate(
         grid=grid,
         residual=ParticleResidual(model, count, FunctionTable.of(test_functions, 2)),
         kernel=kernel,
-        eps=math.sqrt(2 * coupling * step / substeps) if eps is None else eps,
+        eps=math.sqrt(2 * coupling * (step / 2 if controls.halved else step) / substeps) if eps is None else eps,
         bare=kernel != "capped" or eps is not None,
         cutoff=cutoff,
         exact_pairs=size is None
@@ -201,6 +201,7 @@ def simulate(
         pair_sum=partial(fast_pair_sum, accuracy=accuracy) if fast else pair_sum,
         batch_size=size,
         substeps=substeps,
+        halved=controls.halved,
         estimate_eps=None if estimate_eps is None else tuple(estimate_eps),
         gradients=tuple(map(largest_gradient, test_functions)),
     )

@@ -102,8 +102,8 @@ def simulate(
         order: of the integrator, 2 or 4.
         method: sum over pairs: "direct" (all pairs), "fast" (less), or "auto".
         potential: Gamma of the particles, where it is not to be that of the model; W is then that of the model.
-        controls: how it is watched and where it runs; snapshots have (t, positions, velocity=(N, d)), positions are
-            (N, d), for d = 1 points (x, v) of the phase plane.
+        controls: how it is watched and where it runs, and whether its steps are halved; snapshots have (t, positions,
+            velocity=(N, d)), positions are (N, d), for d = 1 points (x, v) of the phase plane.
 
     Raises:
         InputError: an argument is out of range.
@@ -121,7 +121,7 @@ def simulate(
         start=Start(initial, model),
         count=count,
         seed=ensemble_seed(seed, count),
-        grid=time_grid(step, end, stops),
+        grid=time_grid(step, end, stops, halved=controls.halved),
         order=order,
         felt=make_sums(potential or model.potential, box, periodic=periodic, method=method),
         limit=make_sums(model.potential, box, periodic=periodic, method=method) if own else None,

@@ -130,6 +130,21 @@ def test_two_particles_of_the_hmf_model_are_a_pendulum(order: int, steps: tuple[
     assert errors[-1] < {2: 1e-3, 4: 1e-4}[order]
 
 
+@pytest.mark.parametrize(("order", "steps"), [(2, (0.1, 0.05, 0.025)), (4, (0.2, 0.1, 0.05))])
+def test_halved_steps_start_alike_and_differ_by_the_order(order: int, steps: tuple[float, ...]) -> None:
+    """The difference is the error of the whole steps, less that of the halves."""
+    differences = []
+    for step in steps:
+        whole, half = (
+            run(HMF, order=order, step=step, stops=[0.4], controls=Controls(halved=halved)) for halved in (False, True)
+        )
+        assert half.steps == 2 * whole.steps
+        assert np.array_equal(whole.points[:, 0], half.points[:, 0])
+        differences.append(np.abs(whole.observables - half.observables)[..., -1].max())
+    assert order_of(differences) == pytest.approx(order, abs=0.15)
+    assert differences[-1] < 2e-5
+
+
 def test_one_particle_flies_straight() -> None:
     found = run(HMF, count=1, replicas=5, end=2.0)
     start, end = found.points[:, 0, 0], found.points[:, 1, 0]
