@@ -61,12 +61,15 @@ class Findings:
         self._system, self._case, self._known = system, case, known
         self._ensembles, self._solution = ensembles, solution
         self.outside = system.outside_theory(case)
+        self._steps = self._step_errors()
         self._comparison = Comparison(
             case.test_functions,
             ensembles,
             solution,
             rate_theory=system.residual_rate(case),
             in_theory=not self.outside,
+            floors=None if self._steps is None else self._steps.noise,
+            unjudged=next((caution.text for caution in known.cautions if caution.exceeded), ""),
         )
         self._errors = None if solution is None else self._solution_errors(solution)
         self._budget = self._make_budget()
@@ -108,8 +111,7 @@ class Findings:
         if self._solution.times[-1] < end * (1 - 1e-9):
             return None
         scale, domain = self._system.mass(self._case), self._known.astray
-        steps = self._step_errors()
-        return budget(self._ensembles, self._solution, self._errors, steps, domain=domain, scale=scale)
+        return budget(self._ensembles, self._solution, self._errors, self._steps, domain=domain, scale=scale)
 
     def _step_errors(self) -> StepErrors | None:
         """Of the particles' step, from the smallest N; None where they were not estimated."""
@@ -132,8 +134,7 @@ class Findings:
             pde_step=None if pde is None else pde.step,
             orders=self._system.orders(case),
         )
-        steps = self._step_errors()
-        own = [] if steps is None else list(verdicts.balances(self._ensembles, steps))
+        own = [] if self._steps is None else list(verdicts.balances(self._ensembles, self._steps))
         found = verdicts.judge(
             self._budget,
             own,

@@ -50,6 +50,8 @@ MEASUREMENTS, FEWEST_MEASUREMENTS = 100, 4
 """Times at which candidate densities are measured: in all, and from one output time to the next."""
 MOST_COUNTED = 64
 LARGEST_COUNT = 2**30
+FEWEST_EVENTS = 30
+"""Events of all replicas from which the mean of their martingale is one of many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,11 @@ class Ensemble(ReplicaEnsemble):
     """(R, D, L, L) of int_0^T int f_n^{eps,delta} f_m^{eps,delta} dx dt without the pairs i = i."""
     events: np.ndarray
     """(R,) reactions and splittings."""
+
+    @property
+    def noise(self) -> np.ndarray:
+        """(R, P) of M_T of (4.1); NaN where too few events have happened to test its mean."""
+        return self.martingale if self.events.sum() >= FEWEST_EVENTS else np.full_like(self.martingale, np.nan)
 
     @property
     def in_theory(self) -> bool:

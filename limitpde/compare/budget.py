@@ -75,6 +75,7 @@ class Budget:
     """Of the particles' step."""
     mesh: np.ndarray
     step: np.ndarray
+    """What mesh and step have added to that since."""
     initial: np.ndarray
     """Error of int phi rho_0."""
     domain: float
@@ -152,8 +153,8 @@ def budget(
         ),
         solution=known[:, after],
         step_error=(unknown if steps is None else steps.observables)[:, after],
-        mesh=errors.mesh[:, after],
-        step=errors.step[:, after],
+        mesh=errors.mesh[:, after] - errors.mesh[:, :1],
+        step=errors.step[:, after] - errors.step[:, :1],
         initial=np.repeat((errors.mesh + errors.step)[:, :1], len(times) - 1, axis=1),
         domain=domain,
         order=errors.order,
@@ -189,8 +190,8 @@ def error_rows(errors: SolutionErrors, domain: float) -> Iterator[dict[str, floa
     """Rows of `pde.error`: the parts of the error of int phi rho at the end, for each test function."""
     for p in range(len(errors.mesh)):
         row = {
-            "mesh": float(errors.mesh[p, -1]),
-            "step": float(errors.step[p, -1]),
+            "mesh": float(errors.mesh[p, -1] - errors.mesh[p, 0]),
+            "step": float(errors.step[p, -1] - errors.step[p, 0]),
             "initial": float(errors.mesh[p, 0] + errors.step[p, 0]),
             "domain": domain,
         }

@@ -26,6 +26,8 @@ class Labelled(Protocol):
 
 ROUNDING = 1e-12
 """Share of the observables up to which W is rounding, and has no rate."""
+FAR_ABOVE = 3.0
+"""How many times the error of the particles' step W must be for its rate to be held against the theory."""
 RATES = {"residual_mean_abs": rates.mean_abs, "residual_rms": rates.rms}
 
 
@@ -41,6 +43,8 @@ class Comparison:
         rate_theory: power of N that the theory predicts for the residual of the particles of the theorem; None where
             it predicts none.
         in_theory: whether the case meets the assumptions of the theorem, whatever the particles.
+        floors: (P,) errors of W - A by the particles' step, which do not fall with N; zero by default.
+        unjudged: why rates are not to be held against the theory, if that is so.
     """
 
     def __init__(
@@ -51,9 +55,12 @@ class Comparison:
         *,
         rate_theory: float | None,
         in_theory: bool = True,
+        floors: np.ndarray | None = None,
+        unjudged: str = "",
     ) -> None:
         self._functions, self._ensembles, self._solution = functions, ensembles, solution
-        self._rate_theory, self._in_theory = rate_theory, in_theory
+        self._rate_theory, self._in_theory, self._unjudged = rate_theory, in_theory, unjudged
+        self._floors = np.zeros(len(functions)) if floors is None else floors
 
     def figures(self) -> Row:
         """The part `compare` of summary.json; None stands for a figure that does not apply."""
@@ -118,13 +125,19 @@ class Comparison:
                 if any(self._is_rounding(ensemble, p) for ensemble in self._ensembles):
                     continue
                 rate = rates.fit_rate(counts, samples, statistic)
-                if rate is not None:
-                    yield {
-                        "quantity": quantity,
-                        "test_function": p,
-                        **asdict(rate),
-                        "theory": self._rate_theory if as_in_theory else None,
-                    }
+                if rate is None:
+                    continue
+                doubt, found = self._doubt(p), {"quantity": quantity, "test_function": p, **asdict(rate)}
+                theory = self._rate_theory if as_in_theory and not doubt else None
+                yield found | {"theory": theory, "unjudged": doubt or None}
+
+    def _doubt(self, p: int) -> str:
+        """Why the rate of W of a test function is not to be held against the theory, if that is so."""
+        largest = max(self._ensembles, key=lambda ensemble: ensemble.count)
+        size, floor = float(np.abs(largest.residual[:, p, -1]).mean()), float(self._floors[p])
+        if not floor * FAR_ABOVE > size:
+            return self._unjudged
+        return f"W of N = {largest.count}, {size:.2g}, is near the error of the particles' step, up to {floor:.2g}"
 
     @staticmethod
     def _is_rounding(ensemble: MeasuredEnsemble, p: int) -> bool:

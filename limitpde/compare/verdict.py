@@ -27,9 +27,8 @@ from limitpde.compare.budget import CONFIDENCE, Budget, StepErrors
 from limitpde.compare.companions import Orders
 from limitpde.compare.measured import MeasuredEnsemble
 from limitpde.compare.statistics import NEGLIGIBLE
+from limitpde.results.report import SIGNIFICANT
 
-SIGNIFICANT = 4.5
-"""Standard errors from which a difference is one, for many replicas and one comparison."""
 POWER = 0.8
 """Probability with which the smallest detectable difference is found."""
 MISFIT = 1e-4
@@ -124,7 +123,7 @@ def balances(ensembles: Sequence[MeasuredEnsemble], steps: StepErrors) -> Iterat
         for p in range(noise.shape[1]):
             values = noise[:, p]
             scale = float(np.abs(ensemble.observables[:, p]).max())
-            if size < 2 or not np.abs(values).max() > NEGLIGIBLE * scale:
+            if size < 2 or not np.abs(values).max() > NEGLIGIBLE * scale:  # so also where M is not a number
                 continue
             error = float(values.std(ddof=1)) / math.sqrt(size)
             beyond = abs(float(values.mean())) - float(steps.noise[p])
@@ -257,14 +256,14 @@ def _confirmed(budget: Budget, largest: float, precision: float, parts: Sequence
     worst = float(np.abs(budget.difference).max())
     return (
         f"Confirmed to {_percent(precision)}: particles and solution differ by {_percent(worst)} of max |phi| times "
-        f"the mass at most, and a difference of {_percent(largest)} would have been found.{_where(parts)}"
+        f"the mass at most, and one of {100 * largest:.3g} % would have been found.{_where(parts)}"
     )
 
 
 def _blind(largest: float, precision: float, parts: Sequence[str]) -> str:
     return (
-        f"Undecided: no difference was found, but one below {_percent(largest)} of max |phi| times the mass would not "
-        f"have been, and {_percent(precision)} was asked for.{_where(parts)}"
+        f"Undecided: no difference was found, but one below {100 * largest:.3g} % of max |phi| times the mass would "
+        f"not have been, and {_percent(precision)} was asked for.{_where(parts)}"
     )
 
 

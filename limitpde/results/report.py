@@ -11,7 +11,7 @@ from limitpde.results import figures
 from limitpde.results.folder import Folder
 
 SIGNIFICANT = 4.5
-"""Standard errors from which a deviation is pointed out, for many replicas."""
+"""Standard errors of many replicas from which a deviation is one; Student's quantile of that probability for few."""
 
 
 class Wording:
@@ -276,6 +276,8 @@ def rate_line(rate: figures.Record, name: str) -> str:
     if theory is not None:
         where = "is inside" if low <= theory <= high else "is outside, as one in twenty is by chance"
         beside = f"; theory {theory:g} {where}"
+    elif rate.get("unjudged"):
+        beside = f"; not held against the theory: {plain(rate['unjudged'])}"
     return f"- {name} is like N^{slope:.3f} (95 %: {low:.3f} to {high:.3f}{beside})"
 
 
