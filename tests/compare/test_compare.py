@@ -18,7 +18,7 @@ from ensembles import DIPOLE, FUNCTIONS, SE
 
 from limitpde.compare.comparison import rate_row
 from limitpde.compare.measured import check_finite
-from limitpde.compare.rates import fit_rate, mean_abs, rms
+from limitpde.compare.rates import fit_rate, mean_abs, mean_square, rms
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
 from limitpde.compare.test_functions import GaussianBump, Wave, on_torus, waves_off_torus
@@ -201,8 +201,8 @@ def test_rate_of_synthetic_residuals(statistic):
     counts = [64, 256, 1024]
     rng = np.random.default_rng(3)
     covered, slopes = 0, []
-    for trial in range(40):
-        rate = fit_rate(counts, [rng.standard_normal(80) / math.sqrt(n) for n in counts], statistic, seed=trial)
+    for _ in range(40):
+        rate = fit_rate(counts, [rng.standard_normal(80) / math.sqrt(n) for n in counts], statistic)
         slopes.append(rate.slope)
         assert rate.low < rate.slope < rate.high
         covered += rate.low <= -0.5 <= rate.high
@@ -213,11 +213,11 @@ def test_rate_of_synthetic_residuals(statistic):
 
 def test_rate_needs_two_numbers_and_two_replicas():
     sample = np.array([1.0, -2.0])
-    assert fit_rate([8], [sample], rms, seed=0) is None
-    assert fit_rate([8, 8], [sample, sample], rms, seed=0) is None
-    assert fit_rate([8, 16], [sample, sample[:1]], rms, seed=0) is None
-    assert fit_rate([8, 16], [sample, np.zeros(2)], rms, seed=0) is None
-    assert fit_rate([8, 32], [sample, sample / 2], rms, seed=0).slope == pytest.approx(-0.5)
+    assert fit_rate([8], [sample], rms) is None
+    assert fit_rate([8, 8], [sample, sample], rms) is None
+    assert fit_rate([8, 16], [sample, sample[:1]], rms) is None
+    assert fit_rate([8, 16], [sample, np.zeros(2)], rms) is None
+    assert fit_rate([8, 32], [sample, sample / 2], rms).slope == pytest.approx(-0.5)
 
 
 def test_particles_that_are_no_numbers_are_an_error():
@@ -229,10 +229,24 @@ def test_particles_that_are_no_numbers_are_an_error():
         check_finite(dataclasses.replace(e, observables=broken))
 
 
+@pytest.mark.parametrize("statistic", [mean_abs, rms, mean_square])
+@pytest.mark.parametrize("replicas", [3, 4, 8, 24, 64, 200])
+def test_intervals_of_rates_cover(statistic, replicas):
+    """95 % intervals of the slope hold 92 to 98 % of the time; 3,000 trials know the share to 0.4 %."""
+    counts, trials = [64, 256, 1024], 3000
+    rng = np.random.default_rng(replicas)
+    power = -0.5 * statistic.power / statistic.root
+    covered = 0
+    for _ in range(trials):
+        rate = fit_rate(counts, [rng.standard_normal(replicas) / math.sqrt(n) for n in counts], statistic)
+        covered += rate.low <= power <= rate.high
+    assert 0.92 - 0.012 < covered / trials < 0.98 + 0.012
+
+
 def test_rare_events_have_a_rate_without_an_interval():
-    """One replica of eight with an event: a third of the resamples hold none, and have no logarithm."""
+    """One replica of eight with an event: its share is not known to any precision."""
     event = np.array([1.0] + [0.0] * 7)
-    rate = fit_rate([30, 60], [event, event / 2], rms, seed=0)
+    rate = fit_rate([30, 60], [event, event / 2], rms)
     assert rate.slope == pytest.approx(-1.0)
     assert math.isnan(rate.low)
     assert math.isnan(rate.high)

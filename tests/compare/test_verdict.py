@@ -1,0 +1,240 @@
+"""Error budgets and verdicts: what the rule says of synthetic ensembles and solutions, whose errors are known.
+
+Load-bearing: coverage of the extrapolated limit, no right model refuted, a wrong one refuted from twice the detectable
+difference on, estimates of errors of mesh and step that bound the true ones.
+"""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from limitpde.cautions import Caution, worst
+from limitpde.compare.budget import budget, error_rows, limit_rows, step_errors
+from limitpde.compare.companions import COARSE, COARSEST, LONG, Orders, solution_errors
+from limitpde.compare.extrapolation import extrapolate, limit_weights
+from limitpde.compare.verdict import Balance, Effort, balances, detectable, interval, judge
+
+TIMES = np.array([0.0, 0.5, 1.0])
+TRUTH = np.array([[0.4, 0.45, 0.5], [-0.2, -0.1, 0.1]])  # int phi rho at these times, for two functions
+EFFORT = Effort(counts=(64, 256, 1024), replicas=12, step=0.01, pde_step=0.02, orders=Orders())
+
+
+def ensemble(count, replicas, rng, *, b=1.5, shift=0.0, step_bias=0.0, spread=0.7):
+    """Replicas whose means are TRUTH + shift + b / N + step_bias."""
+    noise = spread / math.sqrt(count) * rng.standard_normal((replicas, 2, 3))
+    observables = TRUTH + shift + b / count + step_bias + noise
+    return SimpleNamespace(
+        count=count,
+        times=TIMES,
+        replicas=np.arange(replicas),
+        observables=observables,
+        steps=100.0,
+        noise=noise[..., -1],
+    )
+
+
+def halved(whole, replicas, rng, *, step_bias):
+    """Some replicas again with half the step: half the bias, and a little noise of their own."""
+    moved = whole.observables[:replicas] - step_bias / 2
+    observables = moved + 1e-4 * rng.standard_normal((replicas, 2, 3))
+    return SimpleNamespace(
+        replicas=np.arange(replicas), observables=observables, steps=200.0, noise=whole.noise[:replicas] * (1 + 1e-4)
+    )
+
+
+def solution(values):
+    return SimpleNamespace(times=TIMES.tolist(), observables=list(values.T), values=[], rates=[])
+
+
+def companions(exact, *, mesh, step, order=2):
+    """Solutions on all levels with errors mesh h^order + step dt^order; those at time 0 are exact."""
+    late = TIMES > 0
+    return {
+        level: exact + late * (mesh * level.cells**order + step * level.steps**order)
+        for level in (COARSE, COARSEST, LONG)
+    }
+
+
+def run(rng, *, counts=(64, 256, 1024), replicas=12, shift=0.0, mesh=1e-4, step=5e-5, step_bias=0.0, order=2):
+    """The budget of a run, with the particles' own balance."""
+    ensembles = [ensemble(n, replicas, rng, shift=shift, step_bias=step_bias) for n in counts]
+    fine = TRUTH + (TIMES > 0) * (mesh + step)
+    errors = solution_errors(fine, companions(TRUTH, mesh=mesh, step=step, order=order), Orders(), same_cells=False)
+    steps = step_errors(ensembles[0], halved(ensembles[0], min(replicas, 6), rng, step_bias=step_bias), 1.0)
+    return budget(ensembles, solution(fine), errors, steps, domain=0.0, scale=1.0), list(balances(ensembles, steps))
+
+
+def verdict(found, own=(), *, precision=0.05, cautions=(), failure=""):
+    return judge(found, own, precision=precision, cautions=cautions, effort=EFFORT, failure=failure)
+
+
+def test_weights_extrapolate_exactly():
+    counts, sizes = np.array([20.0, 40.0, 80.0]), np.array([200, 100, 7])
+    weights = limit_weights(counts, sizes)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights @ (1 / counts) == pytest.approx(0.0, abs=1e-15)
+    assert limit_weights(counts[:1], sizes[:1]).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("replicas", [3, 8, 60])
+def test_intervals_of_the_limit_cover(replicas):
+    """95 % of the intervals hold the limit, of few replicas as well."""
+    rng = np.random.default_rng(replicas)
+    any_budget, covered = run(rng)[0], []
+    for _ in range(400):
+        found = extrapolate([ensemble(n, replicas, rng) for n in (64, 256, 1024)])
+        late = {name: getattr(found, name)[:, 1:] for name in ("value", "stderr", "degrees", "correction", "misfit")}
+        half = interval(dataclasses.replace(any_budget, particles=dataclasses.replace(found, **late)))
+        covered.append(np.abs(found.value - TRUTH)[:, 1:] <= half)
+    assert 0.92 < np.mean(covered) < 0.98
+
+
+def test_means_that_are_not_like_a_plus_b_over_n_are_told():
+    rng = np.random.default_rng(5)
+    good = [ensemble(n, 50, rng) for n in (16, 64, 256, 1024)]
+    assert extrapolate(good).misfit.min() > 1e-4
+    bad = [ensemble(n, 50, rng, b=8 * math.sqrt(n)) for n in (16, 64, 256, 1024)]
+    assert extrapolate(bad).misfit.max() < 1e-4
+    assert extrapolate(good[:1]).bias > 0
+    assert extrapolate(good[:2]).bias == 0
+
+
+@pytest.mark.parametrize("order", [2, 4])
+def test_errors_of_mesh_and_step_are_told_apart(order):
+    mesh, step = 3e-4, -2e-4
+    fine = TRUTH + (TIMES > 0) * (mesh + step)
+    found = companions(TRUTH, mesh=mesh, step=step, order=order)
+    errors = solution_errors(fine, found, Orders(order, order), same_cells=False)
+    assert errors.mesh[:, 1:] == pytest.approx(np.full((2, 2), 1.25 * abs(mesh)), rel=1e-6)
+    assert errors.step[:, 1:] == pytest.approx(np.full((2, 2), 1.25 * abs(step)), rel=1e-6)
+    assert errors.order == pytest.approx([order, order])
+    assert errors.trusted.all()
+    rows = list(error_rows(errors, 1e-3))
+    assert rows[1]["total"] == pytest.approx(1.25 * (mesh - step) + 1e-3, rel=1e-6)
+    only = solution_errors(fine, {COARSE: found[COARSE]}, Orders(order, order), same_cells=False)
+    assert (only.mesh[:, 1:] >= abs(mesh + step)).all()
+    nothing = solution_errors(fine, {}, Orders(), same_cells=False)
+    assert np.isnan(nothing.mesh).all()
+
+
+def test_a_solution_that_does_not_converge_is_not_trusted():
+    fine = TRUTH + 0.02 * (TIMES > 0)
+    levels = {
+        COARSE: TRUTH + 0.05 * (TIMES > 0),
+        LONG: TRUTH + 0.05 * (TIMES > 0),
+        COARSEST: TRUTH + 0.04 * (TIMES > 0),
+    }
+    errors = solution_errors(fine, levels, Orders(), same_cells=False)
+    assert not errors.trusted.any()
+    rng = np.random.default_rng(1)
+    ensembles = [ensemble(n, 40, rng) for n in (256, 4096)]
+    steps = step_errors(ensembles[0], halved(ensembles[0], 6, rng, step_bias=0.0), 1.0)
+    found = budget(ensembles, solution(fine), errors, steps, domain=0.0, scale=1.0)
+    text = verdict(found)
+    assert text.status == "undecided"
+    assert "does not converge at its order yet" in text.causes[0]
+
+
+def test_the_bound_of_the_step_holds_the_error_of_the_step():
+    rng = np.random.default_rng(2)
+    whole = ensemble(256, 40, rng, step_bias=0.03)
+    found = step_errors(whole, halved(whole, 10, rng, step_bias=0.03), 1.0)
+    assert (found.observables >= 0.03).all()
+    assert (found.observables < 0.05).all()
+    same = SimpleNamespace(**{**vars(whole), "steps": 100.0})
+    assert step_errors(whole, same, 1.0) is None  # steps that were not halved say nothing
+
+
+def test_right_models_are_never_refuted():
+    rng = np.random.default_rng(3)
+    statuses = [
+        verdict(*run(rng, replicas=replicas, step_bias=0.002)).status for replicas in (3, 12, 48) for _ in range(70)
+    ]
+    assert "refuted" not in statuses
+    assert statuses[140:].count("confirmed") > 56  # of 70; 95 % are meant to be
+
+
+def test_wrong_models_are_refuted_from_twice_the_detectable_difference_on():
+    rng = np.random.default_rng(4)
+    for replicas in (4, 24):
+        smallest = float(np.max(detectable(run(rng, replicas=replicas)[0])))
+        wrong = [verdict(*run(rng, replicas=replicas, shift=2 * smallest)).status for _ in range(50)]
+        assert wrong.count("refuted") >= 25
+        assert "confirmed" not in wrong
+
+
+def test_power_of_the_detectable_difference_is_that_stated():
+    """A difference of that size in one pair alone is refuted in about 80 % of the runs."""
+    rng = np.random.default_rng(6)
+    refuted = 0
+    for _ in range(200):
+        found, _ = run(rng, replicas=48, counts=(256, 1024), mesh=0.0, step=0.0)
+        size = detectable(found)[0, 1]
+        shifted = found.solution.copy()
+        shifted[0, 1] -= size
+        refuted += verdict(dataclasses.replace(found, solution=shifted)).status == "refuted"
+    assert 0.65 < refuted / 200 < 0.95
+
+
+def test_one_count_allows_for_an_unknown_bias():
+    rng = np.random.default_rng(7)
+    found, own = run(rng, counts=(64,), replicas=400)
+    text = verdict(found, own, precision=0.02)
+    assert text.status == "undecided"
+    assert text.causes[0].startswith("finite N: 6.2 %")
+    assert "a second N in particles.counts" in text.causes[0]
+
+
+def test_causes_say_what_to_change_in_numbers():
+    rng = np.random.default_rng(8)
+    found, _ = run(rng, replicas=12, counts=(16, 64))
+    text = verdict(found, precision=0.02)
+    assert text.status == "undecided"
+    assert text.causes[0].startswith("statistics: ")
+    assert "particles.replicas = " in text.causes[0]
+    coarse, _ = run(rng, replicas=400, mesh=0.05)
+    text = verdict(coarse, precision=0.02)
+    assert text.causes[0].startswith("mesh: ")
+    assert "cells smaller by a factor" in text.causes[0]
+
+
+def test_cautions_and_failures_keep_a_verdict_away():
+    rng = np.random.default_rng(9)
+    found, own = run(rng, shift=0.5)
+    assert verdict(found, own).status == "refuted"
+    caution = Caution("cell_peclet", 7.0, 1.0, "the cells are 7 times too long")
+    text = verdict(found, own, cautions=[caution])
+    assert (text.status, text.causes[0]) == ("undecided", caution.text)
+    assert verdict(found, own, failure="it blew up").causes[0] == "it blew up"
+
+
+def test_the_worst_of_cautions_of_one_name_counts():
+    cautions = [Caution("a", 0.5, 1.0, ""), Caution("a", 3.0, 1.0, ""), Caution("b", math.nan, 1.0, "")]
+    found = worst(cautions)
+    assert [(c.name, c.exceeded) for c in found] == [("a", True), ("b", True)]
+
+
+def test_particles_that_break_their_own_balance_are_refuted():
+    rng = np.random.default_rng(10)
+    found, own = run(rng, replicas=48)
+    assert verdict(found, own).status == "confirmed"
+    broken = Balance(N=64, test_function=1, deviation=9.0, degrees=47.0)
+    text = verdict(found, [*own, broken])
+    assert text.status == "refuted"
+    assert "9.0 standard errors" in text.sentence
+    assert verdict(None, [broken]).status == "refuted"
+    assert verdict(None, []).status == "undecided"
+
+
+def test_limits_are_what_the_budget_says():
+    found, _ = run(np.random.default_rng(11), replicas=48)
+    rows = list(limit_rows(found, detectable(found), interval(found)))
+    for p, row in enumerate(rows):
+        assert row["low"] < row["particles"] < row["high"]
+        assert row["particles"] == pytest.approx(TRUTH[p, -1], abs=0.02)
+        assert row["solution"] == pytest.approx(TRUTH[p, -1], abs=2e-4)
+        assert row["solution_error"] == pytest.approx(1.25 * 1.5e-4, rel=1e-3)
+        assert row["detectable"] > row["high"] - row["particles"]
