@@ -6,7 +6,8 @@ m_i / (m_i + m_j) and staying where it is, or both vanish (section 3). Splitting
 
 All particles take a step together, whose length is set by their density (`steps`); the free paths are exact, and the
 chance that a pair reacts is that of its relative path given both ends (`bridge`, `capture`); reactions happen in the
-order of time (`events`): all this is in `limitpde.coagulation.simulator`. The sum of the masses is conserved exactly:
+order of time (`events`); steps in halves along the same paths are those of `halves`: all this is in
+`limitpde.coagulation.simulator`. The sum of the masses is conserved exactly:
 masses are integers. Replicas are spread over ranks and threads, or where there are fewer of them than threads, each
 uses all threads. What is drawn depends on (seed, N, replica, particles, step) only, so results are bitwise the same for
 any number of ranks and threads.
@@ -171,6 +172,7 @@ def simulate(
         shape=(min(model.n_max, MOST_COUNTED), min(model.n_max, FEW)),
         residual=residual,
         domain=domain,
+        halved=controls.halved,
     )
     simulated = simulate_replicas(
         partial(BrownianReplicas, run),

@@ -128,7 +128,7 @@ class ChargeReplicas:
             partner = self._partners(some)
             size = self._part_sizes(some, partner, dt, place[rows])
             part, numbers = dt * (size / most), part_number(number, place[rows])
-            for path in self._paths(some, partner, part, numbers):
+            for path in self._paths(some.replicas, numbers):
                 length = part if path.half == 0 else 0.5 * part
                 partner = self._partners(some) if path.half == 2 else partner
                 self._add(0.5 * length, rows)
@@ -139,15 +139,12 @@ class ChargeReplicas:
             self._state.put(rows, some)
             place[rows] += size
 
-    def _paths(self, some: Configuration, partner: np.ndarray, dt: np.ndarray, number: np.ndarray) -> Sequence[Path]:
-        """What drives some replicas through parts of dt (r,) with the noise of these numbers (r,), in one or in two."""
+    def _paths(self, replicas: np.ndarray, number: np.ndarray) -> Sequence[Path]:
+        """What drives replicas through steps of these numbers (r,), in one or in two."""
         run = self._run
-        if not run.halved:
-            return WHOLE
-        return halves(
-            some.x, some.y, partner, some.encounters.bond, self._strength(some), self._charges,
-            sigma=run.model.sigma, dt=dt, seed=run.seed, replicas=some.replicas, number=number,
-        )  # fmt: skip
+        return (
+            halves((len(replicas), run.count), seed=run.seed, replicas=replicas, number=number) if run.halved else WHOLE
+        )
 
     def _strength(self, some: Configuration) -> np.ndarray:
         """What stands before b_i b_j k in the velocities, (r,)."""

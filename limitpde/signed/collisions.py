@@ -26,7 +26,7 @@ from limitpde.nbody.random import pair_key, two_normals
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.halves import Path
 from limitpde.signed.options import Collision
-from limitpde.signed.pair_step import relative_half, relative_step
+from limitpde.signed.pair_step import relative_step
 
 BRUTE_FORCE = 500
 """Particles up to which neighbours are sought among all pairs, in compiled code; above, by a k-d tree."""
@@ -166,13 +166,7 @@ def _advance(  # type: ignore[no-untyped-def]
                 math.sqrt(0.5) * (b - d),
             )
             nu, key = own / sigma**2, pair_key(seed, replicas[r])
-            if half == 0:
-                wx, wy, hit = relative_step(wx, wy, nu, dt, sticky, xi, eta, key, i, j, number)
-            else:
-                length = math.sqrt(wx * wx + wy * wy)
-                p, q = (wx / length, wy / length) if length > 0.0 else (1.0, 0.0)
-                along, across = p * xi + q * eta, p * eta - q * xi
-                wx, wy, hit = relative_half(wx, wy, nu, dt, sticky, along, across, half, key, i, j, number)
+            wx, wy, hit = relative_step(wx, wy, nu, dt, sticky, xi, eta, key, i, j, number, half)
             if hit:
                 collided[r] = True
             if hit and (sticky or own <= -(sigma**2)):

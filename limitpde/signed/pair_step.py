@@ -24,10 +24,16 @@ z = sqrt(R_0 R_t) / t,
 
     E cos(n theta) = I_sqrt(mu^2 + n^2)(z) / I_mu(z) .
 
-Up to z = max(FAR, 4 mu^2) its distribution function is summed up and inverted. Beyond, theta has the density
+With v = (sqrt(R_0 - 2 t g), 0) + sqrt(t) xi before or without a hit, |v|^2 is R_t but for 2 t g, and given |v| the
+angle of v has the density exp(z' cos theta), z' = |v| sqrt(R_0 - 2 t g) / t <= z. So its distribution function there is
+uniform and independent of the radii, and theta is where that of the pair has the same value: for gamma -> 0 a step is
+the increment sqrt(t) xi in the plane.
+
+Up to z = max(FAR, 4 mu^2) both are summed up, and the pair's is inverted. Beyond, theta has the density
 exp(z cos theta) of the plane (mu = 0), times E exp(-mu^2 / 2 int ds / R_s) over the bridge; there the bridge keeps to
-its straight line, on which the integral is theta / (z sin theta). What that neglects changes every E cos(n theta) by
-less than 3e-6 (tests/signed/test_pairs.py).
+its straight line, on which the integral is (theta / sin theta - 1) / z more than for theta = 0, and 2 sqrt(z) sin(theta
+/ 2) is a normal number but for a cubic (`_bent`). What that neglects changes every E cos(n theta) by less than 3e-6
+(tests/signed/test_pairs.py).
 
 Random numbers are functions of (key of seed and replica, first, second, step, draw); the draws of one step are
 numbered as they are made.
@@ -43,7 +49,7 @@ from limitpde.compiled import compiled
 from limitpde.nbody.random import pair_normals, pair_uniforms
 
 FAR = 60.0
-"""z from which the angle is drawn by rejection."""
+"""z from which the angle is a function of a normal number."""
 ROUNDING = 1e-16
 FIRST, SECOND = 1 << 29, 1 << 30
 """First draws of the halves of a step."""
@@ -135,24 +141,7 @@ def near_angle(mu: float, z: float, u: float) -> float:
 
 
 @compiled
-def far_angle(mu, z, key, first, second, step, draw):  # type: ignore[no-untyped-def]
-    """The angle for large z, from normal numbers by rejection: sin(theta / 2) >= theta / pi bounds the density."""
-    width = math.pi / (2.0 * math.sqrt(z))
-    while True:
-        theta = width * pair_normals(key, first, second, step, draw)[0]
-        u, _ = pair_uniforms(key, first, second, step, draw + 1)
-        draw += 2
-        if abs(theta) >= math.pi:
-            continue
-        weight = 2.0 * z * (math.sin(0.5 * theta) ** 2 - (theta / math.pi) ** 2)
-        if theta != 0.0:
-            weight += 0.5 * mu * mu / z * (theta / math.sin(theta) - 1.0)
-        if math.log(u) < -weight:
-            return theta
-
-
-@compiled
-def relative_step(wx, wy, nu, time, sticky, xi, eta, key, first, second, step):  # type: ignore[no-untyped-def]
+def relative_step(wx, wy, nu, time, sticky, xi, eta, key, first, second, step, half):  # type: ignore[no-untyped-def]
     """w after some time, and whether it was at 0 in between.
 
     Args:
@@ -161,39 +150,22 @@ def relative_step(wx, wy, nu, time, sticky, xi, eta, key, first, second, step): 
         nu: gamma / sigma^2, negative where the two attract each other.
         time: > 0.
         sticky: whether a pair that hits stays together; taken as true for nu <= -1.
-        xi: standard normal number.
-        eta: another one.
+        xi: standard normal number, the first component of the noise of w.
+        eta: another one, the second component.
         key: of the pairs of this replica, `pair_key`.
         first: number of the one particle.
         second: number of the other.
-        step: number of the step; draws 1, 2, ... are used.
+        step: number of the step.
+        half: 0 for a whole step, 1 and 2 for its halves: the draws are 1, 2, ..., or from FIRST or SECOND on. The first
+            half has the Gamma variate of the whole step.
 
     Returns:
         Both coordinates and whether the pair has hit.
     """
-    g, draw = gamma_variate(abs(nu), key, first, second, step, 1)
-    return _moved(wx, wy, nu, time, sticky, g, xi, eta, math.nan, key, first, second, step, draw)
-
-
-@compiled
-def relative_half(wx, wy, nu, time, sticky, along, across, half, key, first, second, step):  # type: ignore[no-untyped-def]
-    """w after one half of a step, and whether it was at 0 in between: the same law, see `limitpde.signed.halves`.
-
-    Arguments as in `relative_step`, with `along` and `across` for standard normal numbers of the radius and the angle,
-    and the half, 1 or 2. The first one has the Gamma variate of the whole step; all else is drawn from FIRST or SECOND
-    on, where a whole step never comes.
-    """
-    own = FIRST if half == 1 else SECOND
-    g, draw = gamma_variate(abs(nu), key, first, second, step, 1 if half == 1 else own)
-    draw = max(draw, own)
-    eta = pair_normals(key, first, second, step, draw)[0]
-    return _moved(wx, wy, nu, time, sticky, g, along, eta, across, key, first, second, step, draw + 1)
-
-
-@compiled
-def _moved(wx, wy, nu, time, sticky, g, xi, eta, turn, key, first, second, step, draw):  # type: ignore[no-untyped-def]
-    """w after some time, given its Gamma variate and, unless it is to be drawn, the normal number of its angle."""
     mu, start = abs(nu), wx * wx + wy * wy
+    own = SECOND if half == 2 else FIRST if half == 1 else 1
+    g, draw = gamma_variate(mu, key, first, second, step, own if half == 2 else 1)
+    draw = max(draw, own)
     before, after = (2.0 * time * g, 0.0) if nu < 0.0 else (0.0, 2.0 * time * g)
     if nu < 0.0 and start <= before:
         if sticky or mu >= 1.0:
@@ -203,56 +175,71 @@ def _moved(wx, wy, nu, time, sticky, g, xi, eta, turn, key, first, second, step,
         radius = math.sqrt(2.0 * max(left, 0.0) * h)
         angle = 2.0 * math.pi * pair_uniforms(key, first, second, step, draw)[0]
         return radius * math.cos(angle), radius * math.sin(angle), True
-    end = (math.sqrt(start - before) + math.sqrt(time) * xi) ** 2 + time * eta * eta + after
-    z = math.sqrt(start * end) / time
+    length, unit = math.sqrt(start), math.sqrt(time)
+    p, q = (wx / length, wy / length) if length > 0.0 else (1.0, 0.0)
+    left = math.sqrt(start - before)
+    along, across = left + unit * (p * xi + q * eta), unit * (p * eta - q * xi)
+    end = along * along + across * across + after
+    z = length * math.sqrt(end) / time
     if z == 0.0:  # from 0, in any direction
-        angle = 2.0 * math.pi * pair_uniforms(key, first, second, step, draw)[0]
-        return math.sqrt(end) * math.cos(angle), math.sqrt(end) * math.sin(angle), False
-    if not math.isnan(turn):
-        angle = angle_of(mu, z, turn)
-    elif z <= max(FAR, 4.0 * mu * mu):
-        angle = near_angle(mu, z, pair_uniforms(key, first, second, step, draw)[0])
-    else:
-        angle = far_angle(mu, z, key, first, second, step, draw)
+        return along, across, False
+    angle = angle_of(mu, z, left * math.hypot(along, across) / time, math.atan2(across, along))
     stretch = math.sqrt(end / start)
     c, s = stretch * math.cos(angle), stretch * math.sin(angle)
     return c * wx - s * wy, s * wx + c * wy, False
 
 
 @compiled
-def angle_of(mu: float, z: float, n: float) -> float:
-    """The angle that a standard normal number n stands for: both distribution functions have the same value there."""
+def angle_of(mu: float, z: float, plane_z: float, plane_angle: float) -> float:
+    """The angle of the pair for that of a Brownian motion: both distribution functions have the same value there.
+
+    Args:
+        mu: >= 0.
+        z: > 0.
+        plane_z: z of the Brownian motion, at most that of the pair.
+        plane_angle: its angle, of density exp(plane_z cos theta).
+    """
     if z <= max(FAR, 4.0 * mu * mu):
-        return float(near_angle(mu, z, 0.5 * math.erfc(-math.sqrt(0.5) * n)))
-    sine = 0.5 * n * (1.0 + _stretch(mu, z)) / math.sqrt(z)
+        return float(near_angle(mu, z, von_mises(plane_z, plane_angle)))
+    if plane_z > FAR:
+        s = 2.0 * math.sqrt(plane_z) * math.sin(0.5 * plane_angle)
+        first, third = _bent(0.0, plane_z)
+        n = s * (1.0 - first - third * s * s)
+    else:
+        n = normal_quantile(von_mises(plane_z, plane_angle))
+    first, third = _bent(mu, z)
+    sine = 0.5 * n * (1.0 + first + first**2 + third * n * n) / math.sqrt(z)
     return 2.0 * math.asin(min(max(sine, -1.0), 1.0))
 
 
 @compiled
-def turn_of_a_step(mu, z, key, first, second, step, draw):  # type: ignore[no-untyped-def]
-    """The standard normal number that stands for the angle which a step draws from this draw on, at about this z."""
-    if z <= max(FAR, 4.0 * mu * mu):
-        return normal_quantile(pair_uniforms(key, first, second, step, draw)[0])
-    theta = far_angle(mu, z, key, first, second, step, draw)
-    return 2.0 * math.sqrt(z) * math.sin(0.5 * theta) / (1.0 + _stretch(mu, z))
-
-
-@compiled
-def _stretch(mu: float, z: float) -> float:
-    """By what share s = 2 sqrt(z) sin(theta / 2) is larger than a normal number, to order 1 / z.
-
-    Its density is that of a normal number times 1 + (1 / (8 z) - mu^2 / (12 z^2)) s^2.
-    """
-    return 0.125 / z - mu * mu / (12.0 * z * z)
+def von_mises(z: float, theta: float) -> float:
+    """The distribution function in (-pi, pi) of the density exp(z cos theta) (Hill, ACM TOMS 3, 1977)."""
+    total = ratio = 0.0
+    if z > 0.0:
+        for n in range(20 + int(9.0 * math.sqrt(z)), 0, -1):  # I_n / I_(n-1) from its continued fraction
+            ratio = 1.0 / (2.0 * n / z + ratio)
+            total = ratio * (math.sin(n * theta) / n + total)
+    return 0.5 + (0.5 * theta + total) / math.pi
 
 
 @compiled
 def normal_quantile(u: float) -> float:
-    """Where the normal distribution function is u in (0, 1]: Newton's steps on a rational start (error 4.5e-4)."""
+    """Where the normal distribution function is u: Newton's steps from a rational start."""
     tail = max(min(u, 1.0 - u), 2.0**-54)
     t = math.sqrt(-2.0 * math.log(tail))
     n = t - (2.515517 + t * (0.802853 + t * 0.010328)) / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308)))
     for _ in range(3):
-        excess = 0.5 * math.erfc(math.sqrt(0.5) * n) - tail
-        n += excess * math.sqrt(2.0 * math.pi) * math.exp(0.5 * n * n)
+        n += (0.5 * math.erfc(math.sqrt(0.5) * n) - tail) * math.sqrt(2.0 * math.pi) * math.exp(0.5 * n * n)
     return n if u > 0.5 else -n
+
+
+@compiled
+def _bent(mu: float, z: float) -> tuple[float, float]:
+    """p and q such that s (1 - p - q s^2) is normal to order 1 / z^2, s = 2 sqrt(z) sin(theta / 2).
+
+    The density of s is that of a normal number times exp(a s^2 + b s^4) to that order, with these a and b.
+    """
+    a = 0.125 / z - mu * mu / (12.0 * z * z)
+    b = 1.0 / (64.0 * z * z) - mu * mu / (60.0 * z**3)
+    return a + 3.0 * b + 0.5 * a * a, b

@@ -23,7 +23,7 @@ from limitpde.nbody.random import pair_key, pair_normals
 from limitpde.nbody.replicas import Controls
 from limitpde.signed.exact import pair_collision_probability, squared_bessel_law
 from limitpde.signed.model import Model
-from limitpde.signed.pair_step import FAR, angle_moments, relative_step
+from limitpde.signed.pair_step import FAR, angle_moments, angle_of, normal_quantile, relative_step, von_mises
 from limitpde.signed.particles import simulate
 from limitpde.signed.summary import particle_figures
 
@@ -35,22 +35,23 @@ MANY = 20_000
 
 
 @njit
-def _sample(n, w, nu, time, sticky):
+def _sample(n, w, nu, time, sticky, half):
     out = np.empty((n, 3))
     for k in range(n):
         key = pair_key(np.uint64(7), np.uint64(k))
         normals = pair_normals(key, 0, 1, 0, 0)
-        x, y, hit = relative_step(w, 0.0, nu, time, sticky, normals[0], normals[1], key, 0, 1, 0)
+        x, y, hit = relative_step(w, 0.0, nu, time, sticky, normals[0], normals[1], key, 0, 1, 0, half)
         out[k] = x, y, 1.0 if hit else 0.0
     return out
 
 
+@pytest.mark.parametrize("half", [0, 1, 2])
 @pytest.mark.parametrize("nu", [-0.4, -0.9, 0.4, 1.3, -1.3, -3.0])
 @pytest.mark.parametrize("w", [0.3, 1.0, 6.0])
-def test_radius_and_angle_of_one_step(nu, w):
+def test_radius_and_angle_of_one_step(nu, w, half):
     """P(hit) = Q(|nu|, R_0 / (2 t)), E R_t, and E cos(n theta) given no hit and the radii (methods/signed.md 4.3)."""
     time, mu, start = 0.5, abs(nu), w * w
-    x, y, hit = _sample(MANY, w, nu, time, False).T
+    x, y, hit = _sample(MANY, w, nu, time, False, half).T
     if nu < 0:
         chance = scipy.special.gammaincc(mu, start / (2 * time))
         assert abs(hit.mean() - chance) < SE * math.sqrt(chance * (1 - chance) / MANY) + 1e-12
@@ -61,6 +62,8 @@ def test_radius_and_angle_of_one_step(nu, w):
         law = scipy.stats.ncx2(2 + 2 * nu, start / time, scale=time)
         assert scipy.stats.kstest(end, law.cdf).pvalue > 1e-3
     free = hit == 0
+    if free.sum() < 100:  # too few for a standard error
+        return
     z = np.sqrt(start * end[free]) / time
     angle = np.arctan2(y[free], x[free])
     for n in (1, 2):
@@ -104,20 +107,30 @@ def test_pairs_stick_or_separate(comm, shared_folder, interaction):
         assert variance == pytest.approx(0.5, abs=SE * 0.5 / math.sqrt(300))
 
 
-@pytest.mark.parametrize("mu", [0.3, 1.3, 2.74, 4.0, 12.0])
+@pytest.mark.parametrize("mu", [0.0, 0.3, 1.3, 2.74, 4.0, 12.0])
 def test_far_angles(mu):
-    """What the density of `far_angle` neglects, at the z from which it is used."""
-    z = max(FAR, 4 * mu * mu)
-    theta = np.linspace(-np.pi, np.pi, 100_001)[1:-1]
-    with np.errstate(all="ignore"):
-        stretched = np.where(theta == 0, 1.0, theta / np.sin(theta))
-        density = np.exp(z * (np.cos(theta) - 1) - 0.5 * mu**2 / z * (stretched - 1))
-    density /= density.sum()
-    for n in range(1, 40):
-        expected = ive(math.sqrt(mu * mu + n * n), z) / ive(mu, z)
-        assert abs((density * np.cos(n * theta)).sum() - expected) < 3e-6
-        if len(angle_moments(mu, z)) >= n:
-            assert angle_moments(mu, z)[n - 1] == pytest.approx(expected, rel=1e-10)
+    """What the angle of a normal number neglects, and that of one in the plane, at the z from which they are used."""
+    far = max(FAR, 4 * mu * mu)
+    z = 1.0001 * far
+    plane = (np.arange(100_000) + 0.5) * np.pi / 50_000 - np.pi
+    for own in (1.0, 20.0, z):  # z of the motion in the plane
+        weights = np.exp(own * (np.cos(plane) - 1))
+        angles = np.array([angle_of(mu, z, own, theta) for theta in plane])
+        for n in range(1, 40):
+            expected = ive(math.sqrt(mu * mu + n * n), z) / ive(mu, z)
+            assert abs((weights * np.cos(n * angles)).sum() / weights.sum() - expected) < 3e-6
+            if own == z and len(angle_moments(mu, far)) >= n:
+                near = ive(math.sqrt(mu * mu + n * n), far) / ive(mu, far)
+                assert angle_moments(mu, far)[n - 1] == pytest.approx(near, rel=1e-10)
+
+
+def test_distribution_functions():
+    angles = np.linspace(-3.1, 3.1, 41)
+    for z in (0.0, 0.01, 0.3, 1.0, 5.0, 20.0):  # from 50 on scipy's own is approximate
+        law = scipy.stats.vonmises(z) if z > 0 else scipy.stats.uniform(-np.pi, 2 * np.pi)
+        np.testing.assert_allclose([von_mises(z, theta) for theta in angles], law.cdf(angles), atol=1e-12)
+    shares = [1e-12, 1e-3, 0.2, 0.5, 0.7, 1 - 1e-9]
+    np.testing.assert_allclose([normal_quantile(u) for u in shares], scipy.stats.norm.ppf(shares), atol=1e-9)
 
 
 # Many

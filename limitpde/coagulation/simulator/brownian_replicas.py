@@ -31,6 +31,7 @@ from limitpde.coagulation.simulator.events import (
     Functions,
     ReplicaState,
 )
+from limitpde.coagulation.simulator.halves import ROOM, advance_halved
 from limitpde.coagulation.simulator.pairs import Physics
 from limitpde.coagulation.simulator.start import InitialParticles
 from limitpde.coagulation.simulator.steps import advance, settle
@@ -65,6 +66,8 @@ class BrownianSetup:
     """K masses counted, L masses of which the pairs are."""
     residual: MacroResidual | None
     domain: Domain
+    halved: bool = False
+    """Whether each step is made as two halves, see `halves`."""
 
 
 class BrownianReplicas:
@@ -80,6 +83,8 @@ class BrownianReplicas:
         drawn = [run.start.draw(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
         count, d, functions = run.start.count, run.domain.dimension, len(run.functions.kinds)
         rows = count + (count // 4 + 64 if len(run.physics.splitting.values) else 0)
+        if run.halved and len(run.physics.splitting.values):
+            rows = ROOM * count
         lead = (len(replicas), rows)
         x, mass = np.zeros((*lead, 3)), np.zeros(lead, dtype=np.int64)
         for r, (positions, masses) in enumerate(drawn):
@@ -102,6 +107,7 @@ class BrownianReplicas:
         self._rows: list[dict[str, np.ndarray]] = []
         for r in range(len(replicas)):
             settle(run.physics, run.functions, self._replica(r))
+        self._pilot = ReplicaState(*(array.copy() for array in self._state)) if run.halved else None
 
     def run(
         self, snapshot: Snapshot | None, part_done: Callable[[], object], stop: Callable[[], bool]
@@ -127,7 +133,8 @@ class BrownianReplicas:
     def _reach(self, stops: np.ndarray, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
         """Advance all replicas through some times to the last of them."""
         end = float(stops[-1])
-        alone = len(self._replicas) < threads and self._state.x.shape[1] >= SHARED
+        few = len(self._replicas) < threads and not self._run.halved
+        alone = few and self._state.x.shape[1] >= SHARED
         while True:
             if stop():
                 raise Stopped
@@ -142,8 +149,13 @@ class BrownianReplicas:
 
     def _advance(self, r: int, stops: np.ndarray) -> None:
         """Advance one replica on one thread."""
-        run, replica = self._run, int(self._replicas[r])
-        advance(run.physics, run.functions, self._replica(r), np.uint64(run.seed), replica, stops, run.step, BUDGET)
+        run, state = self._run, self._replica(r)
+        way = (np.uint64(run.seed), int(self._replicas[r]), stops, run.step, BUDGET)
+        if self._pilot is None:
+            advance(run.physics, run.functions, state, *way)
+        else:
+            pilot = ReplicaState(*(array[r] for array in self._pilot))
+            advance_halved(run.physics, run.functions, state, pilot, *way)
 
     def _together(self, r: int, stops: np.ndarray, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
         """Advance one replica on all threads."""
@@ -168,13 +180,8 @@ class BrownianReplicas:
                 "particles are too crowded somewhere, or split too often"
             )
         if np.any(status == FULL):
-            rows = state.x.shape[1]
-            grown = []
-            for name, array in zip(ReplicaState._fields, state, strict=True):
-                axis = {"numbers": None, "reals": None, "sums": None, "pairs": None, "phi": 2}.get(name, 1)
-                padding = [(0, rows if k == axis else 0) for k in range(array.ndim)]
-                grown.append(np.pad(array, padding))
-            self._state = ReplicaState(*grown)
+            self._state = _with_twice_the_rows(state)
+            self._pilot = None if self._pilot is None else _with_twice_the_rows(self._pilot)
 
     def _measure(self, t: float, output: bool, snapshot: Snapshot | None) -> None:
         run, d = self._run, self._run.domain.dimension
@@ -225,7 +232,7 @@ class BrownianReplicas:
             "martingale_variation": share**2 * sums[:, VARIATION],
             "pair_rates": share * state.pairs,
             "events": state.numbers[:, EVENTS].copy(),
-            "steps": state.numbers[:, STEP].copy(),
+            "steps": state.numbers[:, STEP] * (2 if self._run.halved else 1),
             "work": state.numbers[:, WORK].copy(),
         }
         functions, few = len(self._run.functions.kinds), self._run.shape[1]
@@ -233,3 +240,11 @@ class BrownianReplicas:
         found["residual_by_delta"] = np.stack([b.values() for b in self._balances]) if self._balances else empty[0]
         found["pair_products"] = np.stack([b.products() for b in self._balances]) if self._balances else empty[1]
         return found
+
+
+def _with_twice_the_rows(state: ReplicaState) -> ReplicaState:
+    rows, grown = state.x.shape[1], []
+    for name, array in zip(ReplicaState._fields, state, strict=True):
+        axis = {"numbers": None, "reals": None, "sums": None, "pairs": None, "phi": 2}.get(name, 1)
+        grown.append(np.pad(array, [(0, rows if k == axis else 0) for k in range(array.ndim)]))
+    return ReplicaState(*grown)

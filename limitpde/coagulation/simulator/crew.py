@@ -13,6 +13,7 @@ import numpy as np
 
 from limitpde.coagulation.simulator.bridge import FIELDS
 from limitpde.coagulation.simulator.events import (
+    ALL_IN_TIME,
     COUNT,
     GOING,
     STATUS,
@@ -78,7 +79,9 @@ class Crew:
         cuts = np.linspace(0, n, self._parts + 1).astype(np.int64)
         self._move(ahead, cuts)
         records = self._meet(ahead, start, cuts)
-        A.numbers[STATUS] = finish(P, T, A, self._moved, records, self._seed, self._key, self._replica, ahead.dt)
+        A.numbers[STATUS] = finish(
+            P, T, A, self._moved, records, self._seed, self._key, self._replica, ahead.dt, ALL_IN_TIME
+        )
         land(A, until, kept)
         return bool(A.numbers[STATUS] == GOING and A.reals[TIME] < until)
 

@@ -40,7 +40,11 @@ GOING, FULL, STUCK, TOO_LARGE = range(4)
 """Values of the status: all is well; more particles than rows; steps too short; ranges too long for the domain."""
 DIFFUSION, INTEGRAL, VARIATION, COMPENSATOR = range(4)
 """Rows of `ReplicaState.sums`."""
-EVENT = 3  # Stream.EVENT
+EVENT, BRIDGE = 3, 5  # Stream.EVENT, Stream.BRIDGE
+LATE = 1 << 33
+"""Added to the number of a step for clocks that are drawn anew in its second half."""
+ALL_IN_TIME = np.zeros(0, dtype=np.bool_)
+"""No clocks are drawn anew."""
 
 
 class ReplicaState(NamedTuple):
@@ -150,15 +154,23 @@ def _counts(only, mass):  # type: ignore[no-untyped-def]
     return 1.0 if only == 0 or only == mass else 0.0
 
 
+@hot
+def _clock(seed: np.uint64, replica: int, ident: int, step: int, late: bool) -> tuple[float, float]:
+    """Two uniforms for the splitting of a particle: when, and into what. Drawn anew in the second half of a step."""
+    if late:
+        return two_uniforms(seed, BRIDGE, replica, ident, step + LATE)
+    return two_uniforms(seed, EVENT, replica, ident, step)
+
+
 @compiled
-def _rings(P: Physics, A: ReplicaState, seed: np.uint64, replica: int, dt: float) -> np.ndarray:
+def _rings(P: Physics, A: ReplicaState, seed: np.uint64, replica: int, dt: float, late: np.ndarray) -> np.ndarray:
     """Shares of the step at which the clocks of splitting ring, (n,); 2 where they do not."""
     n = A.numbers[COUNT]
     found = np.full(n if len(P.splitting.values) else 0, 2.0)
     for i in range(len(found)):
         rate = law(P.splitting, A.mass[i])
         if rate > 0.0:
-            u, _ = two_uniforms(seed, EVENT, replica, A.ident[i], A.numbers[STEP])
+            u, _ = _clock(seed, replica, A.ident[i], A.numbers[STEP], i < len(late) and late[i])
             time = (-math.log(u) / rate - A.lag[i]) / dt
             if time < 1.0:
                 found[i] = max(time, 0.0)
@@ -176,6 +188,7 @@ def finish(
     key: np.uint64,
     replica: int,
     dt: float,
+    late: np.ndarray,
 ) -> int:
     """Carry out what happens in a step, and move all particles to its end.
 
@@ -189,12 +202,13 @@ def finish(
         key: from `pair_key`.
         replica: number of the replica.
         dt: length of the step.
+        late: (n,) bool, whose clocks of splitting are drawn anew, see `halves`; empty for none.
 
     Returns:
         GOING, or FULL with nothing changed where there are too few rows for the particles that split.
     """
     n = A.numbers[COUNT]
-    rings = _rings(P, A, seed, replica, dt)
+    rings = _rings(P, A, seed, replica, dt, late)
     ringing = np.flatnonzero(rings < 1.0)
     if n + len(ringing) > len(A.mass):
         return FULL
@@ -208,7 +222,8 @@ def finish(
         else:
             i = ringing[event - len(records)]
             if after[i] == A.mass[i]:
-                total = _split(P, T, A, B, i, times[event], key, seed, replica, after, when, total)
+                chosen = _clock(seed, replica, A.ident[i], A.numbers[STEP], i < len(late) and late[i])[1]
+                total = _split(P, T, A, B, i, times[event], key, chosen, after, when, total)
     _integrate(P, T, A, B, dt, after, when, total)
     _settle_down(P, T, A, B, dt, after, when, total)
     return GOING
@@ -249,10 +264,9 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
 
 
 @compiled
-def _split(P, T, A, B, i, time, key, seed, replica, after, when, total):  # type: ignore[no-untyped-def]
-    """One splitting: the new particle takes the row `total`; the number of rows now."""
+def _split(P, T, A, B, i, time, key, v, after, when, total):  # type: ignore[no-untyped-def]
+    """One splitting, v telling into what: the new particle takes the row `total`; the number of rows now."""
     n, step = after[i], A.numbers[STEP]
-    _, v = two_uniforms(seed, EVENT, replica, A.ident[i], step)
     part = 1 + min(int((1.0 - v) * float(n - 1)), n - 2)
     for f in range(len(T.masses)):
         g = A.phi[0, i, f] + time * (B.phi[0, i, f] - A.phi[0, i, f])

@@ -246,12 +246,12 @@ def _meet_all(P, S, scratch, noted, key, step, dt, reach, records, count):  # ty
         noted = _sift(P, S, scratch, noted, dt)
     for k in range(noted):
         r = (where[k, 0], where[k, 1], where[k, 2])
-        count = _meet(P, S, who[k, 0], who[k, 1], r, key, step, dt, square, scratch.stack, records, count)
+        count = meet_one(P, S, who[k, 0], who[k, 1], r, key, step, dt, square, scratch.stack, records, count)
     return count
 
 
 @hot
-def _meet(P, S, p, q, r, key, step, dt, square, stack, records, count):  # type: ignore[no-untyped-def]
+def meet_one(P, S, p, q, r, key, step, dt, square, stack, records, count):  # type: ignore[no-untyped-def]
     """Candidates of one pair and its images; r is the displacement from p to q at the start."""
     if S.ident[p] > S.ident[q]:
         p, q = q, p

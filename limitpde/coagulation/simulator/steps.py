@@ -19,6 +19,7 @@ import numpy as np
 
 from limitpde.coagulation.simulator.bridge import CANDIDATES, FIELDS, stack_size
 from limitpde.coagulation.simulator.events import (
+    ALL_IN_TIME,
     COUNT,
     DENSITY,
     EDGE,
@@ -98,8 +99,7 @@ def _up_to_cells(P: Physics, edge: float) -> float:
 @compiled
 def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, Plan]:
     """The next step on the way to a time, no longer than `step`; a status other than GOING says why there is none."""
-    n = A.numbers[COUNT]
-    most, short, long, rate = _bounds(P, A)
+    most, _, long, rate = _bounds(P, A)
     core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
     shortest, longest = _edge_limits(P, core)
     edge = min(max(A.reals[EDGE], shortest), longest) if P.contact[0] > 0.0 else longest
@@ -118,12 +118,29 @@ def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, P
     dt = min(dt, step, left)
     status = TOO_LARGE if 1.5 * core > longest else STUCK if dt <= 1e-14 * until else GOING
     dt = left / max(1.0, math.ceil(left / dt * (1 - 1e-9))) if status == GOING else left
-    reach = spread * math.sqrt(dt) + core
-    grid = make_grid(A.x, n, P.low, P.size, P.domain == TORUS, P.flat, min(reach, longest))
+    A.reals[EDGE] = min(max(A.reals[EDGE], shortest), longest)
+    return status, plan_of(P, A, dt, 1.25 if by_density < left else 1.0)
+
+
+@compiled
+def plan_of(P: Physics, A: ReplicaState, dt: float, growth: float) -> Plan:
+    """A step of the length dt."""
+    most, short, long, _ = _bounds(P, A)
+    core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
+    _, longest = _edge_limits(P, core)
+    reach = SPREAD * math.sqrt(4.0 * most) * math.sqrt(dt) + core
+    grid = make_grid(A.x, A.numbers[COUNT], P.low, P.size, P.domain == TORUS, P.flat, min(reach, longest))
     log_rate = math.log(max(CANDIDATES * P.alpha.max() * P.V.highest * dt, 1e-300))
     log_rate += P.log_front - 2.0 * (P.log_eps + math.log(2.0 * short))
-    A.reals[EDGE] = min(max(A.reals[EDGE], shortest), longest)
-    return status, Plan(dt, reach, grid, stack_size(log_rate), 1.25 if by_density < left else 1.0)
+    return Plan(dt, reach, grid, stack_size(log_rate), growth)
+
+
+@hot
+def fits(P: Physics, A: ReplicaState) -> bool:
+    """Whether the ranges of the particles there are fit the domain."""
+    _, _, long, _ = _bounds(P, A)
+    core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
+    return 1.5 * core <= _edge_limits(P, core)[1]
 
 
 @hot
@@ -269,13 +286,13 @@ def advance(
             start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
             look(P, A, ahead.grid, slot, start, 0.8, ahead.growth)
             move(P, T, A, B, S, slot, 0, n, seed, replica, ahead.dt)
-            records, count = _meet(P, S, ahead, start, key, A.numbers[STEP], records)
-            A.numbers[STATUS] = finish(P, T, A, B, records[:count], seed, key, replica, ahead.dt)
+            records, count = meet(P, S, ahead, start, key, A.numbers[STEP], records)
+            A.numbers[STATUS] = finish(P, T, A, B, records[:count], seed, key, replica, ahead.dt, ALL_IN_TIME)
             land(A, until, kept)
 
 
 @compiled
-def _meet(
+def meet(
     P: Physics, S: Sorted, ahead: Plan, start: np.ndarray, key: np.uint64, step: int, records: np.ndarray
 ) -> tuple[np.ndarray, int]:
     """The candidates of a step, in the given array or in a longer one, and their number."""

@@ -1,0 +1,266 @@
+"""Steps made as two halves, along the same Brownian paths (`Controls.halved`).
+
+The increments of the halves add to that of the whole step, with the normals of `Stream.BRIDGE` between them. What
+happens to a pair within a step cannot be split like that: a reaction is drawn given both ends of the step, and a path
+through the middle of both particles would be another path. But its law is exact for a step of any length; what is not
+is what follows from a reaction, since the survivor goes on with its old diffusivity and its old candidates, and the
+paths of three particles that meet are drawn independently. So the whole step's numbers are kept as far as they hold:
+
+- the candidates of all pairs are those of the whole step, drawn in advance; those of the first half are carried out;
+- the middles of a pair that is to react are drawn given when it meets, those of all others freely;
+- a particle that reacted, or split, in the first half has its own diffusivity in the second, along the same path, and
+  is tested with all others anew, from their middles to their ends; the clock of its splitting is drawn anew.
+
+Then two runs differ only where the length of the step matters, until a particle is another one. For their steps to stay
+the same, the run in whole steps is made beside that in halves, and says how long each is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from limitpde.coagulation.simulator.bridge import FIELDS
+from limitpde.coagulation.simulator.events import (
+    ALL_IN_TIME,
+    BRIDGE,
+    COUNT,
+    FULL,
+    GOING,
+    STATUS,
+    STEP,
+    TIME,
+    TOO_LARGE,
+    WORK,
+    Functions,
+    Moved,
+    ReplicaState,
+    evaluate,
+    finish,
+    fold,
+)
+from limitpde.coagulation.simulator.pairs import TORUS, Physics, Sorted, law, meet_one
+from limitpde.coagulation.simulator.steps import Plan, fits, land, look, make_sorted, meet, move, plan, plan_of
+from limitpde.compiled import compiled, hot
+from limitpde.nbody.random import four_normals, pair_key
+
+ANEW = 1 << 31
+"""Added to the number of a step for pairs that are tested anew in its second half."""
+ROOM = 4
+"""Rows for each particle: in a step all may split twice."""
+
+
+@compiled(nogil=True)
+def advance_halved(
+    P: Physics,
+    T: Functions,
+    A: ReplicaState,
+    pilot: ReplicaState,
+    seed: np.uint64,
+    replica: int,
+    stops: np.ndarray,
+    step: float,
+    budget: int,
+) -> None:
+    """As `steps.advance`, in halves; `pilot` is the same replica in whole steps, and sets their length."""
+    rows = len(A.mass)
+    S, slot = make_sorted(rows), np.empty(rows, dtype=np.int64)
+    whole, middle = Moved(np.empty_like(A.x), np.empty_like(A.phi)), Moved(np.empty_like(A.x), np.empty_like(A.phi))
+    key, spent = pair_key(seed, replica), A.numbers[WORK] + budget
+    records = np.empty((rows + 256, FIELDS))
+    A.numbers[STATUS] = GOING
+    for until in stops:
+        while A.reals[TIME] < until and A.numbers[WORK] < spent and A.numbers[STATUS] == GOING:
+            if len(P.splitting.values) and ROOM * max(A.numbers[COUNT], pilot.numbers[COUNT]) > rows:
+                A.numbers[STATUS] = FULL
+                break
+            if pilot.numbers[COUNT] == 0:
+                status, dt, growth = GOING, until - A.reals[TIME], 1.0
+            else:
+                status, ahead = plan(P, pilot, until, step)
+                dt, growth = ahead.dt, ahead.growth
+            if status != GOING or not fits(P, A):
+                A.numbers[STATUS] = status if status != GOING else TOO_LARGE
+                break
+            one = (seed, key, replica)
+            if pilot.numbers[COUNT] > 0:
+                records, count = _candidates(P, T, pilot, whole, S, slot, one, plan_of(P, pilot, dt, growth), records)
+                finish(P, T, pilot, whole, records[:count], seed, key, replica, dt, ALL_IN_TIME)
+            land(pilot, until, pilot.reals)
+            if A.numbers[COUNT] > 0:
+                ahead = plan_of(P, A, dt, growth)
+                records, count = _candidates(P, T, A, whole, S, slot, one, ahead, records)
+                _two_halves(P, T, A, whole, middle, S, slot, one, ahead, records[:count])
+            else:
+                A.reals[TIME] += dt
+            land(A, until, A.reals)
+
+
+@compiled
+def _candidates(P, T, A, B, S, slot, one, ahead, records):  # type: ignore[no-untyped-def]
+    """Where the particles go in a whole step, and the candidates for reactions: as in `steps.advance`."""
+    seed, key, replica = one
+    start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
+    look(P, A, ahead.grid, slot, start, 0.8, ahead.growth)
+    move(P, T, A, B, S, slot, 0, A.numbers[COUNT], seed, replica, ahead.dt)
+    return meet(P, S, ahead, start, key, A.numbers[STEP], records)
+
+
+@compiled
+def _two_halves(
+    P: Physics,
+    T: Functions,
+    A: ReplicaState,
+    whole: Moved,
+    middle: Moved,
+    S: Sorted,
+    slot: np.ndarray,
+    one: tuple[np.uint64, np.uint64, int],
+    ahead: Plan,
+    records: np.ndarray,
+) -> None:
+    """One step as two halves, given the ends and candidates of the whole; `whole` becomes the ends of the second."""
+    seed, key, replica = one
+    n, dt = A.numbers[COUNT], ahead.dt
+    ident, mass, lag = A.ident[:n].copy(), A.mass[:n].copy(), A.lag[:n].copy()
+    by = S.by[:, slot[:n]].copy()
+    first = middles(P, A, by, records, seed, replica, dt)
+    for i in range(n):
+        at = fold(P, A.x[i, 0] + first[0, i], A.x[i, 1] + first[1, i], A.x[i, 2] + first[2, i])
+        middle.x[i, 0], middle.x[i, 1], middle.x[i, 2] = at
+    evaluate(T, middle.x, 0, n, P.flat, middle.phi)
+    early = records[records[:, 0] < 0.5]
+    early[:, 0] *= 2.0
+    finish(P, T, A, middle, early, seed, key, replica, dt / 2.0, ALL_IN_TIME)
+    A.numbers[STEP] -= 1
+    came, row, late = _who_is_left(A, ident, mass)
+    kept = len(came)
+    rest, ends = np.empty((3, kept)), np.empty_like(A.x[:kept])
+    for k in range(kept):
+        i, d = came[k], law(P.diffusion, A.mass[k])
+        if i < 0:
+            z, size = four_normals(seed, BRIDGE, replica, A.ident[k], A.numbers[STEP]), math.sqrt(d * dt)
+            rest[0, k], rest[1, k], rest[2, k] = size * z[0], size * z[1], 0.0 if P.flat else size * z[2]
+        else:
+            factor = math.sqrt(d / law(P.diffusion, mass[i])) if late[k] else 1.0
+            for c in range(3):
+                rest[c, k] = factor * (by[c, i] - first[c, i])
+        if late[k]:
+            end = fold(P, A.x[k, 0] + rest[0, k], A.x[k, 1] + rest[1, k], A.x[k, 2] + rest[2, k])
+            ends[k, 0], ends[k, 1], ends[k, 2] = end
+        else:
+            A.lag[k] = lag[i] + dt / 2.0
+            ends[k] = whole.x[i]
+    whole.x[:kept] = ends
+    evaluate(T, whole.x, 0, kept, P.flat, whole.phi)
+    anew = _tested_anew(P, A, rest, late, key, dt / 2.0, ahead.depth)
+    later = np.concatenate((_still_true(records, row, late), anew))
+    finish(P, T, A, whole, later, seed, key, replica, dt / 2.0, late)
+
+
+@compiled
+def _who_is_left(A: ReplicaState, ident: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of before, -1 for none, rows of now by those of before, and who is new or has another mass than before."""
+    came, row = np.full(A.numbers[COUNT], -1), np.full(len(ident), -1)
+    late, k = np.ones(len(came), dtype=np.bool_), 0
+    for i in range(len(ident)):
+        if k < len(came) and A.ident[k] == ident[i]:
+            came[k], row[i], late[k] = i, k, A.mass[k] != mass[i]
+            k += 1
+    return came, row, late
+
+
+@compiled
+def middles(
+    P: Physics, A: ReplicaState, by: np.ndarray, records: np.ndarray, seed: np.uint64, replica: int, dt: float
+) -> np.ndarray:
+    """Displacements (3, n) up to the middle of a step of the displacements `by` (3, n), before walls fold them.
+
+    With z of `Stream.BRIDGE` they are by / 2 + sqrt(d dt / 2) z. The middles of a pair that is to react at the share s
+    of the step are drawn given that: their mean, weighted so that it is independent of their difference, stays, and
+    that difference is a bridge that is 0 at s.
+    """
+    n = by.shape[1]
+    found = np.empty_like(by)
+    for i in range(n):
+        z = four_normals(seed, BRIDGE, replica, A.ident[i], A.numbers[STEP])
+        size = math.sqrt(law(P.diffusion, A.mass[i]) * dt / 2.0)
+        for c in range(3):
+            found[c, i] = by[c, i] / 2.0 + (0.0 if c == 2 and P.flat else size * z[c])
+    tied = np.zeros(n, dtype=np.bool_)
+    for event in np.argsort(records[:, 0], kind="mergesort"):
+        s, i, j = records[event, 0], int(records[event, 3]), int(records[event, 4])
+        if not records[event, 2] > 0.0 or tied[i] or tied[j]:
+            continue
+        tied[i] = tied[j] = True
+        share = law(P.diffusion, A.mass[i])
+        share /= share + law(P.diffusion, A.mass[j])
+        for c in range(3):
+            r = _between(P, A, i, j, c)
+            y = r + by[c, j] - by[c, i]
+            free = r + found[c, j] - found[c, i]
+            noise = free - (r + y) / 2.0  # of variance D dt / 2, D the sum of both d
+            if s < 0.5:
+                met = y * (0.5 - s) / (1.0 - s) + noise * math.sqrt(2.0 * (0.5 - s) / (1.0 - s))
+            else:
+                met = r * (s - 0.5) / s + noise * math.sqrt(2.0 * (s - 0.5) / s)
+            found[c, i] -= share * (met - free)
+            found[c, j] += (1.0 - share) * (met - free)
+    return found
+
+
+@hot
+def _between(P: Physics, A: ReplicaState, i: int, j: int, c: int) -> float:
+    """A coordinate of the displacement from i to j, on a torus to the nearest image."""
+    r = A.x[j, c] - A.x[i, c]
+    if P.domain == TORUS and P.size[c] > 0.0:
+        r -= P.size[c] * math.floor(r / P.size[c] + 0.5)
+    return r
+
+
+@compiled
+def _still_true(records: np.ndarray, row: np.ndarray, late: np.ndarray) -> np.ndarray:
+    """The candidates of the second half of pairs of which neither was changed in the first, in its time and rows."""
+    found, count = np.empty_like(records), 0
+    for k in range(len(records)):
+        i, j = row[int(records[k, 3])], row[int(records[k, 4])]
+        if records[k, 0] < 0.5 or i < 0 or j < 0 or late[i] or late[j]:
+            continue
+        found[count] = records[k]
+        found[count, 0], found[count, 3], found[count, 4] = 2.0 * records[k, 0] - 1.0, i, j
+        count += 1
+    return found[:count]
+
+
+@compiled
+def _tested_anew(
+    P: Physics, A: ReplicaState, rest: np.ndarray, late: np.ndarray, key: np.uint64, dt: float, depth: int
+) -> np.ndarray:
+    """Candidates over a second half of the length dt of the pairs with a particle that was changed in the first."""
+    n = len(late)
+    S, reach = make_sorted(n), plan_of(P, A, dt, 1.0).reach
+    for i in range(n):
+        for c in range(3):
+            S.at[c, i], S.by[c, i], S.offset[c, i] = A.x[i, c], rest[c, i], A.offset[i, c]
+        S.diffusion[i], S.ranges[i] = law(P.diffusion, A.mass[i]), law(P.ranges, A.mass[i])
+        S.kind[i] = min(A.mass[i], len(P.alpha)) - 1
+        S.ident[i], S.place[i], S.mate[i] = A.ident[i], i, A.mate[i]
+    records = np.empty((64, FIELDS))
+    stack = np.empty((depth + 2, 8))
+    while P.contact[0] > 0.0:
+        count = 0
+        for i in range(n):
+            if not late[i]:
+                continue
+            for j in range(n):
+                if j == i or (late[j] and j < i):
+                    continue
+                r = (_between(P, A, i, j, 0), _between(P, A, i, j, 1), _between(P, A, i, j, 2))
+                if r[0] * r[0] + r[1] * r[1] + r[2] * r[2] <= reach * reach:
+                    step = A.numbers[STEP] + ANEW
+                    count = meet_one(P, S, i, j, r, key, step, dt, reach * reach, stack, records, count)
+        if count <= len(records):
+            return records[:count]
+        records = np.empty((2 * count, FIELDS))
+    return records[:0]
