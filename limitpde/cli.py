@@ -166,12 +166,16 @@ def show(directory: Path) -> None:
     from limitpde.system import system_of
 
     def draw() -> tuple[list[Path], list[str]]:
-        system = system_of(cases.record_of(figures.read(_result(directory) / "summary.json")["system"]))
+        path = _result(directory) / "summary.json"
+        system = system_of(cases.record_of(figures.system(path)))
         folder = Folder(directory)
         folder.claim()
         try:
             drawn, notes = pictures.draw(folder, system.painters)
-            report.write(folder, drawn, system.wording)
+            try:
+                report.write(folder, drawn, system.wording)
+            except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+                raise InputError(f"{path}: not the figures of a run ({type(error).__name__}: {error})") from error
         finally:
             folder.lock.free()
         return drawn, notes

@@ -6,6 +6,7 @@ whose summary.json says how far it came.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 import time
@@ -165,16 +166,15 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         """Whether this run goes on from an earlier one, of the same case with the same files. On rank 0."""
         self._inputs = Inputs(cases.files_of(self.case))
         self._text = cases.dump(self.case, self._inputs.names)  # in which the files are their copies
-        resume = self.folder.check(self._text, resume=self.resume)
+        resume, damaged = self.folder.check(self._text, resume=self.resume)
         if resume:
+            self._note_damage(damaged, "it was written anew")
             try:
                 inputs, self._spent = figures.earlier(self.folder.directory / "summary.json")
-            except InputError as error:
-                if self._inputs.names:  # it alone knows whether they are the same
-                    raise InputError(f"--resume: {error}; run without --resume, or into another folder") from error
+            except InputError:
+                inputs = self._inputs.kept(self.folder)
                 self._note_damage(["summary.json"], "the seconds spent until then are not counted")
-            else:
-                self._inputs.check(inputs)
+            self._inputs.check(inputs)
         return resume
 
     def _carry_out(self, solver: S | None) -> figures.Record:
@@ -373,6 +373,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         self.folder.begin(self._text, resume=self.resume)
         self._inputs.keep(self.folder)
         self.summary["inputs"] = self._inputs.record() or None
+        self.summary["case_sha256"] = hashlib.sha256(self._text.encode()).hexdigest()
         for name in Checkpoint.FILES:
             self.folder.own(name)
         self._save(force=True)

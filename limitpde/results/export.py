@@ -10,7 +10,7 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter, vtkXMLUnstructuredGridWrit
 
 from limitpde.errors import InputError
 from limitpde.results.folder import Folder
-from limitpde.results.vtkhdf import times
+from limitpde.results.vtkhdf import read_through, times
 
 HEAD = '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1">\n<Collection>\n'
 TAIL = "</Collection>\n</VTKFile>\n"
@@ -25,7 +25,7 @@ def export(directory: Path | str) -> list[Path]:
         The .pvd files.
 
     Raises:
-        InputError: there is no such directory, or no .vtkhdf file with a step below it.
+        InputError: there is no such directory, no .vtkhdf file with a step below it, or one is damaged.
         OSError: a file cannot be written.
     """
     if not Path(directory).is_dir():
@@ -43,7 +43,10 @@ def export(directory: Path | str) -> list[Path]:
 
 
 def _export_file(path: Path) -> Path:
-    reader = vtkHDFReader()
+    read_through(path)
+    reader, failures = vtkHDFReader(), list[str]()
+    for part in (reader, reader.GetExecutive()):
+        part.AddObserver("ErrorEvent", lambda *event: failures.append(event[1]))
     reader.SetFileName(str(path))
     folder = path.with_suffix(".steps")
     folder.mkdir(exist_ok=True)
@@ -52,6 +55,8 @@ def _export_file(path: Path) -> Path:
     for step, t in enumerate(steps):
         # VTK sees no times in a file of one step.
         reader.UpdateTimeStep(t) if len(steps) > 1 else reader.Update()
+        if failures:
+            raise InputError(f"{path}: is damaged (VTK cannot read its step {step})")
         piece = _write_step(reader.GetOutputDataObject(0), folder / f"{step:05d}")
         name = quoteattr(f"{folder.name}/{piece.name}")
         lines.append(f'<DataSet timestep="{t!r}" part="0" file={name}/>\n')

@@ -100,6 +100,26 @@ def read(path: Path) -> Record:
     return found
 
 
+def system(path: Path) -> str:
+    """The system of the case that summary.json belongs to.
+
+    Raises:
+        InputError: it does not hold the figures of a run.
+    """
+    found = read(path).get("system")
+    if not isinstance(found, str):
+        raise InputError(f"{path}: not the figures of a run (system)")
+    return found
+
+
+def case_digest(path: Path) -> str:
+    """The sha256 of the case that summary.json belongs to; empty if it does not hold that."""
+    try:
+        return str(read(path).get("case_sha256", ""))
+    except InputError:
+        return ""
+
+
 def earlier(path: Path) -> tuple[list[Record], dict[str, float]]:
     """What a run that goes on is told by summary.json: `inputs`, and `wall_seconds`.
 

@@ -5,9 +5,10 @@ All here is called on rank 0.
 
 from __future__ import annotations
 
-import fnmatch
+import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from limitpde.results.lock import Lock
 LIST = "files.txt"
 """Names relative to the folder, one a line, written before the files are; * stands for any text."""
 ALWAYS = (LIST, "case.toml", "summary.json")
+INPUTS = "inputs"
+"""Where the files are kept that a case names."""
 MOST_NAMED = 3
 """Foreign files that a message names."""
 
@@ -32,11 +35,14 @@ class Folder:
     def __init__(self, directory: Path) -> None:
         self.directory, self.lock = directory, Lock(directory)
         self._own: list[str] = []
+        self._torn = False  # whether the last line of the list has no end
         self._read()
 
     def _read(self) -> None:
         path = self.directory / LIST
-        self._own = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        self._own = [name for name in text.split("\n") if name]
+        self._torn = not text.endswith("\n") and bool(text)
 
     @property
     def listed(self) -> bool:
@@ -54,7 +60,7 @@ class Folder:
         self.lock.take()
         self._read()
 
-    def check(self, case: str, *, resume: bool) -> bool:
+    def check(self, case: str, *, resume: bool) -> tuple[bool, list[str]]:
         """Whether a run goes on here from an earlier one of the same case. Changes nothing.
 
         Args:
@@ -63,20 +69,37 @@ class Folder:
         Keyword Args:
             resume: go on from what an earlier run has left, if there is anything.
 
+        Returns:
+            This; files of that run which are not as it left them, and are not needed.
+
         Raises:
             InputError: the folder holds what no run has written, or is to go on from another case.
         """
+        names = list(self._names())
+        self._refuse_foreign(sorted(name for name in names if not self._is_own(name)))
+        at_once = (*ALWAYS, lock.NAME, f"{INPUTS}/*")  # what `begin` has written
+        if not resume or all(any(_fits(name, form) for form in at_once) for name in names):
+            return False, []
+        path, wanted = self.directory / "case.toml", hashlib.sha256(case.encode()).hexdigest()
+        there = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "nothing"
+        if (figures.case_digest(self.directory / "summary.json") or there) != wanted:
+            raise InputError(
+                f"--resume: {self.directory} is the result of another case, by its {path.name} and summary.json; "
+                "run without --resume, or into another folder"
+            )
+        return True, [path.name] if there != wanted else []
+
+    def _refuse_foreign(self, names: Sequence[str]) -> None:
+        if not names:
+            return
         where = f"output.directory = {str(self.directory)!r}"
-        foreign = [name for name in self._names() if not self._is_own(name)]
-        if foreign:
-            more = f" and {len(foreign) - MOST_NAMED} more" if len(foreign) > MOST_NAMED else ""
-            named = ", ".join(sorted(foreign)[:MOST_NAMED])
-            raise InputError(f"{where}: holds files that no run has written: {named}{more}; take another folder")
-        resume = resume and (self.directory / "summary.json").is_file()
-        case_file = self.directory / "case.toml"
-        if resume and not (case_file.is_file() and case_file.read_bytes() == case.encode()):
-            raise InputError(f"--resume: {case_file} is another case; run without --resume, or into another folder")
-        return resume
+        named = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
+        if not self.listed and not any((self.directory / name).exists() for name in ALWAYS):
+            raise InputError(f"{where}: holds files that no run has written: {named}; take another folder")
+        raise InputError(
+            f"{where}: holds files that its list of what runs have written, {LIST}, does not name: {named}; take another "
+            f"folder, or, if runs have written them and the list is damaged, put their names into it, one a line"
+        )
 
     def begin(self, case: str, *, resume: bool) -> None:
         """Make the folder, without an earlier result's files unless it is to go on, and put the case into it.
@@ -108,10 +131,11 @@ class Folder:
         """
         if name not in self._own:
             with (self.directory / LIST).open("a", encoding="utf-8") as file:
-                file.write(f"{name}\n")
+                file.write(f"\n{name}\n" if self._torn else f"{name}\n")
                 file.flush()
                 os.fsync(file.fileno())
             self._own.append(name)
+            self._torn = False
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -126,7 +150,7 @@ class Folder:
                 with suppress(OSError):
                     os.rmdir(path)
         (self.directory / LIST).unlink(missing_ok=True)
-        self._own = []
+        self._own, self._torn = [], False
 
     def _names(self) -> Iterator[str]:
         """All files, relative to the folder; a symbolic link counts as a file, wherever it leads."""
@@ -141,4 +165,9 @@ class Folder:
             return False
         if name == lock.NAME:
             return True
-        return any(fnmatch.fnmatchcase(name, form) for own in self._own for form in (own, f"{own}.*.tmp"))
+        return any(_fits(name, form) for own in self._own for form in (own, f"{own}.*.tmp"))
+
+
+def _fits(name: str, form: str) -> bool:
+    """Whether a name is of a form, in which * stands for any text."""
+    return re.fullmatch(".*".join(map(re.escape, form.split("*"))), name, re.DOTALL) is not None

@@ -10,9 +10,7 @@ from pathlib import Path
 from limitpde.errors import InputError
 from limitpde.files import File
 from limitpde.results.figures import Record, draft_of, put_in_place
-from limitpde.results.folder import Folder
-
-DIRECTORY = "inputs"
+from limitpde.results.folder import INPUTS, Folder
 
 
 class Inputs:
@@ -41,14 +39,25 @@ class Inputs:
 
     def _free_name(self, path: Path, text: bytes) -> str:
         """A name among the copies: that of the file, or one with a number where another file has that."""
+        path = Path("".join(letter if letter.isprintable() and letter != "*" else "_" for letter in path.name))
         names = itertools.chain([path.name], (f"{path.stem}-{n}{path.suffix}" for n in itertools.count(2)))
-        return next(name for part in names if self._texts.get(name := f"{DIRECTORY}/{part}", text) == text)
+        return next(name for part in names if self._texts.get(name := f"{INPUTS}/{part}", text) == text)
 
     def record(self) -> list[Record]:
         """The part `inputs` of summary.json."""
         return [
             {"path": path, "copy": name, "sha256": hashlib.sha256(self._texts[name]).hexdigest()}
             for path, name in self.names.items()
+        ]
+
+    def kept(self, folder: Folder) -> list[Record]:
+        """What `record` was for an earlier run, by its copies; not of those that are the files named now."""
+        copies = {name: folder.directory / name for name in self._texts}
+        named = {Path(path).resolve() for path in self.names}
+        return [
+            {"copy": name, "sha256": hashlib.sha256(copy.read_bytes()).hexdigest()}
+            for name, copy in copies.items()
+            if copy.is_file() and copy.resolve() not in named
         ]
 
     def check(self, earlier: Sequence[Record]) -> None:

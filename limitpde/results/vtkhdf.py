@@ -27,7 +27,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from limitpde.errors import InputError
+from limitpde.errors import InputError, LimitPDEError
 from limitpde.results.figures import draft_of, put_in_place
 from limitpde.results.held_files import PAGE, DraftFile, HeldFile
 
@@ -86,16 +86,21 @@ def reading(path: Path | str) -> Iterator[Any]:
     """The group VTKHDF of a file, opened for reading, also while a run writes the file.
 
     Raises:
-        InputError: there is no such file, or it is no temporal VTKHDF file.
+        InputError: there is no such file, it is no temporal VTKHDF file, or it is found to be damaged.
     """
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a VTKHDF file ({error})") from None
     with file:
-        if "VTKHDF" not in file or "Steps" not in file["VTKHDF"]:
-            raise InputError(f"{path}: is no temporal VTKHDF file (it has no group VTKHDF/Steps)")
-        yield file["VTKHDF"]
+        try:
+            if "VTKHDF" not in file or "Steps" not in file["VTKHDF"]:
+                raise InputError(f"{path}: is no temporal VTKHDF file (it has no group VTKHDF/Steps)")
+            yield file["VTKHDF"]
+        except (RuntimeError, KeyError, OSError) as error:
+            if isinstance(error, LimitPDEError) or getattr(error, "errno", None) is not None:
+                raise
+            raise InputError(f"{path}: is damaged ({str(error).strip("'")})") from error
 
 
 def times(path: Path | str) -> np.ndarray:
@@ -106,6 +111,21 @@ def times(path: Path | str) -> np.ndarray:
     """
     with reading(path) as group:
         return np.asarray(group[VALUES][:])
+
+
+def read_through(path: Path | str) -> None:
+    """Read all that a file holds. Serial.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+
+    def read(name: str, item: Any) -> None:
+        for first in range(0, len(item) if isinstance(item, h5py.Dataset) else 0, BLOCK):
+            item[first : first + BLOCK]
+
+    with reading(path) as group:
+        group.visititems(read)
 
 
 def check_head(group: Any, layout: Layout) -> None:

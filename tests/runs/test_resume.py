@@ -185,7 +185,7 @@ def test_replicas_that_are_kept_are_not_simulated_again(shared_folder, comm, sto
 
 def test_another_case_does_not_go_on(tmp_path, comm):
     run(tmp_path, comm)
-    with pytest.raises(InputError, match="is another case"):
+    with pytest.raises(InputError, match="is the result of another case"):
         run(tmp_path, comm, {**SIGNED, "seed": 4}, resume=True)
     assert (tmp_path / "report.md").exists()
 

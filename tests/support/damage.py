@@ -41,9 +41,7 @@ CASE = {
 STOPS = {"pde": 5, "particles": 9}
 """Where a run is stopped -> after how many questions whether it should: one a step of the equation, one each N."""
 COMPUTED = ("pde", "particles", "compare")
-REFUSED = ("case.toml", "files.txt")
-"""Files without which a run is not known for what it is: damaged, they are named in one line."""
-DAMAGES = ("empty", "cut", "last byte", "bits", "junk", "longer")
+DAMAGES = ("removed", "empty", "cut", "last byte", "bits", "junk", "longer")
 
 
 def carry_out(folder, **options):
@@ -81,8 +79,11 @@ def files_of(folder):
 
 def damage(path, kind, random):
     """Damage a file; kinds are DAMAGES."""
+    if kind == "removed":
+        path.unlink()
+        return
     data = bytearray(path.read_bytes())
-    place = int(random.integers(len(data)))
+    place = int(random.integers(max(len(data), 1)))
     if kind == "bits":
         for byte in random.integers(len(data), size=int(random.integers(1, 9))):
             data[byte] ^= 1 << int(random.integers(8))
