@@ -160,7 +160,10 @@ right("coagulation, homogeneous", COAGULATION)
 right("Vlasov, Landau damping", VLASOV)
 print("\n| wrong model | seeds | confirmed | undecided | refuted | difference / detectable |")
 print("|---|---|---|---|---|---|")
-signed, one_sign = read(SIGNED, "particles.replicas=48"), read(ONE_SIGN, "particles.replicas=400", "particles.step=0.005")
+signed, one_sign = (
+    read(SIGNED, "particles.replicas=48"),
+    read(ONE_SIGN, "particles.replicas=400", "particles.step=0.005"),
+)
 coagulation, vlasov = read(COAGULATION, "particles.replicas=96"), read(VLASOV, *WAVE)
 exact = float(coagulation_rates(coagulation.model)[0, 0])
 constant = 'model.beta={ kernel = "constant", scale = %r }'

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mpi4py import MPI
-from tqdm import tqdm
 
 from limitpde import case as cases
 from limitpde import needs
-from limitpde.cautions import Caution, worst
-from limitpde.cautions import figures as caution_figures
 from limitpde.compare.measured import check_finite
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.error_budget import companions, halved
@@ -33,7 +28,6 @@ from limitpde.fem.stepping import StepReport
 from limitpde.files import check_ranks
 from limitpde.findings import Findings, Known
 from limitpde.nbody.replicas import Controls
-from limitpde.nbody.threads import use_threads
 from limitpde.parallel import StopRequest, all_arrive, on_root
 from limitpde.progress import Bar
 from limitpde.results import figures, pictures, report
@@ -42,7 +36,7 @@ from limitpde.results.folder import Folder
 from limitpde.results.inputs import Inputs
 from limitpde.results.particles import ParticleSeries
 from limitpde.results.tables import Table
-from limitpde.results.versions import versions
+from limitpde.run_record import RunRecord
 from limitpde.sections import BaseCase
 from limitpde.solution_files import SolutionFiles
 from limitpde.system import LimitSolver, ObservedSolution, SimulatedEnsemble, System, system_of
@@ -119,33 +113,15 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         quiet: bool = True,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
-        self.system, self.case, self.comm, self.quiet, self.resume = system, case, comm, quiet, resume
+        self.system, self.case, self.comm, self.resume = system, case, comm, resume
         self.folder, self.checkpoint = Folder(directory), Checkpoint(directory)
         self.functions = case.test_functions
         self.stop = StopRequest()
         self.ensembles: list[E] = []
         self.solution: R | None = None
-        self.cautions: list[Caution] = []
         self.known = Known()
-        self._last_save = 0.0
         self._spent: dict[str, float] = {}
-        self.summary: figures.Record = {
-            "system": case.system,
-            "title": name,
-            "status": "interrupted",
-            "reason": "the run has not come to its end: it is still going on, or it was killed",
-            "versions": versions(),
-            "ranks": comm.size,
-            "threads": use_threads(comm),
-            "wall_seconds": {},
-            "performance": {},
-            "warnings": [],
-        }
-
-    @property
-    def _told(self) -> bool:
-        """Whether this rank tells the user how it goes."""
-        return self.comm.rank == 0 and not self.quiet
+        self.record = RunRecord(case, self.folder, name, comm, quiet=quiet)
 
     def run(self) -> figures.Record:
         """Solve, simulate, compare and write, in a folder that is this run's alone. Collective."""
@@ -168,12 +144,12 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         self._text = cases.dump(self.case, self._inputs.names)  # in which the files are their copies
         resume, damaged = self.folder.check(self._text, resume=self.resume)
         if resume:
-            self._note_damage(damaged, "it was written anew")
+            self.record.note_damage(damaged, "it was written anew")
             try:
                 inputs, self._spent = figures.earlier(self.folder.directory / "summary.json")
             except InputError:
                 inputs = self._inputs.kept(self.folder)
-                self._note_damage(["summary.json"], "the seconds spent until then are not counted")
+                self.record.note_damage(["summary.json"], "the seconds spent until then are not counted")
             self._inputs.check(inputs)
         return resume
 
@@ -196,11 +172,11 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                     status, reason = "failed", describe(error)
                 self._finish(status, reason)
                 if self.comm.rank == 0:
-                    needs.learn(self.case, self.summary)
+                    needs.learn(self.case, self.record.summary)
         except Exception as error:
-            self._keep_failure(error)
+            self.record.keep_failure(error)
             raise
-        return self.summary
+        return self.record.summary
 
     def _ends_all(self, error: Exception) -> bool:
         """Whether all ranks go on to write what there is after an error; those that know of none cannot."""
@@ -214,7 +190,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         if self.case.pde is None:
             return None
         try:
-            with self._timed("pde"):
+            with self.record.timed("pde"):
                 return self.system.solver(self.case, self.comm)
         except Exception as error:
             if is_out_of_memory(error):
@@ -232,7 +208,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
     def _solve(self, solver: S) -> None:
         """Solve the limit equation, with fields at the output times and diagnostics at every step."""
         case, end = self.case, self.case.time.end
-        with self._timed("pde"):
+        with self.record.timed("pde"):
             steps = self.system.summary(solver, case)
             self.solution = solution = self.system.residual(solver, self.functions)
             files = SolutionFiles(self.folder, self.checkpoint, solver, solution, steps, self.comm, resume=self.resume)
@@ -241,13 +217,15 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 if files.resumed
                 else "begins anew, from t = 0"
             )
-            self._note_damage(files.damaged, f"the equation {begins}")
-            bar = Bar("PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]", shown=self._told)
+            self.record.note_damage(files.damaged, f"the equation {begins}")
+            bar = Bar(
+                "PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]", shown=self.record.told
+            )
             bar.advance(solver.t)
 
             def record(step: StepReport) -> None:
                 files.record(step)
-                self._save(pde=steps.figures())
+                self.record.save(pde=steps.figures())
 
             if not files.resumed:
                 files.write_fields(0.0)
@@ -280,42 +258,36 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             finally:
                 bar.close()
                 if work:
-                    self.summary["performance"]["pde_dof_steps_per_second"] = work / (time.perf_counter() - began)
-                self.summary["pde"] = steps.figures()
-                self.summary["warnings"] += [*steps.warnings(), *solution.warnings]
-                self.cautions += steps.cautions()
+                    self.record.summary["performance"]["pde_dof_steps_per_second"] = work / (
+                        time.perf_counter() - began
+                    )
+                self.record.summary["pde"] = steps.figures()
+                self.record.summary["warnings"] += [*steps.warnings(), *solution.warnings]
+                self.record.cautions += steps.cautions()
                 self.known.astray = steps.astray()
-
-    def _note_damage(self, files: Sequence[str], what: str) -> None:
-        """Warn of files that an earlier run has left and that are not as it left them, if there are any."""
-        if files:
-            note = f"damaged since it was written: {', '.join(files)}; {what}"
-            self.summary["warnings"].append(note)
-            if self._told:
-                tqdm.write(f"limitpde: {note}", file=sys.stderr)
 
     # --- the particles ----------------------------------------------------------------------------------------------
 
     def _simulate(self, counts: Sequence[int]) -> None:
         """Simulate each particle number, with snapshots of the first replica."""
         rates: dict[str, float] = {}
-        self.summary["particles"] = []
-        self.summary["performance"][f"{self.system.work_unit}_per_second"] = rates
-        with self._timed("particles"):
+        self.record.summary["particles"] = []
+        self.record.summary["performance"][f"{self.system.work_unit}_per_second"] = rates
+        with self.record.timed("particles"):
             for count in counts:
                 ensemble = self._simulate_count(count)
                 check_finite(ensemble)
                 self.ensembles.append(ensemble)
-                self.summary["particles"].append(self.system.particle_figures(self.case, ensemble))
-                self.summary["warnings"] += self.system.particle_warnings(self.case, ensemble)
-                self.cautions += self.system.particle_cautions(self.case, ensemble)
+                self.record.summary["particles"].append(self.system.particle_figures(self.case, ensemble))
+                self.record.summary["warnings"] += self.system.particle_warnings(self.case, ensemble)
+                self.record.cautions += self.system.particle_cautions(self.case, ensemble)
                 rates[str(count)] = ensemble.work_per_second
                 on_root(self.comm, partial(self._write_observables, ensemble))
                 if not ensemble.complete:
                     finished = f"{len(ensemble.replicas)} replicas of N = {count} are finished"
                     raise Interrupted(f"stopped on request (Ctrl-C or SIGTERM): {finished}, not all")
                 self.stop.check(self.comm)
-                on_root(self.comm, partial(self._save, force=True))
+                on_root(self.comm, partial(self.record.save, force=True))
 
     def _simulate_count(self, count: int) -> E:
         series: list[ParticleSeries] = []
@@ -326,8 +298,8 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             series[0].write(t, positions, **data)
 
         finished, bad = on_root(self.comm, lambda: self.checkpoint.replicas(count) if self.resume else ([], []))
-        self._note_damage(bad, f"those replicas of N = {count} are simulated anew")
-        with Bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self._told) as bar:
+        self.record.note_damage(bad, f"those replicas of N = {count} are simulated anew")
+        with Bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self.record.told) as bar:
             controls = Controls(
                 snapshot=snapshot,
                 finished=finished,
@@ -356,84 +328,62 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         case, known = self.case, self.known
         if not (self.functions and case.compare is not None and case.compare.budget):
             return
-        with self._timed("budget"):
+        with self.record.timed("budget"):
             if self.solution is not None:
-                bar = Bar("errors of the PDE", case.time.end, "{l_bar}{bar}| [{elapsed}]", shown=self._told)
+                bar = Bar("errors of the PDE", case.time.end, "{l_bar}{bar}| [{elapsed}]", shown=self.record.told)
                 with bar:
                     known.companions = companions(self.system, case, self.comm, lambda t: self.stop.check(self.comm))
             if self.ensembles:
-                with Bar("errors of the step", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self._told) as bar:
+                with Bar(
+                    "errors of the step", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self.record.told
+                ) as bar:
                     controls = Controls(progress=bar.advance, stop_asked=lambda: self.stop.asked, comm=self.comm)
                     known.halved = halved(self.system, case, controls)
 
     def _begin(self) -> None:
         """Make the folder ready, and learn what an earlier run has spent where this one goes on from it. On rank 0."""
-        spent = self.summary["wall_seconds"]
-        self.summary["wall_seconds"] = self._spent | {part: self._spent.get(part, 0.0) + spent[part] for part in spent}
+        self.record.add_spent(self._spent)
         self.folder.begin(self._text, resume=self.resume)
         self._inputs.keep(self.folder)
-        self.summary["inputs"] = self._inputs.record() or None
-        self.summary["case_sha256"] = hashlib.sha256(self._text.encode()).hexdigest()
+        self.record.summary["inputs"] = self._inputs.record() or None
+        self.record.summary["case_sha256"] = hashlib.sha256(self._text.encode()).hexdigest()
         for name in Checkpoint.FILES:
             self.folder.own(name)
-        self._save(force=True)
-
-    def _save(self, *, force: bool = False, **parts: Any) -> None:
-        """Write the figures so far, at most once in `checkpoint_every` seconds. On rank 0."""
-        now = time.monotonic()
-        if self.comm.rank == 0 and (force or now - self._last_save > self.case.output.checkpoint_every):
-            figures.write(self.folder.directory / "summary.json", {**self.summary, **parts})
-            self._last_save = now
+        self.record.save(force=True)
 
     def _finish(self, status: str, reason: str) -> None:
         """Compare, draw, write the report, and last the final figures. Collective."""
         compared = bool(self.functions) and (self.solution is not None or bool(self.ensembles))
         own: figures.Record = {}
         if compared:
-            with self._timed("compare"):  # collective: the solution is spread over all ranks
+            with self.record.timed("compare"):  # collective: the solution is spread over all ranks
                 own = self.system.comparison_figures(self.case, self.ensembles, self.solution, self.comm)
             self.known.failure = reason
 
-        self.known.cautions = cautions = worst(self.cautions)
-        self.summary["cautions"] = caution_figures(cautions) or None
-        self.summary["warnings"] += [caution.text for caution in cautions if caution.exceeded]
+        self.known.cautions = self.record.weigh()
 
         def write() -> None:
             if compared:
-                with self._timed("compare"):
+                with self.record.timed("compare"):
                     self._tell(own)
-            self._save(force=True)
-            with self._timed("output"):
+            self.record.save(force=True)
+            with self.record.timed("output"):
                 drawn, notes = pictures.draw(self.folder, self.system.painters)
-            self.summary["warnings"] += notes
-            self.summary |= {"status": status, "reason": reason or None}
-            report.write(self.folder, drawn, self.system.wording, self.summary)
-            self._save(force=True)
+            self.record.summary["warnings"] += notes
+            self.record.summary |= {"status": status, "reason": reason or None}
+            report.write(self.folder, drawn, self.system.wording, self.record.summary)
+            self.record.save(force=True)
 
         try:
             on_root(self.comm, write)
         except (OSError, MemoryError) as error:
             raise RunError(f"the result could not be written: {describe(error)}") from error
-        self.summary = self.comm.bcast(figures.clean(self.summary), root=0)
+        self.record.summary = self.comm.bcast(figures.clean(self.record.summary), root=0)
 
     def _tell(self, own: figures.Record) -> None:
         """Statistics, rates, tables and the verdict of whatever has been computed. On rank 0."""
         found = Findings(self.system, self.case, self.ensembles, self.solution, self.known, own)
-        self.summary |= {"verdict": found.verdict, "compare": found.compare}
+        self.record.summary |= {"verdict": found.verdict, "compare": found.compare}
         if found.solution_errors:
-            self.summary["pde"]["error"] = found.solution_errors
+            self.record.summary["pde"]["error"] = found.solution_errors
         found.write(self.folder)
-
-    def _keep_failure(self, error: Exception) -> None:
-        """Say in the summary why the run died, for an error that perhaps only this rank knows of."""
-        path = self.folder.directory / "summary.json"
-        with suppress(OSError, InputError):
-            figures.write(path, {**figures.read(path), "status": "failed", "reason": describe(error)})
-
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        began, earlier = time.perf_counter(), self.summary["wall_seconds"].get(part, 0.0)
-        try:
-            yield
-        finally:
-            self.summary["wall_seconds"][part] = earlier + time.perf_counter() - began

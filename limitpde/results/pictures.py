@@ -185,7 +185,12 @@ def _line(state: State, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def means(axis: Any, x: Any, mean: Any, stderr: Any = math.nan, **style: Any) -> None:
     """Dots with bars of two standard errors; one without a bar where that is NaN."""
-    axis.errorbar(x, np.asarray(mean, dtype=float), 2 * np.asarray(stderr, dtype=float), **({"fmt": "o", "ms": 4, "capsize": 2} | style))
+    axis.errorbar(
+        x,
+        np.asarray(mean, dtype=float),
+        2 * np.asarray(stderr, dtype=float),
+        **({"fmt": "o", "ms": 4, "capsize": 2} | style),
+    )
 
 
 def against_count(axis: Any, entries: Sequence[figures.Record], keys: tuple[str, str], line: Any, **style: Any) -> None:

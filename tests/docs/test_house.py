@@ -16,7 +16,7 @@ LEVELS = (
     ("cli",),
     ("keys", "study"),
     ("experiment",),
-    ("case", "findings", "progress", "solution_files"),
+    ("case", "findings", "progress", "run_record", "solution_files"),
     ("error_budget",),
     SYSTEMS,
     ("needs", "system"),
