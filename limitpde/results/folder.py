@@ -98,7 +98,7 @@ class Folder:
             raise InputError(f"{where}: holds files that no run has written: {named}; take another folder")
         raise InputError(
             f"{where}: holds files that its list of what runs have written, {LIST}, does not name: {named}; take "
-            f"another folder, or, if runs have written them and the list is damaged, put their names into it, one a line"
+            f"another folder, or, if runs have written them and the list is damaged, add their names to it, one a line"
         )
 
     def begin(self, case: str, *, resume: bool) -> None:
