@@ -31,6 +31,8 @@ FIXED_DISK, DRAWN = 2.5e5, 3.5e5
 """Bytes of what each result has: pictures, report, summary; of the pictures of fields."""
 FIXED_SECONDS = 4.0
 """Seconds of what each run does: load its libraries, draw its pictures."""
+BUDGETED = 1.25
+"""How much longer a part takes where its errors are estimated as well."""
 ROOM = 1.25
 """Bytes of a file that grows step by step, for each byte in it."""
 ROW = 45
@@ -179,7 +181,7 @@ def estimate(case: BaseCase, machine: Machine) -> Needs | None:
         rate, here = speed.per_second(
             known, part.kind, part.size, threads=threads, ranks=machine.ranks, shipped=part.shipped
         )
-        times.append(part.work / rate)
+        times.append(part.work / rate * (BUDGETED if case.compare is not None and case.compare.budget else 1.0))
         measured = measured and here
     return Needs(loads, machine, tuple(times), measured)
 

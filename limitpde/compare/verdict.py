@@ -229,8 +229,8 @@ def _remedy(name: str, size: float, over: float, precision: float, effort: Effor
     factor = size / goal
     space, time, particles = effort.orders
     if name == "statistics":
-        replicas, largest = math.ceil(effort.replicas * factor**2), max(effort.counts, default=1)
-        return f" (particles.replicas = {replicas:,}, or about {factor**2:.1f} times N = {largest:,})"
+        replicas, largest = (_rounded_up(number * factor**2) for number in (effort.replicas, max(effort.counts)))
+        return f" (particles.replicas = {replicas:,}, or N = {largest:,})"
     if name == "finite N":
         return " (a second N in particles.counts, or larger ones)"
     if name == "the particles' step" and effort.step is not None:
@@ -245,7 +245,13 @@ def _remedy(name: str, size: float, over: float, precision: float, effort: Effor
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.0f} %" if share >= 1 else f"{100 * share:.2g} %"
+
+
+def _rounded_up(number: float) -> int:
+    """To two digits, upwards."""
+    unit = 10 ** max(math.floor(math.log10(number)) - 1, 0)
+    return math.ceil(number / unit) * unit
 
 
 def _where(parts: Sequence[str]) -> str:

@@ -168,7 +168,7 @@ def test_names_of_any_kind_are_shown_as_they_are(copy):
     summary |= {"status": "failed", "title": "a*b* [x](y)\n# <b>`c` \udcff my_case _d_", "reason": "no *.msh | <here>"}
     report.write(Folder(copy), [], SYSTEM.wording, summary)
     lines = (copy / "report.md").read_text().splitlines()
-    assert lines[0] == r"# a\*b\* \[x](y) \# \<b\>\`c\` \\udcff my_case \_d\_"
+    assert lines[2] == r"# a\*b\* \[x](y) \# \<b\>\`c\` \\udcff my_case \_d\_"
     assert r"no \*.msh \| \<here\>" in lines
 
 
@@ -180,7 +180,7 @@ def test_a_rate_outside_its_interval_is_pointed_out(copy):
     figures.write(copy / "summary.json", summary)
     report.write(Folder(copy), [], SYSTEM.wording)
     text = (copy / "report.md").read_text()
-    assert (text.count("is inside the interval"), text.count("is OUTSIDE the interval")) == (1, 1)
+    assert (text.count("theory -0.5 is inside"), text.count("theory -0.5 is outside, as one in twenty")) == (1, 1)
 
 
 def cut(path):
