@@ -85,7 +85,7 @@ class _Kept(_Cache):
     @property
     def cache_path(self) -> str:
         """The first folder that is tried."""
-        return str(next(iter(_folders()), None))
+        return str(next(iter(folders()), None))
 
     def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
         """What is kept for a signature; None if nothing is, or what there is cannot be read."""
@@ -93,7 +93,7 @@ class _Kept(_Cache):
         if not self._enabled:
             return None
         key, name = self._key(sig, target_context.codegen())
-        for folder in _folders():
+        for folder in folders():
             try:
                 kept, made = pickle.loads((folder / name).read_bytes())
             except (OSError, EOFError, pickle.UnpicklingError):
@@ -110,7 +110,7 @@ class _Kept(_Cache):
             return
         key, name = self._key(sig, data.codegen)
         content = dumps((key, data._reduce()))
-        for folder in _folders():
+        for folder in folders():
             try:
                 _write(folder / name, content)
             except OSError:
@@ -128,7 +128,7 @@ class _Kept(_Cache):
 
     def flush(self) -> None:
         """Forget what is kept of this function, for all signatures."""
-        for folder in _folders():
+        for folder in folders():
             for file in folder.glob(f"{self._name}-*"):
                 file.unlink(missing_ok=True)
 
@@ -168,8 +168,8 @@ def _prune(folder: Path, name: str) -> None:
 
 
 @functools.cache
-def _folders() -> tuple[Path, ...]:
-    """Where compiled functions are looked for; they are kept in the first of these that can be written."""
+def folders() -> tuple[Path, ...]:
+    """Where what is compiled is looked for; it is kept in the first of these that can be written."""
     chosen = numba.config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folders = [Path(chosen).absolute() / "limitpde"] if chosen[0] != "~" else []  # without a home, ~ stays
     with contextlib.suppress(OSError):

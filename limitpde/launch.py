@@ -45,12 +45,15 @@ def begin() -> None:
     """Before anything is loaded: keep the numbers of closed streams from other files, and make Ctrl-C end the command.
 
     Else a file or a socket would get the number of a closed stream, and what libraries print would go there. PETSc is
-    told to leave signals alone: its handler makes MPI abort when the reader of a stream goes away. A program that
-    imports the package keeps its signals, streams and options.
+    told to leave signals alone: its handler makes MPI abort when the reader of a stream goes away. A user without a
+    home, as in many containers, gets one that is not there: without any DOLFINx does not load. A program that imports
+    the package keeps its signals, streams and options.
     """
     if not is_command():
         return
     os.environ["PETSC_OPTIONS"] = f"-no_signal_handler {os.environ.get('PETSC_OPTIONS', '')}".strip()
+    if not Path(os.path.expanduser("~")).is_dir():
+        os.environ["HOME"] = "/nonexistent"
     for number in range(3):
         try:
             os.fstat(number)

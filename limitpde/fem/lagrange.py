@@ -13,6 +13,7 @@ import ufl
 from petsc4py import PETSc
 
 from limitpde.errors import InputError
+from limitpde.fem import jit
 from limitpde.fem.linear import LinearSolver, symmetric_options
 from limitpde.fem.sums import GlobalSums
 
@@ -158,6 +159,6 @@ class Quadrature:
 
 
 def _assembled(form: ufl.Form) -> PETSc.Mat:
-    matrix = dolfinx.fem.petsc.assemble_matrix(dolfinx.fem.form(form))
+    matrix = dolfinx.fem.petsc.assemble_matrix(jit.form(form))
     matrix.assemble()
     return matrix

@@ -97,8 +97,8 @@ class Folder:
         if not self.listed and not any((self.directory / name).exists() for name in ALWAYS):
             raise InputError(f"{where}: holds files that no run has written: {named}; take another folder")
         raise InputError(
-            f"{where}: holds files that its list of what runs have written, {LIST}, does not name: {named}; take "
-            f"another folder, or, if runs have written them and the list is damaged, add their names to it, one a line"
+            f"{where}: holds files that {LIST}, its list of what runs have written, does not name: {named}; take "
+            "another folder, or, if runs have written them and the list is damaged, add their names to it, one a line"
         )
 
     def begin(self, case: str, *, resume: bool) -> None:

@@ -27,7 +27,7 @@ from scipy.special import xlogy
 
 from limitpde.densities import Uniform, checked_share
 from limitpde.errors import RunError
-from limitpde.fem import imex
+from limitpde.fem import imex, jit
 from limitpde.fem.gate import GatedState
 from limitpde.fem.gated import Formula, History, Trial
 from limitpde.fem.lagrange import LagrangeSpace
@@ -80,7 +80,7 @@ class GalerkinScheme:
         V = self.nodes.space
         self._rho, self._barrier = dolfinx.fem.Function(V), dolfinx.fem.Function(V)
         v = ufl.TestFunction(V)
-        self._drift = dolfinx.fem.form(-self._rho * ufl.inner(ufl.grad(self._barrier), ufl.grad(v)) * ufl.dx)
+        self._drift = jit.form(-self._rho * ufl.inner(ufl.grad(self._barrier), ufl.grad(v)) * ufl.dx)
         self._load = np.zeros(self.nodes.local)
 
     def initial_density(self, initial: Initial, species: int, warnings: list[str]) -> np.ndarray:

@@ -118,7 +118,7 @@ def test_copies_of_the_inputs_stand_in_for_the_summary(tmp_path):
     (tmp_path / "r" / "inputs" / "f.py").write_text("def f(x):\n    return 2 * x\n")
     with pytest.raises(InputError, match="has changed since the earlier run"):
         inputs.check(inputs.kept(folder))
-    inside = Inputs([PythonFunction(f"{tmp_path / 'r' / 'inputs' / 'f.py'}:f")])  # the copy itself is given
+    inside = Inputs([PythonFunction(f"{tmp_path / 'r' / 'inputs' / 'f.py'}:f")])  # the copy itself
     with pytest.raises(InputError, match="has changed since the earlier run"):
         inside.check(inside.kept(folder))
 

@@ -31,6 +31,7 @@ from limitpde.coagulation.interaction import Interaction
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.rates.support_mesh import around, from_file
 from limitpde.errors import InputError, RunError
+from limitpde.fem import jit
 from limitpde.fem.linear import LinearSolver, Options
 
 QUADRATURE = 6
@@ -130,7 +131,7 @@ def _indicator(mesh: dolfinx.mesh.Mesh, inside: np.ndarray) -> dolfinx.fem.Funct
 def _integral(value: Any, mesh: dolfinx.mesh.Mesh) -> float:
     """Integral of an expression over the mesh. Collective."""
     measure = ufl.dx(domain=mesh, metadata={"quadrature_degree": QUADRATURE})
-    return float(mesh.comm.allreduce(dolfinx.fem.assemble_scalar(dolfinx.fem.form(value * measure)), op=MPI.SUM))
+    return float(mesh.comm.allreduce(dolfinx.fem.assemble_scalar(jit.form(value * measure)), op=MPI.SUM))
 
 
 def _solve(weight: Any, s: float, degree: int, center: np.ndarray) -> tuple[dolfinx.fem.Function, int]:
@@ -144,9 +145,9 @@ def _solve(weight: Any, s: float, degree: int, center: np.ndarray) -> tuple[dolf
     ds = ufl.ds(domain=mesh, metadata={"quadrature_degree": QUADRATURE})
     s = dolfinx.fem.Constant(mesh, s)
     form = ufl.dot(ufl.grad(w), ufl.grad(v)) * dx + s * weight * w * v * dx + k * w * v * ds
-    matrix = dolfinx.fem.petsc.assemble_matrix(dolfinx.fem.form(form))
+    matrix = dolfinx.fem.petsc.assemble_matrix(jit.form(form))
     matrix.assemble()
-    right = dolfinx.fem.assemble_vector(dolfinx.fem.form(k * v * ds))
+    right = dolfinx.fem.assemble_vector(jit.form(k * v * ds))
     right.scatter_reverse(dolfinx.la.InsertMode.add)
     owned = space.dofmap.index_map.size_local
     values, iterations, reason = LinearSolver(matrix, prefix="rates", options=SOLVER).solve(right.array[:owned])

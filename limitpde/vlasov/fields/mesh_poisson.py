@@ -29,6 +29,7 @@ import ufl
 from mpi4py import MPI
 
 from limitpde.errors import RunError
+from limitpde.fem import jit
 from limitpde.fem.linear import LinearSolver, symmetric_options
 from limitpde.fem.simplices import CELLS
 from limitpde.vlasov.phase_space.mesh_cells import barycentric
@@ -110,7 +111,7 @@ def _boundary_dofs(functions: dolfinx.fem.FunctionSpace) -> np.ndarray:
 def _factorised(functions: dolfinx.fem.FunctionSpace, fixed: np.ndarray) -> LinearSolver:
     """The stiffness matrix, with rows and columns of `fixed` those of the identity."""
     phi, psi = ufl.TrialFunction(functions), ufl.TestFunction(functions)
-    form = dolfinx.fem.form(ufl.inner(ufl.grad(phi), ufl.grad(psi)) * ufl.dx)
+    form = jit.form(ufl.inner(ufl.grad(phi), ufl.grad(psi)) * ufl.dx)
     walls = dolfinx.fem.dirichletbc(0.0, fixed, functions)
     matrix = dolfinx.fem.petsc.assemble_matrix(form, bcs=[walls])
     matrix.assemble()
