@@ -134,19 +134,29 @@ class Findings:
             pde_step=None if pde is None else pde.step,
             orders=self._system.orders(case),
         )
-        own = [] if self._steps is None else list(verdicts.balances(self._ensembles, self._steps))
+        scale = self._system.mass(case)
+        own = [] if self._steps is None else list(verdicts.balances(self._ensembles, self._steps, scale))
         found = verdicts.judge(
             self._budget,
             own,
             precision=compare.precision,
             cautions=[caution for caution in known.cautions if caution.exceeded],
             effort=effort,
-            failure=known.failure,
+            failure=known.failure or self._unestimated,
         )
         figures = found.figures()
         if self.outside:
             figures["sentence"] = f"Outside the theorem's assumptions ({self.outside}). {found.sentence}"
         return figures | {"outside_theory": self.outside or None}
+
+    @property
+    def _unestimated(self) -> str:
+        """Why particles alone have no verdict, if they have none."""
+        if self._budget is None and self._steps is None:
+            return (
+                "the error of the particles' step was not estimated: it takes two replicas, and compare.budget = true"
+            )
+        return ""
 
     def write(self, folder: Folder) -> None:
         """Write the tables below compare/."""

@@ -111,24 +111,45 @@ class Balance:
 
     N: int
     test_function: int
-    deviation: float
-    """Of the mean of M from zero, less the bound of the error of the particles' step, in standard errors."""
+    mean: float
+    """Of M, here and below in units of max |phi| times the mass."""
+    stderr: float
+    """Standard error of the mean."""
+    bound: float
+    """Of the error of the mean by the particles' step."""
     degrees: float
+    """Of freedom of the standard error."""
+
+    @property
+    def deviation(self) -> float:
+        """How far the mean is from zero beyond the error of the step, in standard errors."""
+        return max(abs(self.mean) - self.bound, 0.0) / self.stderr
+
+    def detectable(self, pairs: int) -> float:
+        """The smallest mean that would be found in one of so many pairs."""
+        degrees = np.array(self.degrees)
+        return self.bound + float(quantile(1 - level(pairs), degrees) + quantile(POWER, degrees)) * self.stderr
 
 
-def balances(ensembles: Sequence[MeasuredEnsemble], steps: StepErrors) -> Iterator[Balance]:
-    """The mean of M of each ensemble and test function against zero."""
+def balances(ensembles: Sequence[MeasuredEnsemble], steps: StepErrors, scale: float) -> Iterator[Balance]:
+    """The mean of M of each ensemble and test function, unless it is zero to rounding or nothing has happened.
+
+    Args:
+        ensembles: what was simulated.
+        steps: errors of the particles' step.
+        scale: max |phi| times the mass.
+    """
     for ensemble in ensembles:
         noise, size = ensemble.noise, len(ensemble.replicas)
         for p in range(noise.shape[1]):
             values = noise[:, p]
-            scale = float(np.abs(ensemble.observables[:, p]).max())
-            if size < 2 or not np.abs(values).max() > NEGLIGIBLE * scale:  # so also where M is not a number
+            observed = float(np.abs(ensemble.observables[:, p]).max())
+            if size < 2 or not np.abs(values).max() > NEGLIGIBLE * observed:  # so also where M is not a number
                 continue
-            error = float(values.std(ddof=1)) / math.sqrt(size)
-            beyond = abs(float(values.mean())) - float(steps.noise[p])
-            if beyond > 0 and error > 0:
-                yield Balance(ensemble.count, p, beyond / error, size - 1.0)
+            mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(size)
+            if error > 0:
+                bound = float(steps.noise[p])
+                yield Balance(ensemble.count, p, mean / scale, error / scale, bound / scale, size - 1.0)
 
 
 def judge(
@@ -156,7 +177,7 @@ def judge(
     stops = [failure] if failure else []
     stops += [caution.text for caution in cautions]
     if budget is None:
-        return _of_particles(broken, stops, precision)
+        return _of_particles(own, broken, stops, precision)
     found, far = detectable(budget), excess(budget)
     parts = causes(budget, precision, effort)
     stops += unknown(budget, precision)
@@ -291,9 +312,16 @@ def _broken(broken: Sequence[Balance]) -> str:
     )
 
 
-def _of_particles(broken: Sequence[Balance], stops: list[str], precision: float) -> Verdict:
-    """The verdict on particles alone: their balance holds, or it does not."""
-    if broken and not stops:
-        return Verdict("refuted", _broken(broken), [], precision, math.nan)
-    reason = stops[0] if stops else "there is no solution to compare the particles with; their own balance holds"
-    return Verdict("undecided", f"Undecided: {reason.rstrip('.')}.", stops, precision, math.nan)
+def _of_particles(own: Sequence[Balance], broken: Sequence[Balance], stops: list[str], precision: float) -> Verdict:
+    """The verdict on particles alone, or on a solution that did not come as far: their balance holds, or not."""
+    largest = max((balance.detectable(len(own)) for balance in own), default=0.0)
+    if stops:
+        return Verdict("undecided", f"Undecided: {stops[0].rstrip('.')}.", stops, precision, largest)
+    if broken:
+        return Verdict("refuted", _broken(broken), [], precision, largest)
+    found = f"a mean of {100 * largest:.3g} % of max |phi| times the mass would have been found"
+    if largest > precision:
+        text = f"Undecided: the particles keep their own balance, W = A in the mean, but only {found}."
+        return Verdict("undecided", text, ["statistics: more replicas, or a larger N"], precision, largest)
+    text = f"Confirmed to {_percent(precision)}: the particles keep their own balance, W = A in the mean; {found}."
+    return Verdict("confirmed", text, [], precision, largest)

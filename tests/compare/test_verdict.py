@@ -64,7 +64,9 @@ def run(rng, *, counts=(64, 256, 1024), replicas=12, shift=0.0, mesh=1e-4, step=
     fine = TRUTH + (TIMES > 0) * (mesh + step)
     errors = solution_errors(fine, companions(TRUTH, mesh=mesh, step=step, order=order), Orders(), same_cells=False)
     steps = step_errors(ensembles[0], halved(ensembles[0], min(replicas, 6), rng, step_bias=step_bias), 1.0)
-    return budget(ensembles, solution(fine), errors, steps, domain=0.0, scale=1.0), list(balances(ensembles, steps))
+    return budget(ensembles, solution(fine), errors, steps, domain=0.0, scale=1.0), list(
+        balances(ensembles, steps, 1.0)
+    )
 
 
 def verdict(found, own=(), *, precision=0.05, cautions=(), failure=""):
@@ -221,12 +223,13 @@ def test_particles_that_break_their_own_balance_are_refuted():
     rng = np.random.default_rng(10)
     found, own = run(rng, replicas=48)
     assert verdict(found, own).status == "confirmed"
-    broken = Balance(N=64, test_function=1, deviation=9.0, degrees=47.0)
+    broken = Balance(N=64, test_function=1, mean=-0.1, stderr=0.01, bound=0.01, degrees=47.0)
     text = verdict(found, [*own, broken])
     assert text.status == "refuted"
     assert "9.0 standard errors" in text.sentence
     assert verdict(None, [broken]).status == "refuted"
-    assert verdict(None, []).status == "undecided"
+    assert verdict(None, own, precision=0.2).status == "confirmed"
+    assert verdict(None, own, precision=0.001).status == "undecided"
 
 
 def test_limits_are_what_the_budget_says():
