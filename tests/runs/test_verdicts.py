@@ -1,0 +1,120 @@
+"""Verdicts of runs, through the command's own way: right models are not refuted, wrong ones are, and why there is none.
+
+`demos/calibration.py` has the same over many seeds.
+"""
+
+import pytest
+
+import limitpde
+
+SIGNED = """
+system = "signed"
+model = { sigma = 0.8, gamma_bar = 0.3 }
+initial.positive = [{ shape = "gaussian", mass = 0.5, center = [-0.6, 0.0], width = 0.5 }]
+initial.negative = [{ shape = "gaussian", mass = 0.5, center = [0.6, 0.0], width = 0.5 }]
+time.end = 0.4
+pde = { mesh = { shape = "disk", radius = 5.0, cell_size = 0.2 }, step = 0.02 }
+particles = { counts = [64, 256], replicas = 32, step = 0.02 }
+compare.precision = 0.1
+compare.test_functions = [{ shape = "gaussian", center = [0.0, 0.0], width = 0.8 }]
+output.every = 0.2
+"""
+VLASOV = """
+system = "vlasov"
+model.dimension = 1
+model.potential = { kind = "cosine", strength = 1.0 }
+model.domain = { x = [0.0, 6.283185307179586], v = [-6.0, 6.0], periodic = true }
+initial = { shape = "landau", k = 1.0, amplitude = 0.5, thermal = 0.7 }
+time.end = 2.0
+pde = { cells = [16, 32], step = 0.1 }
+particles = { counts = [1000, 4000], replicas = 16, step = 0.1 }
+compare.test_functions = [{ shape = "wave", k = [1.0, 0.0] }]
+output.every = 1.0
+"""
+COAGULATION = """
+system = "coagulation"
+model = { dimension = 3, diffusion = [0.1], interaction = { shape = "ball", radius = 1.0, alpha = 1.0 }, n_max = 12 }
+initial.masses = [{ n = 1, shape = "uniform", mass = 1.0 }]
+time.end = 1.0
+pde = { mesh = { shape = "point" }, step = 0.02 }
+particles = { counts = [60, 240], replicas = 24, domain = "torus" }
+compare.test_functions = [{ shape = "wave", k = [0.0, 0.0, 0.0], n = 1 }]
+compare.precision = 0.1
+output.every = 0.5
+"""
+
+
+@pytest.fixture
+def run(tmp_path, comm):
+    """Run a case given as text, with changes."""
+
+    def go(text, *changes):
+        folder = comm.bcast(str(tmp_path))
+        path = f"{folder}/case.toml"
+        if comm.rank == 0:
+            with open(path, "w") as file:
+                file.write(text)
+        comm.barrier()
+        return limitpde.run(path, out=f"{folder}/result", overrides=changes, comm=comm)
+
+    return go
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("text", [SIGNED, VLASOV, COAGULATION], ids=["signed", "vlasov", "coagulation"])
+def test_a_right_model_is_confirmed(run, text, tmp_path, comm):
+    found = run(text)
+    verdict, row = found["verdict"], found["compare"]["limits"][0]
+    assert verdict["status"] == "confirmed", verdict
+    assert 0 < verdict["detectable"] < verdict["precision"]
+    assert row["low"] < row["particles"] < row["high"]
+    assert abs(row["difference"]) < row["detectable"]
+    error = found["pde"]["error"][0]
+    assert error["total"] == pytest.approx(sum(error.get(name, 0.0) for name in ("mesh", "step", "initial", "domain")))
+    assert found["wall_seconds"]["budget"] > 0
+    if comm.rank == 0:
+        first = (tmp_path / "result" / "report.md").read_text().splitlines()[0]
+        assert first.startswith("**Confirmed to ")
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        (SIGNED, ["model.diffusivity=paper", "particles.replicas=96"]),
+        (VLASOV, ['particles.potential={ kind = "cosine", strength = -1.0 }']),
+        (VLASOV, ['particles.potential={ kind = "cosine", strength = 1.5 }', "particles.counts=[2000, 8000]"]),
+        (COAGULATION, ['model.beta={ kernel = "constant", scale = 4.18879 }', "particles.replicas=96"]),
+    ],
+    ids=["diffusivity", "sign", "potential", "naive beta"],
+)
+def test_a_wrong_model_is_refuted(run, text, changes):
+    verdict = run(text, *changes)["verdict"]
+    assert verdict["status"] == "refuted", verdict
+    assert verdict["sentence"].startswith("Refuted: ")
+
+
+def test_a_case_outside_the_theorem_says_so_first(run):
+    found = run(SIGNED, "model.gamma_bar=0.4", "particles.replicas=2")
+    assert found["verdict"]["sentence"].startswith("Outside the theorem's assumptions (model.gamma_bar = 0.4: ")
+    assert "sigma^2 / 2 = 0.32" in found["verdict"]["outside_theory"]
+    assert not any(entry["in_theory"] for entry in found["compare"]["residual"])
+
+
+def test_without_what_it_takes_there_is_no_verdict_that_means_anything(run):
+    """No estimates, one replica, no room for a companion: undecided, with the reason; an equation alone: none."""
+    found = run(VLASOV, "compare.budget=false")
+    assert found["verdict"]["status"] == "undecided"
+    assert "compare.budget = true" in found["verdict"]["causes"][0]
+    assert "error" not in found["pde"]
+    assert run(VLASOV, "particles.replicas=1")["verdict"]["status"] == "undecided"
+    causes = run(VLASOV, "pde.step=2.0")["verdict"]["causes"]
+    assert any(cause.startswith("mesh: no coarser companion") for cause in causes)
+    alone = VLASOV.replace("particles = { counts = [1000, 4000], replicas = 16, step = 0.1 }\n", "")
+    assert "verdict" not in run(alone)
+
+
+def test_particles_alone_are_judged_by_their_own_balance(run):
+    text = SIGNED.replace('pde = { mesh = { shape = "disk", radius = 5.0, cell_size = 0.2 }, step = 0.02 }\n', "")
+    verdict = run(text, "particles.replicas=96", "compare.precision=0.2")["verdict"]
+    assert verdict["status"] == "confirmed", verdict
+    assert "their own balance" in verdict["sentence"]
