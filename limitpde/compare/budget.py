@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -98,9 +98,8 @@ class Budget:
     @property
     def bounds(self) -> dict[str, np.ndarray]:
         """The parts that count as bounds, the particles' first."""
-        full = np.ones_like(self.solution)
         return {
-            "finite N": self.particles.bias * full,
+            "finite N": self.particles.bias / self.scale,
             "the particles' step": self.step_error / self.scale,
             **self.solution_parts,
         }
@@ -141,16 +140,13 @@ def budget(
     """
     times = ensembles[0].times
     known = at_times(solution, times)
-    limit = extrapolate(ensembles)
+    limit = extrapolate(ensembles, scale)
     unknown = np.full_like(known, math.nan)
     after = slice(1, None)
     return Budget(
         times=times[after],
         scale=scale,
-        particles=Extrapolated(
-            **{name: getattr(limit, name)[:, after] for name in ("value", "stderr", "degrees", "correction", "misfit")},
-            bias=limit.bias,
-        ),
+        particles=Extrapolated(*(getattr(limit, part.name)[:, after] for part in fields(limit))),
         solution=known[:, after],
         step_error=(unknown if steps is None else steps.observables)[:, after],
         mesh=errors.mesh[:, after] - errors.mesh[:, :1],

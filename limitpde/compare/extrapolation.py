@@ -34,12 +34,17 @@ class Extrapolated:
     """a less the mean of the largest N."""
     misfit: np.ndarray
     """Probability that means lie so far from any a + b / N by chance; 1 with fewer than three N."""
-    bias: float
-    """What |b| / N may be beyond what was fitted, as a share of max |phi| times the mass."""
+    bias: np.ndarray
+    """Bound of what N leaves in a beyond b / N: of one N alone b / N itself, else a second-order term."""
 
 
-def extrapolate(ensembles: Sequence[MeasuredEnsemble]) -> Extrapolated:
-    """Extrapolate what was observed of ensembles of different N to N = infinity."""
+def extrapolate(ensembles: Sequence[MeasuredEnsemble], scale: float) -> Extrapolated:
+    """Extrapolate what was observed of ensembles of different N to N = infinity.
+
+    Args:
+        ensembles: one for each N.
+        scale: max |phi| times the mass.
+    """
     counts = np.array([ensemble.count for ensemble in ensembles], dtype=float)
     sizes = np.array([len(ensemble.replicas) for ensemble in ensembles])
     means = np.stack([ensemble.observables.mean(axis=0) for ensemble in ensembles])  # (K, P, T)
@@ -48,7 +53,7 @@ def extrapolate(ensembles: Sequence[MeasuredEnsemble]) -> Extrapolated:
     else:
         spread = np.stack([ensemble.observables.var(axis=0, ddof=1) for ensemble in ensembles])
     variances = spread / sizes[:, None, None]
-    weights = limit_weights(counts, sizes)
+    weights, slopes = fit_weights(counts, sizes)
     parts = weights[:, None, None] ** 2 * variances
     value, variance = np.tensordot(weights, means, 1), parts.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -60,30 +65,37 @@ def extrapolate(ensembles: Sequence[MeasuredEnsemble]) -> Extrapolated:
         stderr=np.sqrt(variance),
         degrees=degrees,
         correction=value - largest,
-        misfit=_misfit(counts, means, variances, value),
-        bias=UNKNOWN_BIAS / float(counts[0]) if len(counts) == 1 else 0.0,
+        misfit=_misfit(counts, means, variances, sizes),
+        bias=_second_order(counts, weights, np.tensordot(slopes, means, 1), scale),
     )
 
 
-def limit_weights(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Weights w with a = sum_k w_k mean_k of the fit a + b / N, (K,); of one N its mean itself."""
+def fit_weights(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Weights w, (2, K), of the fit: a and b are sums of w_k mean_k; of one N, a is its mean and b unknown, zero."""
     if len(counts) == 1:
-        return np.ones(1)
+        return np.array([[1.0], [0.0]])
     design = np.stack([np.ones_like(counts), 1 / counts], axis=1)
     weighted = design * (counts * sizes)[:, None]
-    return np.asarray(np.linalg.solve(design.T @ weighted, weighted.T)[0])
+    return np.asarray(np.linalg.solve(design.T @ weighted, weighted.T))
 
 
-def _misfit(counts: np.ndarray, means: np.ndarray, variances: np.ndarray, value: np.ndarray) -> np.ndarray:
+def _second_order(counts: np.ndarray, weights: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
+    """What c / N^2 does to a, with |c| up to 3 b^2 / scale: strong charges, N = 20 and 40, have 0.9 of that."""
+    if len(counts) == 1:
+        return np.full_like(b, UNKNOWN_BIAS * scale / float(counts[0]))
+    return np.asarray(3 * b**2 / scale * abs(float(weights @ counts**-2)))
+
+
+def _misfit(counts: np.ndarray, means: np.ndarray, variances: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Probability of means as far from the best a + b / N as these, (P, T)."""
     degrees = len(counts) - 2
     if degrees < 1 or not np.all(variances > 0):
-        return np.ones_like(value)
-    from scipy.special import chdtrc
+        return np.ones(means.shape[1:])
+    from scipy.special import fdtrc
 
     root = 1 / np.sqrt(variances)
     ones, inverse = root, root / counts[:, None, None]
     aa, ab, bb = (ones**2).sum(0), (ones * inverse).sum(0), (inverse**2).sum(0)
     ya, yb, yy = (root * means * ones).sum(0), (root * means * inverse).sum(0), ((root * means) ** 2).sum(0)
     explained = (bb * ya**2 - 2 * ab * ya * yb + aa * yb**2) / (aa * bb - ab**2)
-    return np.asarray(chdtrc(degrees, np.maximum(yy - explained, 0.0)))
+    return np.asarray(fdtrc(degrees, (sizes - 1).sum(), np.maximum(yy - explained, 0.0) / degrees))

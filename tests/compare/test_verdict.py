@@ -14,7 +14,7 @@ import pytest
 from limitpde.cautions import Caution, worst
 from limitpde.compare.budget import budget, error_rows, limit_rows, step_errors
 from limitpde.compare.companions import COARSE, COARSEST, LONG, Orders, solution_errors
-from limitpde.compare.extrapolation import extrapolate, limit_weights
+from limitpde.compare.extrapolation import Extrapolated, extrapolate, fit_weights
 from limitpde.compare.verdict import Balance, Effort, balances, detectable, interval, judge
 
 TIMES = np.array([0.0, 0.5, 1.0])
@@ -73,12 +73,10 @@ def verdict(found, own=(), *, precision=0.05, cautions=(), failure=""):
     return judge(found, own, precision=precision, cautions=cautions, effort=EFFORT, failure=failure)
 
 
-def test_weights_extrapolate_exactly():
+def test_weights_fit_exactly():
     counts, sizes = np.array([20.0, 40.0, 80.0]), np.array([200, 100, 7])
-    weights = limit_weights(counts, sizes)
-    assert weights.sum() == pytest.approx(1.0)
-    assert weights @ (1 / counts) == pytest.approx(0.0, abs=1e-15)
-    assert limit_weights(counts[:1], sizes[:1]).tolist() == [1.0]
+    assert fit_weights(counts, sizes) @ (3 - 5 / counts) == pytest.approx([3.0, -5.0])
+    assert fit_weights(counts[:1], sizes[:1]).tolist() == [[1.0], [0.0]]
 
 
 @pytest.mark.parametrize("replicas", [3, 8, 60])
@@ -87,9 +85,9 @@ def test_intervals_of_the_limit_cover(replicas):
     rng = np.random.default_rng(replicas)
     any_budget, covered = run(rng)[0], []
     for _ in range(400):
-        found = extrapolate([ensemble(n, replicas, rng) for n in (64, 256, 1024)])
-        late = {name: getattr(found, name)[:, 1:] for name in ("value", "stderr", "degrees", "correction", "misfit")}
-        half = interval(dataclasses.replace(any_budget, particles=dataclasses.replace(found, **late)))
+        found = extrapolate([ensemble(n, replicas, rng) for n in (64, 256, 1024)], 1.0)
+        late = Extrapolated(*(getattr(found, part.name)[:, 1:] for part in dataclasses.fields(found)))
+        half = interval(dataclasses.replace(any_budget, particles=late))
         covered.append(np.abs(found.value - TRUTH)[:, 1:] <= half)
     assert 0.92 < np.mean(covered) < 0.98
 
@@ -97,11 +95,22 @@ def test_intervals_of_the_limit_cover(replicas):
 def test_means_that_are_not_like_a_plus_b_over_n_are_told():
     rng = np.random.default_rng(5)
     good = [ensemble(n, 50, rng) for n in (16, 64, 256, 1024)]
-    assert extrapolate(good).misfit.min() > 1e-4
+    assert extrapolate(good, 1.0).misfit.min() > 1e-4
     bad = [ensemble(n, 50, rng, b=8 * math.sqrt(n)) for n in (16, 64, 256, 1024)]
-    assert extrapolate(bad).misfit.max() < 1e-4
-    assert extrapolate(good[:1]).bias > 0
-    assert extrapolate(good[:2]).bias == 0
+    assert extrapolate(bad, 1.0).misfit.max() < 1e-4
+    assert extrapolate(good[:1], 1.0).bias == pytest.approx(np.full((2, 3), 4 / 16))
+
+
+def test_a_second_order_term_is_bounded():
+    """Strong charges, N = 20 and 40: a is 0.0048 off by what is not like 1 / N."""
+    means = {20: 0.5127, 40: 0.4831}
+    pair = [
+        SimpleNamespace(count=n, replicas=np.arange(2), observables=np.array([[[mean]], [[mean]]]))
+        for n, mean in means.items()
+    ]
+    found = extrapolate(pair, 1.0)
+    assert found.value[0, 0] == pytest.approx(0.4535)
+    assert abs(found.value[0, 0] - 0.4487) < found.bias[0, 0] < 0.01
 
 
 @pytest.mark.parametrize("order", [2, 4])
