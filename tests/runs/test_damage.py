@@ -1,6 +1,6 @@
 """A run that goes on with damaged files: the same figures, or one line that names the file; never anything mixed.
 
-`python tests/support/damage.py --many 500` tries more.
+`python tests/support/endurance.py --only damage --many 500` tries more.
 """
 
 from __future__ import annotations
