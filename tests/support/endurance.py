@@ -304,20 +304,27 @@ def mutated(bench, many, random):
             case = cases.check(data) if len(found) < many else None
         except InputError:
             return
-        if case is not None and mutants.affordable(case):
+        if case is not None and case not in found and mutants.affordable(case):
             found.append(case)
 
     draw()
+    signal.signal(signal.SIGALRM, _hangs)
     for case in found:
-        began = time.monotonic()
+        signal.alarm(int(LIMIT))
         try:
             word, _, why = mutants.run_small(case).partition(": ")
             word = word if word == "refused" else "same"
+        except TimeoutError as error:
+            word, why = "hang", f"{''.join(traceback.format_exception(error))}\n{cases.dump(case)}"
         except Exception as error:
             word, why = "traceback", f"{''.join(traceback.format_exception(error))}\n{cases.dump(case)}"
-        if time.monotonic() - began > LIMIT:
-            word, why = "hang", cases.dump(case)
-        yield "", (word, why), 1
+        finally:
+            signal.alarm(0)
+        yield why[:200], (word, why), 1
+
+
+def _hangs(number, frame):
+    raise TimeoutError(f"more than {LIMIT} s")
 
 
 KINDS = {"kills": kills, "damage": damages, "folder": folder, "disk": disk, "streams": streams, "mutants": mutated}
