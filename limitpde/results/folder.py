@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class Folder:
         names = list(self._names())
         self._refuse_foreign(sorted(name for name in names if not self._is_own(name)))
         at_once = (*ALWAYS, lock.NAME, f"{INPUTS}/*")  # what `begin` has written
-        if not resume or all(any(_fits(name, form) for form in at_once) for name in names):
+        if not resume or all(_fits(name, at_once) for name in names):
             return False, []
         path, wanted = self.directory / "case.toml", hashlib.sha256(case.encode()).hexdigest()
         there = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "nothing"
@@ -165,9 +165,10 @@ class Folder:
             return False
         if name == lock.NAME:
             return True
-        return any(_fits(name, form) for own in self._own for form in (own, f"{own}.*.tmp"))
+        return _fits(name, self._own)
 
 
-def _fits(name: str, form: str) -> bool:
-    """Whether a name is of a form, in which * stands for any text."""
-    return re.fullmatch(".*".join(map(re.escape, form.split("*"))), name, re.DOTALL) is not None
+def _fits(name: str, forms: Iterable[str]) -> bool:
+    """Whether a name, or that of which it is a draft, is of one of these forms, in which * stands for any text."""
+    patterns = (".*".join(map(re.escape, form.split("*"))) for form in forms)
+    return any(re.fullmatch(rf"{pattern}(\..*\.tmp)?", name, re.DOTALL) for pattern in patterns)

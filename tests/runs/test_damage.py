@@ -1,6 +1,6 @@
 """A run that goes on with damaged files: the same figures, or one line that names the file; never anything mixed.
 
-`python tests/support/damage.py --many 500` tries more.
+`python tests/support/endurance.py --only damage --many 500` tries more.
 """
 
 from __future__ import annotations
@@ -86,6 +86,15 @@ def test_a_torn_line_of_the_list_stays_a_line(tmp_path):
     assert (tmp_path / "files.txt").read_text() == "files.txt\ncase.to\nreport.md\ninputs/data[1].py\n"
     assert folder._is_own("inputs/data[1].py")
     assert not folder._is_own("inputs/data1.py")
+
+
+def test_a_run_that_was_killed_before_it_began_begins(root, tmp_path):
+    """Of its case there is a draft alone."""
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    (folder / "files.txt").write_text("files.txt\ncase.toml\nsummary.json\n")
+    (folder / "case.toml.77.tmp").write_text("half")
+    assert damage.outcome(folder, root / "whole") == "same"
 
 
 def test_without_case_and_summary_nothing_is_known_of_a_run(root, tmp_path):

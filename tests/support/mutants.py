@@ -10,14 +10,22 @@ import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import copy
 import datetime
 import functools
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pydantic
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from processes import summary_of
 
 from limitpde import case as cases
+from limitpde import needs, speed
+from limitpde.errors import InputError
+from limitpde.experiment import run
 
 DEMOS = Path(__file__).parents[2] / "demos"
 VALUES: list[Any] = [
@@ -28,6 +36,9 @@ VALUES: list[Any] = [
     *({"python": "a.py:f"}, {"shape": 1}, {"kind": []}, {"": 0}, [{}], [{"n": 2**63}], datetime.date(2000, 1, 1)),
 ]
 """What stands where something else should."""
+
+
+SETTINGS = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @functools.cache
@@ -80,6 +91,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "vlasov": {"cells": [8, 16], "step": 0.01},
 }
 """[pde] of cases that are run."""
+MOST_SECONDS, MOST_DISK = 8.0, 1e8
+"""What one of them may take by its estimate, beside what every run takes."""
 
 
 @st.composite
@@ -93,16 +106,63 @@ def mutants(draw: st.DrawFn, most: int = 4) -> dict[str, Any]:
 
 
 @st.composite
-def small_mutants(draw: st.DrawFn) -> dict[str, Any]:
-    """One of the cases of `limitpde new` with changes that cost nothing: to [model], [initial], [compare]."""
-    data = tomllib.loads(cases.example(draw(st.sampled_from(list(SMALL)))))
+def small_mutants(draw: st.DrawFn, system: str | None = None) -> dict[str, Any]:
+    """A case of `limitpde new`, of this system or any, made small, with a change or two to any of its sections."""
+    data = tomllib.loads(cases.example(system or draw(st.sampled_from(list(SMALL)))))
     system, step = data["system"], {"step": 0.01} if "step" in data["particles"] else {}
-    for _ in range(draw(st.integers(1, 2))):
-        part = draw(st.sampled_from(["model", "initial", "compare"]))
-        _change(draw, data[part], names(system), VALUES + bounds(system))
     particles = {"counts": [250, 500] if system == "coagulation" else [4, 8], "replicas": 2}
-    costs = {"time": {"end": 0.02}, "pde": SMALL[system], "particles": particles | step}
-    return data | costs | {"output": {}}
+    data |= {"time": {"end": 0.02}, "pde": SMALL[system], "particles": particles | step}
+    data |= {"output": {"every": 0.01, "checkpoint_every": 60.0}}
+    data = copy.deepcopy(data)
+    for _ in range(draw(st.integers(1, 2))):
+        parts = [part for part in data if isinstance(data[part], dict) and data[part]]
+        _change(draw, data[draw(st.sampled_from(parts))], names(system), VALUES + bounds(system))
+    return data
+
+
+def affordable(case: Any) -> bool:
+    """Whether a case takes some seconds by the estimate of `check` (no measured speeds), and little room."""
+    with mock.patch.object(speed, "read", dict):
+        found = needs.estimate(case, needs.Machine(ranks=1, neighbours=1, threads=1, memory=2e9))
+    return found.seconds < needs.FIXED_SECONDS + MOST_SECONDS and found.disk < MOST_DISK and found.memory < 2e9
+
+
+def run_small(case: Any) -> str:
+    """Run a case: "done", "failed: ..." or "refused: ...", with its reason.
+
+    Raises:
+        AssertionError: the masses are not those that the case asks for, a figure is no number, or a part is missing.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "out"
+        try:
+            run(case, out=folder)
+        except InputError as error:  # what only the solver or the simulator can find out: status 2
+            return f"refused: {error}"
+        summary = summary_of(folder)
+        report = (folder / "report.md").read_text()
+    assert ("## The limit equation" in report) == bool(summary.get("pde")), report
+    if summary["status"] != "done":
+        assert summary["reason"]
+        return f"{summary['status']}: {summary['reason']}"
+    assert "pde" in summary or case.pde is None
+    assert "particles" in summary or case.particles is None
+    if case.pde is not None:
+        check_masses(case, summary)
+    return "done"
+
+
+def check_masses(case: Any, summary: dict[str, Any]) -> None:
+    """Compare the masses that a run started with with those that its case asks for."""
+    found = {name: mass["start"] for name, mass in summary["pde"]["mass"].items() if isinstance(mass, dict)}
+    if case.system == "signed":
+        masses = {"positive": case.initial.mass(0), "negative": case.initial.mass(1)}
+        assert found == pytest.approx({name: mass for name, mass in masses.items() if mass > 0}, rel=1e-9)
+    elif case.system == "vlasov":
+        assert found["total"] == pytest.approx(case.initial.mass, rel=1e-2)
+    else:
+        wanted = sum(part.n * part.density.mass for part in case.initial.masses)
+        assert found["total"] == pytest.approx(wanted, rel=1e-9)
 
 
 def _change(draw: st.DrawFn, data: dict[str, Any], known: list[str], values: list[Any]) -> None:
