@@ -18,6 +18,7 @@ from limitpde.signed.model import Initial, Model
 from limitpde.signed.options import (
     MOST_SUBSTEPS,
     NEEDS_WALLS,
+    TransportBy,
     batch_size_of,
     check_substeps,
     check_vortices,
@@ -53,10 +54,15 @@ class PDE(sections.BasePDE):
     groups of lines of the gmsh file, by name or number, the rest being insulated."""
     multipoles: Annotated[int, Field(ge=0, le=64)] = 12
     """Highest multipole moment in the boundary data of the potential."""
+    transport: TransportBy = "auto"
+    """For degree 1: exponentially fitted fluxes, those with a correction to second order ("corrected"), or the latter
+    in steps where max |v| h / (2 D) is above one."""
 
     def __post_init__(self) -> None:
         if self.degree == 1 and self.undershoot is not None:
             raise ValueError(f"undershoot = {self.undershoot}: is for degrees 2 to 4; leave it out with degree = 1")
+        if self.degree > 1 and self.transport != "auto":
+            raise ValueError(f"transport = {self.transport!r}: is for degree = 1; leave it out")
         if self.degree > 1 and self.refinement is not None:
             raise ValueError(f"degree = {self.degree}: a mesh that follows the densities needs degree = 1")
         if self.boundary != "plane" and self.degree > 1:

@@ -170,7 +170,7 @@ def test_transport_keeps_sign_and_mass_for_any_potential(comm, dt):
     psi = 5.0 * np.random.default_rng(comm.rank + 1).standard_normal(graph.local)
     psi = graph.share(psi)  # any potential will do, on any number of ranks
     matrix = EdgeMatrix(graph)
-    fill_transport(matrix.edges, graph.tail, graph.head, graph.weight, -psi, np.empty(0), 0.5)
+    fill_transport(matrix.edges, graph.weight, graph.weight * (psi[graph.tail] - psi[graph.head]), 0.5)
     matrix.edges *= dt
     matrix.diagonal[:] = graph.area[: graph.owned]
     A, area = dense(matrix.assemble()), np.concatenate(comm.allgather(graph.area[: graph.owned]))
