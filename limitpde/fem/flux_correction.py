@@ -27,7 +27,7 @@ from mpi4py import MPI
 
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.gate import ROUNDING
-from limitpde.fem.linear import LinearSolver
+from limitpde.fem.linear import LinearSolver, Options
 
 SWEEPS = 20
 """Rings of neighbours from which what is below zero is taken."""
@@ -80,7 +80,7 @@ class FluxCorrection:
     def __init__(self, graph: EdgeGraph) -> None:
         self._graph, self._shared = graph, graph.beside / 12
         self._matrix = EdgeMatrix(graph)
-        options = {"ksp_type": "bcgs", "pc_type": "bjacobi", "ksp_rtol": ROUNDING / 10, "ksp_max_it": 500}
+        options: Options = {"ksp_type": "bcgs", "pc_type": "bjacobi", "ksp_rtol": ROUNDING / 10, "ksp_max_it": 500}
         self._solver = LinearSolver(self._matrix.mat, prefix="central", options=options)
 
     def __call__(

@@ -42,7 +42,7 @@ import dolfinx.mesh
 import numpy as np
 from scipy.special import xlogy
 
-from limitpde.densities import Uniform, checked_share
+from limitpde.densities import Uniform
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.face_flux import FaceFluxes
@@ -56,7 +56,7 @@ from limitpde.fem.stepping import Bdf
 from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import BoundaryKind, TransportBy
-from limitpde.signed.setting import WallLines, exterior_potential, potential_solver
+from limitpde.signed.setting import WallLines, exterior_potential, potential_solver, seen_share
 
 REPAIRED = 1e-5
 """Share of the mass below zero in a step that is taken from the neighbours (`repaired`); above, the step is refused."""
@@ -140,13 +140,17 @@ class Scheme:
             InputError: the nodes do not see a part.
         """
         graph, density = self.graph, np.zeros(self.graph.local)
+        middles = 0.5 * (graph.points[graph.tail] + graph.points[graph.head])
         for number, part in enumerate(initial.parts(species)):
             if isinstance(part, Uniform):
                 density += part.mass / float(graph.sums.total(graph.area)[0])
                 continue
             values = on_all(graph.comm, partial(part.density, graph.points))
-            share = float(graph.sums.total(graph.area * values)[0]) / part.mass
-            density += values / checked_share(f"initial.{SPECIES[species]}[{number}]", share, warnings)
+            between = on_all(graph.comm, partial(part.density, middles))
+            mass, squares = map(float, graph.sums.total(graph.area * values, (graph.area * values) ** 2))
+            other = float(graph.sums.add(np.array([between @ graph.beside / 3]))[0])
+            name, held = f"initial.{SPECIES[species]}[{number}]", mass**2 / squares if squares > 0 else 0.0
+            density += values / seen_share(name, mass / part.mass, other / part.mass, held, warnings)
         return density
 
     def advance(self, history: History, dt: float, order: int, *, judged: bool) -> Trial:
