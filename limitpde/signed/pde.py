@@ -74,14 +74,16 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         undershoot: how far below zero densities of degree 2 to 4 may fall, as a part of their largest value.
         multipoles: highest multipole moment in the boundary data of the potential.
         transport: for degree 1 exponentially fitted fluxes ("fitted"), those with a correction to second order
-            ("corrected"), or the latter in steps where max |v| h / (2 D) is above one ("auto").
+            ("corrected"), or the latter in steps where max |v| h / (2 D) is above one ("auto"; not under attraction,
+            where fitted fluxes let the free energy fall, and drifts are that strong in a collapse alone).
         comm: communicator of the mesh.
 
     Raises:
         InputError: the model has no limit, the mesh is unfit, or it does not see the initial densities.
 
     Attributes:
-        model, transport: those of above.
+        model: that of above.
+        transport: that of above; "fitted" for "auto" under attraction.
         species, charges, mass: numbers of the species present, and theirs.
         warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
         stepping: time, history, gate, and the scheme on the present mesh.
@@ -108,6 +110,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         check_problem(model, initial, step, boundary, degree, refinement)
+        transport = "fitted" if transport == "auto" and model.coupling < 0 else transport
         self.model, self.transport = model, transport
         self.warnings: list[str] = []
         self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]

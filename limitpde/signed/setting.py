@@ -22,6 +22,7 @@ from limitpde.fem.refinement import AdaptiveMesh
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all, on_root
+from limitpde.signed.confinement import ConfinementFromFile
 from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import NEEDS_WALLS, BoundaryKind, check_vortices
 
@@ -33,7 +34,9 @@ type MeshSource = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
 SEEN = (0.9, 1.1)
 """Between what the mesh may see of the mass of a part of the initial densities before that is scaled to all."""
 HELD = 3.0
-"""Nodes that must hold such a part, in the mean: those of a Gaussian of 0.45 cells; its variance is up to 10 % off then."""
+"""Nodes that must hold such a part, in the mean: those of a Gaussian of 0.45 cells, whose variance is 10 % off."""
+TRIED = 500
+"""Nodes of each rank at which grad U is compared with U."""
 DRAWN = 200
 """Points drawn from each part of the initial densities, at which a mesh that refines itself must see it."""
 
@@ -168,7 +171,13 @@ def exterior_potential(nodes: PlaneNodes, model: Model) -> np.ndarray:
     confinement = model.confinement
     if confinement is None:
         return np.zeros(nodes.local)
-    return on_all(nodes.comm, lambda: confinement.potential(nodes.points))
+
+    def evaluated() -> np.ndarray:
+        if isinstance(confinement, ConfinementFromFile):
+            confinement.check(nodes.points[:: 1 + nodes.local // TRIED])
+        return confinement.potential(nodes.points)
+
+    return on_all(nodes.comm, evaluated)
 
 
 def seen_share(

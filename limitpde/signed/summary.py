@@ -108,7 +108,7 @@ class PDESummary(Tally[Solver]):
         """Of strong drifts on large cells."""
         fitted = self.solver.transport == "fitted"
         most = PECLET_FITTED if fitted else PECLET_CORRECTED
-        remedy = ", or pde.transport = 'auto'" if fitted else ""
+        remedy = ", or pde.transport = 'corrected'" if fitted else ""
         text = (
             f"the drift is strong for the cells: |v| h / (2 D) = {peclet:.3g} somewhere, which spreads densities; take "
             f"cells (pde.mesh) {peclet / most:.2g} times smaller{remedy}"
