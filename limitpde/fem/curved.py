@@ -1,4 +1,4 @@
-"""Triangles of higher order: straight ones, and a disk whose outer edges follow its circle."""
+"""Triangles of higher order, whose outer edges follow the circle of a disk, built-in or of a file."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.fem.mesh import Box, Disk, arrays
+from limitpde.fem.plane import fitted_circle
 from limitpde.parallel import on_root
 
 
 def build_curved(mesh: Disk | Box | str | Path | dolfinx.mesh.Mesh, degree: int, comm: MPI.Comm) -> dolfinx.mesh.Mesh:
-    """The mesh of a description, or of a gmsh file, with nodes of a degree; a DOLFINx mesh as it is. Collective.
+    """The disk of a description, or of a gmsh file, with nodes of a degree; a DOLFINx mesh as it is. Collective.
 
-    The outer edges of a disk follow its circle; triangles of a file stay straight.
+    The outer edges of a disk follow its circle; those of a box stay straight.
 
     Raises:
-        InputError: the file is not there, not readable, or does not hold triangles of first order.
+        InputError: the file is not there, not readable, or does not hold triangles of first order; their boundary is no
+            circle.
     """
     if isinstance(mesh, dolfinx.mesh.Mesh):
         return mesh
@@ -31,9 +33,14 @@ def build_curved(mesh: Disk | Box | str | Path | dolfinx.mesh.Mesh, degree: int,
 
     def make() -> None:
         nonlocal nodes, cells
-        nodes, cells = raised(*arrays(mesh, 2), degree)
+        points, triangles = arrays(mesh, 2)
+        nodes, cells = raised(points, triangles, degree)
+        outer = outer_edges(cells[:, :3])
         if isinstance(mesh, Disk):
-            _round(nodes, cells, degree, np.array(mesh.center), mesh.radius)
+            _round(nodes, cells, outer, degree, np.array(mesh.center), mesh.radius)
+        elif not isinstance(mesh, Box):
+            ends = np.unique([cells[c, [a, b]] for c, a, b in outer])
+            _round(nodes, cells, outer, degree, *fitted_circle(nodes[ends]))
 
     on_root(comm, make)
     return dolfinx.mesh.create_mesh(comm, cells, element, nodes)
@@ -65,8 +72,19 @@ def raised(corners: np.ndarray, triangles: np.ndarray, degree: int) -> tuple[np.
     return nodes, cells.astype(np.int64)
 
 
-def _round(nodes: np.ndarray, cells: np.ndarray, degree: int, center: np.ndarray, radius: float) -> None:
-    """Move the nodes of the triangles with an edge on the circle, so that this edge follows it.
+def outer_edges(triangles: np.ndarray) -> np.ndarray:
+    """Edges of one triangle alone: the triangle, and the places of both ends in it, (k, 3) of triangles (m, 3)."""
+    places = np.array([[1, 2], [0, 2], [0, 1]])
+    ends = np.sort(triangles[:, places], axis=2).reshape(-1, 2)
+    _, first, count = np.unique(ends, axis=0, return_index=True, return_counts=True)
+    outer = np.sort(first[count == 1])
+    return np.column_stack([outer // 3, places[outer % 3]])
+
+
+def _round(
+    nodes: np.ndarray, cells: np.ndarray, outer: np.ndarray, degree: int, center: np.ndarray, radius: float
+) -> None:
+    """Move the nodes of the triangles with an outer edge, so that this edge follows the circle.
 
     With d(s) the way from the point of the straight edge (a_1, a_2) with the share s of a_2 to the circle, the point
     sum lambda_k a_k is moved by lambda_1 lambda_2 g(s), g(s) = d(s) / (s (1 - s)), s = (1 + lambda_2 - lambda_1) / 2.
@@ -75,9 +93,7 @@ def _round(nodes: np.ndarray, cells: np.ndarray, degree: int, center: np.ndarray
     reference = _reference(degree)
     shares = np.column_stack([1 - reference.sum(axis=1), reference])
     corners = nodes[cells[:, :3]]
-    outside = np.hypot(*np.moveaxis(corners - center, -1, 0)) > radius * (1 - 1e-9)
-    for c in np.flatnonzero(outside.sum(axis=1) == 2):
-        a, b = np.flatnonzero(outside[c])
+    for c, a, b in outer:
         weight, s = shares[:, a] * shares[:, b], 0.5 * (1 + shares[:, b] - shares[:, a])
         moved = weight > 1e-12
         weight, s = weight[moved, None], s[moved, None]

@@ -83,7 +83,8 @@ class DriftDiffusion:
             potential += ahead * state.potential
             before += weight * state.densities[0][: nodes.owned]
         fluxes, values = np.empty((4, len(self._edges))), np.empty(len(nodes.columns))
-        fill_transport(fluxes, self._row, self._head, self._weight, potential, np.empty(0), self.diffusivity)
+        climb = self._weight * (potential[self._head] - potential[self._row])
+        fill_transport(fluxes, self._weight, climb, self.diffusivity)
         values[self._edges] = fluxes[1]
         values[self._diagonal] = np.bincount(self._row, fluxes[0], nodes.owned) + bdf.implicit / dt * nodes.volume
         self._matrix.setValuesCSR(*self._pattern, values)

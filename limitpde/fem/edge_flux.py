@@ -51,34 +51,20 @@ def peclet(difference: float, diffusivity: float) -> float:
 
 
 @compiled
-def fill_transport(
-    entries: np.ndarray,
-    tail: np.ndarray,
-    head: np.ndarray,
-    weight: np.ndarray,
-    potential: np.ndarray,
-    carried: np.ndarray,
-    diffusivity: float,
-) -> None:
+def fill_transport(entries: np.ndarray, weight: np.ndarray, climb: np.ndarray, diffusivity: float) -> None:
     """Write the matrix of the outflow A, (A rho)_i = sum_j F_ij, as edge contributions.
 
     Args:
         entries: (4, n_edges), written: see `limitpde.fem.edges.EdgeMatrix.edges`.
-        tail: (n_edges,) node at one end of each edge.
-        head: (n_edges,) node at the other end.
         weight: (n_edges,) kappa.
-        potential: V = q gamma psi, (n_local,).
-        carried: q_ij from tail to head, (n_edges,), or (0,) for none.
+        climb: kappa (V_head - V_tail) - q, (n_edges,), with V = q gamma psi, and q_ij from tail to head.
         diffusivity: D >= 0.
     """
-    for e in range(len(tail)):
-        climb = weight[e] * (potential[head[e]] - potential[tail[e]])
-        if len(carried) > 0:
-            climb -= carried[e]
+    for e in range(len(weight)):
         diffusion = weight[e] * diffusivity
-        against = diffusion * bernoulli(abs(peclet(climb, diffusion)))
-        along = against + abs(climb)  # B(-z) = B(z) + z, without cancellation for z > 0
-        forward, backward = (against, along) if climb > 0.0 else (along, against)
+        against = diffusion * bernoulli(abs(peclet(climb[e], diffusion)))
+        along = against + abs(climb[e])  # B(-z) = B(z) + z, without cancellation for z > 0
+        forward, backward = (against, along) if climb[e] > 0.0 else (along, against)
         entries[0, e] = forward
         entries[1, e] = -backward
         entries[2, e] = -forward

@@ -8,10 +8,12 @@ Schemes with two-point fluxes on these edges are conservative, and positive wher
 
 from __future__ import annotations
 
+import dolfinx.common
 import dolfinx.fem
 import dolfinx.la
 import dolfinx.mesh
 import numpy as np
+from mpi4py import MPI
 from petsc4py import PETSc
 
 from limitpde.errors import InputError
@@ -30,6 +32,7 @@ class EdgeGraph:
         space: the first-order Lagrange space; nodes are numbered as its degrees of freedom on this rank.
         tail, head: (n_edges,) int32, local nodes at the ends of this rank's edges.
         weight: (n_edges,) kappa >= 0.
+        beside: (n_edges,) area of the triangles at each edge.
         area: (n_local,) Voronoi areas m, ghosts up to date; they add to the area of the domain.
         points: (n_local, 2) coordinates of the nodes.
         cells: (n_cells, 3) int32, local nodes of this rank's triangles.
@@ -54,6 +57,7 @@ class EdgeGraph:
         self.points = self.space.tabulate_dof_coordinates()[:, :2].copy()
         self.cells = self.space.dofmap.list[: mesh.topology.index_map(2).size_local].copy()
         self._node_vector = dolfinx.la.vector(self.index_map)
+        self._forest = _forest(self.index_map, mesh.comm)
         self._set_edges()
         self._set_boundary()
 
@@ -63,7 +67,7 @@ class EdgeGraph:
         topology.create_connectivity(2, 1)
         edges = topology.index_map(1)
         per_cell = topology.connectivity(2, 1).array.reshape(-1, 3)[: len(self.cells)]
-        weight = dolfinx.la.vector(edges)
+        weight, beside = dolfinx.la.vector(edges), dolfinx.la.vector(edges)
         tail = np.full(len(weight.array), -1, dtype=np.int32)
         head = np.full(len(weight.array), -1, dtype=np.int32)
         corners = self.points[self.cells]
@@ -72,10 +76,13 @@ class EdgeGraph:
             a, b = corners[:, i] - corners[:, k], corners[:, j] - corners[:, k]
             cross = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
             np.add.at(weight.array, per_cell[:, k], 0.5 * (a * b).sum(axis=1) / cross)
+            np.add.at(beside.array, per_cell[:, k], 0.5 * cross)
             tail[per_cell[:, k]], head[per_cell[:, k]] = self.cells[:, i], self.cells[:, j]
-        weight.scatter_reverse(dolfinx.la.InsertMode.add)
+        for values in (weight, beside):
+            values.scatter_reverse(dolfinx.la.InsertMode.add)
         n = edges.size_local
         self.tail, self.head, self.weight = tail[:n].copy(), head[:n].copy(), weight.array[:n].copy()
+        self.beside = beside.array[:n].copy()
         self._check_weights()
         length2 = ((self.points[self.tail] - self.points[self.head]) ** 2).sum(axis=1)
         share = 0.25 * self.weight * length2
@@ -114,6 +121,22 @@ class EdgeGraph:
         self._node_vector.scatter_forward()
         return self._node_vector.array.copy()
 
+    def extremes(self, least: np.ndarray, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the most of nodal values (n_local,) at each node and its neighbours, (n_local,). Collective."""
+        found = np.stack([-least, most])
+        lower, upper = found.copy()
+        for out, values in ((lower, -least), (upper, most)):
+            np.maximum.at(out, self.tail, values[self.head])
+            np.maximum.at(out, self.head, values[self.tail])
+        return -self._share_largest(lower), self._share_largest(upper)
+
+    def _share_largest(self, values: np.ndarray) -> np.ndarray:
+        """The largest that any rank has at a node, (n_local,). Collective."""
+        owned = values[: self.owned].copy()
+        self._forest.reduceBegin(MPI.DOUBLE, values[self.owned :], owned, MPI.MAX)
+        self._forest.reduceEnd(MPI.DOUBLE, values[self.owned :], owned, MPI.MAX)
+        return self.share(np.concatenate([owned, values[self.owned :]]))
+
     def add_at_nodes(self, at_tail: np.ndarray, at_head: np.ndarray) -> np.ndarray:
         """Sum edge values (n_edges,) at the nodes, shared to all ranks: (n_local,). Collective."""
         local = np.bincount(self.tail, at_tail, self.local) + np.bincount(self.head, at_head, self.local)
@@ -131,6 +154,16 @@ class EdgeGraph:
     def dirichlet_laplacian(self) -> PETSc.Mat:
         """K with identity rows and columns at the nodes on the boundary. Collective."""
         return laplacian_matrix(self, self.boundary).mat
+
+
+def _forest(index_map: dolfinx.common.IndexMap, comm: MPI.Comm) -> PETSc.SF:
+    """Which node of which rank each ghost is. Collective."""
+    first = np.array(comm.allgather(index_map.local_range[0]), dtype=np.int64)
+    owners = index_map.owners
+    remote = np.stack([owners, index_map.ghosts - first[owners]], axis=1).astype(PETSc.IntType)
+    forest = PETSc.SF().create(comm)
+    forest.setGraph(index_map.size_local, None, np.ascontiguousarray(remote))
+    return forest
 
 
 class EdgeMatrix:

@@ -14,16 +14,20 @@ from limitpde.compare.test_functions import FunctionTable
 from limitpde.fem.mesh import Box, Disk, Refinement, coarser, mesh_kind
 from limitpde.files import ExistingFile
 from limitpde.sections import Natural, Positive
+from limitpde.signed.confinement import ConfinementFromFile
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.options import (
     MOST_SUBSTEPS,
     NEEDS_WALLS,
+    TransportBy,
     batch_size_of,
     check_substeps,
     check_vortices,
     takes_exact_pairs,
 )
 
+TRIED = 32
+"""Points of each part of the initial densities at which grad U is compared with U."""
 AnyPlaneMesh = Annotated[
     Annotated[Disk, Tag("disk")] | Annotated[Box, Tag("box")] | Annotated[ExistingFile, Tag("path")],
     told_apart(lambda value: mesh_kind(value) or "disk", "'disk', 'box'; or give the path of a gmsh file"),
@@ -53,10 +57,15 @@ class PDE(sections.BasePDE):
     groups of lines of the gmsh file, by name or number, the rest being insulated."""
     multipoles: Annotated[int, Field(ge=0, le=64)] = 12
     """Highest multipole moment in the boundary data of the potential."""
+    transport: TransportBy = "auto"
+    """For degree 1: exponentially fitted fluxes, those with a correction to second order ("corrected"), or the latter
+    in steps where max |v| h / (2 D) is above one, but under attraction."""
 
     def __post_init__(self) -> None:
         if self.degree == 1 and self.undershoot is not None:
             raise ValueError(f"undershoot = {self.undershoot}: is for degrees 2 to 4; leave it out with degree = 1")
+        if self.degree > 1 and self.transport != "auto":
+            raise ValueError(f"transport = {self.transport!r}: is for degree = 1; leave it out")
         if self.degree > 1 and self.refinement is not None:
             raise ValueError(f"degree = {self.degree}: a mesh that follows the densities needs degree = 1")
         if self.boundary != "plane" and self.degree > 1:
@@ -147,6 +156,8 @@ class Case(sections.BaseCase):
         if self.pde is not None and self.model.gamma_bar is None:
             raise ValueError("model.gamma_bar is missing: with a fixed gamma the particles have no limit, so no [pde]")
         self._check_combination()
+        if isinstance(self.model.confinement, ConfinementFromFile):
+            self.model.confinement.check(self.initial.drawn(TRIED))
         mass = self.initial.mass(0) + self.initial.mass(1)
         if self.particles is not None and self.initial.points is None and not math.isclose(mass, 1, rel_tol=1e-9):
             raise ValueError(f"initial: the masses add to {mass:.12g}; with [particles] they must add to 1")

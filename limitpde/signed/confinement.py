@@ -14,8 +14,11 @@ import numpy as np
 from pydantic import Field, Tag
 
 from limitpde.checked import Coordinate, record, told_apart
+from limitpde.errors import InputError
 from limitpde.files import PythonFunction, evaluate
 
+GRADIENT_ERROR = 1e-4
+"""By what part of its largest value a gradient may differ from differences of U: far above their error."""
 RELATIVE_STEP = 6e-6
 """Step of central differences per 1 + |x|: near the cube root of the rounding unit, for an error of about 1e-11."""
 
@@ -83,6 +86,27 @@ class ConfinementFromFile:
         """grad U at x, (n, 2) -> (n, 2)."""
         if self.gradient_python is not None:
             return evaluate(self.gradient_python, x, shapes=[x.shape], key="confinement.gradient_python")[0]
+        return self._differences(x)
+
+    def check(self, x: np.ndarray) -> None:
+        """Compare grad U with differences of U at points (n, 2); a few of them may lie next to a kink.
+
+        Raises:
+            InputError: the gradient is not that of U.
+        """
+        if self.gradient_python is None or len(x) == 0:
+            return
+        gradient, differences = self.gradient(x), self._differences(x)
+        wrong = np.abs(differences - gradient).max(axis=1) > GRADIENT_ERROR * np.abs(differences).max()
+        if 8 * np.count_nonzero(wrong) > len(x):
+            at, found, expected = (np.round(values[wrong][0], 6).tolist() for values in (x, gradient, differences))
+            raise InputError(
+                f"confinement.gradient_python = {self.gradient_python!r}: is not the gradient of confinement.python: "
+                f"at x = {at} it is {found}, differences of U give {expected}; leave it out to take these"
+            )
+
+    def _differences(self, x: np.ndarray) -> np.ndarray:
+        """grad U by central differences, (n, 2)."""
         step = RELATIVE_STEP * (1.0 + np.linalg.norm(x, axis=1))
         shifts = [step[:, None] * direction for direction in np.eye(2)]
         differences = [self.potential(x + shift) - self.potential(x - shift) for shift in shifts]

@@ -25,7 +25,7 @@ import ufl
 from petsc4py import PETSc
 from scipy.special import xlogy
 
-from limitpde.densities import Uniform, checked_share
+from limitpde.densities import Uniform
 from limitpde.errors import RunError
 from limitpde.fem import imex, jit
 from limitpde.fem.gate import GatedState
@@ -36,7 +36,7 @@ from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlanePoisson
 from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.setting import exterior_potential
+from limitpde.signed.setting import exterior_potential, seen_share
 
 KEPT = 3
 """Step sizes whose matrices are kept factorised."""
@@ -92,7 +92,7 @@ class GalerkinScheme:
             load = space.gather(space.quadrature.tested(values))
             share = float(space.sums.total(load)[0]) / part.mass
             name, eyes = f"initial.{SPECIES[species]}[{number}]", ("the mesh sees", "the mesh sees")
-            density += self._solved(load, 0.0) / checked_share(name, share, warnings, eyes=eyes)
+            density += self._solved(load, 0.0) / seen_share(name, share, share, math.inf, warnings, eyes=eyes)
         return density
 
     # --- the terms of the weak form -----------------------------------------------------------------------------------

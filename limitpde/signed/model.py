@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from limitpde.checked import record
@@ -155,6 +156,12 @@ class Initial:
     def needs_walls(self) -> bool:
         """Whether a part fills the whole domain, which must be bounded then."""
         return any(isinstance(part, Uniform) for part in (*self.positive, *self.negative))
+
+    def drawn(self, count: int) -> np.ndarray:
+        """So many points from each part of the densities, (n, 2), the same at each call."""
+        rng = np.random.default_rng(0)
+        parts = [part for part in (*self.positive, *self.negative) if not isinstance(part, Uniform)]
+        return np.concatenate([np.empty((0, 2)), *(part.sample(count, rng) for part in parts)])
 
     def mass(self, species: int) -> float:
         """Mass of one species."""

@@ -11,6 +11,7 @@ from limitpde.nbody.limits import groups_of
 from limitpde.signed.model import Model
 
 type BoundaryKind = Literal["plane", "grounded", "insulated"] | Mapping[str, float]
+TransportBy = Literal["auto", "fitted", "corrected"]
 Collision = Literal["through", "stick", "annihilate"]
 PairMotion = Literal["euler", "exact", "auto"]
 METHODS = ("direct", "fast", "batches", "auto")

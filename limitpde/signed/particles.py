@@ -47,6 +47,7 @@ from limitpde.nbody.replicas import (
 )
 from limitpde.nbody.threads import use_threads
 from limitpde.signed.charge_replicas import ChargeReplicas, ChargeSetup, compile_kernels
+from limitpde.signed.confinement import ConfinementFromFile
 from limitpde.signed.estimate_integrals import largest_gradient
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.options import Collision, PairMotion, batch_size_of, check_substeps, takes_exact_pairs
@@ -162,7 +163,7 @@ def simulate(
         controls: how it is watched and where it runs; snapshots have (t, positions (n, 2), sign=(n,)).
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: an argument is out of range, or a gradient is not that of its potential.
         RunError: a position is not finite.
         Interrupted: asked to stop before any replica was finished.
     """
@@ -205,6 +206,8 @@ def simulate(
         estimate_eps=None if estimate_eps is None else tuple(estimate_eps),
         gradients=tuple(map(largest_gradient, test_functions)),
     )
+    if isinstance(model.confinement, ConfinementFromFile):
+        model.confinement.check(run.start.positions(np.random.default_rng(0)))
     compile_kernels(run)
     sum_size = pair_interactions(1, count) * ((size or count) / count)
     simulated = simulate_replicas(

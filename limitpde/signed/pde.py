@@ -41,7 +41,7 @@ from limitpde.fem.walls import WallPoisson
 from limitpde.signed.blow_up import BlowUpError, has_blown_up, latest_time
 from limitpde.signed.galerkin import GalerkinScheme
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.options import BoundaryKind
+from limitpde.signed.options import BoundaryKind, TransportBy
 from limitpde.signed.scheme import Scheme
 from limitpde.signed.setting import MeshSource, adaptive_mesh, check_problem, moments, wall_lines
 
@@ -73,12 +73,17 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
             file, by name or number, where what is not named is insulated.
         undershoot: how far below zero densities of degree 2 to 4 may fall, as a part of their largest value.
         multipoles: highest multipole moment in the boundary data of the potential.
+        transport: for degree 1 exponentially fitted fluxes ("fitted"), those with a correction to second order
+            ("corrected"), or the latter in steps where max |v| h / (2 D) is above one ("auto"; not under attraction,
+            where fitted fluxes let the free energy fall, and drifts are that strong in a collapse alone).
         comm: communicator of the mesh.
 
     Raises:
         InputError: the model has no limit, the mesh is unfit, or it does not see the initial densities.
 
     Attributes:
+        model: that of above.
+        transport: that of above; "fitted" for "auto" under attraction.
         species, charges, mass: numbers of the species present, and theirs.
         warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
         stepping: time, history, gate, and the scheme on the present mesh.
@@ -101,10 +106,12 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         boundary: BoundaryKind = "plane",
         undershoot: float = 1e-3,
         multipoles: int = 12,
+        transport: TransportBy = "auto",
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         check_problem(model, initial, step, boundary, degree, refinement)
-        self.model = model
+        transport = "fitted" if transport == "auto" and model.coupling < 0 else transport
+        self.model, self.transport = model, transport
         self.warnings: list[str] = []
         self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]
         self.charges = charges = [model.charges[s] for s in self.species]
@@ -120,7 +127,9 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
                 return GalerkinScheme(model, charges, build_curved(mesh, degree, comm), degree, multipoles)
             made = meshes.build(mesh, comm) if adaptive is None else meshes.create(adaptive.arrays, comm)
             walls = lines if adaptive is None else adaptive.lines()
-            return Scheme(model, charges, masses, made, boundary=boundary, multipoles=multipoles, lines=walls)
+            return Scheme(
+                model, charges, masses, made, boundary=boundary, multipoles=multipoles, lines=walls, transport=transport
+            )
 
         scale, falling = model.D * sum(masses), model.sense > 0 and model.confinement is None and plane
         if degree == 1:

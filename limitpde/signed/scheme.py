@@ -22,8 +22,11 @@ divergence, carries both densities through the Voronoi faces (`limitpde.fem.face
     d_t rho_s + div(v rho_s) = D Lap rho_s,   v = gamma_bar (d_y psi, -d_x psi).
 
 The matrix of (B) is an M-matrix with zero column sums of A_s: mass is conserved and backward Euler is positive for
-every dt. For D = 0 the upwind fluxes are of first order where the densities are smooth, of order 1/2 in L1 where they
-jump.
+every dt. BDF2 may go below zero where a density falls to less than a quarter in a step: up to REPAIRED of the mass is
+then taken from the neighbours. Fitted fluxes add the diffusivity D (z coth z - 1), z = |v| h / (2 D): a third of D at
+z = 1, and |v| h / 2 beyond, which is of first order. So where z is above one somewhere, the fluxes are corrected to
+those of second order as far as the densities stay between their neighbours (`limitpde.fem.flux_correction`): for D = 0
+the error is of second order where they are smooth, of order one in L1 where they jump.
 
 While an estimate e of the local error reaches across a change of the mesh, e' with (c m + dt A_s) e' = c m e stands for
 it (Shampine 1984): it leaves out the traces of the change, which the step damps. It would leave out errors of the
@@ -39,10 +42,11 @@ import dolfinx.mesh
 import numpy as np
 from scipy.special import xlogy
 
-from limitpde.densities import Uniform, checked_share
+from limitpde.densities import Uniform
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.face_flux import FaceFluxes
+from limitpde.fem.flux_correction import CellPeclet, FluxCorrection, repaired
 from limitpde.fem.gate import ROUNDING, GatedState
 from limitpde.fem.gated import BDF_FORMULAS, Formula, History, Trial
 from limitpde.fem.linear import LinearSolver, symmetric_options
@@ -51,8 +55,11 @@ from limitpde.fem.original import original_nodes
 from limitpde.fem.stepping import Bdf
 from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.options import BoundaryKind
-from limitpde.signed.setting import WallLines, exterior_potential, potential_solver
+from limitpde.signed.options import BoundaryKind, TransportBy
+from limitpde.signed.setting import WallLines, exterior_potential, potential_solver, seen_share
+
+REPAIRED = 1e-5
+"""Share of the mass below zero in a step that is taken from the neighbours (`repaired`); above, the step is refused."""
 
 type NodalRows = np.ndarray | list[np.ndarray]
 
@@ -70,6 +77,7 @@ class Scheme:
         boundary: see `limitpde.signed.pde.Solver`.
         multipoles: highest multipole moment in the boundary data of the potential.
         lines: see `limitpde.signed.setting.wall_lines`.
+        transport: see `limitpde.signed.pde.Solver`.
 
     Attributes:
         nodes, graph: the edges of the mesh.
@@ -80,7 +88,7 @@ class Scheme:
 
     formulas: tuple[Formula, ...] = BDF_FORMULAS
     remembered, halvings = 2, 30
-    step_figures: tuple[str, ...] = ("iterations_predictor", "iterations_transport")
+    step_figures: tuple[str, ...] = ("iterations_predictor", "iterations_transport", "cell_peclet")
 
     def __init__(
         self,
@@ -92,6 +100,7 @@ class Scheme:
         boundary: BoundaryKind,
         multipoles: int,
         lines: WallLines | None,
+        transport: TransportBy = "auto",
     ) -> None:
         self._model, self._charges, self._masses = model, charges, masses
         self.nodes = self.graph = graph = EdgeGraph(mesh)
@@ -105,6 +114,7 @@ class Scheme:
             self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
         if model.circulation > 0:
             self._face_fluxes = FaceFluxes(graph)
+        self._transport_by, self._correction, self._peclet = transport, FluxCorrection(graph), CellPeclet(graph)
         self._transport = EdgeMatrix(graph)
         self._solve_transport = LinearSolver(
             self._transport.mat,
@@ -130,13 +140,17 @@ class Scheme:
             InputError: the nodes do not see a part.
         """
         graph, density = self.graph, np.zeros(self.graph.local)
+        middles = 0.5 * (graph.points[graph.tail] + graph.points[graph.head])
         for number, part in enumerate(initial.parts(species)):
             if isinstance(part, Uniform):
                 density += part.mass / float(graph.sums.total(graph.area)[0])
                 continue
             values = on_all(graph.comm, partial(part.density, graph.points))
-            share = float(graph.sums.total(graph.area * values)[0]) / part.mass
-            density += values / checked_share(f"initial.{SPECIES[species]}[{number}]", share, warnings)
+            between = on_all(graph.comm, partial(part.density, middles))
+            mass, squares = map(float, graph.sums.total(graph.area * values, (graph.area * values) ** 2))
+            other = float(graph.sums.add(np.array([between @ graph.beside / 3]))[0])
+            name, held = f"initial.{SPECIES[species]}[{number}]", mass**2 / squares if squares > 0 else 0.0
+            density += values / seen_share(name, mass / part.mass, other / part.mass, held, warnings)
         return density
 
     def advance(self, history: History, dt: float, order: int, *, judged: bool) -> Trial:
@@ -164,26 +178,43 @@ class Scheme:
         predicted, predictor_iterations, reason = guess, 0, 1
         if self._model.coupling > 0:
             predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, known, expected, guess)
-        iterations = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0}
+        figures = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0, "cell_peclet": 0.0}
         if reason < 0:
-            return Trial(f"the predictor of the potential did not converge (PETSc reason {reason})", figures=iterations)
-        carried = self._carried(predicted)
+            return Trial(f"the predictor of the potential did not converge (PETSc reason {reason})", figures=figures)
+        barriers = [self._barrier(charge, predicted) for charge in self._charges]
+        climbs = self._climbs(barriers, predicted)
+        turning = [self._model.circulation * predicted] * len(barriers)
+        carriers = turning if self._model.circulation > 0 else barriers
+        figures["cell_peclet"] = peclet = self._peclet(carriers, now.densities, self._model.D)
+        corrected = self._transport_by == "corrected" or (self._transport_by == "auto" and peclet > 1)
         densities, errors = [], []
         for index in range(len(self._charges)):
-            self._fill_transport(index, dt, bdf, predicted, carried)
+            self._fill_transport(climbs[index], dt, bdf)
             density, count, reason = self._transported(known[index], expected[index])
+            if reason > 0 and corrected:
+                density, extra, reason = self._correction(
+                    density,
+                    self._transport.edges,
+                    known[index],
+                    now.densities[index],
+                    climb=climbs[index],
+                    diffusivity=self._model.D,
+                    dt=dt,
+                    implicit=bdf.implicit,
+                )
+                count += extra
             if weights is not None and reason > 0:
                 seen = [density, *(state.densities[index] for state in (now, *past[: len(weights) - 2]))]
                 errors.append(np.asarray(sum(w * values for w, values in zip(weights, seen, strict=True))))
                 if history.own_steps <= order:
                     errors[-1], extra, reason = self._transported(bdf.implicit * errors[-1], errors[-1])
                     count += extra
-            iterations["iterations_transport"] += count
+            figures["iterations_transport"] += count
             if reason < 0:
-                return Trial(f"the transport solve did not converge (PETSc reason {reason})", figures=iterations)
+                return Trial(f"the transport solve did not converge (PETSc reason {reason})", figures=figures)
             densities.append(density)
         estimate = self._norm(errors) / self._norm(densities) if errors else 0.0
-        return Trial(self._checked_state(densities), estimate if judged else None, iterations)
+        return Trial(self._checked_state(densities), estimate if judged else None, figures)
 
     def _predict_potential(
         self, dt: float, bdf: Bdf, history: list[np.ndarray], expected: list[np.ndarray], guess: np.ndarray
@@ -211,17 +242,19 @@ class Scheme:
         start[: graph.owned] += correction
         return graph.share(start), iterations, reason
 
-    def _carried(self, potential: np.ndarray) -> np.ndarray:
-        """Fluxes of the velocity of vortices through the Voronoi faces, (n_edges,); (0,) where there is none."""
+    def _climbs(self, barriers: list[np.ndarray], potential: np.ndarray) -> list[np.ndarray]:
+        """Of each species what its drift takes from the head of an edge to the tail, per density, (n_edges,)."""
+        graph = self.graph
+        climbs = [graph.weight * (barrier[graph.head] - barrier[graph.tail]) for barrier in barriers]
         if self._model.circulation == 0:
-            return np.empty(0)
-        return self._face_fluxes(self._model.circulation * potential)
+            return climbs
+        carried = self._face_fluxes(self._model.circulation * potential)
+        return [climb - carried for climb in climbs]
 
-    def _fill_transport(self, index: int, dt: float, bdf: Bdf, potential: np.ndarray, carried: np.ndarray) -> None:
+    def _fill_transport(self, climb: np.ndarray, dt: float, bdf: Bdf) -> None:
         """The matrix of (B) for one species."""
         graph = self.graph
-        barrier = self._barrier(self._charges[index], potential)
-        fill_transport(self._transport.edges, graph.tail, graph.head, graph.weight, barrier, carried, self._model.D)
+        fill_transport(self._transport.edges, graph.weight, climb, self._model.D)
         self._transport.edges *= dt
         self._transport.diagonal[:] = bdf.implicit * graph.area[: graph.owned]
         self._transport.assemble()
@@ -240,7 +273,10 @@ class Scheme:
         if not math.isfinite(lowest + largest):
             return "the density is not finite"
         if lowest < -ROUNDING * largest:
-            return f"the density falls to {lowest:.3g}"
+            below = sum(float(sums.total(area * np.maximum(-density, 0.0))[0]) for density in densities)
+            if below > REPAIRED * sum(self._masses):
+                return f"the density falls to {lowest:.3g}, {below:.3g} of it below zero"
+            densities = [repaired(self.graph, density) for density in densities]
         densities = [np.maximum(density, 0.0) for density in densities]
         masses = sums.total(*(area * density for density in densities))
         return self.state([d * (m / found) for d, m, found in zip(densities, self._masses, masses, strict=True)])

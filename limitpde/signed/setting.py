@@ -11,7 +11,7 @@ import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.densities import Uniform
+from limitpde.densities import NODES, Uniform, checked_share
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem import simplices, triangulation
@@ -22,6 +22,7 @@ from limitpde.fem.refinement import AdaptiveMesh
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all, on_root
+from limitpde.signed.confinement import ConfinementFromFile
 from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import NEEDS_WALLS, BoundaryKind, check_vortices
 
@@ -30,6 +31,12 @@ type WallLines = tuple[np.ndarray, np.ndarray]
 type MeshSource = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
 
 
+SEEN = (0.9, 1.1)
+"""Between what the mesh may see of the mass of a part of the initial densities before that is scaled to all."""
+HELD = 3.0
+"""Nodes that must hold such a part, in the mean: those of a Gaussian of 0.45 cells, whose variance is 10 % off."""
+TRIED = 500
+"""Nodes of each rank at which grad U is compared with U."""
 DRAWN = 200
 """Points drawn from each part of the initial densities, at which a mesh that refines itself must see it."""
 
@@ -164,7 +171,45 @@ def exterior_potential(nodes: PlaneNodes, model: Model) -> np.ndarray:
     confinement = model.confinement
     if confinement is None:
         return np.zeros(nodes.local)
-    return on_all(nodes.comm, lambda: confinement.potential(nodes.points))
+
+    def evaluated() -> np.ndarray:
+        if isinstance(confinement, ConfinementFromFile):
+            confinement.check(nodes.points[:: 1 + nodes.local // TRIED])
+        return confinement.potential(nodes.points)
+
+    return on_all(nodes.comm, evaluated)
+
+
+def seen_share(
+    name: str, share: float, other: float, nodes: float, warnings: list[str], *, eyes: tuple[str, str] = NODES
+) -> float:
+    """The share of its mass that a mesh sees of a part of the initial densities, by which its values are divided.
+
+    Args:
+        name: its key.
+        share: what the nodes see.
+        other: what other points see: of narrow data, nodes alone may happen to see all.
+        nodes: 1 / sum of the squared shares of its nodes: so many hold it.
+        warnings: gains a line where it is not nearly all.
+
+    Keyword Args:
+        eyes: what sees it, in an error and in a warning.
+
+    Raises:
+        InputError: a share is not within a tenth of one, or too few nodes hold the part.
+    """
+    checked_share(name, share, warnings, eyes=eyes)
+    low, high = SEEN
+    worst = max(share, other, key=lambda seen: abs(seen - 1))
+    wrong = "" if low <= worst <= high else f"{eyes[0]} {worst:.3g} of its mass, which must be {low:g} to {high:g}"
+    if nodes < HELD and not wrong:
+        wrong = f"it lies on {nodes:.2g} nodes of the mesh, which must be at least {HELD:g}"
+    if wrong:
+        raise InputError(
+            f"{name}: {wrong}: the cells are too large for it, or it reaches beyond the mesh; take a smaller "
+            "pde.mesh.cell_size (or center_size), pde.refinement with a smaller smallest_cell, or a larger radius"
+        )
+    return share
 
 
 def moments(sums: GlobalSums, points: np.ndarray, tested: Mapping[str, np.ndarray], outer: np.ndarray) -> Figures:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from limitpde.cautions import Caution
 from limitpde.compare.statistics import deviation, mean_figures
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import TOO_LONG, StepReport
@@ -23,6 +24,9 @@ OUTSIDE_WARNING = 1e-6
 """Share of the mass beyond 0.9 of the radius from which the boundary data of the plane are called into question."""
 
 
+PECLET_FITTED, PECLET_CORRECTED = 1.0, 20.0
+"""max |v| h / (2 D) from which fitted fluxes diffuse by a third too much, and from which corrected ones err by more
+than two per cent: int phi of two vortices by 1.7 % at 17, 6 % at 34 (tests/signed/test_transport.py)."""
 MOST_REASONS = 20
 """Refusals of the gate that are kept word for word."""
 
@@ -69,7 +73,10 @@ class PDESummary(Tally[Solver]):
     def extremes(self, step: StepReport) -> dict[str, float]:
         """Numbers of a step of which the largest is kept."""
         increase = {"free_energy_increase": step.figures["free_energy_increase"]}
-        return self._more(step.figures) | increase | {"minus_step": -step.dt}
+        peclet = {
+            name: step.figures[name] for name in ("cell_peclet",) if math.isfinite(step.figures.get(name, math.nan))
+        }
+        return self._more(step.figures) | increase | {"minus_step": -step.dt} | peclet
 
     def _more(self, figures: dict[str, float]) -> dict[str, float]:
         return {"mass_outside": figures["mass_outside"], "nodes": figures.get("nodes", 0.0)}
@@ -92,6 +99,22 @@ class PDESummary(Tally[Solver]):
         """What has changed of the masses, and what came near the edge of the mesh."""
         return super().astray() + self.largest["mass_outside"]
 
+    def cautions(self) -> list[Caution]:
+        """Whether the scheme is in the range in which its order holds."""
+        peclet = self.largest.get("cell_peclet")
+        return super().cautions() + ([self._peclet_caution(peclet)] if peclet is not None else [])
+
+    def _peclet_caution(self, peclet: float) -> Caution:
+        """Of strong drifts on large cells."""
+        fitted = self.solver.transport == "fitted"
+        most = PECLET_FITTED if fitted else PECLET_CORRECTED
+        remedy = ", or pde.transport = 'corrected'" if fitted else ""
+        text = (
+            f"the drift is strong for the cells: |v| h / (2 D) = {peclet:.3g} somewhere, which spreads densities; take "
+            f"cells (pde.mesh) {peclet / most:.2g} times smaller{remedy}"
+        )
+        return Caution("cell_peclet", peclet, most, text)
+
     def figures(self) -> dict[str, Any]:
         """The part `pde` of summary.json."""
         largest = self.largest
@@ -106,6 +129,7 @@ class PDESummary(Tally[Solver]):
                 "smallest_step": -largest["minus_step"] if self.steps else None,
                 "reasons": self.reasons,
             },
+            **({"cell_peclet": largest["cell_peclet"]} if "cell_peclet" in largest else {}),
             "mass_outside": largest["mass_outside"],
             **({"mesh": self._mesh()} if "nodes" in self.first else {}),
             **({"blow_up": self._blow_up()} if self.solver.model.sense < 0 else {}),

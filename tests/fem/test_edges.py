@@ -43,6 +43,11 @@ def dense(matrix: PETSc.Mat) -> np.ndarray:
     return np.concatenate(matrix.comm.tompi4py().allgather(own))
 
 
+def climb_of(graph: EdgeGraph, potential: np.ndarray) -> np.ndarray:
+    """kappa (V_head - V_tail)."""
+    return graph.weight * (potential[graph.head] - potential[graph.tail])
+
+
 # The edge graph
 
 
@@ -181,7 +186,7 @@ def test_fluxes_survive_huge_drops_of_the_potential(comm):
     assert math.isnan(bernoulli(math.nan))
     graph = EdgeGraph(meshes.build(HEXAGON, comm))
     entries = np.empty((4, len(graph.tail)))
-    fill_transport(entries, graph.tail, graph.head, graph.weight, -1e3 * wiggle(graph), np.empty(0), 0.5)
+    fill_transport(entries, graph.weight, climb_of(graph, -1e3 * wiggle(graph)), 0.5)
     assert np.isfinite(entries).all()
     assert (entries[[0, 3]] >= 0.0).all()
     assert (entries[[1, 2]] <= 0.0).all()
@@ -196,7 +201,7 @@ def test_transport_is_the_flux_of_the_mean_density_and_vanishes_in_equilibrium(c
     diffusivity, drift = 0.3, -0.7
     psi, rho = wiggle(graph), 2.5 + wiggle(graph, 0.3)
     matrix = EdgeMatrix(graph)
-    fill_transport(matrix.edges, graph.tail, graph.head, graph.weight, drift * psi, np.empty(0), diffusivity)
+    fill_transport(matrix.edges, graph.weight, climb_of(graph, drift * psi), diffusivity)
     by_matrix = graph.add_at_nodes(
         matrix.edges[0] * rho[graph.tail] + matrix.edges[1] * rho[graph.head],
         matrix.edges[2] * rho[graph.tail] + matrix.edges[3] * rho[graph.head],

@@ -170,7 +170,7 @@ def test_transport_keeps_sign_and_mass_for_any_potential(comm, dt):
     psi = 5.0 * np.random.default_rng(comm.rank + 1).standard_normal(graph.local)
     psi = graph.share(psi)  # any potential will do, on any number of ranks
     matrix = EdgeMatrix(graph)
-    fill_transport(matrix.edges, graph.tail, graph.head, graph.weight, -psi, np.empty(0), 0.5)
+    fill_transport(matrix.edges, graph.weight, graph.weight * (psi[graph.tail] - psi[graph.head]), 0.5)
     matrix.edges *= dt
     matrix.diagonal[:] = graph.area[: graph.owned]
     A, area = dense(matrix.assemble()), np.concatenate(comm.allgather(graph.area[: graph.owned]))
@@ -300,7 +300,7 @@ def test_time_does_not_run_back():
 
 @pytest.mark.ranks
 def test_wrong_input_is_refused_on_every_rank():
-    both, mesh = initial_of(PROBLEMS["S2"]), Disk(radius=8.0, cell_size=4.0)
+    both, mesh = initial_of(PROBLEMS["S2"]), Disk(radius=8.0, cell_size=0.5)
     mean_field = Model(sigma=1.0, gamma_bar=0.4)
     far = Initial(positive=both.positive, negative=(UniformDisk(mass=0.5, center=(30.0, 0.0), radius=1.0),))
     for model, initial, options, message in (
@@ -322,7 +322,14 @@ def test_a_part_that_the_mesh_does_not_see_is_refused_or_told_of():
     away = Gaussian(mass=0.25, center=(20.0, 0.0), width=0.6)
     with pytest.raises(InputError, match=r"initial\.positive\[1\]: the nodes of the mesh see [0-9.e-]+ of its mass"):
         Solver(Model(sigma=1.0, gamma_bar=0.4), Initial(positive=(near, away)), **options)
-    thin = Ring(mass=0.25, center=(0.0, 0.0), radius=2.0, width=0.1)
+    for center, wrong in (
+        ((0.0, 0.0), "the nodes of the mesh see .* be 0.9 to 1.1"),
+        ((0.405, 0.1), "it lies on 1 no"),
+    ):
+        narrow = Gaussian(mass=0.25, center=center, width=0.08)  # at the second place nodes happen to see its mass
+        with pytest.raises(InputError, match=rf"initial\.positive\[1\]: {wrong}"):
+            Solver(Model(sigma=1.0, gamma_bar=0.4), Initial(positive=(near, narrow)), **options)
+    thin = Ring(mass=0.25, center=(0.0, 0.0), radius=2.0, width=0.22)
     solver = Solver(Model(sigma=1.0, gamma_bar=0.4), Initial(positive=(near, thin)), **options)
     assert len(solver.warnings) == 1
     assert solver.warnings[0].startswith("initial.positive[1]: the nodes see ")

@@ -27,6 +27,7 @@ from limitpde.fem.mesh import Box, Disk
 from limitpde.signed.case import PDE, Case
 from limitpde.signed.confinement import ConfinementFromFile, HarmonicTrap
 from limitpde.signed.model import Initial, Model
+from limitpde.signed.particles import simulate
 from limitpde.signed.pde import Solver
 from limitpde.signed.residual import PDEResidual
 from limitpde.signed.summary import PDESummary
@@ -49,6 +50,10 @@ def well(x):
 
 def slope(x):
     return np.stack([4 * x[:, 0] ** 3 + 0.3, x[:, 1]], axis=1)
+
+
+def steep(x):
+    return 1.2 * slope(x)
 
 
 def nan(x):
@@ -249,6 +254,14 @@ def test_gradients_of_exterior_potentials(files):
     differences = ConfinementFromFile(python=reference).gradient(x)
     given = ConfinementFromFile(python=reference, gradient_python=f"{files / 'functions.py'}:slope").gradient(x)
     assert np.abs(differences - given).max() < 1e-8
+    wrong = ConfinementFromFile(python=reference, gradient_python=f"{files / 'functions.py'}:steep")
+    for refused in (
+        lambda: wrong.check(x),
+        lambda: Solver(Model(sigma=1.0, gamma_bar=0.5, confinement=wrong), CLOUD, mesh=Disk(), step=0.1),
+        lambda: simulate(Model(sigma=1.0, gamma_bar=0.5, confinement=wrong), CLOUD, count=40, step=0.1, end=0.2),
+    ):
+        with pytest.raises(InputError, match="is not the gradient of confinement.python: at x = .*differences of U"):
+            refused()
     with pytest.raises(InputError, match="finite real values, not nan"):
         ConfinementFromFile(python=f"{files / 'functions.py'}:nan")
 
