@@ -44,6 +44,7 @@ MARTINGALE = {
     "test function": "test_function",
     "mean M": "mean",
     "stderr": "stderr",
+    "deviation of M": "mean_deviation",
     "mean M^2": "mean_square",
     "mean [M]": "quadratic_variation",
     "deviation of M^2 - [M]": "deviation",
@@ -110,7 +111,7 @@ class CoagulationWording(Wording):
             ("The rate that the particles show", columns(fitted, FITTED), naive),
             ("(1.10) on the candidate densities (4.2)", columns(candidates, CANDIDATES), mollified),
             ("The Stosszahlansatz (Proposition 4.1)", columns(known, PAIRS), sure),
-            ("The martingale of (4.1)", columns(martingale, MARTINGALE), _square_note(martingale)),
+            ("The martingale of (4.1)", columns(martingale, MARTINGALE), _martingale_note(martingale)),
             ("The distance of Corollary 1.3", columns(compare.get("corollary_1_3", []), DISTANCE), ""),
         ]
         return "\n\n".join(f"### {title}\n\n{found}\n\n{text}".rstrip() for title, found, text in parts if found)
@@ -125,8 +126,12 @@ def _known_pairs(entries: list[Record]) -> list[Record]:
     return sorted(known, key=lambda entry: (entry["N"], entry["n"], entry["m"]))
 
 
-def _square_note(entries: list[Record]) -> str:
-    """What to say where M^2 and [M] differ."""
-    far = [entry for entry in entries if significant(entry.get("deviation", 0.0), entry["replicas"])]
-    worst = max((abs(entry["deviation"]) for entry in far), default=0.0)
-    return f"**M^2 and [M] differ, by {worst:.1f} standard errors.**" if far else ""
+def _martingale_note(entries: list[Record]) -> str:
+    """What to say where the mean of M is not zero, or M^2 and [M] differ."""
+    notes = []
+    for key, text in (("mean_deviation", "The mean of M is not zero"), ("deviation", "M^2 and [M] differ")):
+        found = [(abs(entry.get(key) or 0.0), entry["replicas"]) for entry in entries]
+        worst = max((far for far, replicas in found if significant(far, replicas)), default=0.0)
+        notes += [f"**{text}, by {worst:.1f} standard errors.**"] if worst else []
+    rare = "Where it rests on too few reactions to be tested there is no deviation."
+    return " ".join([*notes, rare] if any(entry.get("mean_deviation") is None for entry in entries) else notes)

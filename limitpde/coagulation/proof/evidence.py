@@ -106,15 +106,16 @@ def _martingales(ensembles: Sequence[Ensemble]) -> Iterator[Row]:
     for ensemble in ensembles:
         for p in range(ensemble.martingale.shape[1]):
             values, variation = ensemble.martingale[:, p], ensemble.martingale_variation[:, p]
+            tested = not np.isnan(ensemble.noise[:, p]).any()
             yield {
                 **_named(ensemble, test_function=p),
                 "mean": float(values.mean()),
                 "stderr": _error(values),
-                "mean_deviation": deviation(values),
+                "mean_deviation": deviation(values) if tested else None,
                 "mean_square": float((values**2).mean()),
                 "mean_square_stderr": _error(values**2),
                 "quadratic_variation": float(variation.mean()),
-                "deviation": deviation(values**2 - variation),
+                "deviation": deviation(values**2 - variation) if tested else None,
             }
 
 
