@@ -8,7 +8,7 @@ from limitpde.results.figures import Record
 from limitpde.results.report import Wording, columns, significant
 
 LEAST_SURE = 0.2
-"""Relative standard error up to which a ratio is shown."""
+"""Half the width of the 95 % interval of a ratio, as a part of it, up to which it is shown."""
 MOST_MASSES = 6
 """Masses in the table of densities."""
 FITTED = {
@@ -34,8 +34,11 @@ PAIRS = {
     "m": "m",
     "measured pair rate": "measured",
     "beta int f_n f_m": "predicted",
+    "reactions": "events",
     "ratio": "ratio",
-    "stderr": "ratio_stderr",
+    "95 % from": "low",
+    "to": "high",
+    "kin left out": "kin_share",
     "excess over one expected": "excess",
     "ratio to the naive rate": "naive_ratio",
 }
@@ -106,7 +109,12 @@ class CoagulationWording(Wording):
             "It should vanish as N grows, and then delta falls: a mean that stays is what mollifying does to f_n f_m. "
             "Without a delta the candidate densities are constant over the domain."
         )
-        sure = f"Pairs of masses whose ratio is known to {LEAST_SURE:.0%}; all are in summary.json."
+        sure = (
+            f"Pairs of masses whose ratio is known to {LEAST_SURE:.0%} (half the 95 % interval); all are in "
+            "summary.json, with a ratio from 20 reactions on. Kin are pairs of which one was split off the other: "
+            "they react at once or hardly at all, are no part of f_n f_m, and are left out; the column has their share "
+            "of all rates."
+        )
         parts = [
             ("The rate that the particles show", columns(fitted, FITTED), naive),
             ("(1.10) on the candidate densities (4.2)", columns(candidates, CANDIDATES), mollified),
@@ -122,8 +130,14 @@ def _known_pairs(entries: list[Record]) -> list[Record]:
     smallest: dict[tuple[int, int, int], Record] = {}
     for entry in sorted(entries, key=lambda entry: -entry.get("delta", math.inf)):
         smallest[entry["N"], entry["n"], entry["m"]] = entry
-    known = [entry for entry in smallest.values() if 0 < entry.get("ratio_stderr", 0.0) < LEAST_SURE * entry["ratio"]]
+    known = [entry for entry in smallest.values() if _half_width(entry) < LEAST_SURE]
     return sorted(known, key=lambda entry: (entry["N"], entry["n"], entry["m"]))
+
+
+def _half_width(entry: Record) -> float:
+    """Half the width of the interval of a ratio, as a part of it; infinite where it is not known."""
+    ratio = entry.get("ratio")
+    return math.inf if ratio is None else float((entry["high"] - entry["low"]) / 2 / ratio)
 
 
 def _martingale_note(entries: list[Record]) -> str:
