@@ -8,7 +8,7 @@ from limitpde import sections
 from limitpde.checked import record
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.reaction.bins import LARGEST_MATRIX, Bins, MassGrid
-from limitpde.compare.test_functions import FunctionTable, Wave
+from limitpde.compare.test_functions import FunctionTable, Wave, fitted
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -45,8 +45,8 @@ class Particles(sections.BaseParticles):
     """How it is decided whether a pair reacts: by the hazard along its path, which knows no beta ("micro"), or for far
     pairs by the scattering length of V ("closed")."""
     domain: Literal["torus", "space"] | None = None
-    """Where the particles live: that of the mesh by default; without [pde] the unit torus if a part of the initial
-    data is uniform, else the whole space."""
+    """Where the particles live: with [pde] where the equation is solved, and nothing else; without it the unit torus if
+    a part of the initial data is uniform, else the whole space, by default."""
 
 
 @record
@@ -82,7 +82,9 @@ class Case(sections.BaseCase):
             self._check_equation(self.pde)
         if self.compare is not None:
             FunctionTable.of(self.compare.test_functions, self.model.dimension)
+            fitted(self.compare.test_functions, self.domain)
         if self.particles is not None:
+            self._check_domain(self.particles)
             if self.model.interaction is None:
                 raise ValueError("model.interaction is missing: [particles] react by it")
             for count in self.particles.counts:
@@ -125,13 +127,31 @@ class Case(sections.BaseCase):
                 name = f"compare.test_functions[{number}].n = {function.n}"
                 raise ValueError(f"{name}: must be a mass of the equation, from 1 to {limit}")
 
+    def _check_domain(self, particles: Particles) -> None:
+        """Check that the particles live where the equation is solved.
+
+        Raises:
+            ValueError: they do not.
+        """
+        mesh = None if self.pde is None else self.pde.mesh
+        if isinstance(mesh, str):
+            raise ValueError(
+                f"pde.mesh = {mesh!r}: particles know no walls of a file; beside [particles] take a torus, a box, a "
+                "ball or a point, or leave one of the two sections out"
+            )
+        kind = None if mesh is None else self.domain.kind
+        if kind is not None and particles.domain not in (None, kind):
+            raise ValueError(
+                f"particles.domain = {particles.domain!r}: must be that of pde.mesh, a {kind}; leave it out"
+            )
+
     @property
     def domain(self) -> Domain:
         """Where particles live and, but for a mesh from a file, the equation is solved."""
         d = self.model.dimension
         asked = self.particles.domain if self.particles is not None else None
         mesh = self.pde.mesh if self.pde is not None else None
-        if isinstance(mesh, Torus | Box | Ball | Point) and asked is None:
+        if isinstance(mesh, Torus | Box | Ball | Point):
             return mesh.domain(d)
         uniform = mesh is None and any(isinstance(part.density, Uniform) for part in self.initial.masses)
         if asked == "torus" or (asked is None and uniform):

@@ -8,7 +8,7 @@ from limitpde.results.figures import Record
 from limitpde.results.report import Wording, columns, significant
 
 LEAST_SURE = 0.2
-"""Relative standard error up to which a ratio is shown."""
+"""Half the width of the 95 % interval of a ratio, as a part of it, up to which it is shown."""
 MOST_MASSES = 6
 """Masses in the table of densities."""
 FITTED = {
@@ -34,8 +34,11 @@ PAIRS = {
     "m": "m",
     "measured pair rate": "measured",
     "beta int f_n f_m": "predicted",
+    "reactions": "events",
     "ratio": "ratio",
-    "stderr": "ratio_stderr",
+    "95 % from": "low",
+    "to": "high",
+    "kin left out": "kin_share",
     "excess over one expected": "excess",
     "ratio to the naive rate": "naive_ratio",
 }
@@ -44,6 +47,7 @@ MARTINGALE = {
     "test function": "test_function",
     "mean M": "mean",
     "stderr": "stderr",
+    "deviation of M": "mean_deviation",
     "mean M^2": "mean_square",
     "mean [M]": "quadratic_variation",
     "deviation of M^2 - [M]": "deviation",
@@ -105,12 +109,17 @@ class CoagulationWording(Wording):
             "It should vanish as N grows, and then delta falls: a mean that stays is what mollifying does to f_n f_m. "
             "Without a delta the candidate densities are constant over the domain."
         )
-        sure = f"Pairs of masses whose ratio is known to {LEAST_SURE:.0%}; all are in summary.json."
+        sure = (
+            f"Pairs of masses whose ratio is known to {LEAST_SURE:.0%} (half the 95 % interval); all are in "
+            "summary.json, with a ratio from 20 reactions on. Kin are pairs of which one was split off the other: "
+            "they react at once or hardly at all, are no part of f_n f_m, and are left out; the column has their share "
+            "of all rates."
+        )
         parts = [
             ("The rate that the particles show", columns(fitted, FITTED), naive),
             ("(1.10) on the candidate densities (4.2)", columns(candidates, CANDIDATES), mollified),
             ("The Stosszahlansatz (Proposition 4.1)", columns(known, PAIRS), sure),
-            ("The martingale of (4.1)", columns(martingale, MARTINGALE), _square_note(martingale)),
+            ("The martingale of (4.1)", columns(martingale, MARTINGALE), _martingale_note(martingale)),
             ("The distance of Corollary 1.3", columns(compare.get("corollary_1_3", []), DISTANCE), ""),
         ]
         return "\n\n".join(f"### {title}\n\n{found}\n\n{text}".rstrip() for title, found, text in parts if found)
@@ -121,12 +130,22 @@ def _known_pairs(entries: list[Record]) -> list[Record]:
     smallest: dict[tuple[int, int, int], Record] = {}
     for entry in sorted(entries, key=lambda entry: -entry.get("delta", math.inf)):
         smallest[entry["N"], entry["n"], entry["m"]] = entry
-    known = [entry for entry in smallest.values() if 0 < entry.get("ratio_stderr", 0.0) < LEAST_SURE * entry["ratio"]]
+    known = [entry for entry in smallest.values() if _half_width(entry) < LEAST_SURE]
     return sorted(known, key=lambda entry: (entry["N"], entry["n"], entry["m"]))
 
 
-def _square_note(entries: list[Record]) -> str:
-    """What to say where M^2 and [M] differ."""
-    far = [entry for entry in entries if significant(entry.get("deviation", 0.0), entry["replicas"])]
-    worst = max((abs(entry["deviation"]) for entry in far), default=0.0)
-    return f"**M^2 and [M] differ, by {worst:.1f} standard errors.**" if far else ""
+def _half_width(entry: Record) -> float:
+    """Half the width of the interval of a ratio, as a part of it; infinite where it is not known."""
+    ratio = entry.get("ratio")
+    return math.inf if ratio is None else float((entry["high"] - entry["low"]) / 2 / ratio)
+
+
+def _martingale_note(entries: list[Record]) -> str:
+    """What to say where the mean of M is not zero, or M^2 and [M] differ."""
+    notes = []
+    for key, text in (("mean_deviation", "The mean of M is not zero"), ("deviation", "M^2 and [M] differ")):
+        found = [(abs(entry.get(key) or 0.0), entry["replicas"]) for entry in entries]
+        worst = max((far for far, replicas in found if significant(far, replicas)), default=0.0)
+        notes += [f"**{text}, by {worst:.1f} standard errors.**"] if worst else []
+    rare = "Where it rests on too few reactions to be tested there is no deviation."
+    return " ".join([*notes, rare] if any(entry.get("mean_deviation") is None for entry in entries) else notes)

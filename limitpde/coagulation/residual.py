@@ -8,8 +8,8 @@ for phi(x, m) = g(x) 1(m = n), and with its terms summed over all masses where n
 solution. On the solution of the scheme it is a check of order two in mesh and step that shares nothing with the scheme
 but the nodes and beta: phi, grad phi and Lap phi are exact at the nodes, the integrals lumped, the reaction is
 (1.3)-(1.4) as they stand. The wall of a domain without flux enters through int_wall lambda_j n = K x at node j, K the
-stiffness matrix, since int grad lambda_j . grad x_c = int d_c lambda_j = int_wall lambda_j n_c. A torus has no walls,
-but test functions must be periodic there (`warnings`).
+stiffness matrix, since int grad lambda_j . grad x_c = int d_c lambda_j = int_wall lambda_j n_c. On a torus a Gaussian
+stands for the sum of its images.
 
 What grows beyond the range of masses has left it: for all masses, the number in the range then falls by two. On pivots
 (`limitpde.coagulation.reaction.bins`) products are split between neighbours, number and mass kept.
@@ -25,13 +25,12 @@ from limitpde.coagulation.model import Model
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.proof.candidate import check_functions, means
 from limitpde.coagulation.proof.mass_rates import MassRates
-from limitpde.coagulation.proof.walls import seam_warnings
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.low_rank import factorise
 from limitpde.compare.observed import ObservedIntegrals, time_integrals
 from limitpde.compare.spatial import evaluate
-from limitpde.compare.test_functions import GaussianBump, Wave
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, SpatialFunction, Wave
 from limitpde.errors import InputError
 from limitpde.fem.nodes import NodeSpace
 
@@ -56,7 +55,8 @@ class PDEResidual(ObservedIntegrals):
 
     def __init__(self, solver: Solver, functions: Sequence[GaussianBump | Wave]) -> None:
         model = solver.model
-        table = check_functions(functions, model.dimension)
+        fit = check_functions(functions, solver.domain)
+        table = FunctionTable.of(fit, model.dimension)
         for number, n in enumerate(table.masses):
             if n and n not in solver.masses:
                 raise InputError(f"compare.test_functions[{number}].n = {n}: the equation has no such mass")
@@ -65,10 +65,9 @@ class PDEResidual(ObservedIntegrals):
         self._solver = solver
         self._tracked = np.unique(np.append(table.masses, 0))
         self._slots = np.searchsorted(self._tracked, table.masses)
-        self._phi = _nodal(solver.nodes, functions)
+        self._phi = _nodal(solver.nodes, fit)
         self._terms = _Terms(model, solver.grid, self._tracked, every=bool((table.masses == 0).any()))
         super().__init__(solver.t)
-        self.warnings = seam_warnings(functions, solver.domain) if solver.mesh is not None else []
 
     @property
     def time_integral(self) -> np.ndarray:
@@ -88,7 +87,7 @@ class PDEResidual(ObservedIntegrals):
         return found[0], found[1:]
 
 
-def _nodal(nodes: NodeSpace, functions: Sequence[GaussianBump | Wave]) -> tuple[np.ndarray, np.ndarray]:
+def _nodal(nodes: NodeSpace, functions: Sequence[SpatialFunction]) -> tuple[np.ndarray, np.ndarray]:
     """Integrals of g, and of Lap g less the flux through the walls, over the part of each node, (F, owned) each.
 
     Without a mesh g is its mean over the unit domain. Collective.

@@ -91,11 +91,6 @@ def _largest_change(ensemble: Ensemble) -> float:
 def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
     """What a user must know before comparing the particles with the equation."""
     found = []
-    if case.pde is not None and isinstance(case.pde.mesh, str) and not case.domain.bounded:
-        found.append(
-            f"N = {ensemble.count}: the particles live in the whole space, the equation within the walls of "
-            f"{case.pde.mesh}: the two can agree only as long as hardly anything comes near these"
-        )
     dimension = ensemble.centre.shape[2]
     ratio = math.exp(ensemble.log_eps) * ensemble.count ** (1 / dimension)
     if ratio >= CLOSE:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
+from limitpde.compare.test_functions import REACH, FunctionTable, SpatialFunction
 from limitpde.compiled import compiled
 
 
@@ -28,6 +28,8 @@ def spatial(kind: int, parameters: np.ndarray, point: np.ndarray, gradient: np.n
         for c in range(d):
             gradient[c] *= -inverse * value
         return value, inverse * (inverse * square - d) * value
+    if kind == 2:
+        return _periodic(parameters, point, gradient)
     phase = parameters[d]
     for c in range(d):
         phase += parameters[c] * point[c]
@@ -36,6 +38,31 @@ def spatial(kind: int, parameters: np.ndarray, point: np.ndarray, gradient: np.n
     for c in range(d):
         gradient[c] = slope * parameters[c]
     return value, -square * value
+
+
+@compiled
+def _periodic(parameters: np.ndarray, point: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+    """As `spatial`, of a Gaussian with its images: the product over the axes of sums of Gaussians."""
+    d = len(point)
+    inverse, value, laplacian = parameters[d], 1.0, 0.0
+    for c in range(d):
+        size = parameters[d + 1 + c]
+        place = point[c] - parameters[c]
+        place -= size * math.floor(place / size + 0.5)
+        turns = math.ceil(REACH / (math.sqrt(inverse) * size) - 0.5)
+        total = slope = curve = 0.0
+        for turn in range(-turns, turns + 1):
+            x = place + turn * size
+            one = math.exp(-0.5 * inverse * x * x)
+            total += one
+            slope -= inverse * x * one
+            curve += inverse * (inverse * x * x - 1.0) * one
+        for b in range(c):
+            gradient[b] *= total
+        gradient[c] = value * slope
+        laplacian = laplacian * total + value * curve
+        value *= total
+    return value, laplacian
 
 
 @compiled
@@ -51,7 +78,7 @@ def _evaluate(
         value[i], laplacian[i] = spatial(kind, parameters, points[i], gradient[i])
 
 
-def evaluate(function: GaussianBump | Wave, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def evaluate(function: SpatialFunction, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """g, grad g and Lap g at points (n, d): arrays (n,), (n, d), (n,)."""
     points = np.ascontiguousarray(points, dtype=float)
     table = FunctionTable.of([function], points.shape[1])
@@ -60,9 +87,7 @@ def evaluate(function: GaussianBump | Wave, points: np.ndarray) -> tuple[np.ndar
     return value, gradient, laplacian
 
 
-def evaluate_all(
-    functions: Sequence[GaussianBump | Wave], points: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def evaluate_all(functions: Sequence[SpatialFunction], points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same for P functions: arrays (P, n), (P, n, d), (P, n)."""
     n, d = points.shape
     value, laplacian = np.empty((2, len(functions), n))

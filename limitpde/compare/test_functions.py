@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from limitpde.checked import Coordinate, Vector, record
+from limitpde.domains import Domain
 from limitpde.errors import InputError
 
 
@@ -85,7 +86,44 @@ class Wave:
 
 
 TestFunction = Annotated[GaussianBump | Wave, Field(discriminator="shape")]
-_KINDS = {"gaussian": 0, "wave": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodicBump:
+    """The sum of the images of a Gaussian around a torus."""
+
+    one: GaussianBump
+    size: tuple[float, ...]
+    """Edges of the torus, (d,)."""
+    shape: Literal["periodic gaussian"] = "periodic gaussian"
+
+    @property
+    def dimension(self) -> int:
+        """d."""
+        return self.one.dimension
+
+    @property
+    def charge(self) -> bool:
+        """That of the Gaussian."""
+        return self.one.charge
+
+    @property
+    def n(self) -> int | None:
+        """That of the Gaussian."""
+        return self.one.n
+
+    @property
+    def label(self) -> str:
+        """That of the Gaussian."""
+        return self.one.label
+
+    def parameters(self) -> list[float]:
+        """What `spatial` needs: center, 1 / width^2, the edges."""
+        return [*self.one.parameters(), *self.size]
+
+
+SpatialFunction = GaussianBump | Wave | PeriodicBump
+_KINDS = {"gaussian": 0, "wave": 1, "periodic gaussian": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +137,10 @@ class FunctionTable:
     masses: np.ndarray
     """(P,) int64: the only mass n that counts; 0 where all do."""
     parameters: np.ndarray
-    """(P, d + 1), see `parameters` of each shape."""
+    """(P, K), see `parameters` of each shape; zeros beyond."""
 
     @classmethod
-    def of(cls, functions: Sequence[GaussianBump | Wave], dimension: int) -> FunctionTable:
+    def of(cls, functions: Sequence[SpatialFunction], dimension: int) -> FunctionTable:
         """The table of these functions.
 
         Raises:
@@ -110,15 +148,19 @@ class FunctionTable:
         """
         for index, function in enumerate(functions):
             if function.dimension != dimension:
-                key = "center" if isinstance(function, GaussianBump) else "k"
+                key = "k" if isinstance(function, Wave) else "center"
                 raise InputError(
                     f"compare.test_functions[{index}].{key} must have {dimension} entries, not {function.dimension}"
                 )
+        rows = [f.parameters() for f in functions]
+        parameters = np.zeros((len(rows), max(map(len, rows), default=dimension + 1)))
+        for row, values in zip(parameters, rows, strict=True):
+            row[: len(values)] = values
         return cls(
             np.array([_KINDS[f.shape] for f in functions], dtype=np.int64),
             np.array([f.charge for f in functions], dtype=bool),
             np.array([f.n or 0 for f in functions], dtype=np.int64),
-            np.array([f.parameters() for f in functions], dtype=float).reshape(len(functions), dimension + 1),
+            parameters,
         )
 
 
@@ -180,4 +222,28 @@ def waves_off_torus(functions: Sequence[GaussianBump | Wave], size: np.ndarray) 
             turns = np.array(function.k)[bounded] * size[bounded] / (2 * math.pi)
             if np.abs(turns - np.round(turns)).max(initial=0.0) > 1e-3:
                 found.append(number)
+    return found
+
+
+def fitted(functions: Sequence[GaussianBump | Wave], domain: Domain) -> list[SpatialFunction]:
+    """The functions as those of a domain: on a torus each Gaussian as the sum of its images.
+
+    Raises:
+        InputError: on a torus, a wave is not periodic, or a Gaussian is so wide that it has too many images.
+    """
+    if domain.kind != "torus":
+        return list(functions)
+    for number in waves_off_torus(functions, domain.size):
+        steps = ", ".join(f"{2 * math.pi / edge:.6g}" for edge in domain.size)
+        raise InputError(
+            f"compare.test_functions[{number}].k: must be a multiple of 2 pi / size along each axis of the torus, "
+            f"({steps}), or the wave jumps where a particle goes around"
+        )
+    found: list[SpatialFunction] = []
+    for number, function in enumerate(functions):
+        if isinstance(function, Wave):
+            found.append(function)
+        else:
+            _images(number, function, domain.low, domain.size)
+            found.append(PeriodicBump(function, tuple(domain.size.tolist())))
     return found

@@ -14,6 +14,7 @@ import math
 import meshio
 import numpy as np
 import pytest
+from casefiles import changed
 
 from limitpde import case as cases
 from limitpde.coagulation.model import Initial, Model
@@ -38,18 +39,6 @@ def data_of(mesh=None, **model):
         "time": {"end": 1.0},
         "pde": {"mesh": mesh or {"shape": "point"}, "step": 0.02},
     }
-
-
-def changed(data, **values):
-    """The case with some keys set: initial__masses__0__n = 7."""
-    data = copy.deepcopy(data)
-    for key, value in values.items():
-        *path, last = (int(part) if part.isdigit() else part for part in key.split("__"))
-        holder = data
-        for part in path:
-            holder = holder[part]
-        holder[last] = value
-    return data
 
 
 # What is refused

@@ -17,9 +17,11 @@ import scipy.linalg
 
 from limitpde.coagulation.interaction import Bump, DoiBall, Ellipsoid, InteractionFromFile
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw
+from limitpde.coagulation.particles import simulate
 from limitpde.coagulation.proof import fitted_beta
-from limitpde.coagulation.proof.evidence import comparison_figures, inverse_distance
+from limitpde.coagulation.proof.evidence import comparison_figures
 from limitpde.coagulation.proof.initial_slope import initial_slope
+from limitpde.coagulation.proof.pair_ratios import inverse_distance
 from limitpde.coagulation.rates import naive, propensity
 from limitpde.densities import Gaussian, Uniform
 from limitpde.domains import Domain
@@ -57,13 +59,17 @@ def ensemble(count, replicas, **fields):
         "martingale": (1,),
         "martingale_variation": (1,),
         "pair_rates": (2, 2),
+        "kin_rates": (2, 2),
+        "pair_events": (2, 2),
         "pair_products": (1, 2, 2),
         "time_integral": (1,),
         "survivors": (2,),
     }
     values = {name: np.zeros((replicas, *size)) for name, size in shape.items()}
     named = {"count": count, "Z": 1.0, "log_eps": math.log(1 / count), "times": np.array([0.0, 0.1])}
-    return SimpleNamespace(replicas=np.arange(replicas), **(named | values | fields))
+    found = SimpleNamespace(replicas=np.arange(replicas), **(named | values | fields))
+    found.noise = found.martingale
+    return found
 
 
 @pytest.mark.parametrize("reaction", ["annihilation", "coagulation"])
@@ -152,7 +158,8 @@ def test_the_ratio_of_the_stosszahlansatz_and_its_error():
         rates = 1.02 * beta * product * (1 + 0.05 * rng.standard_normal(40))  # correlated with the products
         fields = {"pair_rates": np.zeros((40, 2, 2)), "pair_products": np.zeros((40, 1, 2, 2))}
         fields["pair_rates"][:, 0, 0], fields["pair_products"][:, 0, 0, 0] = rates, product
-        rows = comparison_figures(model, [ensemble(1000, 40, **fields)], None, 0, deltas=[0.1])["stosszahlansatz"]
+        fields["pair_events"] = np.full((40, 2, 2), 10)
+        rows = comparison_figures(model, [ensemble(1000, 40, **fields)], None, deltas=[0.1])["stosszahlansatz"]
         assert [(row["n"], row["m"], row["delta"]) for row in rows] == [(1, 1, 0.1)]
         ratios.append(rows[0]["ratio"])
         errors.append(rows[0]["ratio_stderr"])
@@ -162,6 +169,56 @@ def test_the_ratio_of_the_stosszahlansatz_and_its_error():
     length = beta / (4 * math.pi * 2)
     assert rows[0]["excess"] == pytest.approx(inverse_distance() * length * 1e-3 / 0.1, rel=1e-9)
     assert rows[0]["measured"] / rows[0]["predicted"] == pytest.approx(rows[0]["ratio"])
+
+
+def test_ratios_are_as_sure_as_the_reactions_that_have_happened():
+    """With the rates known and K ~ Poisson, the 95 % intervals hold the ratio; of one reaction there is no ratio."""
+    model = Model(diffusion=(1.0,), interaction=DoiBall(alpha=20.0), n_max=2)
+    beta, rng = float(propensity(model)(ONE, ONE)[0]), np.random.default_rng(3)
+    product = np.full((20, 1, 2, 2), 0.002)
+
+    def row(events):
+        """Reactions of each replica, with hazards that add up to them: all that one encounter can tell."""
+        rates = 2 * events[:, None, None] / 1000 * np.ones((1, 2, 2))
+        fields = {"pair_rates": rates, "pair_products": product, "pair_events": events[:, None, None] * np.ones((2, 2))}
+        found = comparison_figures(model, [ensemble(1000, 20, **fields)], None, deltas=[0.1])["stosszahlansatz"]
+        return found[0] if found else None
+
+    expected = beta * 0.002 * 1000 / 2  # reactions of a replica
+    held = shown = 0
+    for _ in range(200):
+        found = row(rng.poisson(expected, 20))
+        held += found["low"] <= 1.0 <= found["high"]
+        shown += found["ratio"] is not None
+    assert shown == 200
+    assert held >= 200 * 0.95 - SE * math.sqrt(200 * 0.05 * 0.95)
+    one = row(np.eye(1, 20, 7, dtype=int)[0])
+    assert (one["events"], one["ratio"], one["ratio_stderr"]) == (1, None, None)
+    assert one["low"] * 20 * expected == pytest.approx(0.0253, abs=1e-4)  # Garwood's interval for K = 1
+    assert one["high"] * 20 * expected == pytest.approx(5.5716, abs=1e-4)
+    assert row(np.zeros(20, dtype=int))["high"] * 20 * expected == pytest.approx(3.6889, abs=1e-4)
+    together = np.zeros(20, dtype=int)
+    together[3] = 40  # all in one replica: its spread over the others is no error
+    assert row(together)["ratio_stderr"] >= row(together)["ratio"] / math.sqrt(40)
+
+
+def test_fragments_that_react_at_once_are_no_part_of_the_ratio():
+    """fragments.toml: 1.19 +- 0.03 with kin, one without."""
+    model = Model(
+        diffusion=PowerLaw(power=-1 / 3, scale=0.5),
+        interaction=Bump(alpha=20.0),
+        fragmentation=Fragmentation(rate=5.0),
+        n_max=24,
+    )
+    options = {"count": 250, "replicas": 40, "end": 0.1, "domain": TORUS, "seed": 1, "deltas": [None]}
+    e = simulate(model, EVEN, **options)
+    found = comparison_figures(model, [e], None, deltas=[None])["stosszahlansatz"][0]
+    assert (found["n"], found["m"]) == (1, 1)
+    assert abs(found["ratio"] - 1) < SE * found["ratio_stderr"]
+    with_kin = found["ratio"] / (1 - found["kin_share"])
+    assert with_kin > 1 + SE * found["ratio_stderr"]
+    events = e.pair_events[:, 0, 0].sum()
+    assert 2 * events == pytest.approx(250 * e.pair_rates[:, 0, 0].sum(), abs=2 * SE * math.sqrt(events))
 
 
 def test_the_mean_inverse_distance_of_two_points_of_the_mollifier():
@@ -185,7 +242,7 @@ def test_martingales_candidates_and_distances_are_summed_up():
         }
         ensembles.append(ensemble(count, 300, **fields))
     solution = SimpleNamespace(times=[0.0, 0.05, 0.1], time_integral=[np.zeros(1), np.ones(1), np.array([2.0])])
-    found = comparison_figures(ANNIHILATION, ensembles, solution, 3, deltas=[0.1])
+    found = comparison_figures(ANNIHILATION, ensembles, solution, deltas=[0.1])
     for row, e in zip(found["martingale"], ensembles, strict=True):
         assert (row["N"], row["test_function"], row["replicas"]) == (e.count, 0, 300)
         assert abs(row["mean_deviation"]) < SE
@@ -204,23 +261,23 @@ def test_martingales_candidates_and_distances_are_summed_up():
         assert row["low"] < row["slope"] < row["high"]
     shorter = SimpleNamespace(times=[0.0, 0.05], time_integral=[np.zeros(1), np.ones(1)])
     for other in (None, shorter):
-        found = comparison_figures(ANNIHILATION, ensembles, other, 3, deltas=[0.1])
+        found = comparison_figures(ANNIHILATION, ensembles, other, deltas=[0.1])
         assert found["corollary_1_3"] == []
         assert {row["quantity"] for row in found["rates"]} == {"martingale_mean_square"}
-    assert comparison_figures(ANNIHILATION, [], solution, 3) == {}
+    assert comparison_figures(ANNIHILATION, [], solution) == {}
 
 
 def test_deltas_must_be_those_of_the_ensembles():
     with pytest.raises(InputError, match="N = 100 was simulated with 1"):
-        comparison_figures(ANNIHILATION, [ensemble(100, 3)], None, 0)
+        comparison_figures(ANNIHILATION, [ensemble(100, 3)], None)
 
 
 def test_a_single_replica_has_no_errors():
     found = comparison_figures(
-        ANNIHILATION, [ensemble(100, 1, pair_products=np.ones((1, 1, 2, 2)))], None, 0, deltas=[0.1]
+        ANNIHILATION, [ensemble(100, 1, pair_products=np.ones((1, 1, 2, 2)))], None, deltas=[0.1]
     )
     assert found["candidate"][0]["stderr"] is None
-    assert found["stosszahlansatz"][0]["ratio_stderr"] is None
+    assert found["stosszahlansatz"][0]["ratio"] is None
     assert math.isnan(found["martingale"][0]["deviation"])
     assert found["rates"] == []
 

@@ -199,7 +199,7 @@ def test_many_masses_are_summed_by_factors_of_beta(monkeypatch):
     assert np.allclose(residual._Terms(model, grid, np.array([0]), every=True).reaction(f), one_by_one, rtol=1e-12)
 
 
-def test_functions_that_do_not_fit_are_refused_or_told():
+def test_functions_that_do_not_fit_are_refused():
     solver = Solver(MODEL, INITIAL, mesh=meshes.Torus(size=1.0, cell_size=0.25), step=0.1)
     with pytest.raises(InputError, match=r"test_functions\[1\].n = 11: the equation has no such mass"):
         PDEResidual(solver, [EVEN, Wave(k=(0.0, 0.0), n=11)])
@@ -207,8 +207,8 @@ def test_functions_that_do_not_fit_are_refused_or_told():
         PDEResidual(solver, [Wave(k=(0.0,))])
     with pytest.raises(InputError, match="charge"):
         PDEResidual(solver, [Wave(k=(0.0, 0.0), charge=True)])
-    assert "seam" in PDEResidual(solver, ANY).warnings[0]
-    assert PDEResidual(solver, PERIODIC).warnings == []
+    with pytest.raises(InputError, match=r"test_functions\[0\]\.k: must be a multiple of 2 pi / size"):
+        PDEResidual(solver, ANY)
     none = PDEResidual(solver, [])
     solver.solve(0.1, observers=[none])
     assert none.values[-1].shape == (0,)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import copy
+
 from limitpde import case as cases
 
 BASE = """
@@ -93,3 +95,15 @@ def from_python(function, more="radius = 1.0"):
 def without(*sections):
     kept = [part for part in BASE.split("\n[") if part.split("]")[0] not in sections]
     return "\n[".join(kept)
+
+
+def changed(data, **values):
+    """The case with some keys set: initial__masses__0__n = 7."""
+    data = copy.deepcopy(data)
+    for key, value in values.items():
+        *path, last = (int(part) if part.isdigit() else part for part in key.split("__"))
+        holder = data
+        for part in path:
+            holder = holder[part]
+        holder[last] = value
+    return data

@@ -33,7 +33,7 @@ from limitpde.coagulation.proof.mollifier import CELLS_PER_DELTA, NodeGrid, eta_
 from limitpde.coagulation.proof.node_sums import node_sums, planes
 from limitpde.coagulation.proof.walls import at_grid
 from limitpde.compare.spatial import evaluate
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, SpatialFunction, Wave, fitted
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
@@ -45,19 +45,20 @@ HOMOGENEOUS_NODES = {1: 4096, 2: 256, 3: 64}
 """Nodes along each axis for the integral of a test function over a domain."""
 
 
-def check_functions(functions: Sequence[GaussianBump | Wave], dimension: int) -> FunctionTable:
-    """The table of test functions that fit particles with masses.
+def check_functions(functions: Sequence[GaussianBump | Wave], domain: Domain) -> list[SpatialFunction]:
+    """The test functions, on a torus with their images, that fit particles with masses.
 
     Raises:
-        InputError: a function has another dimension, or is weighed by a charge.
+        InputError: a function has another dimension, is weighed by a charge, or is not periodic on a torus.
     """
     for number, function in enumerate(functions):
         if function.charge:
             raise InputError(f"compare.test_functions[{number}].charge = true: these particles have masses, no charges")
-    return FunctionTable.of(functions, dimension)
+    FunctionTable.of(functions, domain.dimension)
+    return fitted(functions, domain)
 
 
-def means(functions: Sequence[GaussianBump | Wave], domain: Domain) -> np.ndarray:
+def means(functions: Sequence[SpatialFunction], domain: Domain) -> np.ndarray:
     """Means of g over a bounded domain, (F,)."""
     d = domain.dimension
     grid = NodeGrid.of(domain, float(domain.size.max()) / HOMOGENEOUS_NODES[d] * CELLS_PER_DELTA[d])
@@ -93,7 +94,8 @@ class MacroResidual:
         beta: Beta,
     ) -> None:
         self.model, self.share, self.domain = model, Z / count, domain
-        self.table = check_functions(functions, model.dimension)
+        fit = check_functions(functions, domain)
+        self.table = FunctionTable.of(fit, model.dimension)
         tracked = np.unique(np.append(self.table.masses, 0))
         self.slots = np.searchsorted(tracked, self.table.masses)
         self.reaction = MassRates(model, beta, tracked)
@@ -101,7 +103,7 @@ class MacroResidual:
         for number, delta in enumerate(deltas):
             if delta is not None and not 0 < delta < np.inf:
                 raise InputError(f"compare.deltas[{number}] = {delta}: must be a length > 0")
-            self.parts.append(_Homogeneous(self, functions) if delta is None else _Smeared(self, functions, delta))
+            self.parts.append(_Homogeneous(self, fit) if delta is None else _Smeared(self, fit, delta))
 
     def start(self) -> MacroBalance:
         """An empty balance for one replica."""
@@ -187,7 +189,7 @@ class MacroBalance:
 class _Smeared:
     """Integrals of densities smeared over a length delta."""
 
-    def __init__(self, residual: MacroResidual, functions: Sequence[GaussianBump | Wave], delta: float) -> None:
+    def __init__(self, residual: MacroResidual, functions: Sequence[SpatialFunction], delta: float) -> None:
         self._residual, self._delta, d = residual, delta, residual.model.dimension
         self._eta = eta_table(d)
         self._grid = NodeGrid.of(residual.domain, delta) if residual.domain.bounded else None
@@ -235,7 +237,7 @@ class _Smeared:
 class _Homogeneous:
     """Integrals of densities smeared over the whole domain: numbers over the volume, which do not diffuse."""
 
-    def __init__(self, residual: MacroResidual, functions: Sequence[GaussianBump | Wave]) -> None:
+    def __init__(self, residual: MacroResidual, functions: Sequence[SpatialFunction]) -> None:
         domain = residual.domain
         if not domain.bounded:
             raise InputError("compare.deltas: a constant mollifier (none) needs a bounded domain, not the whole space")

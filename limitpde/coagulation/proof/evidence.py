@@ -3,20 +3,14 @@
 - `candidate`: W on the candidate densities, (1.10) with (4.2), over N and delta;
 - `martingale`: M_T of (4.1) against its quadratic variation, and the power of N with which E M_T^2 falls, in theory at
   least as fast as eps^(d-2) = Z/N (Proposition 4.2);
-- `stosszahlansatz`: the rate at which pairs of masses n, m react, against beta(n, m) int int f_n f_m (Proposition 4.1);
+- `stosszahlansatz`: the rate at which pairs of masses n, m react, against beta(n, m) int int f_n f_m (Proposition 4.1),
+  see `pair_ratios`;
 - `corollary_1_3`: E |int_0^T int J (mu_N - f)|;
 - `fitted_beta`: see that module.
-
-The ratio of the Stosszahlansatz is not one at finite eps: particles at a distance r << sqrt(D t) from each other have
-the pair density f_n f_m (1 - a eps / r) (d = 3, a the scattering length), which the product of candidate densities, a
-mean over pairs within 2 delta, sees as f_n f_m (1 - kappa a eps / delta), kappa = int int eta eta / |x - y|. So the
-ratio exceeds one by about kappa a eps / delta (`excess`), and tends to one as eps -> 0 before delta -> 0.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -24,11 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.coagulation.interaction import Bump
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.particles import Ensemble
 from limitpde.coagulation.proof import fitted_beta
-from limitpde.coagulation.rates import naive, propensity, scattering_length
+from limitpde.coagulation.proof.pair_ratios import pair_ratios
 from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.comparison import Row
 from limitpde.compare.rates import fit_rate, mean_abs, mean_square
@@ -70,7 +63,7 @@ def comparison_figures(
     return {
         "candidate": list(_candidates(ensembles, deltas)),
         "martingale": list(_martingales(ensembles)),
-        "stosszahlansatz": list(_pairs(model, ensembles, deltas)),
+        "stosszahlansatz": list(pair_ratios(model, ensembles, deltas)),
         "corollary_1_3": list(_distances(ensembles, solution)),
         "rates": list(_rates(ensembles, solution)),
         "fitted_beta": fitted_beta.rows(model, ensembles, initial, domain),
@@ -106,69 +99,17 @@ def _martingales(ensembles: Sequence[Ensemble]) -> Iterator[Row]:
     for ensemble in ensembles:
         for p in range(ensemble.martingale.shape[1]):
             values, variation = ensemble.martingale[:, p], ensemble.martingale_variation[:, p]
+            tested = not np.isnan(ensemble.noise[:, p]).any()
             yield {
                 **_named(ensemble, test_function=p),
                 "mean": float(values.mean()),
                 "stderr": _error(values),
-                "mean_deviation": deviation(values),
+                "mean_deviation": deviation(values) if tested else None,
                 "mean_square": float((values**2).mean()),
                 "mean_square_stderr": _error(values**2),
                 "quadratic_variation": float(variation.mean()),
-                "deviation": deviation(values**2 - variation),
+                "deviation": deviation(values**2 - variation) if tested else None,
             }
-
-
-def _pairs(model: Model, ensembles: Sequence[Ensemble], deltas: Sequence[float | None]) -> Iterator[Row]:
-    """Both sides of Proposition 4.1 with J = 1, for all pairs n <= m of which there were any."""
-    if model.interaction is None:
-        return
-    beta = propensity(model)
-    for ensemble in ensembles:
-        few = ensemble.pair_rates.shape[1]
-        for n, m in itertools.combinations_with_replacement(range(1, few + 1), 2):
-            measured = ensemble.pair_rates[:, n - 1, m - 1]
-            pair = np.array([n]), np.array([m])
-            for k, delta in enumerate(deltas):
-                product = ensemble.pair_products[:, k, n - 1, m - 1]
-                rate = float(beta(*pair)[0])
-                if not (product.mean() > 0 and rate > 0):
-                    continue
-                ratio, error = _ratio(measured, rate * product)
-                yield {
-                    **_named(ensemble, n=n, m=m, delta=delta),
-                    "measured": float(measured.mean()),
-                    "measured_stderr": _error(measured),
-                    "predicted": float(rate * product.mean()),
-                    "ratio": ratio,
-                    "ratio_stderr": error,
-                    "excess": _excess(model, n, m, ensemble.log_eps, delta),
-                    "naive_ratio": ratio * rate / float(naive(model, *pair)[0]),
-                }
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float | None]:
-    """Ratio of the means of values (R,), and its standard error to first order."""
-    ratio = float(above.mean() / below.mean())
-    error = _error(above - ratio * below)
-    return ratio, None if error is None else error / float(below.mean())
-
-
-@functools.cache
-def inverse_distance() -> float:
-    """kappa = int int eta(x) eta(y) / |x - y| in three dimensions, by Newton's theorem for shells."""
-    nodes, weights = np.polynomial.legendre.leggauss(120)
-    r, weights = (nodes + 1) / 2, weights / 2
-    eta = Bump(alpha=1.0).profile
-    within = np.array([weights @ (a * 4 * math.pi * (a * r) ** 2 * eta(a * r, 3)) for a in r])
-    return float(2 * weights @ (4 * math.pi * r * eta(r, 3) * within))
-
-
-def _excess(model: Model, n: int, m: int, log_eps: float, delta: float | None) -> float | None:
-    """By how much the ratio of the Stosszahlansatz should exceed one to first order in eps / delta, d = 3."""
-    if model.dimension != 3 or delta is None:
-        return None
-    length = float(scattering_length(model, np.array([n]), np.array([m]))[0])
-    return inverse_distance() * length * math.exp(log_eps) / delta
 
 
 def _end_integral(ensemble: Ensemble, solution: PDEResidual | None) -> np.ndarray | None:

@@ -1,11 +1,11 @@
-"""Test functions at the edge of a domain: the flux that reflecting walls add to a weak form, and the seam of a torus.
+"""Test functions at the walls of a domain: the flux that reflecting walls add to a weak form.
 
 Reflected at a wall, density and particles have no flux through it, but a test function need not. Green's formula gives
 
     int phi d Lap f = int d Lap phi f - int_wall d f dphi/dn,
 
-the counterpart for particles being the local time at the wall, d phi(X) = d Lap phi dt + ... - dphi/dn dL. A torus has
-no wall, but phi must be periodic, or as good as zero at the seam: otherwise it jumps when a particle crosses.
+the counterpart for particles being the local time at the wall, d phi(X) = d Lap phi dt + ... - dphi/dn dL (see
+`limitpde.coagulation.simulator.local_times`).
 """
 
 from __future__ import annotations
@@ -17,33 +17,11 @@ import numpy as np
 
 from limitpde.coagulation.proof.mollifier import NodeGrid
 from limitpde.compare.spatial import evaluate
-from limitpde.compare.test_functions import GaussianBump, Wave
+from limitpde.compare.test_functions import SpatialFunction
 from limitpde.domains import Domain
 
-Function = GaussianBump | Wave
-SEAM = 1e-4
-"""Jump of a test function at the seam of a torus, as a part of its maximum, from which on it is not periodic."""
 POINTS_PER_CELL = 4
 """Points on the surface of a ball along the edge of a cell."""
-
-
-def seam_warnings(functions: Sequence[Function], domain: Domain) -> list[str]:
-    """Which test functions are not periodic on a torus: then W is not zero, for particles or for the solution."""
-    if domain.kind != "torus":
-        return []
-    found = []
-    for number, function in enumerate(functions):
-        name = f"compare.test_functions[{number}]"
-        if isinstance(function, Wave):
-            turns = np.array(function.k) * domain.size / (2 * math.pi)
-            if np.abs(turns - np.rint(turns)).max() > SEAM:
-                found.append(f"{name}.k: not a multiple of 2 pi / size: it jumps at the seam of the torus")
-            continue
-        room = np.minimum(function.center - domain.low, domain.low + domain.size - function.center).min()
-        jump = math.exp(-0.5 * (room / function.width) ** 2) if room > 0 else 1.0
-        if jump > SEAM:
-            found.append(f"{name}: it is still {jump:.2g} at the seam of the torus, where it jumps")
-    return found
 
 
 def wall_points(domain: Domain, grid: NodeGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -101,7 +79,7 @@ def _directions(d: int, per_radius: float) -> np.ndarray:
     return np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
 
 
-def at_grid(functions: Sequence[Function], domain: Domain, grid: NodeGrid) -> np.ndarray:
+def at_grid(functions: Sequence[SpatialFunction], domain: Domain, grid: NodeGrid) -> np.ndarray:
     """g, and Lap g less the flux through the walls per volume, at the nodes of a bounded domain, (nodes, F, 2)."""
     centres = grid.points(domain.dimension)
     points, normals, areas, nodes = wall_points(domain, grid)

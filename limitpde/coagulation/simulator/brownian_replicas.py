@@ -20,6 +20,8 @@ from limitpde.coagulation.simulator.events import (
     FULL,
     GOING,
     INTEGRAL,
+    JUMP_VARIATION,
+    JUMPS,
     NEXT,
     STATUS,
     STEP,
@@ -94,13 +96,15 @@ class BrownianReplicas:
             mass=mass,
             ident=np.broadcast_to(np.arange(rows), lead).copy(),
             mate=np.full(lead, -1),
+            kin=np.full(lead, -1),
             offset=np.zeros((*lead, 3)),
             lag=np.zeros(lead),
             phi=np.zeros((lead[0], 3, rows, functions)),
             numbers=np.zeros((lead[0], 6), dtype=np.int64),
             reals=np.zeros((lead[0], 3)),
-            sums=np.zeros((lead[0], 4, functions)),
-            pairs=np.zeros((lead[0], run.shape[1], run.shape[1])),
+            sums=np.zeros((lead[0], 6, functions)),
+            pairs=np.zeros((lead[0], 2, run.shape[1], run.shape[1])),
+            reacted=np.zeros((lead[0], run.shape[1], run.shape[1]), dtype=np.int64),
         )
         self._state.numbers[:, COUNT] = self._state.numbers[:, NEXT] = count
         self._balances: list[MacroBalance] = [run.residual.start() for _ in replicas] if run.residual else []
@@ -230,7 +234,10 @@ class BrownianReplicas:
             "time_integral": share * sums[:, INTEGRAL],
             "martingale": change - share * (sums[:, DIFFUSION] + sums[:, COMPENSATOR]),
             "martingale_variation": share**2 * sums[:, VARIATION],
-            "pair_rates": share * state.pairs,
+            "martingale_jumps": np.stack([sums[:, JUMPS], share**2 * sums[:, JUMP_VARIATION]], axis=1),
+            "pair_rates": share * state.pairs[:, 0],
+            "kin_rates": share * state.pairs[:, 1],
+            "pair_events": state.reacted.copy(),
             "events": state.numbers[:, EVENTS].copy(),
             "steps": state.numbers[:, STEP] * (2 if self._run.halved else 1),
             "work": state.numbers[:, WORK].copy(),
@@ -245,6 +252,6 @@ class BrownianReplicas:
 def _with_twice_the_rows(state: ReplicaState) -> ReplicaState:
     rows, grown = state.x.shape[1], []
     for name, array in zip(ReplicaState._fields, state, strict=True):
-        axis = {"numbers": None, "reals": None, "sums": None, "pairs": None, "phi": 2}.get(name, 1)
+        axis = {"numbers": None, "reals": None, "sums": None, "pairs": None, "reacted": None, "phi": 2}.get(name, 1)
         grown.append(np.pad(array, [(0, rows if k == axis else 0) for k in range(array.ndim)]))
     return ReplicaState(*grown)

@@ -20,12 +20,11 @@ from limitpde.coagulation.simulator.events import (
     STEP,
     TIME,
     Functions,
-    Moved,
     ReplicaState,
     finish,
 )
 from limitpde.coagulation.simulator.pairs import Physics, scan
-from limitpde.coagulation.simulator.steps import Plan, land, look, make_sorted, move, plan
+from limitpde.coagulation.simulator.steps import Plan, land, look, make_sorted, move, plan, room_to_move
 from limitpde.nbody.random import pair_key
 
 
@@ -57,7 +56,7 @@ class Crew:
         self._key = np.uint64(pair_key(self._seed, replica))
         rows = len(state.mass)
         self._sorted, self._slot = make_sorted(rows), np.empty(rows, dtype=np.int64)
-        self._moved = Moved(np.empty_like(state.x), np.empty_like(state.phi))
+        self._moved = room_to_move(physics, functions, state)
         self._records = [np.empty((rows // parts + 64, FIELDS)) for _ in range(parts)]
 
     def step(self, until: float, step: float) -> bool:

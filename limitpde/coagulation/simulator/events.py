@@ -3,10 +3,11 @@
 For phi(x, n) and particles i = 1 ... n(t), Hammond (4.1), with the 1/2 that it drops put back (each unordered pair
 reacts at the rate alpha V_eps):
 
-    sum phi(x_i, m_i) |_0^t = int_0^t sum d(m_i) Lap phi dt + int_0^t sum_{i<j} alpha V_eps C_ij phi dt + M_t,
+    sum phi(x_i, m_i) |_0^t = int_0^t sum d(m_i) Lap phi dt + int_0^t sum_{i<j} alpha V_eps C_ij phi dt
+                              + int_0^t sum dphi/dn_in dL_i + M_t,
 
-C_ij phi the mean change when i and j react; splittings add their own rate times their mean change. M is a martingale
-with
+L_i the local time at walls that reflect (`local_times`), C_ij phi the mean change when i and j react; splittings add
+their own rate times their mean change. M is a martingale with
 
     [M]_t = int_0^t sum 2 d(m_i) |grad phi|^2 dt + sum over the jumps of (jump)^2.
 
@@ -38,7 +39,7 @@ TIME, EDGE, DENSITY = range(3)
 """Entries of `ReplicaState.reals`."""
 GOING, FULL, STUCK, TOO_LARGE = range(4)
 """Values of the status: all is well; more particles than rows; steps too short; ranges too long for the domain."""
-DIFFUSION, INTEGRAL, VARIATION, COMPENSATOR = range(4)
+DIFFUSION, INTEGRAL, VARIATION, COMPENSATOR, JUMPS, JUMP_VARIATION = range(6)
 """Rows of `ReplicaState.sums`."""
 EVENT, BRIDGE = 3, 5  # Stream.EVENT, Stream.BRIDGE
 LATE = 1 << 33
@@ -58,6 +59,8 @@ class ReplicaState(NamedTuple):
     """(rows,) int64, numbers that particles keep for life."""
     mate: np.ndarray
     """(rows,) int64, number of the particle from which it was split off in the last step; -1 for none."""
+    kin: np.ndarray
+    """(rows,) int64, number of the particle from which it was split off, as long as it keeps its mass; -1 for none."""
     offset: np.ndarray
     """(rows, 3) displacement from that one, in units of the range."""
     lag: np.ndarray
@@ -69,9 +72,12 @@ class ReplicaState(NamedTuple):
     reals: np.ndarray
     """(3,): time, edge of the cells wanted, particles per volume around a particle."""
     sums: np.ndarray
-    """(4, F): int sum d Lap phi dt, int sum phi dt, [M], int sum (hazard) (mean change) dt."""
+    """(6, F): int sum d Lap phi dt with what walls add, int sum phi dt, [M], int sum (hazard) (mean change) dt; number
+    of reactions and splittings that change sum phi; their part of [M]."""
     pairs: np.ndarray
-    """(L, L): int sum over ordered pairs of masses n, m of alpha V_eps dt."""
+    """(2, L, L): int sum over ordered pairs of masses n, m of alpha V_eps dt, of pairs at large and of kin."""
+    reacted: np.ndarray
+    """(L, L): reactions of pairs at large of masses n, m."""
 
 
 class Functions(NamedTuple):
@@ -92,6 +98,8 @@ class Moved(NamedTuple):
     """(rows, 3)."""
     phi: np.ndarray
     """(3, rows, F), as in `ReplicaState`."""
+    walls: np.ndarray
+    """(rows, F): what walls add to each test function on the way, see `local_times`; no rows without walls."""
 
 
 @hot
@@ -237,9 +245,13 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
     n, m = after[i], after[j]
     if n == 0 or m == 0:
         return
-    if max(n, m) <= len(A.pairs):
-        A.pairs[n - 1, m - 1] += chance
-        A.pairs[m - 1, n - 1] += chance
+    if max(n, m) <= len(A.reacted):
+        kin = 1 if A.kin[i] == A.ident[j] or A.kin[j] == A.ident[i] else 0
+        A.pairs[kin, n - 1, m - 1] += chance
+        A.pairs[kin, m - 1, n - 1] += chance
+        if accepted and kin == 0:
+            A.reacted[n - 1, m - 1] += 1
+            A.reacted[m - 1, n - 1] += 1 if n != m else 0
     first = True
     if accepted and P.merge:
         u, _ = pair_uniforms(key, A.ident[i], A.ident[j], A.numbers[STEP], 8 * DRAWS)
@@ -252,7 +264,7 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
         mean = gain * (float(n) * gi + float(m) * gj) / float(n + m) - loss
         jump = gain * (gi if first else gj) - loss if accepted else 0.0
         A.sums[COMPENSATOR, f] += chance * mean
-        A.sums[VARIATION, f] += (jump - chance * mean) ** 2
+        _jump(A, f, jump - chance * mean, accepted and (gain > 0.0 or loss != 0.0))
     if not accepted:
         return
     A.numbers[EVENTS] += 1
@@ -263,6 +275,14 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
     after[j] = n + m if P.merge and not first else 0
 
 
+@hot
+def _jump(A, f, size, counts):  # type: ignore[no-untyped-def]
+    """A jump of M; whether it counts as something that happened."""
+    A.sums[VARIATION, f] += size * size
+    A.sums[JUMP_VARIATION, f] += size * size
+    A.sums[JUMPS, f] += 1.0 if counts else 0.0
+
+
 @compiled
 def _split(P, T, A, B, i, time, key, v, after, when, total):  # type: ignore[no-untyped-def]
     """One splitting, v telling into what: the new particle takes the row `total`; the number of rows now."""
@@ -271,12 +291,13 @@ def _split(P, T, A, B, i, time, key, v, after, when, total):  # type: ignore[no-
     for f in range(len(T.masses)):
         g = A.phi[0, i, f] + time * (B.phi[0, i, f] - A.phi[0, i, f])
         only = T.masses[f]
-        A.sums[VARIATION, f] += (g * (_counts(only, part) + _counts(only, n - part) - _counts(only, n))) ** 2
+        change = _counts(only, part) + _counts(only, n - part) - _counts(only, n)
+        _jump(A, f, g * change, change != 0.0)
     A.numbers[EVENTS] += 1
     after[i], A.mass[total] = part, n - part
     if when[i] < 0.0:
         when[i] = time
-    A.ident[total], A.mate[total] = A.numbers[NEXT], A.ident[i]
+    A.ident[total], A.mate[total], A.kin[total] = A.numbers[NEXT], A.ident[i], A.ident[i]
     A.numbers[NEXT] += 1
     _draw_offset(P.V, P.flat, key, A.ident[i], A.ident[total], step, A.offset[total])
     width = math.exp(P.log_eps) * (law(P.ranges, part) + law(P.ranges, n - part))
@@ -311,6 +332,11 @@ def _integrate(P, T, A, B, dt, after, when, total):  # type: ignore[no-untyped-d
     n = len(after)
     for i in range(total if len(T.masses) else 0):
         share = 0.5 if i < n and when[i] < 0.0 else when[i] if i < n else 1.0 - A.lag[i]
+        if i < min(n, len(B.walls)):
+            for f in range(len(T.masses)):
+                seen = share * _counts(T.masses[f], A.mass[i])
+                seen += (1.0 - share) * _counts(T.masses[f], after[i]) if after[i] > 0 else 0.0
+                A.sums[DIFFUSION, f] += seen * B.walls[i, f]
         if i < n:
             _add(P, T, A, A.phi, i, A.mass[i], share * dt)
             if after[i] > 0:
@@ -346,6 +372,7 @@ def _settle_down(P, T, A, B, dt, after, when, total):  # type: ignore[no-untyped
         lag = A.lag[i] if i >= n else 1.0 - when[i] if when[i] >= 0.0 else 0.0
         for c in range(3):
             A.x[kept, c], A.offset[kept, c] = B.x[i, c], A.offset[i, c]
+        A.kin[kept] = A.kin[i] if i >= n or mass == A.mass[i] else -1
         A.mass[kept], A.ident[kept], A.lag[kept] = mass, A.ident[i], lag * dt
         A.mate[kept] = A.mate[i] if i >= n else -1
         for f in range(len(T.masses)):

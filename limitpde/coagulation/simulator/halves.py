@@ -40,8 +40,20 @@ from limitpde.coagulation.simulator.events import (
     finish,
     fold,
 )
+from limitpde.coagulation.simulator.local_times import touch
 from limitpde.coagulation.simulator.pairs import TORUS, Physics, Sorted, law, meet_one
-from limitpde.coagulation.simulator.steps import Plan, fits, land, look, make_sorted, meet, move, plan, plan_of
+from limitpde.coagulation.simulator.steps import (
+    Plan,
+    fits,
+    land,
+    look,
+    make_sorted,
+    meet,
+    move,
+    plan,
+    plan_of,
+    room_to_move,
+)
 from limitpde.compiled import compiled, hot
 from limitpde.nbody.random import four_normals, pair_key
 
@@ -66,7 +78,7 @@ def advance_halved(
     """As `steps.advance`, in halves; `pilot` is the same replica in whole steps, and sets their length."""
     rows = len(A.mass)
     S, slot = make_sorted(rows), np.empty(rows, dtype=np.int64)
-    whole, middle = Moved(np.empty_like(A.x), np.empty_like(A.phi)), Moved(np.empty_like(A.x), np.empty_like(A.phi))
+    whole, middle = room_to_move(P, T, A), room_to_move(P, T, A)
     key, spent = pair_key(seed, replica), A.numbers[WORK] + budget
     records = np.empty((rows + 256, FIELDS))
     A.numbers[STATUS] = GOING
@@ -130,6 +142,7 @@ def _two_halves(
         at = fold(P, A.x[i, 0] + first[0, i], A.x[i, 1] + first[1, i], A.x[i, 2] + first[2, i])
         middle.x[i, 0], middle.x[i, 1], middle.x[i, 2] = at
     evaluate(T, middle.x, 0, n, P.flat, middle.phi)
+    _touch(P, T, A, first, dt, one, 0, middle.walls)
     early = records[records[:, 0] < 0.5]
     early[:, 0] *= 2.0
     finish(P, T, A, middle, early, seed, key, replica, dt / 2.0, ALL_IN_TIME)
@@ -154,9 +167,19 @@ def _two_halves(
             ends[k] = whole.x[i]
     whole.x[:kept] = ends
     evaluate(T, whole.x, 0, kept, P.flat, whole.phi)
+    _touch(P, T, A, rest, dt, one, ANEW, whole.walls)
     anew = _tested_anew(P, A, rest, late, key, dt / 2.0, ahead.depth)
     later = np.concatenate((_still_true(records, row, late), anew))
     finish(P, T, A, whole, later, seed, key, replica, dt / 2.0, late)
+
+
+@compiled
+def _touch(P, T, A, by, dt, one, anew, walls):  # type: ignore[no-untyped-def]
+    """What walls add over half a step of the displacements `by` (3, n); `anew` tells the second half from the first."""
+    seed, _, replica = one
+    for i in range(min(by.shape[1], len(walls))):
+        draw = (seed, replica, A.ident[i], A.numbers[STEP] + anew)
+        touch(P, T.kinds, T.parameters, A.x[i], by[:, i].copy(), law(P.diffusion, A.mass[i]) * dt, draw, walls[i])
 
 
 @compiled

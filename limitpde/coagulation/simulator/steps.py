@@ -38,7 +38,8 @@ from limitpde.coagulation.simulator.events import (
     finish,
     fold,
 )
-from limitpde.coagulation.simulator.pairs import BALL, TORUS, Physics, Sorted, law, scan
+from limitpde.coagulation.simulator.local_times import touch
+from limitpde.coagulation.simulator.pairs import BALL, BOX, TORUS, Physics, Sorted, law, scan
 from limitpde.compiled import compiled, hot
 from limitpde.nbody.cells import CellGrid, make_grid, sort_into_cells
 from limitpde.nbody.random import four_normals, pair_key
@@ -193,6 +194,14 @@ def settle(P: Physics, T: Functions, A: ReplicaState) -> None:
 
 
 @compiled
+def room_to_move(P: Physics, T: Functions, A: ReplicaState) -> Moved:
+    """Room for where the particles end a step."""
+    return Moved(
+        np.empty_like(A.x), np.empty_like(A.phi), np.empty((len(A.mass) if P.domain >= BOX else 0, len(T.kinds)))
+    )
+
+
+@compiled
 def make_sorted(n: int) -> Sorted:
     """Room for n sorted particles."""
     return Sorted(
@@ -225,6 +234,10 @@ def move(
     """Draw where the particles begin, ..., end - 1 go, and write them down sorted."""
     _move(P, A, B, S, slot, begin, end, seed, replica, dt)
     evaluate(T, B.x, begin, end, P.flat, B.phi)
+    for i in range(begin, min(end, len(B.walls))):
+        draw = (seed, replica, A.ident[i], A.numbers[STEP])
+        variance = 2.0 * S.diffusion[slot[i]] * dt
+        touch(P, T.kinds, T.parameters, A.x[i], S.by[:, slot[i]].copy(), variance, draw, B.walls[i])
 
 
 @hot
@@ -268,7 +281,7 @@ def advance(
     """Step one replica through times, or until about `budget` particle steps are spent, or its status is not GOING."""
     rows = len(A.mass)
     S, slot = make_sorted(rows), np.empty(rows, dtype=np.int64)
-    B = Moved(np.empty_like(A.x), np.empty_like(A.phi))
+    B = room_to_move(P, T, A)
     key, spent = pair_key(seed, replica), A.numbers[WORK] + budget
     records = np.empty((rows + 256, FIELDS))
     A.numbers[STATUS] = GOING
