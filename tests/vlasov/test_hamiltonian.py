@@ -295,19 +295,20 @@ def test_ranks_may_have_nothing(comm, form, cells):
     """One or two cells: on more ranks some have none, and all get the figures of one rank."""
     found = []
     for ranks in (comm, MPI.COMM_SELF):
-        solver = Solver(model(form), landau(CURVED), cells=cells, step=0.5, comm=ranks)
+        solver = Solver(model(form, v=2.5), landau(CURVED), cells=cells, step=0.5, comm=ranks)
         solver.solve(1.0)
         found.append(solver.figures())
     assert found[0] == pytest.approx(found[1], rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.ranks
-def test_velocities_that_come_round_are_warned_of(comm):
-    wide, _ = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm)
-    narrow, _ = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm, v=4.0)
-    assert wide.warnings == []
-    assert len(narrow.warnings) == 1
-    assert "model.domain.v" in narrow.warnings[0]
+def test_velocities_that_come_round_are_measured(comm):
+    """|alpha|^2 at the outermost points, 63/64 of the way to the ends, as a part of its maximum beside 0."""
+    for v in (8.0, 4.0):
+        _, rows = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm, v=v)
+        last, first = v * 63 / 64, v / 64
+        assert rows[0]["alpha_edge"] == pytest.approx(np.exp((first**2 - last**2) / 2), rel=1e-9)
+        assert 0 < rows[1]["alpha_edge"] < 3 * rows[0]["alpha_edge"]
 
 
 @pytest.mark.ranks

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
+Scale = Callable[[float], float]
+"""A mass -> what it is to be multiplied with."""
 RESOLVED = 1e-3
 """Share of int |alpha|^2 that may be lost without a word."""
 
