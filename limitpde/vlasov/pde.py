@@ -76,6 +76,7 @@ class Solver:
 
     STATE = "vlasov.Solver 1"
     step_figures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -156,11 +157,6 @@ class Solver:
         if share > MOST_OUTSIDE:
             raise InputError(f"pde.mesh: {100 * share:.3g} % of the initial density lies outside of it; make it larger")
         return share
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a user must know before trusting the solution."""
-        return list(getattr(self.form, "warnings", []))
 
     @property
     def dofs(self) -> int:

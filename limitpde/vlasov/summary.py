@@ -142,9 +142,15 @@ class PDESummary(Tally[Solver]):
             size = first["energy_kinetic"] + abs(first["energy_potential"])
             positivity = case is not None and case.pde is not None and case.pde.positivity
             found.append(trust.energy(self.largest["energy"] / size if size > 0 else 0.0, positivity=positivity))
+        if self.solver.model.form != "density":
+            found.append(trust.alpha_loss(self.largest["mass"]))
         if "alpha_edge" in self.largest:
             found.append(trust.alpha_edge(first["alpha_edge"] + self.largest["alpha_edge"]))
-        return found if case is None else [*found, *trust.equation(case)]
+        if case is not None:
+            found += trust.equation(case)
+            if case.pde is not None and case.pde.mesh is None:
+                found += trust.initial_temperature(case, first["energy_kinetic"])
+        return found
 
     def _growth(self) -> Growth | None:
         """The fit to the field energy, where the case asks for one."""

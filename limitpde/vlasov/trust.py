@@ -31,6 +31,8 @@ MISSING = 1e-3
 """Share of the mass that lies outside of the domain at the start, or has left it."""
 ENERGY = 1e-2
 """Change of the energy, of its kinetic part at the start and the modulus of the potential one."""
+TEMPERATURE = 0.05
+"""Change of the kinetic energy by what the cells hold of f_0, in units of that of its standard deviations."""
 ECHO = 0.4
 """End over the echo time of the velocities: waves in free flight are off by 1e-3 of their amplitude, by 0.1 at 0.5."""
 STEP = {2: 0.7, 4: 1.2}
@@ -50,12 +52,54 @@ def missing(share: float) -> Caution:
     return Caution("mass_outside", share, MISSING, text)
 
 
+def alpha_loss(share: float) -> Caution:
+    """Part of int |alpha|^2 that is gone, as alpha left the domain or is finer than the cells."""
+    text = (
+        f"up to {100 * share:.2g} % of int |alpha|^2, the mass of f, are gone: alpha has left model.domain or varies "
+        "too fast for the grid; enlarge model.domain or pde.cells"
+    )
+    return Caution("alpha_loss", share, MISSING, text)
+
+
 def energy(change: float, *, positivity: bool) -> Caution:
     """A change of the energy, as a part of its size at the start."""
     cause = "take a smaller step, or more cells"
     if positivity:
         cause = f"the limiter of pde.positivity = true moves mass within cells and does not keep it: {cause}"
     return Caution("energy_change", change, ENERGY, f"the energy changed by up to {change:.2g} of itself; {cause}")
+
+
+def initial_temperature(case: Case, kinetic: float) -> Iterator[Caution]:
+    """The kinetic energy at time 0 against that of f_0 in its box, where the velocities are normal."""
+    start, pde = Start(case.initial, case.model), case.pde
+    if pde is None or start.parts is None or not isinstance(start.parts[1], Normals):
+        return
+    law = start.parts[1]
+    exact = start.mass * start.parts[0].inside(case.model.x_box) * _half_square(law, case.model.v_box)
+    off = abs(kinetic - exact) / (start.mass * float((law.widths**2).sum()) / 2)
+    cause = "the limiter of pde.positivity spreads them" if pde.positivity else "they lie between the points"
+    text = (
+        f"the kinetic energy of the initial data is off by {off:.2g} of its thermal part: their velocities are narrow "
+        f"against the cells, and {cause}; take more cells of v"
+    )
+    yield Caution("initial_temperature", off, TEMPERATURE, text)
+
+
+def _half_square(law: Normals, v_box: np.ndarray) -> float:
+    """Int |v|^2 / 2 over a box."""
+    points, weights = np.polynomial.legendre.leggauss(16)
+    total = 0.0
+    for factors in law.terms():
+        moments = []
+        for (low, high), factor, width in zip(v_box, factors, law.widths, strict=True):
+            panels = min(max(int((high - low) / width), 16), 1 << 16)
+            h = (high - low) / panels
+            v = (low + (np.arange(panels)[:, None] + (points + 1) / 2) * h).ravel()
+            values = np.tile(weights * h / 2, panels) * factor(v)
+            moments.append((values.sum(), values @ v**2 / 2))
+        masses = [mass for mass, _ in moments]
+        total += sum(square * math.prod(masses[:j] + masses[j + 1 :]) for j, (_, square) in enumerate(moments))
+    return float(total)
 
 
 def alpha_edge(largest: float) -> Caution:

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.vlasov.hamiltonian.amplitude import Amplitude, Scale, loss_warning
+from limitpde.vlasov.hamiltonian.amplitude import Amplitude, Scale
 from limitpde.vlasov.hamiltonian.bounds import growth_bound, potential_bound
 from limitpde.vlasov.hamiltonian.fourier import FourierSpace
 from limitpde.vlasov.hamiltonian.slopes import Slopes
@@ -65,7 +65,6 @@ class Hht:
         scale: Scale = lambda mass: 1.0,
     ) -> None:
         self.space, self.field, self.lost = space, field, 0.0
-        self._note = ""
         self._slopes = Slopes(space)
         self._constant = potential_bound(model)
         self.waves = np.zeros(space.shape, dtype=complex)
@@ -172,7 +171,6 @@ class Hht:
             "norm_w12": math.sqrt(float(sums[1] + sums[2]) + in_x),
             "h_ht": (transport + float(sums[0])) / 2,
         }
-        self._note = loss_warning(t, found["norm"], self._first[0]) or self._note
         if math.isfinite(self._constant):
             found["norm_w12_bound"] = growth_bound(self._first[1], self._constant, t)
         return found
@@ -190,11 +188,6 @@ class Hht:
             local = np.maximum(local, [-density.min(), density.max(), max(edges)])
         space.comm.Allreduce(MPI.IN_PLACE, local, op=MPI.MAX)
         return square.reshape(space.x_shape), (float(-local[0]), float(local[1]), float(local[2]))
-
-    @property
-    def warnings(self) -> list[str]:
-        """What to know before trusting the solution."""
-        return [self._note] if self._note else []
 
     def density_values(self) -> np.ndarray:
         """f = |alpha|^2 at the nodes in natural order, (*X, *V), on rank 0. Collective."""

@@ -34,7 +34,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.compiled import compiled
-from limitpde.vlasov.hamiltonian.amplitude import Amplitude, Scale, loss_warning
+from limitpde.vlasov.hamiltonian.amplitude import Amplitude, Scale
 from limitpde.vlasov.hamiltonian.bounds import growth_bound, potential_bound
 from limitpde.vlasov.hamiltonian.currents import currents
 from limitpde.vlasov.hamiltonian.slopes import FAST, Slopes
@@ -60,7 +60,6 @@ class Hvl:
     Attributes:
         space, field: as given.
         lost: 0: what leaves the domain is not counted, as |alpha|^2 also shrinks where alpha is not resolved.
-        warnings: what to know before trusting the solution.
         alpha: (2, *x_shape, *v_shape) real and imaginary part.
     """
 
@@ -81,7 +80,6 @@ class Hvl:
         space.fill(self.alpha, lambda z: _parts(start.alpha(z)))
         self._constant = potential_bound(model)
         self._frozen: tuple[np.ndarray, np.ndarray] | None = None
-        self.warnings: list[str] = []
         self.alpha *= math.sqrt(scale(self._squares()[1]))
         squares = self._squares()
         self._first = math.sqrt(squares[1]), math.sqrt(sum(squares[1:]))
@@ -167,8 +165,6 @@ class Hvl:
             "norm_w12": math.sqrt(mass + in_x + in_v),
             "h_vl": energy,
         }
-        if warning := loss_warning(t, found["norm"], self._first[0]):
-            self.warnings = [warning]
         if math.isfinite(self._constant):
             found["norm_w12_bound"] = growth_bound(self._first[1], self._constant, t)
         return found
