@@ -156,10 +156,14 @@ class BaseCase:
         """
         changes: dict[str, Any] = {}
         if self.pde is not None:
-            changes["pde"] = self.pde.coarser()
+            changes["pde"] = self.coarser_pde(self.pde)
         if self.particles is not None:
             changes["particles"] = self.particles.fewer()
         return replace(self, **changes)
+
+    def coarser_pde(self, pde: BasePDE) -> BasePDE:
+        """The section [pde] of a smaller version."""
+        return pde.coarser()
 
 
 def load(where: str) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from limitpde.cautions import Caution
@@ -23,7 +23,7 @@ class Observed(Protocol):
         """Unknowns."""
 
     @property
-    def warnings(self) -> list[str]:
+    def warnings(self) -> Sequence[str]:
         """What to know before trusting the solution."""
 
     @property

@@ -16,7 +16,8 @@ and none satisfy it (`bound` is their constant C_Gamma); poisson and harmonic do
 unbounded at 0, that of the second at infinity), yet (Vl) makes sense for both; of a Python function it is not known.
 
 On a torus Gamma is replaced by the sum of its images less its mean (`modes`, `on_torus`): forces do not feel the
-constant, energies are measured without it. A Python function is taken at the displacement to the nearest image.
+constant, energies are measured without it. A Python function is taken at the displacement to the nearest image, less
+its mean over the torus.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from limitpde.checked import Coordinate, Moderate, record, told_apart
 from limitpde.errors import InputError
 from limitpde.potentials import modes as lattice
 from limitpde.potentials.modes import Modes, wave_numbers
-from limitpde.potentials.user import PotentialFromFile, nearest_image, user_potential
+from limitpde.potentials.user import PotentialFromFile, nearest_image, torus_mean, user_potential
 
 
 class Potential(Protocol):
@@ -357,7 +358,7 @@ AnyPotential = Annotated[
 
 
 def on_torus(potential: Potential, x: np.ndarray, x_box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gamma, up to a constant, and its gradient on the torus x_box (d, 2): (n, d) -> (n,), (n, d).
+    """Gamma without its mean, and its gradient on the torus x_box (d, 2): (n, d) -> (n,), (n, d).
 
     A Python function is evaluated at the displacement to the nearest image; where two are equally near, the gradient
     across is 0, as for every even function that is smooth there.
@@ -369,6 +370,7 @@ def on_torus(potential: Potential, x: np.ndarray, x_box: np.ndarray) -> tuple[np
     if isinstance(potential, PotentialFromFile):
         r, half = nearest_image(x, x_box), np.diff(x_box, axis=1)[:, 0] / 2
         value, gradient = user_potential(potential.python, r)
+        value = value - torus_mean(potential.python, tuple((2 * half).tolist()))
         return value, np.where(np.abs(np.abs(r) - half) <= 1e-12 * half, 0.0, gradient)
     if isinstance(potential, Poisson) and len(x_box) == 1:
         length = float(x_box[0, 1] - x_box[0, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal
 
@@ -14,6 +15,8 @@ from limitpde.potentials.modes import Modes
 
 SAMPLES = 32
 """Random points at which a function is tried."""
+PANELS = {1: (64, 16), 2: (16, 8), 3: (6, 8)}
+"""Panels of each coordinate of a torus, and Gauss's points in each, from which the mean is taken, for d."""
 
 
 def user_potential(reference: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -30,6 +33,21 @@ def nearest_image(x: np.ndarray, x_box: np.ndarray) -> np.ndarray:
     """Displacements (n, d) on the torus x_box (d, 2), each coordinate in [-L/2, L/2]."""
     lengths = np.diff(x_box, axis=1)[:, 0]
     return np.asarray(x - lengths * np.round(x / lengths))
+
+
+@functools.lru_cache(maxsize=8)
+def torus_mean(reference: str, lengths: tuple[float, ...]) -> float:
+    """The mean of a function over the displacements of a torus with these edges, by Gauss's quadrature.
+
+    A kink at 0 or half an edge away lies between two panels.
+    """
+    panels, points = PANELS[len(lengths)]
+    inner, weights = np.polynomial.legendre.leggauss(points)
+    unit = ((np.arange(panels)[:, None] + (inner + 1) / 2) / panels - 0.5).ravel()
+    share = np.tile(weights / (2 * panels), panels)
+    x = np.stack([grid.ravel() for grid in np.meshgrid(*(length * unit for length in lengths), indexing="ij")], axis=1)
+    value = user_potential(reference, x)[0]
+    return float(value @ functools.reduce(np.multiply.outer, [share] * len(lengths)).ravel())
 
 
 def check_user_potential(reference: str, x_box: np.ndarray, *, periodic: bool, even: bool) -> None:

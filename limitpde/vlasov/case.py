@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, Tag
@@ -17,6 +19,7 @@ from limitpde.sections import Positive
 from limitpde.vlasov.forms import check_unknown
 from limitpde.vlasov.initial import Initial, PhaseDensityFromFile, Start
 from limitpde.vlasov.model import Model
+from limitpde.vlasov.sight import check_seen, is_seen, seen
 
 Cells = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=6)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -59,6 +62,13 @@ class PDE(sections.BasePDE):
     def __post_init__(self) -> None:
         if self.fit is not None and not self.fit[0] < self.fit[1]:
             raise ValueError(f"fit = {list(self.fit)}: the second time must be the later one")
+
+    def cells_of(self) -> list[tuple[Literal["x", "v"], tuple[int, ...]]]:
+        """Numbers of cells along the tensor axes of x, if there are any, and of v."""
+        if self.mesh is not None:
+            return [("v", self.cells)]
+        half = len(self.cells) // 2
+        return [("x", self.cells[:half]), ("v", self.cells[half:])]
 
     def coarser_space(self, factor: int) -> dict[str, Any]:
         """Fewer cells, and a coarser mesh."""
@@ -120,6 +130,18 @@ class Case(sections.BaseCase):
         if self.particles is not None:
             self._check_particles(self.particles)
 
+    def coarser_pde(self, pde: sections.BasePDE) -> sections.BasePDE:
+        """The section [pde] of a smaller version, which keeps the cells of x or v if fewer would not see f_0."""
+        small, start = pde.coarser(), Start(self.initial, self.model)
+        assert isinstance(pde, PDE)
+        assert isinstance(small, PDE)
+        fewer = dict(small.cells_of())
+        kept = (
+            fewer[axis] if is_seen(seen(start, self.model, axis, fewer[axis], pde.degree)) else cells
+            for axis, cells in pde.cells_of()
+        )
+        return replace(small, cells=tuple(itertools.chain(*kept)))
+
     def _check_particles(self, particles: Particles) -> None:
         if isinstance(self.initial, PhaseDensityFromFile) and self.model.dimension == 3:
             raise ValueError(
@@ -142,6 +164,9 @@ class Case(sections.BaseCase):
         if pde.fit is not None and pde.fit[0] >= self.time.end:
             raise ValueError(f"pde.fit = {list(pde.fit)}: must begin before time.end = {self.time.end:g}")
         check_unknown(self.model.form, on_mesh=pde.mesh is not None, positivity=pde.positivity)
+        start = Start(self.initial, self.model)
+        for axis, cells in pde.cells_of():
+            check_seen(start, self.model, axis, cells, pde.degree)
         if pde.mesh is None:
             return
         if isinstance(pde.mesh, Disk) and d != 2:

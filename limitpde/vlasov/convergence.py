@@ -16,6 +16,7 @@ from mpi4py import MPI
 from limitpde.compare.comparison import Row
 from limitpde.compare.rates import fit_rate, mean_abs
 from limitpde.parallel import on_root
+from limitpde.vlasov import trust
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.distances import distance_figures
 from limitpde.vlasov.initial import Start
@@ -44,7 +45,8 @@ def comparison_figures(case: Case, ensembles: Sequence[Ensemble], solution: PDER
         return {}
     if not math.isclose(solution.times[-1], ensembles[0].times[-1], rel_tol=1e-9):
         return {}
-    found: Row = {"rates": on_root(comm, lambda: list(observable_rates(ensembles, solution)))}
+    theory = _theory(case, ensembles)
+    found: Row = {"rates": on_root(comm, lambda: list(observable_rates(ensembles, solution, theory)))}
     solver = solution.solver
     if solver.space.dofs > LARGEST:
         return found | {
@@ -64,20 +66,21 @@ def comparison_figures(case: Case, ensembles: Sequence[Ensemble], solution: PDER
     rates = [
         {name: value for name, value in row.items() if name != "test_function"} for row in distances.pop("rates", [])
     ]
-    theory = _theory(ensembles)
     return found | distances | {"distance_rates": [row | {"theory": theory} for row in rates]}
 
 
-def observable_rates(ensembles: Sequence[Ensemble], solution: PDEResidual) -> Iterator[Row]:
+def observable_rates(ensembles: Sequence[Ensemble], solution: PDEResidual, theory: float | None) -> Iterator[Row]:
     """Fitted powers of N of E|int phi d(mu^N_T - f_T)|, one for each test function. Not collective."""
     counts = [ensemble.count for ensemble in ensembles]
     for p, value in enumerate(np.asarray(solution.observables[-1])):
         samples = [ensemble.observables[:, p, -1] - value for ensemble in ensembles]
         rate = fit_rate(counts, samples, mean_abs)
         if rate is not None:
-            yield {"quantity": "observable_mean_abs", "test_function": p, **asdict(rate), "theory": _theory(ensembles)}
+            yield {"quantity": "observable_mean_abs", "test_function": p, **asdict(rate), "theory": theory}
 
 
-def _theory(ensembles: Sequence[Ensemble]) -> float | None:
-    """The power of N that is proven, for particles of the theorem only."""
-    return THEORY if all(ensemble.in_theory for ensemble in ensembles) else None
+def _theory(case: Case, ensembles: Sequence[Ensemble]) -> float | None:
+    """The power of N that is proven, for particles of the theorem, whose noise has not outgrown the signal."""
+    right = all(ensemble.in_theory for ensemble in ensembles)
+    noisy = any(caution.exceeded for e in ensembles for caution in trust.particles(case, e.count))
+    return THEORY if right and not noisy else None

@@ -33,11 +33,14 @@ from limitpde.potentials import AnyPotential, Centred, Pairs, on_torus
 from limitpde.vlasov.initial import Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.phase_space import Axis
+from limitpde.vlasov.phase_space.projection import separable
 
-SLICES = 16
+SLICES = 64
 """Directions of the sliced distance."""
-ATOMS = {1: 1 << 22, 2: 1 << 24, 3: 1 << 24}
+ATOMS = {1: 1 << 20, 2: 1 << 22, 3: 1 << 22}
 """At most so many atoms stand for f in its slices, for d; but one at each node, where f has more."""
+SLICES_ERROR = "sliced_error"
+"""Name of the standard error of the mean over the directions, as if they were drawn; Sobol's are spread more evenly."""
 THEORY = -0.5
 """Power of N of the measured distances."""
 PROBES = {1: 4096, 2: 64, 3: 20}
@@ -61,7 +64,12 @@ class ParticleEnsemble(Protocol):
 
 
 def nodal_values(start: Start, axes: Sequence[Axis]) -> np.ndarray:
-    """The initial density at all nodes, (*X, *V)."""
+    """The initial density at all nodes, (*X, *V): its projection, or the values of a user's function."""
+    if start.parts is not None:
+        halves = axes[: len(axes) // 2], axes[len(axes) // 2 :]
+        every = [slice(None)] * len(halves[0])
+        x, v = (separable(law.terms(), half, every) for law, half in zip(start.parts, halves, strict=True))
+        return np.multiply.outer(start.mass * x, v)
     lines = [axis.nodes for axis in axes]
     result = np.empty([len(line) for line in lines])
     for i, first in enumerate(lines[0]):
@@ -95,16 +103,16 @@ class Reference:
         self._slices = Slices(masses, self._offsets(coordinates))
 
     def distances(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        """W_1 of each kind for K clouds (K, N, 2d) -> name: (K,)."""
-        return dict(zip(self.names, self._each(points).T, strict=True))
+        """W_1 of each kind for K clouds (K, N, 2d) -> name: (K,); `SLICES_ERROR`: that of the mean over the slices."""
+        return dict(zip([*self.names, SLICES_ERROR], self._each(points).T, strict=True))
 
     def _each(self, points: np.ndarray) -> np.ndarray:
         rows = []
         for cloud in points:
             row = [marginal.distance(cloud[:, j]) for j, marginal in enumerate(self._marginals)]
-            projections = np.sum(self._offsets(list(cloud.T)), axis=0)
-            rows.append([*row, float(self._slices.distances(projections).mean())])
-        return np.array(rows).reshape(len(points), len(self.names))
+            found = self._slices.distances(np.sum(self._offsets(list(cloud.T)), axis=0))
+            rows.append([*row, float(found.mean()), float(found.std(ddof=1)) / math.sqrt(len(found))])
+        return np.array(rows).reshape(len(points), len(self.names) + 1)
 
     def _marginal(self, f: np.ndarray, j: int) -> LineMeasure:
         values, axis = f, self._axes[j]
@@ -159,7 +167,8 @@ def distance_figures(
         axes: the axes of f, those of x first.
 
     Returns:
-        `distances`: a list over N, distance and t of the mean over replicas, `stderr` and, at the end, `start_mean`,
+        `distances`: a list over N, distance and t of the mean over replicas, `stderr`, for the slices `directions` and
+        `directions_stderr`, the error of the mean over them, and, at the end, `start_mean`,
         `growth` (mean / start_mean) and `dobrushin_bound` (factor times start_mean; absent where infinite);
         `dobrushin`: `factor`, `rate` and `t`, absent where infinite; `rates`: fitted powers of N at the end.
     """
@@ -175,7 +184,7 @@ def distance_figures(
             row
             for ensemble, (first, last) in zip(ensembles, measured, strict=True)
             for name in references[1].names
-            for row in _rows(ensemble, name, first[name], last[name], factor)
+            for row in _rows(ensemble, name, first, last, factor)
         ],
         "rates": list(_rates(ensembles, references[1].names, [last for _, last in measured])),
     }
@@ -185,10 +194,15 @@ def distance_figures(
 
 
 def _rows(
-    ensemble: ParticleEnsemble, name: str, first: np.ndarray, last: np.ndarray, factor: float
+    ensemble: ParticleEnsemble,
+    name: str,
+    first: dict[str, np.ndarray],
+    last: dict[str, np.ndarray],
+    factor: float,
 ) -> Iterator[dict[str, Any]]:
     """Entries of one N and one distance: at time 0, and at the end."""
-    for k, values in ((0, first), (-1, last)):
+    for k, found in ((0, first), (-1, last)):
+        values = found[name]
         mean, error = mean_and_stderr(values)
         row: dict[str, Any] = {
             "N": ensemble.count,
@@ -199,8 +213,10 @@ def _rows(
         row["mean"] = float(mean)
         if error is not None:
             row["stderr"] = float(error)
+        if name == "sliced":
+            row |= {"directions": SLICES, "directions_stderr": float(found[SLICES_ERROR].mean())}
         if k == -1:
-            row["start_mean"] = float(first.mean())
+            row["start_mean"] = float(first[name].mean())
             if row["start_mean"] > 0:
                 row["growth"] = row["mean"] / row["start_mean"]
             if math.isfinite(factor):

@@ -97,10 +97,12 @@ class DensityForm:
     """
 
     def __init__(self, start: Start, space: Any, field: Any) -> None:
+        from limitpde.vlasov.initial_values import fill_density  # compiles
+
         self.space, self._field = space, field
         self.lost = 0.0
         self._f = space.array(1)
-        space.fill(self._f, lambda z: start.density(z)[None])
+        fill_density(start, space, self._f[0])
         self._force: np.ndarray | None = None
 
     @property

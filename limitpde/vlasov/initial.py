@@ -20,7 +20,7 @@ from limitpde.checked import Coordinate, Moderate, SpaceVector, record, told_apa
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.files import PythonFunction, evaluate, load_function
-from limitpde.vlasov.initial_laws import FromFunction, Law, Normals, Product, Waves
+from limitpde.vlasov.initial_laws import FactoredLaw, FromFunction, Law, Normals, Product, Waves
 from limitpde.vlasov.model import Model
 
 PhaseVector = Annotated[tuple[Coordinate, ...], Field(min_length=2, max_length=6)]
@@ -198,6 +198,11 @@ class Start:
                 "the widths smaller"
             )
 
+    @property
+    def parts(self) -> tuple[FactoredLaw, FactoredLaw] | None:
+        """The laws of positions and of velocities, which are independent; None for a user's function."""
+        return (self._law.positions, self._law.velocities) if isinstance(self._law, Product) else None
+
     def density(self, z: np.ndarray) -> np.ndarray:
         """f_0 at z, (n, 2d) -> (n,)."""
         return np.asarray(self.mass * self._law.density(z))
@@ -262,7 +267,7 @@ class Start:
             )
         return Product(Waves(self._domain, k, initial.amplitude), velocities)
 
-    def _positions(self, initial: Maxwellian, model: Model) -> Law:
+    def _positions(self, initial: Maxwellian, model: Model) -> FactoredLaw:
         if initial.width is None:
             self._check_torus("shape = 'maxwellian' without width")
             return Waves(self._domain, np.zeros((1, self._d)), 0.0)

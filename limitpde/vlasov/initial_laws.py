@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -20,6 +20,9 @@ from limitpde.files import PythonFunction, evaluate
 
 BLOCK = 1 << 17
 """Points at which a user's function is called at once."""
+
+Factor = Callable[[np.ndarray], np.ndarray]
+"""A function of one coordinate, (n,) -> (n,)."""
 
 
 class Law(Protocol):
@@ -33,6 +36,13 @@ class Law(Protocol):
 
     def inside(self, box: np.ndarray) -> float:
         """Probability of a box (D, 2), which on a torus is all of it."""
+
+
+class FactoredLaw(Law, Protocol):
+    """A law whose density is a sum of products of functions of one coordinate."""
+
+    def terms(self) -> list[list[Factor]]:
+        """D functions for each term; where they are complex, the density is the real part of the sum."""
 
 
 def normal_density(x: np.ndarray, center: float, width: float) -> np.ndarray:
@@ -84,6 +94,16 @@ class Waves:
         """1: the box is the torus."""
         return 1.0
 
+    def terms(self) -> list[list[Factor]]:
+        """The constant, and the waves as products of e^{i k_j x_j}."""
+        waves = [(1.0, np.zeros(self.torus.dimension)), *((self.amplitude, k) for k in self.k)]
+        scale = self.torus.volume ** (-1 / self.torus.dimension)
+
+        def factor(share: float, k: float) -> Factor:
+            return lambda x: share * scale * np.exp(1j * k * x)
+
+        return [[factor(share if j == 0 else 1.0, k[j]) for j in range(len(k))] for share, k in waves]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normals:
@@ -99,15 +119,24 @@ class Normals:
     def density(self, z: np.ndarray) -> np.ndarray:
         """Values at z, (n, D) -> (n,)."""
         result = np.zeros(len(z))
-        for center in self.centers:
-            product = np.full(len(z), 1 / len(self.centers))
-            for j, (c, w) in enumerate(zip(center, self.widths, strict=True)):
-                if self.domain.bounded:
-                    product *= wrapped_normal_density(z[:, j], c, w, self.domain.size[j])
-                else:
-                    product *= normal_density(z[:, j], c, w)
+        for factors in self.terms():
+            product = np.ones(len(z))
+            for j, factor in enumerate(factors):
+                product *= factor(z[:, j])
             result += product
         return result
+
+    def terms(self) -> list[list[Factor]]:
+        """A product for each of the means."""
+        share = 1 / len(self.centers)
+
+        def factor(j: int, center: float) -> Factor:
+            scale, width = (share if j == 0 else 1.0), self.widths[j]
+            if self.domain.bounded:
+                return lambda x: scale * wrapped_normal_density(x, center, width, self.domain.size[j])
+            return lambda x: scale * normal_density(x, center, width)
+
+        return [[factor(j, float(c)) for j, c in enumerate(center)] for center in self.centers]
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw n points, (n, D); on a torus wrapped into it."""
@@ -126,8 +155,8 @@ class Normals:
 class Product:
     """Positions and velocities drawn independently."""
 
-    positions: Law
-    velocities: Law
+    positions: FactoredLaw
+    velocities: FactoredLaw
 
     def density(self, z: np.ndarray) -> np.ndarray:
         """Values at z, (n, 2d) -> (n,)."""

@@ -40,6 +40,7 @@ from limitpde.vlasov.model import Model
 from limitpde.vlasov.outputs import PhaseOutputs
 from limitpde.vlasov.phase_space import Axis, TensorSpace
 from limitpde.vlasov.phase_space.mesh import MeshSpace, make_mesh
+from limitpde.vlasov.sight import check_seen
 from limitpde.vlasov.splitting import composition, merged
 
 
@@ -75,6 +76,7 @@ class Solver:
 
     STATE = "vlasov.Solver 1"
     step_figures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -107,7 +109,9 @@ class Solver:
         use_threads(comm)
         start = Start(initial, model)
         self.mass, self.comm = start.mass, comm
-        v_axes = _axes(model.v_box, _each(cells, model.dimension, mesh is not None, "v"), degree, periodic=False)
+        v_cells = _each(cells, model.dimension, mesh is not None, "v")
+        check_seen(start, model, "v", v_cells, degree)
+        v_axes = _axes(model.v_box, v_cells, degree, periodic=False)
         self.space: Any
         self.form: Form
         if mesh is not None:
@@ -126,6 +130,7 @@ class Solver:
             self.form = DensityForm(start, self.space, self.field)
         else:
             x_cells = _each(cells, model.dimension, False, "x")
+            check_seen(start, model, "x", x_cells, degree)
             x_axes = _axes(model.x_box, x_cells, degree, periodic=model.domain.periodic)
             values = math.prod(axis.n for axis in (*x_axes, *v_axes))
             _check_memory(values * (1 if model.form == "density" else 2), comm)
@@ -152,11 +157,6 @@ class Solver:
         if share > MOST_OUTSIDE:
             raise InputError(f"pde.mesh: {100 * share:.3g} % of the initial density lies outside of it; make it larger")
         return share
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a user must know before trusting the solution."""
-        return list(getattr(self.form, "warnings", []))
 
     @property
     def dofs(self) -> int:
@@ -205,7 +205,7 @@ class Solver:
         potential = field_energy + exterior
         return {
             "mass_total": float(mass),
-            "mass_lost": float(self.comm.allreduce(self.form.lost)),
+            "mass_lost": max(float(self.comm.allreduce(self.form.lost)), 0.0),  # undershoots of f may leave, too
             "energy": float(kinetic + potential),
             "energy_kinetic": float(kinetic),
             "energy_potential": float(potential),

@@ -5,7 +5,14 @@ from __future__ import annotations
 from limitpde.results.figures import Record
 from limitpde.results.report import Wording, columns, listing, rate_line
 
-DISTANCES = {"N": "N", "distance": "distance", "mean at t = 0": "start", "mean at the end": "mean", "stderr": "stderr"}
+DISTANCES = {
+    "N": "N",
+    "distance": "distance",
+    "mean at t = 0": "start",
+    "mean at the end": "mean",
+    "stderr": "stderr",
+    "stderr of the directions": "directions_stderr",
+}
 
 
 class VlasovWording(Wording):

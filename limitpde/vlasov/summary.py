@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from limitpde.cautions import Caution
 from limitpde.compare.statistics import mean_figures
 from limitpde.compare.test_functions import waves_off_torus
+from limitpde.errors import RunError
 from limitpde.fem.stepping import StepReport
 from limitpde.fem.tally import Tally, vector
+from limitpde.vlasov import trust
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.growth import Growth, fit_growth
 from limitpde.vlasov.model import Model
@@ -18,12 +21,8 @@ from limitpde.vlasov.particles import Ensemble
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.residual import off_torus
 
-CUT_WARNING = 1e-3
-"""Share of the initial density outside the domain from which the domain is called into question."""
 LOST_WARNING = 1e-6
 """Share of the mass that left the domain from which the domain is called into question."""
-ENERGY_WARNING = 1e-2
-"""Relative change of the energy from which the step or the cells are called into question."""
 BOUND_WARNING = 1e-6
 """Part by which the norm of alpha may exceed the bound of Corollary 3.6 before that is pointed out."""
 OUTSIDE_WARNING = 1e-3
@@ -53,6 +52,7 @@ class PDESummary(Tally[Solver]):
 
     def __init__(self, solver: Solver, case: Case | None = None) -> None:
         super().__init__(solver, case)
+        self._case = case
         self._fit = case.pde.fit if case is not None and case.pde is not None else None
         self._end = case.time.end if case is not None else math.inf
         self.largest |= dict.fromkeys(("mass", "energy", "momentum", "l2", "above_bound", *self._own), 0.0)
@@ -65,8 +65,17 @@ class PDESummary(Tally[Solver]):
         return [name for name in self.first if name not in COMMON]
 
     def add(self, step: StepReport) -> None:
-        """Take in one step."""
+        """Take in one step.
+
+        Raises:
+            RunError: also where alpha of (HHt) has come round through the ends of the velocities.
+        """
         super().add(step)
+        if step.figures.get("alpha_edge", 0.0) > trust.WRAPPED:
+            raise RunError(
+                f"at t = {step.t:.6g}, |alpha|^2 at the ends of model.domain.v is {step.figures['alpha_edge']:.2g} of "
+                "its maximum: what leaves at one end comes in at the other; enlarge model.domain.v, or end earlier"
+            )
         self._keep_field(step.t, step.figures)
 
     def extremes(self, step: StepReport) -> dict[str, float]:
@@ -90,20 +99,17 @@ class PDESummary(Tally[Solver]):
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
         found = super().warnings()
-        if self.solver.outside > CUT_WARNING:
-            found.append(
-                f"{100 * self.solver.outside:.2g} % of the initial density lies outside of where the equation is "
-                "solved, and is not there: enlarge model.domain (or the mesh)"
-            )
-        lost = (self.last["mass_lost"] - self.first["mass_lost"]) / self.first["mass_total"]
+        lost = self._lost
         if lost > LOST_WARNING:
             found.append(
                 f"{lost:.2g} of the mass left the domain, as too fast or through its ends; unless that is wanted, take "
                 "larger intervals of v (or x)"
             )
-        energy = self._relative("energy")
-        if energy is not None and energy > ENERGY_WARNING and lost < ENERGY_WARNING / 10:  # what leaves takes it along
-            found.append(f"the energy changed by up to {energy:.2g} of itself; take a smaller step, or more cells")
+        if self.largest["mass"] > LOST_WARNING and self.solver.model.form == "density":
+            found.append(
+                f"the mass, with what left, has grown by {self.largest['mass']:.2g} of itself: undershoots below zero "
+                "left the domain; take more cells, or pde.positivity = true"
+            )
         above = self.largest["above_bound"]
         if above > BOUND_WARNING:
             found.append(
@@ -122,6 +128,29 @@ class PDESummary(Tally[Solver]):
         """What is not in the domain, as it left it or was not in it from the start."""
         gone = self.last["mass_lost"] - self.first["mass_lost"] + self.solver.outside * self.first["mass_total"]
         return float(gone + abs(self.last["mass_total"] + self.last["mass_lost"] - self.first["mass_total"]))
+
+    @property
+    def _lost(self) -> float:
+        """Share of the mass that has left the domain."""
+        return (self.last["mass_lost"] - self.first["mass_lost"]) / self.first["mass_total"]
+
+    def cautions(self) -> list[Caution]:
+        """Figures that say whether the solution is one of the problem that was posed."""
+        case, first, outside = self._case, self.first, self.solver.outside
+        found = [trust.missing(outside + self._lost)]
+        if self._lost < trust.ENERGY / 10:  # what leaves takes energy along
+            size = first["energy_kinetic"] + abs(first["energy_potential"])
+            positivity = case is not None and case.pde is not None and case.pde.positivity
+            found.append(trust.energy(self.largest["energy"] / size if size > 0 else 0.0, positivity=positivity))
+        if self.solver.model.form != "density":
+            found.append(trust.alpha_loss(self.largest["mass"]))
+        if "alpha_edge" in self.largest:
+            found.append(trust.alpha_edge(first["alpha_edge"] + self.largest["alpha_edge"]))
+        if case is not None:
+            found += trust.equation(case)
+            if case.pde is not None and case.pde.mesh is None:
+                found += trust.initial_temperature(case, first["energy_kinetic"])
+        return found
 
     def _growth(self) -> Growth | None:
         """The fit to the field energy, where the case asks for one."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.cautions import Caution
 from limitpde.compare.companions import Orders
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.system import System
-from limitpde.vlasov import convergence
+from limitpde.vlasov import convergence, trust
 from limitpde.vlasov import summary as figures
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.particles import Ensemble, simulate
@@ -57,6 +58,10 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     def particle_figures(self, case: Case, ensemble: Ensemble) -> Record:
         """One entry of the list `particles` of summary.json."""
         return figures.particle_figures(case.model, ensemble)
+
+    def particle_cautions(self, case: Case, ensemble: Ensemble) -> list[Caution]:
+        """Their step, and whether their noise outgrows the waves of f_0."""
+        return list(trust.particles(case, ensemble.count))
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Energies, second moment, momentum and centre, (R, T) each."""

@@ -90,14 +90,23 @@ def test_convolutions_are_direct_sums(make, potential, periodic, d):
     rng = np.random.default_rng(0)
     rho, current = rng.random(space.x_shape), rng.normal(size=(d, *space.x_shape))
     targets = rng.permutation(rho.size)[: 20 if d < 3 else 4]
-    value, gradient = direct(model, space, targets)
+    taken_out = "python" in potential and periodic
+    value, gradient = direct(model, space, np.arange(rho.size) if taken_out else targets)
     weights = space.x_weights.ravel()
-    expected = value @ (weights * rho.ravel())
+
+    def without_mean(values: np.ndarray) -> np.ndarray:
+        """Values (..., n) less their mean, for a function on a torus."""
+        return values - (values @ weights)[..., None] / weights.sum() if taken_out else values
+
+    def summed(matrix: np.ndarray, density: np.ndarray) -> np.ndarray:
+        found = without_mean(matrix @ (weights * without_mean(density.ravel())))
+        return found[..., targets] if taken_out else found
+
+    expected = summed(value, rho)
     close = 1e-12 * max(1.0, np.abs(expected).max())
     np.testing.assert_allclose(field.potential(rho).ravel()[targets], expected, atol=close)
-    expected = -gradient @ (weights * rho.ravel())
-    np.testing.assert_allclose(field.force(rho).reshape(d, -1)[:, targets], expected, atol=close)
-    expected = sum(part @ (weights * J.ravel()) for part, J in zip(gradient, current, strict=True))
+    np.testing.assert_allclose(field.force(rho).reshape(d, -1)[:, targets], -summed(gradient, rho), atol=close)
+    expected = sum(summed(part, J) for part, J in zip(gradient, current, strict=True))
     np.testing.assert_allclose(field.coupling(current).ravel()[targets], expected, atol=close)
 
 
@@ -245,9 +254,12 @@ def test_harmonic_field_points_to_the_centre_of_mass():
 
 
 def test_convolution_is_what_the_faster_ways_compute(monkeypatch):
-    """Where matrices over the nodes would be too large, gaussian and long series go by FFT over the cells."""
+    """Where matrices over the nodes would be too large, gaussian and long series go by FFT over the cells.
+
+    There are so many that the mean over the torus, which FFT takes out, is that of the quadrature.
+    """
     for periodic in (True, False):
-        model, space = setting(GAUSSIAN, 1, periodic=periodic, cells=[9], degree=3)
+        model, space = setting(GAUSSIAN, 1, periodic=periodic, cells=[18], degree=3)
         fast = make_field(model, space)
         with monkeypatch.context() as patch:
             patch.setattr("limitpde.vlasov.fields.field.LARGEST_MATRIX", 10)

@@ -25,6 +25,7 @@ from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.phase_space import Axis, TensorSpace
 from limitpde.vlasov.phase_space.axes import derivatives, gauss, lagrange
 from limitpde.vlasov.splitting import composition
+from limitpde.vlasov.summary import PDESummary
 
 LENGTH = 4 * math.pi
 GAUSSIAN = {"kind": "gaussian"}
@@ -295,28 +296,33 @@ def test_ranks_may_have_nothing(comm, form, cells):
     """One or two cells: on more ranks some have none, and all get the figures of one rank."""
     found = []
     for ranks in (comm, MPI.COMM_SELF):
-        solver = Solver(model(form), landau(CURVED), cells=cells, step=0.5, comm=ranks)
+        solver = Solver(model(form, v=2.5), landau(CURVED), cells=cells, step=0.5, comm=ranks)
         solver.solve(1.0)
         found.append(solver.figures())
     assert found[0] == pytest.approx(found[1], rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.ranks
-def test_velocities_that_come_round_are_warned_of(comm):
-    wide, _ = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm)
-    narrow, _ = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm, v=4.0)
-    assert wide.warnings == []
-    assert len(narrow.warnings) == 1
-    assert "model.domain.v" in narrow.warnings[0]
+def test_velocities_that_come_round_are_measured(comm):
+    """|alpha|^2 at the outermost points, 63/64 of the way to the ends, as a part of its maximum beside 0."""
+    for v in (8.0, 4.0):
+        _, rows = solve("hartree", landau(), (4, 16), step=0.5, end=0.5, comm=comm, v=v)
+        last, first = v * 63 / 64, v / 64
+        assert rows[0]["alpha_edge"] == pytest.approx(np.exp((first**2 - last**2) / 2), rel=1e-9)
+        assert 0 < rows[1]["alpha_edge"] < 3 * rows[0]["alpha_edge"]
 
 
 @pytest.mark.ranks
 @pytest.mark.parametrize("form", ["hamiltonian", "hartree"])
-def test_an_alpha_that_the_grid_cannot_hold_is_warned_of(comm, form):
+def test_an_alpha_that_the_grid_cannot_hold_is_told_of(comm, form):
     """The L2 projection lets |alpha|^2, and with it the mass, fall where alpha varies too fast."""
-    solver, rows = solve(form, landau(CURVED), (3, 6), step=0.5, end=20.0, comm=comm)
-    assert rows[-1]["mass_total"] < 0.995 * rows[0]["mass_total"]
-    assert sum("too fast for the grid" in warning for warning in solver.warnings) == 1
+    solver = Solver(model(form), landau(CURVED), cells=(3, 6), step=0.5, order=2, comm=comm)
+    summary = PDESummary(solver)
+    solver.solve(20.0, observers=[summary.add])
+    lost = 1 - summary.last["mass_total"] / summary.first["mass_total"]
+    caution = next(caution for caution in summary.cautions() if caution.name == "alpha_loss")
+    assert caution.value == pytest.approx(lost, rel=1e-9)
+    assert lost > 0.005 > caution.threshold
 
 
 @pytest.mark.ranks

@@ -206,7 +206,8 @@ def test_ranks_may_have_nothing(cells, comm):
     """Fewer cells than ranks: the figures are those of one rank."""
     found = []
     for ranks in (comm, MPI.COMM_SELF):
-        solver = perturbed("landau 0.5", amplitude=0.3, cells=cells, degree=3, step=0.5, order=4, comm=ranks)
+        start = initial(k=0.5, amplitude=0.3, mass=4 * np.pi)
+        solver = Solver(model("poisson", 0.5, v=2.5), start, cells=cells, degree=3, step=0.5, order=4, comm=ranks)
         residual = PDEResidual(solver, [GaussianBump(center=(2.0, 0.5), width=1.5)])
         solver.solve(1.0, observers=[residual])
         solver.outputs()

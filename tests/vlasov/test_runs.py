@@ -231,7 +231,7 @@ def test_a_density_that_does_not_fit_the_domain_is_pointed_out(shared_folder, co
     case = changed(model={"domain": {"x": [0.0, 2 * np.pi], "v": [-1.5, 1.5]}}, pde={"fit": [0.0, 9.0]})
     summary = run(shared_folder, comm, {name: case[name] for name in case if name not in ("particles", "compare")})
     assert summary["status"] == "done", summary.get("reason")
-    outside, beyond = "of the initial density lies outside", "goes beyond time.end"
+    outside, beyond = "of the mass is outside of model.domain", "goes beyond time.end"
     assert all(any(text in warning for warning in summary["warnings"]) for text in (outside, beyond))
     assert summary["pde"]["field_fit"]["end"] == case["time"]["end"]
     assert summary["pde"]["mass"]["total"]["start"] < 0.999

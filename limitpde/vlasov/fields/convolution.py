@@ -6,7 +6,9 @@ frequency of the cells the work is a product with a matrix over the pairs of poi
 the direct sum up to rounding, for O(P^{2d} n + P^d n log n) with n cells.
 
 These matrices are Hermitian for Gamma and antihermitian for its gradient, as Gamma is even; what rounding, or a user's
-function, leaves of the other part is dropped, so that int rho F = 0.
+function, leaves of the other part is dropped, so that int rho F = 0. On a torus an even density exerts no force, and
+no function has a mean; the sum over the points does not find that for a Gamma that varies within a cell, or has a kink,
+so means are taken out on both sides.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Convolution:
         self._d = len(axes)
         self._cells = tuple(axis.cells for axis in axes)
         self._points = tuple(axis.P for axis in axes)
-        if axes[0].periodic:
+        self._periodic = axes[0].periodic
+        if self._periodic:
             self._size = self._cells
         else:
             self._size = tuple(scipy.fft.next_fast_len(2 * n - 1, real=True) for n in self._cells)
@@ -61,8 +64,17 @@ class Convolution:
             lines.append(np.where(numbers < (size + 1) // 2, numbers, numbers - size) * axis.h)
         return np.stack([grid.ravel() for grid in np.meshgrid(*lines, indexing="ij")], axis=1)
 
+    def _without_mean(self, values: np.ndarray) -> np.ndarray:
+        """Values (*X) less their mean over a torus, by the quadrature of the cells; as they are in the whole space."""
+        if not self._periodic:
+            return values
+        weights = self._weights.reshape([size for points in self._points for size in (1, points)])
+        split = values.reshape([size for pair in zip(self._cells, self._points, strict=True) for size in pair])
+        return values - (split * weights).sum() / (self._weights.sum() * np.prod(self._cells))
+
     def _transform(self, values: np.ndarray) -> np.ndarray:
         """Transforms over the cells of (*X) -> (frequencies, P^d, 1)."""
+        values = self._without_mean(values)
         split = values.reshape([size for pair in zip(self._cells, self._points, strict=True) for size in pair])
         split = split.transpose([*range(1, 2 * self._d, 2), *range(0, 2 * self._d, 2)])
         found = scipy.fft.rfftn(split, s=self._size, axes=range(self._d, 2 * self._d))
@@ -75,7 +87,8 @@ class Convolution:
         found = scipy.fft.irfftn(split, s=self._size, axes=range(d, 2 * d))
         found = found[(slice(None),) * d + tuple(slice(n) for n in self._cells)]
         order = [axis for j in range(d) for axis in (d + j, j)]
-        return found.transpose(order).reshape([n * p for n, p in zip(self._cells, self._points, strict=True)])
+        joined = found.transpose(order).reshape([n * p for n, p in zip(self._cells, self._points, strict=True)])
+        return self._without_mean(joined)
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """Gamma * rho, (*X) -> (*X)."""

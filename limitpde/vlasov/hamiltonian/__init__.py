@@ -7,6 +7,7 @@ the N-particle equations (HLv^N) and (PsQM^N) as models in N dimensions, `counti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from mpi4py import MPI
 
@@ -15,6 +16,7 @@ from limitpde.vlasov.hamiltonian.fourier import FourierSpace
 from limitpde.vlasov.hamiltonian.hht import Hht
 from limitpde.vlasov.hamiltonian.hvl import Hvl
 from limitpde.vlasov.initial import Start
+from limitpde.vlasov.initial_values import mass_factor
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.phase_space import Axis, TensorSpace
 
@@ -33,6 +35,6 @@ def make_form(model: Model, start: Start, x_axes: Sequence[Axis], v_axes: Sequen
     """
     if model.form == "hamiltonian":
         space = TensorSpace(x_axes, v_axes, comm=comm)
-        return Hvl(model, start, space, make_field(model, space))
+        return Hvl(model, start, space, make_field(model, space), scale=partial(mass_factor, start))
     grid = FourierSpace(x_axes, v_axes, comm=comm)
-    return Hht(model, start, grid, make_field(model, grid))
+    return Hht(model, start, grid, make_field(model, grid), scale=partial(mass_factor, start))

@@ -11,7 +11,7 @@ where int grad Gamma(x - y) . (xi - eta) |ahat(y, eta)|^2 is split in two; an ex
 *Scheme.* The kick is the factor e^{-i dt (F . xi + theta)}, which changes neither rho nor J: exact, and unitary. The
 drift is the translation in x of each velocity, between two discrete Fourier transforms, also unitary; only its L2
 projection in x lets ||ahat|| fall. In v the functions are trigonometric polynomials on their interval, hence periodic:
-`warnings` says so when |alpha|^2 near its ends is not small.
+`figures` has |alpha|^2 at its ends, as a part of its maximum.
 
 Conserved is, besides the norm,
 
@@ -29,14 +29,11 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.vlasov.hamiltonian.amplitude import Amplitude, loss_warning
+from limitpde.vlasov.hamiltonian.amplitude import Amplitude, Scale
 from limitpde.vlasov.hamiltonian.bounds import growth_bound, potential_bound
 from limitpde.vlasov.hamiltonian.fourier import FourierSpace
 from limitpde.vlasov.hamiltonian.slopes import Slopes
 from limitpde.vlasov.model import Model
-
-NEAR = 1e-8
-"""Share of the largest |alpha|^2 that is small enough at the ends of the velocities."""
 
 
 class Hht:
@@ -48,6 +45,9 @@ class Hht:
         space: where alpha lives.
         field: the forces.
 
+    Keyword Args:
+        scale: what |alpha|^2 is multiplied with at time 0, given its integral; 1 by default.
+
     Attributes:
         space, field: as given.
         lost: 0: what leaves the domain is not counted.
@@ -55,14 +55,22 @@ class Hht:
             add up to those of alpha at the velocities.
     """
 
-    def __init__(self, model: Model, start: Amplitude, space: FourierSpace, field: Any) -> None:
+    def __init__(
+        self,
+        model: Model,
+        start: Amplitude,
+        space: FourierSpace,
+        field: Any,
+        *,
+        scale: Scale = lambda mass: 1.0,
+    ) -> None:
         self.space, self.field, self.lost = space, field, 0.0
-        self._notes: dict[str, str] = {}
         self._slopes = Slopes(space)
         self._constant = potential_bound(model)
         self.waves = np.zeros(space.shape, dtype=complex)
         space.fill(self.waves, start.alpha)
         space.transform(self.waves)
+        self.waves *= math.sqrt(scale(float(space.integrate_x(self._densities()[0]))))
         self._first = 0.0, 0.0
         figures = self.figures(0.0)
         self._first = figures["norm"], figures["norm_w12"]
@@ -143,7 +151,8 @@ class Hht:
     def figures(self, t: float) -> dict[str, float]:
         """Norms of alpha, H_Ht, and the bound of Corollary 3.6 where Gamma satisfies (Pot). Collective.
 
-        l2 is int |alpha|^4 = int f^2, as for the other forms; norm is ||alpha||, norm_w12 that of W^{1,2}.
+        l2 is int |alpha|^4 = int f^2, as for the other forms; norm is ||alpha||, norm_w12 that of W^{1,2}; alpha_edge
+        is |alpha|^2 at the ends of the velocities, as a part of its maximum.
         """
         space = self.space
         rho, current, in_v = self._densities()
@@ -157,11 +166,11 @@ class Hht:
         found = {
             "l2": float(sums[3]),
             "minimum": extrema[0],
+            "alpha_edge": extrema[2] / extrema[1] if extrema[1] > 0 else 0.0,
             "norm": math.sqrt(sums[1]),
             "norm_w12": math.sqrt(float(sums[1] + sums[2]) + in_x),
             "h_ht": (transport + float(sums[0])) / 2,
         }
-        self._warn(t, found["norm"], *extrema[1:])
         if math.isfinite(self._constant):
             found["norm_w12_bound"] = growth_bound(self._first[1], self._constant, t)
         return found
@@ -179,22 +188,6 @@ class Hht:
             local = np.maximum(local, [-density.min(), density.max(), max(edges)])
         space.comm.Allreduce(MPI.IN_PLACE, local, op=MPI.MAX)
         return square.reshape(space.x_shape), (float(-local[0]), float(local[1]), float(local[2]))
-
-    def _warn(self, t: float, norm: float, largest: float, edge: float) -> None:
-        """Say, once, that |alpha|^2 reaches the ends of the velocities, or that much of it is gone."""
-        if warning := loss_warning(t, norm, self._first[0]):
-            self._notes.setdefault("loss", warning)
-        if edge > NEAR * largest:
-            self._notes.setdefault(
-                "edge",
-                f"at t = {t:g}, |alpha|^2 at the ends of model.domain.v is {edge / largest:.1e} of its maximum: in "
-                "(HHt) velocities are periodic, what leaves at one end comes in at the other; enlarge model.domain.v",
-            )
-
-    @property
-    def warnings(self) -> list[str]:
-        """What to know before trusting the solution, of each kind the first."""
-        return list(self._notes.values())
 
     def density_values(self) -> np.ndarray:
         """f = |alpha|^2 at the nodes in natural order, (*X, *V), on rank 0. Collective."""

@@ -34,7 +34,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.compiled import compiled
-from limitpde.vlasov.hamiltonian.amplitude import Amplitude, loss_warning
+from limitpde.vlasov.hamiltonian.amplitude import Amplitude, Scale
 from limitpde.vlasov.hamiltonian.bounds import growth_bound, potential_bound
 from limitpde.vlasov.hamiltonian.currents import currents
 from limitpde.vlasov.hamiltonian.slopes import FAST, Slopes
@@ -55,15 +55,24 @@ class Hvl:
 
     Keyword Args:
         phase: False leaves the phase e^{-i theta dt} out: f stays right, alpha does not.
+        scale: what |alpha|^2 is multiplied with at time 0, given its integral; 1 by default.
 
     Attributes:
         space, field: as given.
         lost: 0: what leaves the domain is not counted, as |alpha|^2 also shrinks where alpha is not resolved.
-        warnings: what to know before trusting the solution.
         alpha: (2, *x_shape, *v_shape) real and imaginary part.
     """
 
-    def __init__(self, model: Model, start: Amplitude, space: Any, field: Any, *, phase: bool = True) -> None:
+    def __init__(
+        self,
+        model: Model,
+        start: Amplitude,
+        space: Any,
+        field: Any,
+        *,
+        phase: bool = True,
+        scale: Scale = lambda mass: 1.0,
+    ) -> None:
         self.space, self.field, self.lost = space, field, 0.0
         self._interacting = model.potential.kind != "none"
         self._phase, self._slopes = phase and self._interacting, Slopes(space)
@@ -71,7 +80,7 @@ class Hvl:
         space.fill(self.alpha, lambda z: _parts(start.alpha(z)))
         self._constant = potential_bound(model)
         self._frozen: tuple[np.ndarray, np.ndarray] | None = None
-        self.warnings: list[str] = []
+        self.alpha *= math.sqrt(scale(self._squares()[1]))
         squares = self._squares()
         self._first = math.sqrt(squares[1]), math.sqrt(sum(squares[1:]))
 
@@ -156,8 +165,6 @@ class Hvl:
             "norm_w12": math.sqrt(mass + in_x + in_v),
             "h_vl": energy,
         }
-        if not self.warnings and (warning := loss_warning(t, found["norm"], self._first[0])):
-            self.warnings.append(warning)
         if math.isfinite(self._constant):
             found["norm_w12_bound"] = growth_bound(self._first[1], self._constant, t)
         return found

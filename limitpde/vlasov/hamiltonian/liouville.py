@@ -71,11 +71,14 @@ class ProductStart:
 
     Attributes:
         mass: integral of the square.
+        outside: the share of it outside of the box.
     """
+
+    parts = None
 
     def __init__(self, start: Start, particles: int) -> None:
         self._start, self._particles = start, particles
-        self.mass = start.mass**particles
+        self.mass, self.outside = start.mass**particles, 1 - (1 - start.outside) ** particles
 
     def _product(self, function: Callable[[np.ndarray], np.ndarray], z: np.ndarray) -> np.ndarray:
         factors = [function(np.ascontiguousarray(z[:, j :: self._particles])) for j in range(self._particles)]

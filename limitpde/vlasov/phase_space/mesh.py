@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import basix
 import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
@@ -30,12 +31,15 @@ from limitpde.vlasov.phase_space import mesh_kernels
 from limitpde.vlasov.phase_space.mesh_cells import MeshCells, Walls, make_mesh
 from limitpde.vlasov.phase_space.mesh_drift import Drift
 from limitpde.vlasov.phase_space.mesh_kick import kick, measure
-from limitpde.vlasov.phase_space.simplex import simplex
+from limitpde.vlasov.phase_space.simplex import CELLS, simplex
 
 __all__ = ["MeshSpace", "make_mesh"]
 
 FILL_BLOCK = 1 << 16
 """Points of phase space at which a function is evaluated at a time, roughly."""
+
+EXTRA = 12
+"""Degree of the quadrature of initial data beyond that of the squares of polynomials."""
 
 
 class MeshSpace:
@@ -133,6 +137,15 @@ class MeshSpace:
                 [np.repeat(points, len(velocities), axis=0), np.tile(velocities, (len(points), 1))], axis=1
             )
             flat[:, first : first + step] = np.reshape(function(z), (-1, len(points), len(velocities)))
+
+    def project(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """The L2 projection of a function of x (n, d) -> (n,), at the x nodes of this rank, (*x_shape)."""
+        points, weights = basix.make_quadrature(CELLS[self.d], 2 * self.degree + EXTRA)
+        table = np.linalg.solve(self.element.mass, self.element.tabulate(points).T * weights * math.factorial(self.d))
+        barycentric = np.concatenate([1 - points.sum(axis=1, keepdims=True), points], axis=1)
+        places = np.einsum("ia,cad->cid", barycentric, self.cells.corners)
+        values = function(places.reshape(-1, self.d)).reshape(len(places), len(points))
+        return np.asarray((values @ table.T).ravel())
 
     def drift(self, f: np.ndarray, dt: float) -> tuple[np.ndarray, float]:
         """Transport in x over dt, which may be negative. Collective.
