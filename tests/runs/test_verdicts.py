@@ -29,6 +29,7 @@ time.end = 2.0
 pde = { cells = [16, 32], step = 0.1 }
 particles = { counts = [1000, 4000], replicas = 16, step = 0.1 }
 compare.test_functions = [{ shape = "wave", k = [1.0, 0.0] }]
+compare.precision = 0.05
 output.every = 1.0
 """
 COAGULATION = """
