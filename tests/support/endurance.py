@@ -347,6 +347,8 @@ def tally(kinds, systems, many, seed, root):
             random = np.random.default_rng([seed, zlib.crc32(f"{kind} {system}".encode())])
             for number, (what, (word, why), disturbances) in enumerate(KINDS[kind](bench, many, random)):
                 count.update({"tried": 1, "disturbed": disturbances, word: 1})
+                if number % 10 == 9:
+                    print(f"{kind}, {system}: {dict(count)}", flush=True)
                 if word != "same":
                     print(f"{kind}, {system}, {number}: {what}: {word}: {why.strip()}", flush=True)
             print(f"{kind}, {system}: {dict(count)}", flush=True)
