@@ -1,7 +1,7 @@
 # make demo    install what is needed into .venv, run the signed dipole on two ranks (results/signed_dipole)
 # make quick   the same installation; lint, types, and the tests that do not take long (CONTRIBUTING.md says when)
 # make test    lint, types, and all tests; those in which the number of ranks matters on 2 and 3 ranks as well
-# make nightly ten thousand mutated cases, where the tests take some hundred
+# make nightly ten thousand mutated cases, where the tests take some hundred; runs that are killed, damaged, crowded
 #
 # DOLFINx comes as a wheel. To use one that is already there (conda, a cluster, a container), name its Python:
 #   make demo PYTHON=/path/to/python SYSTEM_DOLFINX=1
@@ -74,6 +74,8 @@ test: lint
 # what is drawn at random, in larger numbers
 nightly: $(VENV)/.installed
 	MUTANTS=10000 $(PYTEST) --timeout 7200 tests/runs/test_mutants.py
+	$(BIN)/python tests/support/endurance.py --many 40
+	$(BIN)/python demos/benchmarks/long_runs.py
 
 # which tests are slow: tests/support/slow.txt anew
 durations: $(VENV)/.installed

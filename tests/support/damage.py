@@ -68,8 +68,19 @@ CASES = {
         "compare": {"test_functions": [WAVE | {"k": [0.5, 0.0]}]},
         "output": {"every": 0.5} | OUTPUT,
     },
+    "kuramoto": {
+        "system": "kuramoto",
+        "seed": 3,
+        "model": {"sigma": 1.0, "coupling": 2.0},
+        "initial": {"concentration": 1.0},
+        "time": {"end": 0.4},
+        "pde": {"cells": 32, "step": 0.05},
+        "particles": {"counts": [4, 8], "replicas": 3, "step": 0.05},
+        "compare": {"test_functions": [WAVE | {"k": [1.0]}]},
+        "output": {"every": 0.1} | OUTPUT,
+    },
 }
-"""By system: cases of eight steps of the equation and two particle numbers."""
+"""By system: cases of eight steps of the equation and two particle numbers; kuramoto is that of demos."""
 STOPS = {"pde": 5, "particles": 9}
 """Where a run is stopped -> after how many questions whether it should: one a step of the equation, one each N."""
 COMPUTED = ("pde", "particles", "compare")

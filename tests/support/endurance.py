@@ -43,7 +43,7 @@ import damage
 import hypothesis
 import mutants
 import numpy as np
-from example_system import SOURCE, installed
+from example_system import installed
 from processes import COMMANDS
 
 from limitpde import case as cases
@@ -96,7 +96,9 @@ class Bench:
         self.place, self.system = place, system
         place.mkdir()
         (place / "installed").mkdir()
-        path = os.pathsep.join([installed(place / "installed"), os.environ.get("PYTHONPATH", "")])
+        path = installed(place / "installed")  # a system in a package of its own
+        sys.path += path.split(os.pathsep)
+        path = os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])
         self.environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
         self.environment["MPIR_CVAR_ENABLE_HEAVY_YIELD"] = "1"  # ranks that wait give way to those that work
         (place / "case.toml").write_text(cases.dump(cases.check(damage.CASES[system])))
@@ -345,6 +347,8 @@ def tally(kinds, systems, many, seed, root):
             random = np.random.default_rng([seed, zlib.crc32(f"{kind} {system}".encode())])
             for number, (what, (word, why), disturbances) in enumerate(KINDS[kind](bench, many, random)):
                 count.update({"tried": 1, "disturbed": disturbances, word: 1})
+                if number % 10 == 9:
+                    print(f"{kind}, {system}: {dict(count)}", flush=True)
                 if word != "same":
                     print(f"{kind}, {system}, {number}: {what}: {word}: {why.strip()}", flush=True)
             print(f"{kind}, {system}: {dict(count)}", flush=True)
@@ -360,7 +364,6 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     os.nice(10)
-    sys.path.insert(0, str(SOURCE))
     with tempfile.TemporaryDirectory() as place:
         kinds, systems = given.only or list(KINDS), given.system or list(damage.CASES)
         table = tally(kinds, systems, given.many, given.seed, Path(place))
