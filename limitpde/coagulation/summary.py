@@ -21,10 +21,12 @@ LARGEST_BETA = 64
 """Largest n_max for which the matrix of rates is part of the summary."""
 OVERFLOW_WARNING = 1e-3
 """Share of the mass beyond n_max from which the truncation is called into question."""
+OVERFLOW = 0.01
+"""The same from which the equation is not that of the particles any more, which have no largest mass."""
 REACTION_ERROR = 0.01
 """Estimated error of the number or second moment by the steps of the reaction, as a part of it, from which on the step
-is too long: 0.92 in a case whose number is 6 % off and whose f_1 is an eighth of what it should be, 0.05 where f_1 is 9 %
-off, 1e-3 in the case of `limitpde new`."""
+is too long: 0.92 in a case whose number is 6 % off and whose f_1 is an eighth of what it should be, 0.05 where f_1 is
+9 % off, 1e-3 in the case of `limitpde new`."""
 BINS_ERROR = 0.02
 """Estimated error of the second moment by the bins, as a part of it: 0.08 in a case that is 7.5 % off."""
 CLOSE = 0.2
@@ -41,13 +43,21 @@ class PDESummary(Tally[Solver]):
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
         found = super().warnings()
-        share = self.last["mass_overflow"] / self.first["ledger"]
-        if share > OVERFLOW_WARNING:
-            found.append(
-                f"{share:.3g} of the mass grew beyond the largest mass {self.solver.masses[-1]:.6g} and is counted as "
-                "overflow: a gel, or a range of masses that is too small"
-            )
+        if OVERFLOW_WARNING < self._overflow <= OVERFLOW:
+            found.append(self._beyond)
         return found
+
+    @property
+    def _overflow(self) -> float:
+        return self.last["mass_overflow"] / self.first["ledger"]
+
+    @property
+    def _beyond(self) -> str:
+        largest, key = self.solver.masses[-1], "model.n_max" if self.solver.bins is None else "pde.bins.largest"
+        return (
+            f"{self._overflow:.3g} of the mass grew beyond the largest mass {largest:.6g} and is counted as overflow: "
+            f"a gel, or a range of masses that is too small; if it is not a gel take {key} = {2 * largest:.6g} or more"
+        )
 
     def cautions(self) -> list[Caution]:
         """Whether the steps of the reaction and the bins are fine enough."""
@@ -55,13 +65,14 @@ class PDESummary(Tally[Solver]):
         error, bins = solver.reaction_error, solver.bins_error
         shorter = 0.7 * solver.requested_step * math.sqrt(REACTION_ERROR / max(error, REACTION_ERROR))
         found = [
+            Caution("overflow", self._overflow, OVERFLOW, self._beyond),
             Caution(
                 "reaction_step",
                 error,
                 REACTION_ERROR,
                 f"the step is long against the reaction: it puts the number of particles or the second moment off by "
                 f"up to {error:.2g} of it, as halved steps show; take pde.step = {shorter:.2g}",
-            )
+            ),
         ]
         if isinstance(solver.bins, Bins):
             finer = math.ceil(solver.bins.per_decade * math.sqrt(max(bins / BINS_ERROR, 1.0)))

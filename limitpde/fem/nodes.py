@@ -33,8 +33,8 @@ ROUNDING = 1e-14
 """Entries of K below this part of the largest one are rounding: on a grid most of them vanish."""
 PIECES = {1: 64, 2: 16, 3: 8}
 """Parts of each edge of a cell in which a function jumps."""
-ALIKE = 0.5
-"""Part of the largest value in a cell that values there may differ by without a jump."""
+JUMP = 0.25
+"""Part of its largest value by which a function jumps: what is smooth differs by less where cells are small enough."""
 CELLS_AT_ONCE = 4096
 FLAT = 1e-12
 """Volume of a cell, as a part of its longest edge to the power d, below which it counts as degenerate."""
@@ -205,8 +205,8 @@ class NodeSpace:
     def averages(self, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """(1/m_i) int lambda_i f of a function that may jump, (owned,). Collective.
 
-        Where its values at the corners of a cell and in the middle are alike, the values at the corners stand for it; a
-        cell in which they are not is cut into `PIECES`^d, with the value in the middle of each.
+        A cell in which its values at the corners and in the middle differ by a part JUMP of its largest value anywhere
+        is cut into `PIECES`^d, with the value in the middle of each; elsewhere the values at the corners stand for it.
 
         Args:
             value: f at points (n, d) -> (n,).
@@ -217,7 +217,9 @@ class NodeSpace:
         d, space = self.dimension, self.space
         cells = space.dofmap.list[: space.mesh.topology.index_map(d).size_local]
         corners = _corner_points(space)[cells]
-        total = on_all(self.comm, lambda: _cell_integrals(corners, value))
+        seen = on_all(self.comm, lambda: _seen(corners, value))
+        most = self.comm.allreduce(float(np.abs(seen).max(initial=0.0)), op=MPI.MAX)
+        total = on_all(self.comm, lambda: _cell_integrals(corners, seen, JUMP * most, value))
         rows = self._row_of_dof[cells]
         ghosts = np.append(self._copies.ghosts, 0)
         number = np.where(rows < self.owned, self.first + rows, ghosts[np.clip(rows - self.owned, 0, len(ghosts) - 1)])
@@ -270,14 +272,20 @@ def _cell_matrices(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return volume, volume[:, None, None] * (gradients.transpose(0, 2, 1) @ gradients)
 
 
-def _cell_integrals(corners: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Int lambda_i f over cells with the corners (n, d + 1, d), (n, d + 1); see `NodeSpace.averages`."""
+def _seen(corners: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Values at the corners (n, d + 1, d) of cells and in their middles, (n, d + 2)."""
     n, width, d = corners.shape
+    return np.column_stack([value(corners.reshape(-1, d)).reshape(n, width), value(corners.mean(axis=1))])
+
+
+def _cell_integrals(
+    corners: np.ndarray, seen: np.ndarray, jump: float, value: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Int lambda_i f over cells with the corners (n, d + 1, d), (n, d + 1); see `NodeSpace.averages`."""
+    d = corners.shape[2]
     volume = np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) / math.factorial(d)
-    at = value(corners.reshape(-1, d)).reshape(n, width)
-    seen = np.column_stack([at, value(corners.mean(axis=1))])
-    found = volume[:, None] / width * at
-    jumps = np.flatnonzero(seen.max(axis=1) - seen.min(axis=1) > ALIKE * seen.max(axis=1))
+    found = volume[:, None] / (d + 1) * seen[:, :-1]
+    jumps = np.flatnonzero(seen.max(axis=1) - seen.min(axis=1) > jump)
     middles = pieces(d, PIECES[d])
     for some in np.array_split(jumps, max(1, len(jumps) // CELLS_AT_ONCE)):
         inside = value((middles @ corners[some]).reshape(-1, d)).reshape(len(some), len(middles))
