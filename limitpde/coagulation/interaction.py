@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -54,8 +55,8 @@ def _check_alpha(alpha: Any) -> None:
 
 
 @record
-class _Round:
-    """V of the distance alone, zero beyond a radius; abstract: `profile` and `integral` are those of its shapes."""
+class _Round(ABC):
+    """V of the distance alone, zero beyond a radius."""
 
     shape: str
     radius: Moderate = 1.0
@@ -74,9 +75,13 @@ class _Round:
         """Radius of a ball around 0 outside of which V is zero, in units of eps."""
         return self.radius
 
+    @abstractmethod
+    def integral(self, dimension: int) -> float:
+        """Int V."""
+
+    @abstractmethod
     def profile(self, r: np.ndarray, dimension: int) -> np.ndarray:
         """V at the distances r >= 0, of any shape."""
-        raise NotImplementedError
 
     def values(self, x: np.ndarray) -> np.ndarray:
         """V at the points (n, d) -> (n,)."""

@@ -25,6 +25,8 @@ from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.files import PythonFunction, load_function
 
+DRAWN = 1000
+"""Points of each density at which the sum of all is looked at."""
 Mass = Annotated[int, Field(ge=1, lt=2**31)]
 
 
@@ -274,6 +276,18 @@ class Initial:
                 raise InputError(f"{name}.center = {list(center)}: must have {domain.dimension} coordinates")
             if isinstance(part.density, Uniform) and not (domain.bounded or volume_known):
                 raise InputError(f"{name}.shape = 'uniform': needs a bounded domain: a torus, a box or a ball")
+
+    def highest(self, domain: Domain) -> float:
+        """About the largest sum of all densities in a domain: at points that are drawn from them."""
+        rng, even, clouds = np.random.default_rng(0), 0.0, []
+        for part in self.masses:
+            if isinstance(part.density, Uniform):
+                even += part.density.mass / domain.volume
+            else:
+                clouds.append(part.density)
+        points = [density.sample(DRAWN, rng) for density in clouds]
+        found = [np.sum([one.density(x) for one in clouds], axis=0).max() for x in points]
+        return even + float(max(found, default=0.0))
 
     def default_delta(self, domain: Domain) -> float:
         """A mollifier's reach: a tenth of the domain, half the width of a bump, a quarter of the radius of a disk.

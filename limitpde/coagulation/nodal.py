@@ -1,4 +1,10 @@
-"""Initial densities at the nodes of a mesh: each part keeps its own mass, exactly."""
+"""Initial densities at the nodes of a mesh: each part keeps its own mass, exactly.
+
+Values at the nodes are as good as the mesh for what is smooth. Where a density jumps they are right to first order in
+the cells only, and at nodes on the edge of a ball not even that; so disks, and densities from files, enter by the
+averages (1/m_i) int lambda_i h over the parts of the nodes (`NodeSpace.averages`), with which int phi h is right to
+second order.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from limitpde.coagulation.model import Initial
-from limitpde.densities import Density, Gaussian, Ring, Uniform, checked_share
+from limitpde.densities import Density, DensityFromFile, Gaussian, Ring, Uniform, UniformDisk, checked_share
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem.nodes import NodeSpace
@@ -18,6 +24,8 @@ TAIL_WIDTHS = 9.0
 """Standard deviations from which on a normal density counts as zero: exp(-9^2 / 2) = 3e-18."""
 EDGE = 1e-12
 """Relative distance from the radius of a ball at which a point counts as on its edge."""
+SEEN = (0.9, 1.1)
+"""Share of its mass that a mesh must see of a density: of a Gaussian 0.92 ... 1.08 where a cell is two widths long."""
 MOST_IMAGES = 4096
 """Copies of a density around a torus that are added up at most."""
 
@@ -28,7 +36,7 @@ def at_nodes(initial: Initial, nodes: NodeSpace) -> tuple[list[np.ndarray], list
     Each part is scaled so that its lumped mass is exact. On a torus its periodic images are added.
 
     Raises:
-        InputError: a part does not fit the domain, or the nodes see less than half of its mass.
+        InputError: a part does not fit the domain, or the mesh sees less than 0.9 or more than 1.1 of its mass.
     """
     initial.check(nodes.domain, volume_known=True)
     found: list[np.ndarray] = []
@@ -41,11 +49,18 @@ def at_nodes(initial: Initial, nodes: NodeSpace) -> tuple[list[np.ndarray], list
             continue
         if nodes.mesh is None:
             raise InputError(f"{name}: must have shape = 'uniform', as a point has only homogeneous densities")
-        if nodes.domain.kind == "torus":
-            values = on_all(nodes.comm, partial(_sum_images, name, density, nodes.points, nodes.domain))
+        torus = nodes.domain.kind == "torus"
+        value = partial(_sum_images, name, density, torus=nodes.domain) if torus else density.density
+        if isinstance(density, UniformDisk | DensityFromFile):
+            values = nodes.averages(value)
         else:
-            values = on_all(nodes.comm, partial(density.density, nodes.points))
+            values = on_all(nodes.comm, partial(value, nodes.points))
         share = float(nodes.sums.total(nodes.volume * values)[0]) / density.mass
+        if not SEEN[0] <= share <= SEEN[1]:
+            raise InputError(
+                f"{name}: the mesh sees {share:.4g} of its mass, and must see from {SEEN[0]} to {SEEN[1]}: it lies "
+                "outside, or is too narrow; take a smaller pde.mesh.cell_size"
+            )
         found.append(values / checked_share(name, share, warnings))
     return found, warnings
 
@@ -57,7 +72,7 @@ def _reach(density: Density) -> float:
     return density.radius + (TAIL_WIDTHS * density.width if isinstance(density, Ring) else 0.0)
 
 
-def _sum_images(name: str, density: Density, points: np.ndarray, torus: Domain) -> np.ndarray:
+def _sum_images(name: str, density: Density, points: np.ndarray, *, torus: Domain) -> np.ndarray:
     """A density on a torus: the sum of its values at all periodic images of the points (n, d), as far as it reaches.
 
     Raises:

@@ -31,6 +31,7 @@ from limitpde.coagulation.nodal import at_nodes
 from limitpde.coagulation.rates import propensity, rate_error
 from limitpde.coagulation.rates.lippmann import INEXACT, WARN
 from limitpde.coagulation.reaction.bins import Bins, MassGrid
+from limitpde.coagulation.reaction.judged import BinsError, StepError
 from limitpde.coagulation.reaction.operator import Reaction
 from limitpde.domains import Domain
 from limitpde.errors import InputError, RunError
@@ -41,6 +42,7 @@ from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import gathered, on_all
 
+TWINS = ("twin", "twin_of_fewer_bins")
 SHOWN = 8
 """Masses that get a field of their own."""
 SAMPLED = 16
@@ -75,7 +77,7 @@ class Solver:
         integrated: int f_n at the time reached, (M,), the same on every rank.
     """
 
-    STATE = "coagulation.Solver 1"
+    STATE = "coagulation.Solver 2"
     step_figures: tuple[str, ...] = ()
 
     def __init__(
@@ -93,7 +95,7 @@ class Solver:
             raise InputError(f"pde.degree = {degree}: must be 1")
         if not 0 < step < math.inf:
             raise InputError(f"pde.step = {step}: must be finite and greater than 0")
-        self.model, self.requested_step = model, step
+        self.model, self.requested_step, self.bins = model, step, bins
         self.grid = MassGrid(model.n_max, bins)
         self.masses = self.grid.masses
         model.check_powers(self.masses[-1])
@@ -105,8 +107,29 @@ class Solver:
         self._reaction = on_all(self.nodes.comm, self._make_reaction)
         self._heat = HeatFlow(self.nodes, model.d(self.masses))
         self._heat.degree(step / 2)
+        self._step_error = StepError(self._reaction)
+        self._bins_error = None if bins is None else self._twins(initial, bins)
         self._clipped = 0.0
         self.t = 0.0
+
+    def _densest(self) -> tuple[int, int]:
+        """Rank that owns the node with most particles per volume, and its row there. Collective."""
+        number = self.densities.sum(axis=1)
+        row = int(number.argmax()) if len(number) else -1
+        most = float(number[row]) if len(number) else -1.0
+        return int(self.nodes.comm.allreduce((most, self.nodes.comm.rank), op=MPI.MAXLOC)[1]), row
+
+    def _twins(self, initial: Initial, bins: Bins) -> BinsError:
+        """What tells the error of the bins; the same on every rank. Collective."""
+        rank, row = self._densest()
+        here = self.densities[row] if self.nodes.comm.rank == rank else None
+        f = self.nodes.comm.bcast(here, root=rank)
+        shares = np.array([part.density.mass for part in initial.masses])
+        number = float(f.sum()) * shares / shares.sum()
+        start: dict[float, float] = {}
+        for part, n in zip(initial.masses, number, strict=True):
+            start[part.n] = start.get(part.n, 0.0) + float(n)
+        return on_all(self.nodes.comm, lambda: BinsError(self.model, bins, self._reaction, start))
 
     def _initial_densities(self, initial: Initial) -> np.ndarray:
         """Nodal values, (owned, M)."""
@@ -144,6 +167,7 @@ class Solver:
         if not 0 < dt < math.inf:
             raise InputError(f"dt = {dt}: must be finite and greater than 0")
         clipped = self._heat.advance(self.densities, dt / 2)
+        self._judge(dt)
         self.lost += self._reaction.advance(self.densities, dt)
         clipped = max(clipped, self._heat.advance(self.densities, dt / 2))
         self._clipped = max(self._clipped, clipped)
@@ -154,6 +178,28 @@ class Solver:
             raise RunError(f"the densities are no longer finite at t = {self.t:.6g}, after a step of {dt:.3g}")
         return StepReport(t=self.t, dt=dt, order=2, figures=figures)
 
+    def _judge(self, dt: float) -> None:
+        """Estimate what the reaction over dt will be off."""
+        error = 0.0
+        if self._step_error.due:
+            rank, row = self._densest()
+            if self.nodes.comm.rank == rank and row >= 0:
+                error = self._step_error.of_step(self.densities[row : row + 1].copy(), dt)
+            error = self.nodes.comm.bcast(error, root=rank)
+        self._step_error.add(error)
+        if self._bins_error is not None:
+            self._bins_error.advance(dt)
+
+    @property
+    def reaction_error(self) -> float:
+        """Estimated error of the number of particles or of the second moment by the steps of the reaction, relative."""
+        return self._step_error.value
+
+    @property
+    def bins_error(self) -> float:
+        """Estimated error of the second moment by the bins, relative; 0 without bins."""
+        return 0.0 if self._bins_error is None else self._bins_error.value
+
     def _integrate(self) -> np.ndarray:
         return self.nodes.sums.add(self.nodes.volume @ self.densities)
 
@@ -161,11 +207,16 @@ class Solver:
         """What `restore` needs to go on from here, in the order of the input mesh; on rank 0. Collective."""
         nodes = self.nodes
         densities, lost = (gathered(nodes.comm, nodes.original, values) for values in (self.densities, self.lost))
-        return {"clock": np.array([self.t, self._clipped]), "densities": densities, "lost": lost}
+        clock = np.array([self.t, self._clipped, self._step_error.value, self._step_error.steps])
+        twins = {} if self._bins_error is None else dict(zip(TWINS, self._bins_error.twins, strict=True))
+        return {"clock": clock, "densities": densities, "lost": lost, **twins}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
-        self.t, self._clipped = map(float, state["clock"])
+        self.t, self._clipped, self._step_error.value, steps = map(float, state["clock"])
+        self._step_error.steps = int(steps)
+        if self._bins_error is not None:
+            self._bins_error.twins = [state[name].copy() for name in TWINS]
         self.densities = np.ascontiguousarray(state["densities"][self.nodes.original])
         self.lost = state["lost"][self.nodes.original]
         self.integrated = self._integrate()

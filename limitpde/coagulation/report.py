@@ -74,6 +74,7 @@ class CoagulationWording(Wording):
         "replicas": "replicas",
         "steps": "steps",
         "log eps": "log_eps",
+        "1 / abs log eps (d = 2)": "correction",
         "particles at the end": "survivors",
         "densities of masses 1, 2, ... at the end": "densities",
     }
@@ -95,7 +96,16 @@ class CoagulationWording(Wording):
         for entry in particles:
             densities = entry["density_end"]["mean"][:MOST_MASSES]
             entries.append({**entry, "densities": ", ".join(f"{value:.4g}" for value in densities)})
-        return super().particles_section(entries)
+        found = super().particles_section(entries)
+        slow = [entry for entry in particles if entry.get("correction") is not None]
+        if not slow:
+            return found
+        first = min(slow, key=lambda entry: -entry["correction"])
+        return (
+            f"{found}\n\nIn two dimensions what finite N does to the limit falls like 1 / |log eps| = Z / N, and no "
+            f"faster: here it is of the order of {first['correction']:.2g} for N = {first['N']}, and halved by twice "
+            "as many particles. Differences from the limit of that size are no failure of it."
+        )
 
     def comparison_section(self, compare: Record) -> str:
         """What is compared for this system alone, from `compare` of summary.json."""

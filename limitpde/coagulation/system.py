@@ -34,7 +34,7 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
     painters = PAINTERS
     summary = figures.PDESummary
     residual = PDEResidual
-    particle_warnings = staticmethod(figures.particle_warnings)
+    particle_cautions = staticmethod(figures.particle_cautions)
 
     def residual_rate(self, case: Case) -> float | None:
         """See `Model.residual_rate`."""

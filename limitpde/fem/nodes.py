@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import dolfinx.fem
@@ -22,13 +23,19 @@ from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.original import original_nodes
-from limitpde.fem.simplices import CELLS
+from limitpde.fem.simplices import CELLS, pieces
 from limitpde.fem.sums import GlobalSums
+from limitpde.parallel import on_all
 
 TAG = 7301
 """Of the messages that carry ghost rows."""
 ROUNDING = 1e-14
 """Entries of K below this part of the largest one are rounding: on a grid most of them vanish."""
+PIECES = {1: 64, 2: 16, 3: 8}
+"""Parts of each edge of a cell in which a function jumps."""
+JUMP = 0.25
+"""Part of its largest value by which a function jumps: what is smooth differs by less where cells are small enough."""
+CELLS_AT_ONCE = 4096
 FLAT = 1e-12
 """Volume of a cell, as a part of its longest edge to the power d, below which it counts as degenerate."""
 
@@ -195,6 +202,34 @@ class NodeSpace:
         if flat:
             raise InputError(f"mesh: {flat} of its cells are degenerate, with a volume of zero")
 
+    def averages(self, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """(1/m_i) int lambda_i f of a function that may jump, (owned,). Collective.
+
+        A cell in which its values at the corners and in the middle differ by a part JUMP of its largest value anywhere
+        is cut into `PIECES`^d, with the value in the middle of each; elsewhere the values at the corners stand for it.
+
+        Args:
+            value: f at points (n, d) -> (n,).
+
+        Raises:
+            Exception: what `value` raises, on every rank.
+        """
+        d, space = self.dimension, self.space
+        cells = space.dofmap.list[: space.mesh.topology.index_map(d).size_local]
+        corners = _corner_points(space)[cells]
+        seen = on_all(self.comm, lambda: _seen(corners, value))
+        most = self.comm.allreduce(float(np.abs(seen).max(initial=0.0)), op=MPI.MAX)
+        total = on_all(self.comm, lambda: _cell_integrals(corners, seen, JUMP * most, value))
+        rows = self._row_of_dof[cells]
+        ghosts = np.append(self._copies.ghosts, 0)
+        number = np.where(rows < self.owned, self.first + rows, ghosts[np.clip(rows - self.owned, 0, len(ghosts) - 1)])
+        added = PETSc.Vec().createMPI((self.owned, self.size), comm=self.comm)
+        added.setValues(number.astype(PETSc.IntType).ravel(), total.ravel(), addv=PETSc.InsertMode.ADD_VALUES)
+        added.assemble()
+        found = added.array_r / self.volume
+        added.destroy()
+        return np.asarray(found)
+
     @property
     def local(self) -> int:
         """Rows that this rank owns or sees."""
@@ -235,3 +270,24 @@ def _cell_matrices(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inverse = np.linalg.inv(np.where((volume > 0)[:, None, None], edges, np.eye(d)))
     gradients = np.concatenate([-inverse.sum(axis=2, keepdims=True), inverse], axis=2)  # (n, d, d + 1)
     return volume, volume[:, None, None] * (gradients.transpose(0, 2, 1) @ gradients)
+
+
+def _seen(corners: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Values at the corners (n, d + 1, d) of cells and in their middles, (n, d + 2)."""
+    n, width, d = corners.shape
+    return np.column_stack([value(corners.reshape(-1, d)).reshape(n, width), value(corners.mean(axis=1))])
+
+
+def _cell_integrals(
+    corners: np.ndarray, seen: np.ndarray, jump: float, value: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Int lambda_i f over cells with the corners (n, d + 1, d), (n, d + 1); see `NodeSpace.averages`."""
+    d = corners.shape[2]
+    volume = np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) / math.factorial(d)
+    found = volume[:, None] / (d + 1) * seen[:, :-1]
+    jumps = np.flatnonzero(seen.max(axis=1) - seen.min(axis=1) > jump)
+    middles = pieces(d, PIECES[d])
+    for some in np.array_split(jumps, max(1, len(jumps) // CELLS_AT_ONCE)):
+        inside = value((middles @ corners[some]).reshape(-1, d)).reshape(len(some), len(middles))
+        found[some] = volume[some, None] / len(middles) * (inside @ middles)
+    return found

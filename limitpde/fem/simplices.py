@@ -60,6 +60,15 @@ def kuhn(corners: np.ndarray) -> np.ndarray:
     return np.concatenate(paths)
 
 
+def pieces(dimension: int, count: int) -> np.ndarray:
+    """Barycentric coordinates (count^d, d + 1) of the middles of the parts of a simplex, each edge cut in `count`."""
+    d = dimension
+    corners = np.stack([axis.ravel() for axis in np.meshgrid(*[np.arange(count)] * d, indexing="ij")], axis=1)
+    middle = kuhn(corners).mean(axis=1) / count  # of a cube; those with x_1 >= x_2 >= ... cut the simplex of that order
+    middle = middle[(np.diff(middle, axis=1) <= 0).all(axis=1)]
+    return -np.diff(middle, axis=1, prepend=1.0, append=0.0)
+
+
 def disk(radius: float, rings: int, center: np.ndarray) -> np.ndarray:
     """Points (1 + 3 n (n + 1), 2) on the centre and n rings at equal distances: `ringed`."""
     return ringed(radius * np.arange(1, rings + 1) / rings, center)

@@ -299,7 +299,7 @@ def test_gmsh_file_gives_the_solution_of_the_same_box(comm, shared_folder):
         solver.solve(0.1)
     np.testing.assert_allclose(fields_of(read), fields_of(plain), rtol=0, atol=1e-12)
     assert (plain.domain.kind, read.domain.kind) == ("box", "space")
-    own = Solver(model_of(3), clouds(3), mesh=dolfinx.mesh.create_unit_cube(comm, 3, 3, 3), step=0.05)
+    own = Solver(model_of(3), clouds(3), mesh=dolfinx.mesh.create_unit_cube(comm, 6, 6, 6), step=0.05)
     assert own.figures()["mass_total"] == pytest.approx(CLOUDS_MASS, rel=1e-13)
 
 
