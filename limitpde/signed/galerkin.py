@@ -36,7 +36,7 @@ from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlanePoisson
 from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.setting import exterior_potential, seen_share
+from limitpde.signed.setting import exterior_potential, has_reached_edge, seen_share
 
 KEPT = 3
 """Step sizes whose matrices are kept factorised."""
@@ -72,6 +72,7 @@ class GalerkinScheme:
         self.quadrature = self.nodes.quadrature
         self.poisson = PlanePoisson(self.nodes, multipoles=multipoles)
         self._solvers: dict[float, LinearSolver] = {0.0: self.nodes.helmholtz(0.0)}
+        self._outer = self.poisson.outer()
         self._prepare_drift()
         self._exterior = exterior_potential(self.nodes, model)
 
@@ -173,7 +174,8 @@ class GalerkinScheme:
         """The state of these densities, (S, n_local). Collective."""
         potential, sums = self._potential_of(densities), self.nodes.sums
         energy = self._energy(densities, potential)
-        return GatedState(densities, potential, energy, sums.minimum(*densities), sums.maximum(*densities))
+        walled = has_reached_edge(sums, self._mass_times(densities).sum(axis=0), self._outer)
+        return GatedState(densities, potential, energy, sums.minimum(*densities), sums.maximum(*densities), walled)
 
     def _energy(self, densities: np.ndarray, potential: np.ndarray) -> float:
         """F = sum_s int (D rho_s log rho_s + U rho_s) + (g / 2) int u psi; values below zero have no entropy."""

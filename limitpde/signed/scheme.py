@@ -56,7 +56,7 @@ from limitpde.fem.stepping import Bdf
 from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import BoundaryKind, TransportBy
-from limitpde.signed.setting import WallLines, exterior_potential, potential_solver, seen_share
+from limitpde.signed.setting import WallLines, exterior_potential, has_reached_edge, potential_solver, seen_share
 
 REPAIRED = 1e-5
 """Share of the mass below zero in a step that is taken from the neighbours (`repaired`); above, the step is refused."""
@@ -107,6 +107,7 @@ class Scheme:
         self.numbers = original_nodes(graph.space)
         self.quadrature = LumpedQuadrature(graph)
         self.poisson = potential_solver(graph, boundary, multipoles, lines)
+        self._outer = self.poisson.outer()
         self._exterior = exterior_potential(graph, model)
         if model.coupling > 0:  # else (A) is not needed, and PETSc would point at options that nothing used
             self._predictor = EdgeMatrix(graph, self.poisson.fixed)
@@ -290,7 +291,9 @@ class Scheme:
             energy += self._model.D * xlogy(density, density) + self._exterior * density
         sums = self.graph.sums
         total = float(sums.total(self.graph.area * energy)[0])
-        return GatedState(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities))
+        mass = sum(self.graph.area * density for density in densities)
+        walled = has_reached_edge(sums, mass, self._outer)
+        return GatedState(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities), walled)
 
     def _norm(self, densities: list[np.ndarray]) -> float:
         """In L2, of all species together, by the lumped rule. Collective."""

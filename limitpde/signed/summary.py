@@ -19,6 +19,7 @@ from limitpde.signed.estimates import estimates
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble
 from limitpde.signed.pde import Solver
+from limitpde.signed.setting import OUTSIDE
 
 OUTSIDE_WARNING = 1e-6
 """Share of the mass beyond 0.9 of the radius from which the boundary data of the plane are called into question."""
@@ -102,7 +103,19 @@ class PDESummary(Tally[Solver]):
     def cautions(self) -> list[Caution]:
         """Whether the scheme is in the range in which its order holds."""
         peclet = self.largest.get("cell_peclet")
-        return super().cautions() + ([self._peclet_caution(peclet)] if peclet is not None else [])
+        found = [*super().cautions(), *self._edge_caution()]
+        return found + ([self._peclet_caution(peclet)] if peclet is not None else [])
+
+    def _edge_caution(self) -> list[Caution]:
+        """Of mass that feels the edge of a disk which stands for the plane."""
+        if not isinstance(self.solver.poisson, PlanePoisson):
+            return []
+        share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.masses.values())
+        text = (
+            f"{share:.2g} of the mass came beyond 0.9 of the radius of the mesh, where it meets a wall that the plane "
+            f"does not have: take a radius (pde.mesh) above {1.5 * self.solver.poisson.radius:.3g}"
+        )
+        return [Caution("mass_outside", share, OUTSIDE, text)]
 
     def _peclet_caution(self, peclet: float) -> Caution:
         """Of strong drifts on large cells."""
