@@ -111,7 +111,7 @@ class GalerkinScheme:
         return self.nodes.tested(density)
 
     def _drifts(self, now: GatedState, densities: np.ndarray) -> np.ndarray:
-        """-(rho_s grad V_s, grad v_i), (S, n_local), right where owned; `now` is where the step starts."""
+        """-(rho_s grad V_s, grad v_i) - (k rho_+ rho_-, v_i), (S, n_local), right where owned; from `now` on."""
         potential = now.potential if densities is now.densities else self._potential_of(densities)
         found = np.empty_like(densities)
         for row, charge, density in zip(found, self._charges, densities, strict=True):
@@ -120,6 +120,10 @@ class GalerkinScheme:
             self._load[:] = 0.0
             dolfinx.fem.assemble_vector(self._load, self._drift)
             row[:] = self.nodes.gather(self._load)
+        if self._model.reaction and len(found) == 2:
+            quadrature = self.nodes.quadrature
+            gone = self._model.reaction * quadrature.values(densities[0]) * quadrature.values(densities[1])
+            found -= self.nodes.gather(quadrature.tested(gone))
         return found
 
     def _diffusion(self, densities: np.ndarray) -> np.ndarray:

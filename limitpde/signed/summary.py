@@ -55,9 +55,14 @@ class PDESummary(Tally[Solver]):
         self.largest |= self._more(self.first)
 
     @property
-    def masses(self) -> dict[str, str]:
-        """Those of the species that are there."""
+    def present(self) -> dict[str, str]:
+        """Masses of the species that are there."""
         return {name: f"mass_{name}" for name in self.solver.densities}
+
+    @property
+    def masses(self) -> dict[str, str]:
+        """Those that no step should change: none where charges annihilate."""
+        return {} if self.solver.model.reaction else self.present
 
     def add(self, step: StepReport) -> None:
         """Take in one step."""
@@ -85,7 +90,7 @@ class PDESummary(Tally[Solver]):
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
         found = super().warnings()
-        share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.masses.values())
+        share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.present.values())
         if share > OUTSIDE_WARNING:
             found.append(
                 f"{share:.1e} of the mass came beyond 0.9 of the radius of the mesh: there the solution is that of a "
@@ -110,7 +115,7 @@ class PDESummary(Tally[Solver]):
         """Of mass that feels the edge of a disk which stands for the plane."""
         if not isinstance(self.solver.poisson, PlanePoisson):
             return []
-        share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.masses.values())
+        share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.present.values())
         text = (
             f"{share:.2g} of the mass came beyond 0.9 of the radius of the mesh, where it meets a wall that the plane "
             f"does not have: take a radius (pde.mesh) above {1.5 * self.solver.poisson.radius:.3g}"
@@ -133,6 +138,7 @@ class PDESummary(Tally[Solver]):
         largest = self.largest
         return {
             **super().figures(),
+            **({"mass": {name: self.ends(mass) for name, mass in self.present.items()}} if not self.masses else {}),
             "second_moment": self.ends("second_moment") | self._moment_theory(),
             "centre": self.vectors("centre"),
             "free_energy": self.ends("free_energy") | {"largest_increase": largest.get("free_energy_increase")},
@@ -165,7 +171,7 @@ class PDESummary(Tally[Solver]):
         mass = sum(solver.mass)
         net = sum(b * m for b, m in zip(solver.charges, solver.mass, strict=True))
         rate = 4 * model.D * mass + model.coupling * net**2
-        if model.interaction == "rotated" and len(solver.mass) > 1:
+        if model.reaction or (model.interaction == "rotated" and len(solver.mass) > 1):
             return {}  # the law is that of the net charge
         if model.confinement is None:
             return {"rate_theory": rate}
