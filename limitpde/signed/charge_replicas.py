@@ -17,7 +17,7 @@ from limitpde.nbody.pairs import closest_equal_signs, softness
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
 from limitpde.nbody.replicas import Measurements, Snapshot, Stopped
-from limitpde.signed.collisions import advance, mutual_neighbours
+from limitpde.signed.collisions import advance, mutual_neighbours, uncapped
 from limitpde.signed.configuration import Configuration
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.estimate_integrals import EstimateIntegrals
@@ -185,7 +185,12 @@ class ChargeReplicas:
             some.share[:] = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
         self._make_drifts(some)
         signs, encounters = run.start.signs, some.encounters
-        self._balance.measure(x, y, some.limit, felt, signs, encounters, rows)
+        limit = some.limit
+        if run.exact_pairs and len(run.residual.table.kinds) > 0:  # they feel K itself: so does W
+            limit = felt = felt + uncapped(
+                x, y, self._strength(some), b, self._partners(some), encounters, kernel=softness(run.eps, run.kernel)
+            )
+        self._balance.measure(x, y, limit, felt, signs, encounters, rows)
         if self._estimates is not None:
             drift_of = self._regularised_drift(some)
             self._estimates.measure(x, y, some.limit, signs, encounters, drift_of, rows)

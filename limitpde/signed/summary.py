@@ -260,11 +260,18 @@ def _collision_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
 
 def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
     """What a user must know before comparing the particles with the equation."""
-    initial = case.initial
+    found, initial = [], case.initial
+    if ensemble.scattered.any():
+        numbers = ", ".join(map(str, np.flatnonzero(ensemble.scattered)))
+        found.append(
+            f"N = {ensemble.count}: W of the charged test functions ({numbers}) does not converge, as it holds terms "
+            "like 1/r of pairs of opposite charges, whose square is not integrable in time: its mean and variance say "
+            "nothing; take functions without charge"
+        )
     if initial.points is not None:
-        return []
+        return found
     share = float(np.mean(ensemble.signs > 0))
     if math.isclose(share, initial.mass(0), abs_tol=1e-9):
-        return []
+        return found
     masses = f"{share:.6g} and {1 - share:.6g} instead of {initial.mass(0):.6g} and {initial.mass(1):.6g}"
-    return [f"N = {ensemble.count}: whole particles give the masses {masses}, which biases charged observables"]
+    return [*found, f"N = {ensemble.count}: whole particles give the masses {masses}, which biases charged observables"]
