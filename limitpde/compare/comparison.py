@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -91,6 +91,8 @@ class Comparison:
                     scale=float(np.abs(ensemble.observables[:, p]).max()),
                 )
                 if statistics is not None:
+                    if np.isnan(ensemble.noise[:, p]).all():  # nothing to test
+                        statistics = replace(statistics, mean_deviation=math.nan, variance_deviation=None)
                     names = {"N": ensemble.count, **self._names(p), "replicas": len(ensemble.replicas)}
                     yield {**names, "in_theory": ensemble.in_theory and self._in_theory, **asdict(statistics)}
 

@@ -1,7 +1,8 @@
 """The gate that every step of a solver must pass: what the equation promises, asked of the step.
 
 All finite, densities not below zero, the free energy not rising, and, where the equation has that principle, the
-largest density not rising.
+largest density not rising. Where a disk stands for the plane, mass that reaches its edge piles up as at a wall: a state
+says then that its largest density is not to be tested.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class GatedState:
     """Smallest density, global."""
     maximum: float
     """Largest density, global."""
+    walled: bool = False
+    """Mass has reached an edge that the equation does not have, so its largest density may rise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Gate:
             return below
         if rise > self.energy_rise * (abs(now.energy) + self.scale):
             return f"the free energy rises by {rise:.3g}"
-        if self.falling_maximum and trial.maximum > (1 + MAXIMUM_RISE) * now.maximum:
+        if self.falling_maximum and not trial.walled and trial.maximum > (1 + MAXIMUM_RISE) * now.maximum:
             return f"the largest density rises from {now.maximum:.4g} to {trial.maximum:.4g}"
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, Tag
@@ -161,6 +162,13 @@ class Case(sections.BaseCase):
         mass = self.initial.mass(0) + self.initial.mass(1)
         if self.particles is not None and self.initial.points is None and not math.isclose(mass, 1, rel_tol=1e-9):
             raise ValueError(f"initial: the masses add to {mass:.12g}; with [particles] they must add to 1")
+
+    @property
+    def limit(self) -> Model:
+        """The model of the equation: with the reaction of charges that annihilate, where that is left open."""
+        particles, model = self.particles, self.model
+        vanish = particles is not None and particles.collision == "annihilate" and model.gamma_bar is not None
+        return replace(model, annihilation=True) if vanish and model.annihilation is None else model
 
     def _check_combination(self) -> None:
         model, pde = self.model, self.pde

@@ -17,11 +17,12 @@ from limitpde.nbody.pairs import closest_equal_signs, softness
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
 from limitpde.nbody.replicas import Measurements, Snapshot, Stopped
-from limitpde.signed.collisions import advance, mutual_neighbours
+from limitpde.signed.collisions import advance, mutual_neighbours, uncapped
 from limitpde.signed.configuration import Configuration
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.estimate_integrals import EstimateIntegrals
 from limitpde.signed.halves import INSIDE, WHOLE, Path, halves
+from limitpde.signed.meetings import Past, meet
 from limitpde.signed.model import Model
 from limitpde.signed.options import Collision
 from limitpde.signed.residual import ParticleResidual
@@ -97,6 +98,7 @@ class ChargeReplicas:
             self._estimates = EstimateIntegrals(run.model, run.residual, run.estimate_eps, len(replicas))
         self._parts = np.zeros(len(replicas), dtype=np.int64)
         self._rows: list[dict[str, np.ndarray]] = []
+        self._past: Past | None = None
 
     def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Measurements:
         """Step to the end; the measurements of these replicas, time last."""
@@ -183,7 +185,12 @@ class ChargeReplicas:
             some.share[:] = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
         self._make_drifts(some)
         signs, encounters = run.start.signs, some.encounters
-        self._balance.measure(x, y, some.limit, felt, signs, encounters, rows)
+        limit = some.limit
+        if run.exact_pairs and len(run.residual.table.kinds) > 0:  # they feel K itself: so does W
+            limit = felt = felt + uncapped(
+                x, y, self._strength(some), b, self._partners(some), encounters, kernel=softness(run.eps, run.kernel)
+            )
+        self._balance.measure(x, y, limit, felt, signs, encounters, rows)
         if self._estimates is not None:
             drift_of = self._regularised_drift(some)
             self._estimates.measure(x, y, some.limit, signs, encounters, drift_of, rows)
@@ -235,16 +242,17 @@ class ChargeReplicas:
             noise = run.model.sigma, np.uint64(run.seed), some.replicas, number, path.half, *path.normals
             _euler_maruyama(x, y, *some.felt, dt, *noise)
             return
-        before = encounters.alive.copy()
+        alive, places = encounters.alive.copy(), (x.copy(), y.copy())
+        strength, sigma = self._strength(some), run.model.sigma
         advance(
             x,
             y,
             some.felt,
-            self._strength(some),
+            strength,
             self._charges,
             partner,
             encounters,
-            sigma=run.model.sigma,
+            sigma=sigma,
             dt=dt,
             kernel=softness(run.eps, run.kernel),
             collision=run.collision,
@@ -253,9 +261,25 @@ class ChargeReplicas:
             number=number,
             path=path,
         )
-        fallen = before & ~encounters.alive
+        self._remove(some, alive, rows)
+        if run.collision != "annihilate":
+            return
+        alive = encounters.alive.copy()
+        pairs = meet(
+            places, (x, y), self._charges, partner, encounters, ratio=strength / sigma**2, spread=2 * sigma**2 * dt,
+            seed=run.seed, replicas=some.replicas, number=number, past=self._past if path.half == 2 else None,
+        )  # fmt: skip
+        self._past = Past(*places, partner)
+        self._remove(some, alive, rows)
+        row, i, j = pairs.T  # at one place, where their forces cancel
+        for z in (x, y):
+            z[row, i] = z[row, j] = 0.5 * (z[row, i] + z[row, j])
+
+    def _remove(self, some: Configuration, alive: np.ndarray, rows: np.ndarray) -> None:
+        """Take those into account that were alive, (r, N) bool, and are no more."""
+        fallen = alive & ~some.encounters.alive
         if fallen.any():
-            self._balance.remove(x, y, run.start.signs, fallen, rows)
+            self._balance.remove(some.x, some.y, self._run.start.signs, fallen, rows)
 
     def _record(self, t: float, dt: float, snapshot: Snapshot | None) -> None:
         x, y, alive = self._state.x, self._state.y, self._state.encounters.alive

@@ -79,6 +79,37 @@ def _nearest(x: np.ndarray, y: np.ndarray, bond: np.ndarray) -> np.ndarray:
     return nearest
 
 
+def uncapped(
+    x: np.ndarray,
+    y: np.ndarray,
+    strength: np.ndarray,
+    charges: np.ndarray,
+    partner: np.ndarray,
+    encounters: Encounters,
+    *,
+    kernel: tuple[float, float],
+) -> np.ndarray:
+    """What K itself adds to the velocities of partners that were made with k, (2, R, N); arguments as in `advance`."""
+    out = np.zeros((2, *x.shape))
+    _uncapped(x, y, strength, charges, partner, encounters.bond, *kernel, *out)
+    return out
+
+
+@compiled(parallel=True)
+def _uncapped(x, y, strength, charges, partner, bond, soft, floor, out_x, out_y):  # type: ignore[no-untyped-def]
+    count = x.shape[1]
+    for task in numba.prange(x.size):
+        r, i = task // count, task % count
+        j = partner[r, i]
+        if j < 0 or bond[r, i] >= 0:
+            continue
+        dx, dy = x[r, i] - x[r, j], y[r, i] - y[r, j]
+        square = dx * dx + dy * dy
+        if square > 0.0:  # K(0) = 0
+            more = strength[r] * charges[i] * charges[j] * (1.0 / square - 1.0 / max(square + soft, floor))
+            out_x[r, i], out_y[r, i] = more * dx, more * dy
+
+
 def advance(
     x: np.ndarray,
     y: np.ndarray,

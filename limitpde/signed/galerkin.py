@@ -36,7 +36,7 @@ from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlanePoisson
 from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Initial, Model
-from limitpde.signed.setting import exterior_potential, seen_share
+from limitpde.signed.setting import exterior_potential, has_reached_edge, seen_share
 
 KEPT = 3
 """Step sizes whose matrices are kept factorised."""
@@ -72,6 +72,7 @@ class GalerkinScheme:
         self.quadrature = self.nodes.quadrature
         self.poisson = PlanePoisson(self.nodes, multipoles=multipoles)
         self._solvers: dict[float, LinearSolver] = {0.0: self.nodes.helmholtz(0.0)}
+        self._outer = self.poisson.outer()
         self._prepare_drift()
         self._exterior = exterior_potential(self.nodes, model)
 
@@ -110,7 +111,7 @@ class GalerkinScheme:
         return self.nodes.tested(density)
 
     def _drifts(self, now: GatedState, densities: np.ndarray) -> np.ndarray:
-        """-(rho_s grad V_s, grad v_i), (S, n_local), right where owned; `now` is where the step starts."""
+        """-(rho_s grad V_s, grad v_i) - (k rho_+ rho_-, v_i), (S, n_local), right where owned; from `now` on."""
         potential = now.potential if densities is now.densities else self._potential_of(densities)
         found = np.empty_like(densities)
         for row, charge, density in zip(found, self._charges, densities, strict=True):
@@ -119,6 +120,10 @@ class GalerkinScheme:
             self._load[:] = 0.0
             dolfinx.fem.assemble_vector(self._load, self._drift)
             row[:] = self.nodes.gather(self._load)
+        if self._model.reaction and len(found) == 2:
+            quadrature = self.nodes.quadrature
+            gone = self._model.reaction * quadrature.values(densities[0]) * quadrature.values(densities[1])
+            found -= self.nodes.gather(quadrature.tested(gone))
         return found
 
     def _diffusion(self, densities: np.ndarray) -> np.ndarray:
@@ -173,7 +178,8 @@ class GalerkinScheme:
         """The state of these densities, (S, n_local). Collective."""
         potential, sums = self._potential_of(densities), self.nodes.sums
         energy = self._energy(densities, potential)
-        return GatedState(densities, potential, energy, sums.minimum(*densities), sums.maximum(*densities))
+        walled = has_reached_edge(sums, self._mass_times(densities).sum(axis=0), self._outer)
+        return GatedState(densities, potential, energy, sums.minimum(*densities), sums.maximum(*densities), walled)
 
     def _energy(self, densities: np.ndarray, potential: np.ndarray) -> float:
         """F = sum_s int (D rho_s log rho_s + U rho_s) + (g / 2) int u psi; values below zero have no entropy."""

@@ -46,7 +46,13 @@ class Model:
     diffusivity: Literal["ito", "paper"] = "ito"
     """D = sigma^2 / 2 ("ito") or D = sigma ("paper") in the limit and in the residual."""
 
+    annihilation: bool | None = None
+    """Whether the limit equation has the reaction -4 pi gamma_bar rho_+ rho_- of charges that vanish when they meet; by
+    default it has in a case with particles.collision = "annihilate"."""
+
     def __post_init__(self) -> None:
+        if self.annihilation and self.interaction != "signed":
+            raise ValueError(f"annihilation = true: is for interaction = 'signed', not {self.interaction!r}")
         if (self.gamma_bar is None) == (self.gamma is None):
             raise ValueError("give either gamma_bar (mean-field scaling gamma = gamma_bar / N) or gamma, not both")
 
@@ -77,6 +83,16 @@ class Model:
     def circulation(self) -> float:
         """Strength of the velocities K_perp * u in the limit equation: gamma_bar for vortices, else zero."""
         return float(self.gamma_bar or 0.0) if self.interaction == "rotated" else 0.0
+
+    @property
+    def reaction(self) -> float:
+        """k of the reaction -k rho_+ rho_- in both limit equations: 4 pi gamma_bar where charges annihilate, else 0.
+
+        Two charges at a distance r meet before t with probability Q(a, r^2 / (4 sigma^2 t)), a = gamma / sigma^2 (van
+        Meurs-Peletier-Slangen, section 2.3). For gamma = gamma_bar / N the integral of this over the plane is
+        4 pi gamma t to first order in a: Langevin's rate of recombination, free of sigma.
+        """
+        return 4 * math.pi * float(self.gamma_bar or 0.0) if self.annihilation else 0.0
 
     @property
     def residual_rate(self) -> float | None:

@@ -88,12 +88,20 @@ class Ensemble(ReplicaEnsemble):
     """Whether pairs moved by their exact law, so that `collided` means something."""
     collision: Collision
     """What became of charges that hit each other."""
+    scattered: np.ndarray
+    """(P,) bool, test functions whose W does not concentrate: where opposite charges move by their exact law, W of a
+    charged phi has terms like 1 / r of partners, whose square is not integrable in time."""
     estimates: dict[str, np.ndarray]
     """What `limitpde.signed.estimates` needs, a row for each replica; empty where it was not asked for."""
     estimate_eps: tuple[float, ...]
     """Lengths of the regularisation in Lemma 5.9."""
     estimate_gradients: tuple[float, ...]
     """max |grad phi| of each test function."""
+
+    @property
+    def noise(self) -> np.ndarray:
+        """(R, P) of W - A at the end, of mean zero; NaN for test functions whose W does not concentrate."""
+        return np.where(self.scattered, np.nan, self.residual[:, :, -1] - self.compensator)
 
     @property
     def mean_extra_diffusivity(self) -> np.ndarray:
@@ -230,8 +238,15 @@ def simulate(
         batch_size=run.batch_size,
         substeps=run.substeps,
         sees_collisions=run.exact_pairs,
+        scattered=_scattered(run, model),
         collision=run.collision,
         estimates=estimates,
         estimate_eps=run.estimate_eps or (),
         estimate_gradients=run.gradients,
     )
+
+
+def _scattered(run: ChargeSetup, model: Model) -> np.ndarray:
+    """See `Ensemble.scattered`."""
+    opposite = run.exact_pairs and model.interaction == "signed" and len(set(run.start.signs.tolist())) == 2
+    return np.asarray(run.residual.table.charged, dtype=bool) & opposite

@@ -28,7 +28,7 @@ from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.curved import build_curved
 from limitpde.fem.edges import EdgeGraph
-from limitpde.fem.gate import Gate
+from limitpde.fem.gate import ROUNDING, Gate
 from limitpde.fem.gated import GatedSolver, GatedStepping
 from limitpde.fem.lagrange import LagrangeSpace, Quadrature
 from limitpde.fem.lumped import LumpedQuadrature
@@ -132,10 +132,11 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
             )
 
         scale, falling = model.D * sum(masses), model.sense > 0 and model.confinement is None and plane
+        rise = math.inf if model.reaction else None  # what vanishes may take more entropy along than energy
         if degree == 1:
-            gate, size = Gate(scale, falling), StepSize(step, tolerance, blind=True)
+            gate, size = Gate(scale, falling, ROUNDING if rise is None else rise), StepSize(step, tolerance, blind=True)
         else:
-            gate = Gate(scale, falling, ENERGY_RISE, undershoot)
+            gate = Gate(scale, falling, ENERGY_RISE if rise is None else rise, undershoot)
             size = StepSize(step, tolerance, regrowth=REGROWTH)
 
         self.stepping = GatedStepping(

@@ -103,8 +103,7 @@ class SignedWording(Wording):
             if "annihilated_fraction" in entry:
                 gone = 100 * entry["annihilated_fraction"]
                 lines.append(
-                    f"- N = {entry['N']}: {gone:.4g} % of the particles were annihilated; L^N and W are those of the "
-                    "others, and the equation has no term for that"
+                    f"- N = {entry['N']}: {gone:.4g} % of the particles were annihilated; L^N is that of the others"
                 )
         parts = ["## The particles", columns(particles, self.PARTICLES), "\n".join(lines), _estimates(particles)]
         return "\n\n".join(part for part in parts if part)

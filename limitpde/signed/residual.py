@@ -4,6 +4,7 @@
                    - gamma_bar int_0^T iint b b' k(x - x') . grad_x phi(x, b) rho_t rho_t dt          (interaction)
                    - D int_0^T int Lap phi(x, b) rho_t dt                                             (diffusion)
                    + int_0^T int grad U . grad_x phi(x, b) rho_t dt                                   (confinement)
+                   + 4 pi gamma_bar int_0^T int (phi(x, 1) + phi(x, -1)) rho_+ rho_- dt               (annihilation)
 
 with k = K, or -K where equal charges attract, and U an exterior potential if there is one. It vanishes for a weak
 solution. For the empirical measure L^N of particles that feel the drift gamma_N F' - grad U and the noise sigma, with
@@ -14,7 +15,8 @@ gamma_bar = N gamma_N,
 F the forces of K, M a martingale with E M^2 = (sigma^2 / N) E int_0^T int |grad phi|^2 dL^N_t dt (Ito isometry). So W
 has mean zero where the particles have the drift and the diffusivity of the equation, and A says what to expect where
 they do not: D = sigma, a cut-off, a large eps. Two charges that stick move with the diffusivity sigma^2 / 4, which A
-takes in as well, and charges that annihilate take their phi / N out of L^N and add it, negative, to A. Time integrals
+takes in as well, and charges that annihilate take their phi / N out of L^N: where the equation has that reaction, they
+are its integral, else they add it, negative, to A. Time integrals
 are trapezoidal sums over the time steps; Euler-Maruyama leaves a bias of order one in the step.
 """
 
@@ -124,15 +126,18 @@ class ResidualIntegrals:
     def present(self) -> dict[str, np.ndarray]:
         """Observables int phi dL_t and residuals W[t, phi], (R, P) each."""
         residual = self.change() - self.transport() - self.diffusion()
+        if self._residual.model.annihilation:
+            residual += self._lost
         return {"observables": self._integrands[0].copy(), "residual": residual}
 
     def totals(self) -> dict[str, np.ndarray]:
         """The quadratic variation of M, and A, (R, P) each."""
         model, count = self._residual.model, self._residual.count
         defect = (model.sigma**2 / 2 - model.D) * self._integrals[1]
+        gone = 0.0 if model.annihilation else self._lost
         return {
             "quadratic_variation": model.sigma**2 / count * self._integrals[2],
-            "compensator": self.excess() + defect - model.sigma**2 / 4 * self._integrals[4] - self._lost + 0.0,
+            "compensator": self.excess() + defect - model.sigma**2 / 4 * self._integrals[4] - gone + 0.0,
         }
 
 
@@ -229,10 +234,11 @@ class PDEResidual(ObservedIntegrals):
             self._slope = on_all(solver.sums.comm, lambda: _slope(model, quadrature.points))
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """int phi rho_t, and what the time integrals of interaction, diffusion and confinement grow by, (3, P)."""
+        """int phi rho_t, and what the time integrals of the other terms grow by, a row for each."""
         if self._solver.quadrature is not self._quadrature:
             self._tabulate()  # on a new mesh
-        rates = np.stack([self._interaction_rate(), self._diffusion_rate(), self._confinement_rate()])
+        rates = [self._interaction_rate(), self._diffusion_rate(), self._confinement_rate()]
+        rates = np.stack(rates + ([self._reaction_rate()] if self._model.reaction else []))
         return self._integrals(0), rates
 
     def _integrals(self, part: int) -> np.ndarray:
@@ -261,6 +267,15 @@ class PDEResidual(ObservedIntegrals):
         for name, density in self._solver.densities.items():
             mass = quadrature.weights * quadrature.values(density)
             local -= [float((self._slope * phi[name][1]).sum(axis=1) @ mass) for phi in self._phi]
+        return self._solver.sums.add(local)
+
+    def _reaction_rate(self) -> np.ndarray:
+        """-4 pi gamma_bar int (phi_+ + phi_-) rho_+ rho_-, (P,)."""
+        quadrature, local = self._solver.quadrature, np.zeros(len(self._phi))
+        if len(self._solver.densities) == len(SPECIES):
+            both = [quadrature.values(density) for density in self._solver.densities.values()]
+            mass = self._model.reaction * quadrature.weights * both[0] * both[1]
+            local -= [sum(float(phi[name][0] @ mass) for name in self._solver.densities) for phi in self._phi]
         return self._solver.sums.add(local)
 
     def _interaction_rate(self) -> np.ndarray:

@@ -13,6 +13,7 @@ for D = 0), no flux of density through the boundary, psi of the whole plane (`li
     (B)  (c m / dt) rho_s + A_s(psi_p) rho_s = (m / dt) rho^_s                                      for both signs
     (C)  K psi = 2 pi m u                                                                           psi that u has
 
+Charges that annihilate take dt k rho*_+ rho*_- from both rho^, k = 4 pi gamma_bar, so that u keeps its integral.
 L_w is the edge Laplacian weighted by the density that the flux sees, w = sum_s w_s. (A) takes the fast relaxation of
 charge (rate 2 pi g rho) implicitly without a nonlinear solve. Attraction is the other way round: its energy is concave,
 so that psi from before the step, psi_p = psi*, gives a linear step which with backward Euler lets the energy fall for
@@ -56,10 +57,13 @@ from limitpde.fem.stepping import Bdf
 from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import BoundaryKind, TransportBy
-from limitpde.signed.setting import WallLines, exterior_potential, potential_solver, seen_share
+from limitpde.signed.setting import WallLines, exterior_potential, has_reached_edge, potential_solver, seen_share
 
 REPAIRED = 1e-5
 """Share of the mass below zero in a step that is taken from the neighbours (`repaired`); above, the step is refused."""
+
+FASTEST = 0.5
+"""Largest part of a density that may vanish in a step: more would leave the second formula nothing."""
 
 type NodalRows = np.ndarray | list[np.ndarray]
 
@@ -107,6 +111,7 @@ class Scheme:
         self.numbers = original_nodes(graph.space)
         self.quadrature = LumpedQuadrature(graph)
         self.poisson = potential_solver(graph, boundary, multipoles, lines)
+        self._outer = self.poisson.outer()
         self._exterior = exterior_potential(graph, model)
         if model.coupling > 0:  # else (A) is not needed, and PETSc would point at options that nothing used
             self._predictor = EdgeMatrix(graph, self.poisson.fixed)
@@ -174,6 +179,15 @@ class Scheme:
         pairs = list(zip(now.densities, before.densities, strict=True))
         known = [combine(bdf.history, a, b) for a, b in pairs]
         expected = [np.maximum(combine(bdf.extrapolation, a, b), 0.0) for a, b in pairs]
+        masses = self._masses
+        if self._model.reaction and len(expected) == 2:
+            gone = dt * self._model.reaction * expected[0] * expected[1]
+            if dt * self._model.reaction * self.graph.sums.maximum(*expected) > FASTEST:
+                return Trial("the annihilation is too fast for the step")
+            known = [density - gone for density in known]
+            masses = [
+                float(mass) / bdf.implicit for mass in self.graph.sums.total(*(self.graph.area * k for k in known))
+            ]
         guess = combine(bdf.extrapolation, now.potential, before.potential)
         predicted, predictor_iterations, reason = guess, 0, 1
         if self._model.coupling > 0:
@@ -214,7 +228,7 @@ class Scheme:
                 return Trial(f"the transport solve did not converge (PETSc reason {reason})", figures=figures)
             densities.append(density)
         estimate = self._norm(errors) / self._norm(densities) if errors else 0.0
-        return Trial(self._checked_state(densities), estimate if judged else None, figures)
+        return Trial(self._checked_state(densities, masses), estimate if judged else None, figures)
 
     def _predict_potential(
         self, dt: float, bdf: Bdf, history: list[np.ndarray], expected: list[np.ndarray], guess: np.ndarray
@@ -266,20 +280,20 @@ class Scheme:
         density, iterations, reason = self._solve_transport.solve(right_side, guess[:owned])
         return graph.share(density), iterations, reason
 
-    def _checked_state(self, densities: list[np.ndarray]) -> GatedState | str:
-        """The state of these densities without the rounding of the solver, or why they cannot be one."""
+    def _checked_state(self, densities: list[np.ndarray], masses: list[float]) -> GatedState | str:
+        """The state of these densities, scaled to the masses that they should have, or why they cannot be one."""
         sums, area = self.graph.sums, self.graph.area
         lowest, largest = sums.minimum(*densities), sums.maximum(*densities)
         if not math.isfinite(lowest + largest):
             return "the density is not finite"
         if lowest < -ROUNDING * largest:
             below = sum(float(sums.total(area * np.maximum(-density, 0.0))[0]) for density in densities)
-            if below > REPAIRED * sum(self._masses):
+            if below > REPAIRED * sum(masses):
                 return f"the density falls to {lowest:.3g}, {below:.3g} of it below zero"
             densities = [repaired(self.graph, density) for density in densities]
         densities = [np.maximum(density, 0.0) for density in densities]
-        masses = sums.total(*(area * density for density in densities))
-        return self.state([d * (m / found) for d, m, found in zip(densities, self._masses, masses, strict=True)])
+        held = sums.total(*(area * density for density in densities))
+        return self.state([d * (m / found) for d, m, found in zip(densities, masses, held, strict=True)])
 
     def state(self, densities: NodalRows) -> GatedState:
         """(C): potential and free energy of these densities, (n_local,) each. Collective."""
@@ -290,7 +304,9 @@ class Scheme:
             energy += self._model.D * xlogy(density, density) + self._exterior * density
         sums = self.graph.sums
         total = float(sums.total(self.graph.area * energy)[0])
-        return GatedState(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities))
+        mass = sum(self.graph.area * density for density in densities)
+        walled = has_reached_edge(sums, mass, self._outer)
+        return GatedState(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities), walled)
 
     def _norm(self, densities: list[np.ndarray]) -> float:
         """In L2, of all species together, by the lumped rule. Collective."""

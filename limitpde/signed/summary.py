@@ -19,6 +19,7 @@ from limitpde.signed.estimates import estimates
 from limitpde.signed.model import Model
 from limitpde.signed.particles import Ensemble
 from limitpde.signed.pde import Solver
+from limitpde.signed.setting import OUTSIDE
 
 OUTSIDE_WARNING = 1e-6
 """Share of the mass beyond 0.9 of the radius from which the boundary data of the plane are called into question."""
@@ -54,9 +55,14 @@ class PDESummary(Tally[Solver]):
         self.largest |= self._more(self.first)
 
     @property
-    def masses(self) -> dict[str, str]:
-        """Those of the species that are there."""
+    def present(self) -> dict[str, str]:
+        """Masses of the species that are there."""
         return {name: f"mass_{name}" for name in self.solver.densities}
+
+    @property
+    def masses(self) -> dict[str, str]:
+        """Those that no step should change: none where charges annihilate."""
+        return {} if self.solver.model.reaction else self.present
 
     def add(self, step: StepReport) -> None:
         """Take in one step."""
@@ -84,7 +90,7 @@ class PDESummary(Tally[Solver]):
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
         found = super().warnings()
-        share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.masses.values())
+        share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.present.values())
         if share > OUTSIDE_WARNING:
             found.append(
                 f"{share:.1e} of the mass came beyond 0.9 of the radius of the mesh: there the solution is that of a "
@@ -102,7 +108,19 @@ class PDESummary(Tally[Solver]):
     def cautions(self) -> list[Caution]:
         """Whether the scheme is in the range in which its order holds."""
         peclet = self.largest.get("cell_peclet")
-        return super().cautions() + ([self._peclet_caution(peclet)] if peclet is not None else [])
+        found = [*super().cautions(), *self._edge_caution()]
+        return found + ([self._peclet_caution(peclet)] if peclet is not None else [])
+
+    def _edge_caution(self) -> list[Caution]:
+        """Of mass that feels the edge of a disk which stands for the plane."""
+        if not isinstance(self.solver.poisson, PlanePoisson):
+            return []
+        share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.present.values())
+        text = (
+            f"{share:.2g} of the mass came beyond 0.9 of the radius of the mesh, where it meets a wall that the plane "
+            f"does not have: take a radius (pde.mesh) above {1.5 * self.solver.poisson.radius:.3g}"
+        )
+        return [Caution("mass_outside", share, OUTSIDE, text)]
 
     def _peclet_caution(self, peclet: float) -> Caution:
         """Of strong drifts on large cells."""
@@ -120,6 +138,7 @@ class PDESummary(Tally[Solver]):
         largest = self.largest
         return {
             **super().figures(),
+            **({"mass": {name: self.ends(mass) for name, mass in self.present.items()}} if not self.masses else {}),
             "second_moment": self.ends("second_moment") | self._moment_theory(),
             "centre": self.vectors("centre"),
             "free_energy": self.ends("free_energy") | {"largest_increase": largest.get("free_energy_increase")},
@@ -152,7 +171,7 @@ class PDESummary(Tally[Solver]):
         mass = sum(solver.mass)
         net = sum(b * m for b, m in zip(solver.charges, solver.mass, strict=True))
         rate = 4 * model.D * mass + model.coupling * net**2
-        if model.interaction == "rotated" and len(solver.mass) > 1:
+        if model.reaction or (model.interaction == "rotated" and len(solver.mass) > 1):
             return {}  # the law is that of the net charge
         if model.confinement is None:
             return {"rate_theory": rate}
@@ -241,11 +260,18 @@ def _collision_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
 
 def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
     """What a user must know before comparing the particles with the equation."""
-    initial = case.initial
+    found, initial = [], case.initial
+    if ensemble.scattered.any():
+        numbers = ", ".join(map(str, np.flatnonzero(ensemble.scattered)))
+        found.append(
+            f"N = {ensemble.count}: W of the charged test functions ({numbers}) does not converge, as it holds terms "
+            "like 1/r of pairs of opposite charges, whose square is not integrable in time: its mean and variance say "
+            "nothing; take functions without charge"
+        )
     if initial.points is not None:
-        return []
+        return found
     share = float(np.mean(ensemble.signs > 0))
     if math.isclose(share, initial.mass(0), abs_tol=1e-9):
-        return []
+        return found
     masses = f"{share:.6g} and {1 - share:.6g} instead of {initial.mass(0):.6g} and {initial.mass(1):.6g}"
-    return [f"N = {ensemble.count}: whole particles give the masses {masses}, which biases charged observables"]
+    return [*found, f"N = {ensemble.count}: whole particles give the masses {masses}, which biases charged observables"]

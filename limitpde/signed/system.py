@@ -46,16 +46,16 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver. Collective."""
         options = {name: value for name, value in keywords(case.pde).items() if value is not None}
-        return Solver(case.model, case.initial, **options, comm=comm)
+        return Solver(case.limit, case.initial, **options, comm=comm)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""
         eps = case.estimates.eps if case.estimates.check else None
-        return simulate(case.model, case.initial, count=count, controls=controls, estimate_eps=eps, **case.simulation())
+        return simulate(case.limit, case.initial, count=count, controls=controls, estimate_eps=eps, **case.simulation())
 
     def particle_figures(self, case: Case, ensemble: Ensemble) -> Record:
         """One entry of the list `particles` of summary.json."""
-        return figures.particle_figures(case.model, ensemble)
+        return figures.particle_figures(case.limit, ensemble)
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Second moment and centre, (R, T) each."""

@@ -28,6 +28,7 @@ from limitpde.signed.exact import PROBLEMS
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.pde import Solver
 from limitpde.signed.scheme import Scheme
+from limitpde.signed.summary import PDESummary
 
 
 def energy(solver: Solver) -> float:
@@ -361,3 +362,23 @@ def test_halvings_are_bounded(monkeypatch):
     with pytest.raises(RunError, match=r"dt = 0\.05: never"):
         solver.step(0.1)
     assert len(tried) == 2
+
+
+def test_mass_that_reaches_the_edge_is_said_and_stops_nothing():
+    """Repulsion drives all to the edge of a small disk, where it piles up as at a wall."""
+    initial = Initial(positive=(Gaussian(mass=1.0, center=(0.0, 0.0), width=0.3),))
+    solver = Solver(
+        Model(sigma=0.3, gamma_bar=1.0), initial, mesh=Disk(radius=1.5, cell_size=0.15), step=0.05
+    )  # fmt: skip
+    summary = PDESummary(solver)
+    start = solver.figures()["second_moment"]
+    solver.solve(0.2, observers=[summary.add])
+    assert not any(caution.exceeded for caution in summary.cautions())
+    assert solver.figures()["second_moment"] == pytest.approx(start + 0.2 * 1.18, rel=0.02)
+    solver.solve(2.5, observers=[summary.add])
+    assert summary.steps == 50
+    assert summary.refused == 0
+    (caution,) = (caution for caution in summary.cautions() if caution.exceeded)
+    assert caution.name == "mass_outside"
+    assert caution.value > 0.3
+    assert "take a radius (pde.mesh) above 2.25" in caution.text

@@ -255,12 +255,14 @@ def test_gradients_of_exterior_potentials(files):
     given = ConfinementFromFile(python=reference, gradient_python=f"{files / 'functions.py'}:slope").gradient(x)
     assert np.abs(differences - given).max() < 1e-8
     wrong = ConfinementFromFile(python=reference, gradient_python=f"{files / 'functions.py'}:steep")
+    model = Model(sigma=1.0, gamma_bar=0.5, confinement=wrong)
+    initial = Initial(positive=(Gaussian(mass=1.0, center=(0.2, 0.0), width=0.5),))
     for refused in (
         lambda: wrong.check(x),
-        lambda: Solver(Model(sigma=1.0, gamma_bar=0.5, confinement=wrong), CLOUD, mesh=Disk(), step=0.1),
-        lambda: simulate(Model(sigma=1.0, gamma_bar=0.5, confinement=wrong), CLOUD, count=40, step=0.1, end=0.2),
+        lambda: Solver(model, initial, mesh=Disk(radius=3.0, cell_size=0.3), step=0.1),
+        lambda: simulate(model, initial, count=40, step=0.1, end=0.2),
     ):
-        with pytest.raises(InputError, match="is not the gradient of confinement.python: at x = .*differences of U"):
+        with pytest.raises(InputError, match=r"is not the gradient of confinement\.python: at x = .*differences of U"):
             refused()
     with pytest.raises(InputError, match="finite real values, not nan"):
         ConfinementFromFile(python=f"{files / 'functions.py'}:nan")
