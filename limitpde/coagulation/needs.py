@@ -117,7 +117,7 @@ def _particle_steps(case: Case, asked: Particles, count: int) -> float:
         if case.domain.kind == "torus":
             edge = float(min(size / math.floor(size / edge) for size in case.domain.size))
         dt = max((edge - core) / (SPREAD * math.sqrt(4 * fastest)), 1e-150) ** 2
-        dt = min(dt, MEETINGS / (contact * density), gap, asked.step or math.inf)
+        dt = min(dt, MEETINGS / max(contact * density, 1e-150), gap, asked.step or math.inf)
         steps = max(math.ceil(min(gap / dt, 1e15)), 1) * end / PARTS / gap
         total += steps * left
         left /= 1 + dies * contact * density * end / PARTS

@@ -136,19 +136,21 @@ class PDESummary(Tally[Solver]):
 
     def cautions(self) -> list[Caution]:
         """Figures that say whether the solution is one of the problem that was posed."""
-        case, first, outside = self._case, self.first, self.solver.outside
-        found = [trust.missing(outside + self._lost)]
+        case, first = self._case, self.first
+        pde = None if case is None else case.pde
+        walls = pde is not None and pde.mesh is not None  # through which mass may leave, as there are no particles
+        found = [trust.missing(self.solver.outside + (0.0 if walls else self._lost))]
         if self._lost < trust.ENERGY / 10:  # what leaves takes energy along
             size = first["energy_kinetic"] + abs(first["energy_potential"])
-            positivity = case is not None and case.pde is not None and case.pde.positivity
-            found.append(trust.energy(self.largest["energy"] / size if size > 0 else 0.0, positivity=positivity))
+            change = self.largest["energy"] / size if size > 0 else 0.0
+            found.append(trust.energy(change, positivity=pde is not None and pde.positivity))
         if self.solver.model.form != "density":
             found.append(trust.alpha_loss(self.largest["mass"]))
         if "alpha_edge" in self.largest:
             found.append(trust.alpha_edge(first["alpha_edge"] + self.largest["alpha_edge"]))
         if case is not None:
             found += trust.equation(case)
-            if case.pde is not None and case.pde.mesh is None:
+            if not walls:
                 found += trust.initial_temperature(case, first["energy_kinetic"])
         return found
 

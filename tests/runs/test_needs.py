@@ -140,6 +140,12 @@ def test_steps_are_those_of_the_particles(system):
     assert needs.steps(case, 1e-310) == math.inf
 
 
+def test_particles_that_never_react_need_a_number_of_steps():
+    """alpha = 0: their density sets no step, which was a division by zero before the run."""
+    loads = coagulation_needs.loads(whole("coagulation", "model.interaction.alpha=0.0"))
+    assert all(0 < load.work < math.inf for load in loads)
+
+
 @pytest.mark.parametrize("system", sorted(SMALL))
 def test_the_result_is_as_large_as_was_said_and_speeds_are_learnt(system, folder):
     case = whole(system)

@@ -18,10 +18,12 @@ from mpi4py import MPI
 
 from limitpde import case as cases
 from limitpde.cautions import Caution, worst
+from limitpde.vlasov import summary as summaries
 from limitpde.vlasov import trust
 from limitpde.vlasov.initial import Landau, PhaseDensityFromFile
 from limitpde.vlasov.model import Model, PhaseDomain
 from limitpde.vlasov.pde import Solver
+from limitpde.vlasov.system import SYSTEM
 
 L = 4 * math.pi
 SLOPE = """
@@ -191,6 +193,20 @@ def test_widths_against_the_points_of_the_cells() -> None:
     assert found["initial_width_x"].value == pytest.approx(2.5 / 1.2)
     assert found["initial_width_x"].exceeded
     assert found["initial_width_v"].value == pytest.approx(0.3125)
+
+
+@pytest.mark.parametrize(
+    ("thermal", "positivity", "off"), [(0.1, True, 0.0142), (0.05, True, 1.836), (0.05, False, 0.0)]
+)
+def test_a_limiter_changes_the_temperature_of_narrow_streams(thermal: float, positivity: bool, off: float) -> None:
+    """As a shift of negative values did in another code; the energy itself is off by less than a hundredth."""
+    initial, pde = {"drift": 1.0, "thermal": thermal}, {"cells": [4, 48], "positivity": positivity}
+    case = changed(model={"domain": {"x": [0.0, L], "v": [-9.0, 9.0]}}, initial=initial, pde=pde)
+    start = summaries.PDESummary(SYSTEM.solver(case, MPI.COMM_SELF), case)
+    caution = named(start.cautions())["initial_temperature"]
+    assert caution.value == pytest.approx(off, rel=0.01, abs=1e-9)
+    assert caution.exceeded == (off > 0.05)
+    assert start.first["energy_kinetic"] == pytest.approx(L * (0.5 + thermal**2 / 2), rel=0.01)
 
 
 def test_mass_and_energy() -> None:
