@@ -81,7 +81,7 @@ class Ensemble(ReplicaEnsemble):
     """(R, T) what random batches add to sigma^2 / 2, measured: see `limitpde.nbody.random_batches`."""
     step_bias: np.ndarray
     """(R, T) by how much the rate of (1/N) sum |X_i|^2 is wrong because of the steps: Euler's dt |v|^2, less what the
-    cap takes of the forces; zero where that is not known (random batches, cut-off, cut steps, vortices, own kernels)."""
+    cap takes of the forces; zero where that is not known (random batches, cut-off, cut steps, vortices, own eps)."""
     collapsible: bool
     """Whether all attract all so strongly that they end at one point: N gamma >= 2 sigma^2."""
     pull: float

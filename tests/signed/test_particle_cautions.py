@@ -80,7 +80,7 @@ def test_no_virial_law_where_charges_stick_or_noise_is_missing(comm, shared_fold
     ):
         found = particle_figures(model, simulate(model, initial, **options, **keywords))["second_moment"]
         assert "rate_theory" not in found
-    still = Model(sigma=0.0, gamma_bar=1.0)
+    still = Model(sigma=0.0, gamma_bar=1.0, interaction="repulsive")
     found = particle_figures(still, simulate(still, DIPOLE, **options | {"count": 20}))["second_moment"]
     assert "rate_theory" in found
     assert "deviation" not in found
