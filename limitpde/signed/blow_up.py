@@ -8,7 +8,10 @@ where a run ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from limitpde.errors import RunError
 
@@ -22,6 +25,14 @@ LEVELS = (10, 100, 1000, 10_000, 100_000)
 """Amplifications of the largest density whose times are noted."""
 
 
+NEAR = 2.0
+"""The line of 1 / (largest density) is laid through the times at which it was at most this many times the last one."""
+
+
+RESOLVED = 0.05
+"""Share of the mass in one Voronoi cell up to which the mesh resolves the density: what it loses comes later."""
+
+
 class BlowUpError(RunError):
     """The density has concentrated in one cell of the mesh, or must have. Raised on every rank alike.
 
@@ -29,25 +40,68 @@ class BlowUpError(RunError):
         time: when that was seen.
         peak: the largest density.
         share: of the mass, in the fullest cell.
-        latest: the bound on the time of blow-up, where that was reached.
+
+    Keyword Args:
+        resolved: until when the mesh resolved the density, if it did.
+        expected: where 1 / peak goes to zero, if that is known.
+        latest: the bound on the time of blow-up, if there is one.
 
     Attributes:
-        time, peak, share: those of above.
+        time, peak, share, resolved, expected, latest: those of above.
     """
 
-    def __init__(self, time: float, peak: float, share: float, latest: float | None = None) -> None:
-        seen = f"the largest density is {peak:.4g}, and one cell of the mesh holds {share:.3g} of the mass"
-        if latest is None:
-            seen += ", so the mesh no longer resolves it"
+    def __init__(
+        self,
+        time: float,
+        peak: float,
+        share: float,
+        *,
+        resolved: float | None = None,
+        expected: float | None = None,
+        latest: float | None = None,
+    ) -> None:
+        if latest is not None and time >= latest * (1 - 1e-9):
+            seen = (
+                f": no solution in the plane lives longer than {latest:.6g} (its second moment would be negative); "
+                f"here the largest density is {peak:.4g}: the mesh is too coarse to show the collapse, or the data had "
+                "collapsed on it at the start"
+            )
         else:
-            seen = f"no solution in the plane lives longer than {latest:.6g} (its second moment would be negative); "
-            seen += f"here the largest density is {peak:.4g}: the mesh is too coarse to show the collapse, or the data"
-            seen += " had collapsed on it at the start"
+            seen = (
+                f" on this mesh: the largest density is {peak:.4g}, and one cell of the mesh holds {share:.3g} of the "
+                "mass, so the mesh no longer resolves it"
+            )
+            bounds = [
+                (resolved is not None, f"after {resolved or 0:.2g}, up to which the mesh resolves the density"),
+                (latest is not None, f"before {latest or 0:.3g}, when the second moment would be negative"),
+                (
+                    expected is not None and expected < (latest or math.inf),
+                    f"at about {expected or 0:.2g} by 1/(largest density)",
+                ),
+            ]
+            known = [text for applies, text in bounds if applies]
+            seen += f". The equation blows up {'; '.join(known)}" if known else ""
         super().__init__(
-            f"blow-up at t = {time:.6g}: {seen}. What was computed up to then is kept; a mesh "
-            "that refines itself (pde.refinement) down to smaller cells follows the collapse further"
+            f"blow-up at t = {time:.3g}{seen}. What was computed up to then is kept; a mesh that refines itself "
+            "(pde.refinement) down to smaller cells follows the collapse further, and tells its time more closely"
         )
         self.time, self.peak, self.share = time, peak, share
+        self.resolved, self.expected, self.latest = resolved, expected, latest
+
+
+def expected_time(times: Sequence[float], peaks: Sequence[float]) -> float | None:
+    """Where the line through 1 / (largest density) at the last times is zero; None where it does not fall.
+
+    Args:
+        times: of the steps.
+        peaks: the largest densities then.
+    """
+    t, inverse = np.array(times), 1 / np.array(peaks)
+    near = inverse <= NEAR * inverse[-1]
+    if np.count_nonzero(near) < 3:
+        return None
+    slope = float(np.polyfit(t[near] - t[-1], inverse[near], 1)[0])
+    return float(t[-1] - inverse[-1] / slope) if slope < 0 else None
 
 
 def has_blown_up(peak: float, first_peak: float, share: float, *, supercritical: bool = False) -> bool:

@@ -290,12 +290,39 @@ class ChargeReplicas:
         centre = np.stack([np.where(alive, z, 0.0).sum(axis=1) / count for z in (x, y)], axis=1)
         measured = {"second_moment": second_moment, "centre": centre, "survivors": alive.sum(axis=1)}
         measured["extra_diffusivity"] = self._extra_diffusivity(dt)
+        measured["step_bias"] = self._step_bias(dt)
         if self._estimates is not None:
             measured |= self._estimates.present(x, y, self._run.start.signs)
         self._rows.append(measured | self._balance.present())
         if snapshot is not None:
             there = alive[0]
             snapshot(t, np.stack([x[0], y[0]], axis=1)[there], sign=self._run.start.signs[there])
+
+    def _step_bias(self, dt: float) -> np.ndarray:
+        """By how much the rate of (1/N) sum |X_i|^2 is wrong in steps of dt, (R,); zero where that is not known.
+
+        Euler's step adds dt |v|^2 of the velocities v by other particles than partners. Of K each pair of alive charges
+        that are not bound adds 2 b_i b_j / N, at whatever distance; the cap takes some of it from pairs within eps.
+        """
+        run, state, b = self._run, self._state, self._charges
+        known = run.batch_size is None and run.cutoff is None and run.substeps == 1 and not run.bare
+        if run.model.interaction == "rotated" or not known:
+            return np.zeros(len(self._replicas))
+        x, y, alive, bond = state.x, state.y, state.encounters.alive, state.encounters.bond
+        strength, drift = self._strength(state), state.felt
+        if run.model.confinement is not None:
+            slope = run.model.confinement.gradient(np.stack([x.ravel(), y.ravel()], axis=1))
+            drift = drift + slope.T.reshape(drift.shape)
+        others = drift
+        if run.exact_pairs:
+            partners = x, y, strength, b, self._partners(state), state.encounters
+            drift = drift + uncapped(*partners, kernel=softness(run.eps, run.kernel))
+            others = drift - uncapped(*partners, kernel=(math.inf, math.inf))
+        bound = np.where((bond >= 0) & alive, b * b[bond], 0.0).sum(axis=1)
+        net, squares = (alive * b).sum(axis=1), (alive * b**2).sum(axis=1)
+        capped = strength * (net**2 - squares - bound) - 2 * (x * drift[0] + y * drift[1]).sum(axis=1)
+        step = 0.5 * dt if run.halved else dt
+        return np.asarray((step * (alive * (others**2).sum(axis=0)).sum(axis=1) - capped) / run.count)
 
     def _extra_diffusivity(self, dt: float) -> np.ndarray:
         """By how much the particles of each replica diffuse more in a step of dt because of random batches, (R,)."""

@@ -57,6 +57,9 @@ from limitpde.signed.start import InitialPositions
 BATCH_PARTICLES = 32_768
 """Particles advanced together: enough for all threads, few enough that a stopped run loses seconds."""
 
+COLLAPSED = 0.1
+"""Error of the rate of the second moment by the steps, as a part of the pull of all pairs, from which particles that
+attract each other have collapsed."""
 FAST_FROM = 10_000
 """N from which "auto" takes the fast sum: measured, with some room (demos/benchmarks/fast_sum.py). A choice by a
 measurement in the run would make results depend on the machine."""
@@ -76,6 +79,13 @@ class Ensemble(ReplicaEnsemble):
     """p of the random batches whose forces the particles feel; None where they feel those of all pairs."""
     extra_diffusivity: np.ndarray
     """(R, T) what random batches add to sigma^2 / 2, measured: see `limitpde.nbody.random_batches`."""
+    step_bias: np.ndarray
+    """(R, T) by how much the rate of (1/N) sum |X_i|^2 is wrong because of the steps: Euler's dt |v|^2, less what the
+    cap takes of the forces; zero where that is not known (random batches, cut-off, cut steps, vortices, own eps)."""
+    collapsible: bool
+    """Whether all attract all so strongly that they end at one point: N gamma >= 2 sigma^2."""
+    pull: float
+    """gamma (N - 1), the rate of (1/N) sum |X_i|^2 where all pairs have the same sign."""
     substeps: int
     """m, the most parts of a step."""
     parts: np.ndarray
@@ -100,8 +110,18 @@ class Ensemble(ReplicaEnsemble):
 
     @property
     def noise(self) -> np.ndarray:
-        """(R, P) of W - A at the end, of mean zero; NaN for test functions whose W does not concentrate."""
-        return np.where(self.scattered, np.nan, self.residual[:, :, -1] - self.compensator)
+        """(R, P) of W - A at the end, of mean zero; NaN where W does not concentrate, and after a collapse."""
+        return np.where(self.scattered | self.collapsed, np.nan, self.residual[:, :, -1] - self.compensator)
+
+    @property
+    def mean_step_bias(self) -> np.ndarray:
+        """(T,) means over replicas of `step_bias`."""
+        return np.asarray(self.step_bias.mean(axis=0))
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether particles that attract each other have come so close that the steps decide on them."""
+        return bool(self.collapsible and np.abs(self.mean_step_bias).max() > COLLAPSED * self.pull)
 
     @property
     def mean_extra_diffusivity(self) -> np.ndarray:
@@ -239,6 +259,8 @@ def simulate(
         substeps=run.substeps,
         sees_collisions=run.exact_pairs,
         scattered=_scattered(run, model),
+        collapsible=model.interaction == "attractive" and count * model.pair_strength(count) >= 2 * model.sigma**2,
+        pull=model.pair_strength(count) * (count - 1),
         collision=run.collision,
         estimates=estimates,
         estimate_eps=run.estimate_eps or (),

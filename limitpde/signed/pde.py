@@ -38,7 +38,7 @@ from limitpde.fem.refinement import AdaptiveMesh
 from limitpde.fem.stepping import StepReport, StepSize, check_step
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
-from limitpde.signed.blow_up import BlowUpError, has_blown_up, latest_time
+from limitpde.signed.blow_up import RESOLVED, BlowUpError, expected_time, has_blown_up, latest_time
 from limitpde.signed.galerkin import GalerkinScheme
 from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import BoundaryKind, TransportBy
@@ -49,6 +49,8 @@ ACCURATE_STEP = 0.05
 """Longest step under attraction, in units of 1 / (2 pi gamma_bar max rho), the time in which the peak would double."""
 ENERGY_RISE = 1e-9
 """Part of its scale by which a step of degree two to four may raise the free energy, which the equation lets fall."""
+MOST_PEAKS = 200
+"""Steps whose largest density is remembered."""
 REGROWTH = (1.0, 2.0)
 """Growth of their steps where the gate has cut one: few sizes, so that few matrices are factorised."""
 
@@ -88,6 +90,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
         stepping: time, history, gate, and the scheme on the present mesh.
         adaptive: the mesh that follows the densities; None where it stays as it is.
+        resolved: until when this run's mesh resolved a density that may collapse; None where it never did.
         latest_time: until when the plane lets a solution live, under attraction above the critical mass; else None.
     """
 
@@ -154,6 +157,8 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
             )
         self._may_collapse = degree == 1 and model.sense < 0
         self._first_maximum = self.now.maximum
+        self._peaks: list[tuple[float, float]] = []
+        self.resolved: float | None = None
         self._supercritical = model.sense < 0 and sum(masses) * -model.coupling > 4 * model.D
         self.latest_time = self._latest_time(sum(masses)) if plane and model.confinement is None else None
 
@@ -183,15 +188,23 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         check_step(dt)
         self.stepping.follow()
         peak, latest = self.now.maximum, self.latest_time
-        if self._may_collapse and has_blown_up(
-            peak, self._first_maximum, self.cell_share, supercritical=self._supercritical
-        ):
-            raise BlowUpError(self.t, peak, self.cell_share)
+        share = self.cell_share if self._may_collapse else 0.0
+        if has_blown_up(peak, self._first_maximum, share, supercritical=self._supercritical):
+            known = {"resolved": self.resolved, "expected": self.expected_time, "latest": latest}
+            raise BlowUpError(self.t, peak, share, **known)
+        self.resolved = self.t if share < RESOLVED else self.resolved
         if latest is not None:
             if self.t >= latest * (1 - 1e-9):
-                raise BlowUpError(self.t, peak, math.nan, latest)
+                raise BlowUpError(self.t, peak, math.nan, latest=latest)
             dt = min(dt, latest - self.t)
+        self._peaks = [*self._peaks, (self.t, peak)][-MOST_PEAKS:]
         return super().step(dt)
+
+    @property
+    def expected_time(self) -> float | None:
+        """When a density that rises would blow up, by 1 / (largest density) at the steps of this run; None if never."""
+        found = [*self._peaks, (self.t, self.now.maximum)]
+        return expected_time(*zip(*found, strict=True)) if self._may_collapse else None
 
     # --- what the state is ----------------------------------------------------------------------------------------
 

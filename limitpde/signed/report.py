@@ -37,6 +37,8 @@ class SignedWording(Wording):
         "mass": "blow_up.mass",
         "critical mass 4 D / gamma_bar": "blow_up.critical_mass",
         "blow-up must come before t =": "blow_up.latest_time_theory",
+        "blow-up not before t =": "blow_up.not_before",
+        "blow-up by 1/(largest density), t =": "blow_up.expected",
         "largest density at the start": "blow_up.peak.start",
         "largest density later": "blow_up.peak.largest",
         "steps repeated by the gate": "gate.refused",

@@ -12,7 +12,7 @@ from limitpde.compare.statistics import deviation, mean_figures
 from limitpde.fem.plane import PlanePoisson
 from limitpde.fem.stepping import TOO_LONG, StepReport
 from limitpde.fem.tally import Tally
-from limitpde.signed.blow_up import levels_reached
+from limitpde.signed.blow_up import RESOLVED, levels_reached
 from limitpde.signed.case import Case
 from limitpde.signed.confinement import HarmonicTrap
 from limitpde.signed.estimates import estimates
@@ -25,6 +25,8 @@ OUTSIDE_WARNING = 1e-6
 """Share of the mass beyond 0.9 of the radius from which the boundary data of the plane are called into question."""
 
 
+STEP_BIAS = 0.02
+"""Part of the rate of the second moment that the particles' steps may add: the virial law then shows as much."""
 PECLET_FITTED, PECLET_CORRECTED = 1.0, 20.0
 """max |v| h / (2 D) from which fitted fluxes diffuse by a third too much, and from which corrected ones err by more
 than two per cent: int phi of two vortices by 1.7 % at 17, 6 % at 34 (tests/signed/test_transport.py)."""
@@ -183,6 +185,14 @@ class PDESummary(Tally[Solver]):
         )
         return {"end_theory": end}
 
+    def _blow_up_time(self) -> dict[str, float]:
+        """When it comes, where this mesh no longer resolves the density."""
+        solver = self.solver
+        if self.last.get("cell_share", 0.0) < RESOLVED:
+            return {}
+        times = {"not_before": solver.resolved, "expected": solver.expected_time}
+        return {name: time for name, time in times.items() if time is not None}
+
     def _blow_up(self) -> dict[str, Any]:
         """What an attractive density did: whether it must collapse, and how far it has."""
         solver, first, mass = self.solver, self.first, sum(self.solver.mass)
@@ -191,6 +201,7 @@ class PDESummary(Tally[Solver]):
             "critical_mass": 4 * solver.model.D / gamma_bar if gamma_bar > 0 else None,
             "mass": mass,
             "latest_time_theory": solver.latest_time,
+            **self._blow_up_time(),
             "peak": {"start": first["maximum"], "largest": self.highest[1], "time": self.highest[0]},
             "amplification_times": self.amplified,
             "largest_cell_share": self.last.get("cell_share"),
@@ -206,15 +217,17 @@ def particle_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     positive, negative = (int(np.count_nonzero(ensemble.signs == sign)) for sign in (1.0, -1.0))
     charge = float(np.where(ensemble.signs > 0, *model.charges).sum())
     gamma, count = model.pair_strength(ensemble.count), ensemble.count
-    free = ensemble.collision == "through" and gamma < model.sigma**2  # pairs that stick break the law
+    attracted = model.interaction == "attractive" or (model.interaction == "signed" and min(positive, negative) > 0)
+    stuck = attracted and (ensemble.collision != "through" or gamma >= model.sigma**2)  # that breaks the law
     vortices = model.interaction == "rotated"  # of one sign, they turn about each other at their distances
-    lawful = min(positive, negative) == 0 if vortices else free or not ensemble.sees_collisions
+    lawful = min(positive, negative) == 0 if vortices else not (stuck or ensemble.collapsed)
     if model.confinement is None and lawful:
         drift = 0.0 if vortices else model.sense * gamma * (charge**2 - count) / count
         moment["rate_theory"] = 2 * model.sigma**2 + drift
         growth = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
         rate = moment["rate_theory"] + 4 * ensemble.mean_extra_diffusivity
-        moment["deviation"] = deviation(growth - rate * ensemble.times[-1])
+        if model.sigma > 0:  # else there is no noise that a deviation could be held against
+            moment["deviation"] = deviation(growth - rate * ensemble.times[-1])
     return {
         "N": count,
         "positive": positive,
@@ -256,6 +269,38 @@ def _collision_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
         found["survivors"] = {"times": ensemble.times.tolist(), **survivors}
         found["annihilated_fraction"] = 1 - survivors["mean"][-1] / ensemble.count
     return found
+
+
+def particle_cautions(case: Case, ensemble: Ensemble) -> list[Caution]:
+    """Whether the particles are simulated in the range of their steps."""
+    model = case.model
+    scale = 2 * model.sigma**2 + ensemble.pull
+    rate = float(np.trapezoid(ensemble.mean_step_bias, ensemble.times)) / ensemble.times[-1]
+    share = abs(rate) / scale if scale > 0 else 0.0
+    if ensemble.collapsed:
+        remedy = "the particles have collapsed, and nothing is expected of them from there on; end before (time.end)"
+    else:
+        remedy = (
+            f"take a step (particles.step) {STEP_BIAS / max(share, 1e-300):.1g} times as long, or particles.substeps"
+        )
+    text = f"N = {ensemble.count}: the steps change the rate of the second moment by {rate:.2g}: {remedy}"
+    return [Caution("step_bias", share, STEP_BIAS, text), *_cluster_caution(model, ensemble)]
+
+
+def _cluster_caution(model: Model, ensemble: Ensemble) -> list[Caution]:
+    """Of few charges that come together: R of k of them has the dimension (k - 1) (2 - k gamma / sigma^2) ((4.26))."""
+    if model.interaction != "attractive" or model.sigma == 0 or ensemble.count < 3:
+        return []
+    k = np.arange(3, ensemble.count + 1)
+    dimensions = (k - 1) * (2 - k * model.pair_strength(ensemble.count) / model.sigma**2)
+    if not (dimensions > 0).any():
+        return []
+    least = float(dimensions[dimensions > 0].min())
+    text = (
+        f"N = {ensemble.count}: {k[dimensions == least][0]} charges come together like a squared Bessel process of "
+        f"dimension {least:.2g}, so the error of the steps falls like step^{least / 2:.2g} only; take a weaker gamma"
+    )
+    return [Caution("cluster_dimension", 1 / least, 1.0, text)]
 
 
 def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:

@@ -29,6 +29,7 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
     summary = figures.PDESummary
     residual = PDEResidual
     particle_warnings = staticmethod(figures.particle_warnings)
+    particle_cautions = staticmethod(figures.particle_cautions)
 
     def residual_rate(self, case: Case) -> float | None:
         """-1/2 (Lemma 5.10)."""

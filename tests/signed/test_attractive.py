@@ -22,7 +22,7 @@ from limitpde.experiment import run
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.mesh import Disk, build
 from limitpde.results.fields import read_fields
-from limitpde.signed.blow_up import BlowUpError, latest_time, levels_reached
+from limitpde.signed.blow_up import BlowUpError, expected_time, latest_time, levels_reached
 from limitpde.signed.case import PDE, Case
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.pde import Solver
@@ -129,6 +129,35 @@ def test_blow_up_is_a_run_error_with_its_figures():
     assert isinstance(error, RunError)
     assert (error.time, error.peak, error.share) == (0.5, 3.0, 0.2)
     assert "t = 0.5" in str(error)
+    error = BlowUpError(0.856023, 4.8, 0.17, resolved=0.72, expected=0.92, latest=1.32)
+    assert "blow-up at t = 0.856 on this mesh" in str(error)
+    assert "after 0.72" in str(error)
+    assert "before 1.32" in str(error)
+    assert "at about 0.92" in str(error)
+
+
+def test_the_time_of_blow_up_has_bounds_on_every_mesh():
+    """Two clumps above the critical mass: by refinement at 1.02; seen at 0.86 on these cells."""
+    clumps = Initial(positive=tuple(Gaussian(mass=0.5, center=(x, 0.0), width=0.4) for x in (-1.0, 1.0)))
+    model = Model(sigma=1.0, gamma_bar=3.0, interaction="attractive")
+    solver = Solver(model, clumps, mesh=Disk(radius=6.0, cell_size=0.2), step=0.01)
+    summary = PDESummary(solver)
+    with pytest.raises(BlowUpError) as caught:
+        solver.solve(1.5, observers=[summary.add])
+    error = caught.value
+    assert error.resolved < error.time < error.expected < error.latest
+    assert error.resolved < 1.02 < error.latest
+    assert error.expected == pytest.approx(1.02, rel=0.15)
+    found = summary.figures()["blow_up"]
+    assert found["not_before"] == error.resolved
+    assert found["expected"] == pytest.approx(error.expected, rel=1e-9)
+
+
+def test_line_through_the_reciprocals():
+    times = np.linspace(0.0, 0.9, 50)
+    assert expected_time(times, 2 / (1 - times)) == pytest.approx(1.0, rel=1e-12)
+    assert expected_time(times, np.ones(50) - 0.01 * times) is None
+    assert expected_time([0.0, 0.1], [1.0, 2.0]) is None
 
 
 def test_below_the_critical_mass_the_density_spreads():
