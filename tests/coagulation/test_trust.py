@@ -65,6 +65,15 @@ def test_the_estimate_of_the_step_falls_as_its_square_and_holds_the_error(reacti
     assert math.log2(found[1] / found[2]) > 1.6
 
 
+def test_mass_beyond_the_range_is_told():
+    """Particles have no largest mass: with n_max = 2 the equation is another one."""
+    short, wide = (Model(diffusion=[1.0], beta={"kernel": "constant"}, n_max=n) for n in (2, 64))
+    lost = solved(short, 1.0, step=0.02)[1]["overflow"]
+    assert lost.exceeded
+    assert "model.n_max = 4" in lost.text
+    assert not solved(wide, 1.0, step=0.02)[1]["overflow"].exceeded
+
+
 # Bins
 
 
