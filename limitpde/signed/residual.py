@@ -238,8 +238,9 @@ class PDEResidual(ObservedIntegrals):
         if self._solver.quadrature is not self._quadrature:
             self._tabulate()  # on a new mesh
         rates = [self._interaction_rate(), self._diffusion_rate(), self._confinement_rate()]
-        rates = np.stack(rates + ([self._reaction_rate()] if self._model.reaction else []))
-        return self._integrals(0), rates
+        if self._model.reaction:
+            rates.append(self._reaction_rate())
+        return self._integrals(0), np.stack(rates)
 
     def _integrals(self, part: int) -> np.ndarray:
         """sum_s int a_s rho_s with a_s = phi (part 0) or Lap phi (part 2), (P,)."""

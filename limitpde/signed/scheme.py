@@ -304,7 +304,7 @@ class Scheme:
             energy += self._model.D * xlogy(density, density) + self._exterior * density
         sums = self.graph.sums
         total = float(sums.total(self.graph.area * energy)[0])
-        mass = sum(self.graph.area * density for density in densities)
+        mass = np.sum([self.graph.area * density for density in densities], axis=0)
         walled = has_reached_edge(sums, mass, self._outer)
         return GatedState(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities), walled)
 
