@@ -93,7 +93,7 @@ class PDESummary(Tally[Solver]):
         """What a user must know before trusting the figures."""
         found = super().warnings()
         share = self.largest["mass_outside"] / sum(self.first[mass] for mass in self.present.values())
-        if share > OUTSIDE_WARNING:
+        if OUTSIDE_WARNING < share <= OUTSIDE:  # above, it is a caution
             found.append(
                 f"{share:.1e} of the mass came beyond 0.9 of the radius of the mesh: there the solution is that of a "
                 "wall, not of the plane; take a larger radius"
