@@ -76,8 +76,8 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         undershoot: how far below zero densities of degree 2 to 4 may fall, as a part of their largest value.
         multipoles: highest multipole moment in the boundary data of the potential.
         transport: for degree 1 exponentially fitted fluxes ("fitted"), those with a correction to second order
-            ("corrected"), or the latter in steps where max |v| h / (2 D) is above one ("auto"; not under attraction,
-            where fitted fluxes let the free energy fall, and drifts are that strong in a collapse alone).
+            ("corrected"), or the latter for vortices and where max |v| h / (2 D) is above one ("auto"; not under
+            attraction, where fitted fluxes let the free energy fall, and drifts are that strong in a collapse alone).
         comm: communicator of the mesh.
 
     Raises:

@@ -25,9 +25,10 @@ divergence, carries both densities through the Voronoi faces (`limitpde.fem.face
 The matrix of (B) is an M-matrix with zero column sums of A_s: mass is conserved and backward Euler is positive for
 every dt. BDF2 may go below zero where a density falls to less than a quarter in a step: up to REPAIRED of the mass is
 then taken from the neighbours. Fitted fluxes add the diffusivity D (z coth z - 1), z = |v| h / (2 D): a third of D at
-z = 1, and |v| h / 2 beyond, which is of first order. So where z is above one somewhere, the fluxes are corrected to
-those of second order as far as the densities stay between their neighbours (`limitpde.fem.flux_correction`): for D = 0
-the error is of second order where they are smooth, of order one in L1 where they jump.
+z = 1, and |v| h / 2 beyond, which is of first order. So for vortices, which have no equilibrium that fitted fluxes
+would keep, and where z is above one somewhere, the fluxes are corrected to those of second order as far as the
+densities stay between their neighbours (`limitpde.fem.flux_correction`): for D = 0 the error is of second order where
+they are smooth, of order one in L1 where they jump.
 
 While an estimate e of the local error reaches across a change of the mesh, e' with (c m + dt A_s) e' = c m e stands for
 it (Shampine 1984): it leaves out the traces of the change, which the step damps. It would leave out errors of the
@@ -200,7 +201,8 @@ class Scheme:
         turning = [self._model.circulation * predicted] * len(barriers)
         carriers = turning if self._model.circulation > 0 else barriers
         figures["cell_peclet"] = peclet = self._peclet(carriers, now.densities, self._model.D)
-        corrected = self._transport_by == "corrected" or (self._transport_by == "auto" and peclet > 1)
+        strong = self._model.circulation > 0 or peclet > 1
+        corrected = self._transport_by == "corrected" or (self._transport_by == "auto" and strong)
         densities, errors = [], []
         for index in range(len(self._charges)):
             self._fill_transport(climbs[index], dt, bdf)
