@@ -212,7 +212,7 @@ def test_figures_and_rates_of_independent_draws():
     counts = [64, 512, 2048]
     clouds = [Cloud(n, np.array([[start.sample(n, rng) for _ in range(2)] for _ in range(12)])) for n in counts]
     f = nodal_values(start, TORUS_AXES)
-    found = distance_figures(TORUS, clouds, start=start, f=3.0 * f, axes=TORUS_AXES, seed=1)
+    found = distance_figures(TORUS, clouds, start=start, f=3.0 * f, axes=TORUS_AXES)
     assert [rate["quantity"] for rate in found["rates"]] == ["wasserstein_x", "wasserstein_v", "wasserstein_sliced"]
     for rate in found["rates"]:
         assert rate["theory"] == -0.5
@@ -225,7 +225,7 @@ def test_figures_and_rates_of_independent_draws():
     assert last["growth"] == pytest.approx(last["mean"] / first["mean"])
     assert found["dobrushin"]["factor"] == pytest.approx(dobrushin_factor(TORUS, 2.0, 2.0))
     assert last["dobrushin_bound"] == pytest.approx(found["dobrushin"]["factor"] * first["mean"])
-    assert distance_figures(TORUS, [], start=start, f=f, axes=TORUS_AXES, seed=1) == {}
+    assert distance_figures(TORUS, [], start=start, f=f, axes=TORUS_AXES) == {}
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_no_factor_where_the_force_jumps():
     assert dobrushin_factor(model, 1.0, 0.0) == 1.0
     start = Start(Landau(k=0.5), model)
     cloud = Cloud(8, np.zeros((1, 2, 8, 2)))
-    found = distance_figures(model, [cloud], start=start, f=nodal_values(start, TORUS_AXES), axes=TORUS_AXES, seed=1)
+    found = distance_figures(model, [cloud], start=start, f=nodal_values(start, TORUS_AXES), axes=TORUS_AXES)
     assert "dobrushin" not in found
     assert all("dobrushin_bound" not in row and "stderr" not in row for row in found["distances"])
 
