@@ -14,7 +14,7 @@ from pydantic import Tag
 
 from limitpde.checked import Coordinate, Moderate, Vector, record, told_apart
 from limitpde.errors import InputError
-from limitpde.files import PythonFunction, evaluate
+from limitpde.files import PythonFunction, evaluate, load_function
 
 
 def _distance(x: np.ndarray, center: tuple[float, ...]) -> np.ndarray:
@@ -188,8 +188,13 @@ class _Grid:
         self.cumulative[-1] = 1.0
 
 
-@functools.lru_cache(maxsize=4)
 def _grid_of(source: DensityFromFile) -> _Grid:
+    return _kept_grid(source, load_function(source.python))
+
+
+@functools.lru_cache(maxsize=4)
+def _kept_grid(source: DensityFromFile, function: object) -> _Grid:
+    """That of a function, which is another one when its file has changed."""
     return _Grid(source)
 
 

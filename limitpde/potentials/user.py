@@ -10,7 +10,7 @@ import numpy as np
 
 from limitpde.checked import record
 from limitpde.errors import InputError
-from limitpde.files import PythonFunction, evaluate
+from limitpde.files import PythonFunction, evaluate, load_function
 from limitpde.potentials.modes import Modes
 
 SAMPLES = 32
@@ -35,12 +35,17 @@ def nearest_image(x: np.ndarray, x_box: np.ndarray) -> np.ndarray:
     return np.asarray(x - lengths * np.round(x / lengths))
 
 
-@functools.lru_cache(maxsize=8)
 def torus_mean(reference: str, lengths: tuple[float, ...]) -> float:
     """The mean of a function over the displacements of a torus with these edges, by Gauss's quadrature.
 
     A kink at 0 or half an edge away lies between two panels.
     """
+    return _kept_mean(reference, lengths, load_function(reference))
+
+
+@functools.lru_cache(maxsize=8)
+def _kept_mean(reference: str, lengths: tuple[float, ...], function: object) -> float:
+    """That of a function, which is another one when its file has changed."""
     panels, points = PANELS[len(lengths)]
     inner, weights = np.polynomial.legendre.leggauss(points)
     unit = ((np.arange(panels)[:, None] + (inner + 1) / 2) / panels - 0.5).ravel()

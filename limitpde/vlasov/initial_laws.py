@@ -16,7 +16,7 @@ import numpy as np
 
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-from limitpde.files import PythonFunction, evaluate
+from limitpde.files import PythonFunction, evaluate, load_function
 
 BLOCK = 1 << 17
 """Points at which a user's function is called at once."""
@@ -348,6 +348,11 @@ def _slabs(axes: list[np.ndarray], *, periodic: bool) -> Iterator[tuple[slice, n
         yield at, np.stack([axis.ravel() for axis in grid], axis=1)
 
 
-@functools.lru_cache(maxsize=2)
 def _lattice(source: FromFunction) -> _Lattice:
+    return _kept_lattice(source, load_function(source.python))
+
+
+@functools.lru_cache(maxsize=2)
+def _kept_lattice(source: FromFunction, function: object) -> _Lattice:
+    """That of a function, which is another one when its file has changed."""
     return _Lattice(source)

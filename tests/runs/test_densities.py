@@ -23,6 +23,7 @@ from limitpde.errors import InputError
 from limitpde.experiment import run
 from limitpde.files import evaluate
 from limitpde.parallel import on_root
+from limitpde.potentials.user import torus_mean
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.particles import simulate
 
@@ -215,3 +216,19 @@ def test_a_function_that_differs_between_ranks_is_noticed(comm, shared_folder):
         run(case, out=shared_folder / "out", comm=comm)
     comm.barrier()  # rank 0 gives the folder back
     assert not (shared_folder / "out").exists()
+
+
+def test_what_is_kept_of_a_function_is_forgotten_when_its_file_changes(tmp_path):
+    """Its integral and the cells that points are drawn from; and the mean of a potential."""
+    (tmp_path / "f.py").write_text("import numpy as np\n\n\ndef f(x):\n    return np.exp(-(x**2).sum(axis=1))\n")
+    source = DensityFromFile(python=f"{tmp_path / 'f.py'}:f", mass=1.0, radius=3.0)
+    before = source.density(np.zeros((1, 2)))[0], np.mean(source.sample(2000, np.random.default_rng(0)) ** 2)
+    (tmp_path / "f.py").write_text("import numpy as np\n\n\ndef f(x):\n    return np.exp(-9 * (x**2).sum(axis=1))\n")
+    after = source.density(np.zeros((1, 2)))[0], np.mean(source.sample(2000, np.random.default_rng(0)) ** 2)
+    assert after[0] == pytest.approx(9 * before[0], rel=1e-3)
+    assert after[1] == pytest.approx(before[1] / 9, rel=0.1)
+
+    (tmp_path / "g.py").write_text("def g(x):\n    return 1 + 0 * x[:, 0], 0 * x\n")
+    assert torus_mean(f"{tmp_path / 'g.py'}:g", (1.0,)) == pytest.approx(1.0)
+    (tmp_path / "g.py").write_text("def g(x):\n    return 2 + 0 * x[:, 0], 0 * x\n")
+    assert torus_mean(f"{tmp_path / 'g.py'}:g", (1.0,)) == pytest.approx(2.0)
