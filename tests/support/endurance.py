@@ -103,7 +103,7 @@ class Bench:
         self.environment["MPIR_CVAR_ENABLE_HEAVY_YIELD"] = "1"  # ranks that wait give way to those that work
         (place / "case.toml").write_text(cases.dump(cases.check(damage.CASES[system])))
         (place / "dies.py").write_text(DIES)
-        self.run("whole")
+        assert self.end(self.start("whole", ranks=1), limit=10 * LIMIT)[0] == 0  # the first one compiles
         began = time.monotonic()
         process = self.start("again", ranks=1)
         self.begins = self._until(process, place / "again" / "summary.json") - began
@@ -123,10 +123,10 @@ class Bench:
         options = {"cwd": self.place, "env": self.environment, "text": True, "start_new_session": True}
         return subprocess.Popen(line, preexec_fn=before, **pipes, **options)
 
-    def end(self, process):
+    def end(self, process, limit=LIMIT):
         """Wait for a process: exit status and stderr; the status is None for one that does not end."""
         try:
-            _, err = process.communicate(timeout=LIMIT)
+            _, err = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             return None, process.communicate()[1]
