@@ -260,7 +260,7 @@ def test_gradients_of_exterior_potentials(files):
     for refused in (
         lambda: wrong.check(x),
         lambda: Solver(model, initial, mesh=Disk(radius=3.0, cell_size=0.3), step=0.1),
-        lambda: simulate(model, initial, count=40, step=0.1, end=0.2),
+        lambda: simulate(model, initial, count=40, replicas=1, step=0.1, end=0.2),
     ):
         with pytest.raises(InputError, match=r"is not the gradient of confinement\.python: at x = .*differences of U"):
             refused()
