@@ -104,19 +104,19 @@ def test_exact_laws():
 
 
 def test_residual_of_the_solution():
-    """W of the solution falls with the square of the step, and sees another equation."""
+    """W of the solution falls with the fourth power of the step, and sees another equation."""
     functions = [GaussianBump(center=(0.3, 0.0), width=1.0), Wave(k=(1.0, 0.5), phase=0.3, charge=True)]
 
     def residual(step: float, model: Model = MODEL) -> np.ndarray:
         """Of the solution for one model, in the equation of `MODEL`."""
-        solver = solver_of(3, 12, step, DIPOLE, model=model)
+        solver = solver_of(3, 20, step, DIPOLE, model=model)
         observer = PDEResidual(solver, functions, model=MODEL)
         solver.solve(0.4, observers=[observer])
         return np.abs(observer.values[-1])
 
     coarse, fine = residual(0.1), residual(0.05)
-    assert (fine < 2e-5).all()
-    assert (coarse / fine > 3.0).all()
+    assert (fine < 1e-7).all()
+    assert (coarse / fine > 8.0).all()
     assert residual(0.1, Model(sigma=1.0, gamma_bar=0.4, diffusivity="paper")).min() > 1e-2
 
 
