@@ -51,7 +51,7 @@ output.every = 0.2
 """
 COAGULATION = """
 system = "coagulation"
-model = { dimension = 3, diffusion = [0.1], interaction = { shape = "ball", radius = 1.0, alpha = 1.0 }, n_max = 12 }
+model = { dimension = 3, diffusion = [0.1], interaction = { shape = "ball", radius = 1.0, alpha = 1.0 }, n_max = 40 }
 initial.masses = [{ n = 1, shape = "uniform", mass = 1.0 }]
 time.end = 1.0
 pde = { mesh = { shape = "point" }, step = 0.02 }

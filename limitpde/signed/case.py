@@ -60,7 +60,8 @@ class PDE(sections.BasePDE):
     """Highest multipole moment in the boundary data of the potential."""
     transport: TransportBy = "auto"
     """For degree 1: exponentially fitted fluxes, those with a correction to second order ("corrected"), or the latter
-    for vortices and in steps where max |v| h / (2 D) is above one, but not under attraction."""
+    for vortices and in steps where max |v| h / (2 D) is above one, but not between walls, under a confinement or
+    attraction."""
 
     def __post_init__(self) -> None:
         if self.degree == 1 and self.undershoot is not None:

@@ -76,8 +76,9 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         undershoot: how far below zero densities of degree 2 to 4 may fall, as a part of their largest value.
         multipoles: highest multipole moment in the boundary data of the potential.
         transport: for degree 1 exponentially fitted fluxes ("fitted"), those with a correction to second order
-            ("corrected"), or the latter for vortices and where max |v| h / (2 D) is above one ("auto"; not under
-            attraction, where fitted fluxes let the free energy fall, and drifts are that strong in a collapse alone).
+            ("corrected"), or the latter for vortices and where max |v| h / (2 D) is above one ("auto"; not between
+            walls or under a confinement, where fitted fluxes are exact once they balance, and not under attraction,
+            where drifts are that strong in a collapse alone).
         comm: communicator of the mesh.
 
     Raises:
@@ -85,7 +86,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
 
     Attributes:
         model: that of above.
-        transport: that of above; "fitted" for "auto" under attraction.
+        transport: that of above; "fitted" for "auto" where that is never corrected.
         species, charges, mass: numbers of the species present, and theirs.
         warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
         stepping: time, history, gate, and the scheme on the present mesh.
@@ -113,7 +114,8 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         check_problem(model, initial, step, boundary, degree, refinement)
-        transport = "fitted" if transport == "auto" and model.coupling < 0 else transport
+        rests = model.coupling < 0 or (model.D > 0 and (boundary != "plane" or model.confinement is not None))
+        transport = "fitted" if transport == "auto" and rests and model.circulation == 0 else transport
         self.model, self.transport = model, transport
         self.warnings: list[str] = []
         self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]

@@ -170,6 +170,14 @@ class Scheme:
         Keyword Args:
             judged: estimate the local error, without what the step itself damps of a change of the mesh.
         """
+        trial, corrected = self._advance(history, dt, order, judged=judged, fitted=self._transport_by == "fitted")
+        free = self._transport_by == "corrected" or self._model.circulation > 0 or isinstance(trial.end, str)
+        if not corrected or free or trial.end.energy <= history.now.energy:  # type: ignore[union-attr]
+            return trial
+        return self._advance(history, dt, order, judged=judged, fitted=True)[0]  # exact where all fluxes balance
+
+    def _advance(self, history: History, dt: float, order: int, *, judged: bool, fitted: bool) -> tuple[Trial, bool]:
+        """A step with fitted fluxes, or as the drift asks for, and whether they were corrected. Collective."""
         now, past, bdf = history.now, history.past, history.bdf(order, dt)
         weights = history.error_weights(order, dt) if judged else None
 
@@ -184,7 +192,7 @@ class Scheme:
         if self._model.reaction and len(expected) == 2:
             gone = dt * self._model.reaction * expected[0] * expected[1]
             if dt * self._model.reaction * self.graph.sums.maximum(*expected) > FASTEST:
-                return Trial("the annihilation is too fast for the step")
+                return Trial("the annihilation is too fast for the step"), False
             known = [density - gone for density in known]
             masses = [
                 float(mass) / bdf.implicit for mass in self.graph.sums.total(*(self.graph.area * k for k in known))
@@ -195,14 +203,15 @@ class Scheme:
             predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, known, expected, guess)
         figures = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0, "cell_peclet": 0.0}
         if reason < 0:
-            return Trial(f"the predictor of the potential did not converge (PETSc reason {reason})", figures=figures)
+            text = f"the predictor of the potential did not converge (PETSc reason {reason})"
+            return Trial(text, figures=figures), False
         barriers = [self._barrier(charge, predicted) for charge in self._charges]
         climbs = self._climbs(barriers, predicted)
         turning = [self._model.circulation * predicted] * len(barriers)
         carriers = turning if self._model.circulation > 0 else barriers
         figures["cell_peclet"] = peclet = self._peclet(carriers, now.densities, self._model.D)
         strong = self._model.circulation > 0 or peclet > 1
-        corrected = self._transport_by == "corrected" or (self._transport_by == "auto" and strong)
+        corrected = not fitted and (strong or self._transport_by == "corrected")
         densities, errors = [], []
         for index in range(len(self._charges)):
             self._fill_transport(climbs[index], dt, bdf)
@@ -227,10 +236,12 @@ class Scheme:
                     count += extra
             figures["iterations_transport"] += count
             if reason < 0:
-                return Trial(f"the transport solve did not converge (PETSc reason {reason})", figures=figures)
+                return Trial(
+                    f"the transport solve did not converge (PETSc reason {reason})", figures=figures
+                ), corrected
             densities.append(density)
         estimate = self._norm(errors) / self._norm(densities) if errors else 0.0
-        return Trial(self._checked_state(densities, masses), estimate if judged else None, figures)
+        return Trial(self._checked_state(densities, masses), estimate if judged else None, figures), corrected
 
     def _predict_potential(
         self, dt: float, bdf: Bdf, history: list[np.ndarray], expected: list[np.ndarray], guess: np.ndarray

@@ -77,9 +77,10 @@ def blank_state(x: np.ndarray, mass: np.ndarray) -> ReplicaState:
     n = len(x)
     reals, none = np.zeros(3), np.zeros((3, n, 0))
     numbers = np.array([n, 0, n, 0, 0, 0])
-    sums, pairs = np.zeros((4, 0)), np.zeros((4, 4))
+    sums, pairs, reacted = np.zeros((6, 0)), np.zeros((2, 4, 4)), np.zeros((4, 4))
+    alone, still, clock = np.full(n, -1), np.zeros((n, 3)), np.zeros(n)
     return ReplicaState(
-        x, mass, np.arange(n), np.full(n, -1), np.zeros((n, 3)), np.zeros(n), none, numbers, reals, sums, pairs
+        x, mass, np.arange(n), alone, alone.copy(), still, clock, none, numbers, reals, sums, pairs, reacted
     )
 
 

@@ -262,11 +262,10 @@ SHAPES = {
     },
     "constant test function": {"compare": {"test_functions": FLAT}},
     "far test function": {"compare": {"test_functions": FAR}},
-    "coarse mesh": {"pde": {"mesh": {"shape": "disk", "radius": 4.0, "cell_size": 4.0}}},
 }
 
 
-DRAWN = ("one replica", "one sign", "constant test function", "far test function", "coarse mesh")
+DRAWN = ("one replica", "one sign", "constant test function", "far test function")
 
 
 @pytest.mark.parametrize("shape", SHAPES)

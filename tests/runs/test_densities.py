@@ -89,7 +89,7 @@ def test_density_from_a_python_file(comm, shared_folder):
     )  # fmt: skip
     mean, error = mean_and_stderr(e.second_moment[:, 0])
     assert abs(mean - 2.0) < SE * error  # int r^4 e^(-r^2) r / int r^2 e^(-r^2) r
-    densities._grid_of.cache_clear()
+    densities._kept_grid.cache_clear()
 
 
 @pytest.mark.ranks
@@ -205,7 +205,7 @@ def test_a_function_that_differs_between_ranks_is_noticed(comm, shared_folder):
                 "model": {"sigma": 1.0, "gamma_bar": 0.1},
                 "initial": {"positive": [{"python": mine + "by_rank", "mass": 1.0, "radius": 1.0}]},
                 "time": {"end": 0.01},
-                "pde": {"mesh": {"shape": "disk", "radius": 2.0, "cell_size": 0.5}, "step": 0.01},
+                "pde": {"mesh": {"shape": "disk", "radius": 2.0, "cell_size": 0.1}, "step": 0.01},
             }
         ),
     )

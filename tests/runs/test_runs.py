@@ -56,7 +56,9 @@ def results(workshop):
 
 def test_a_run_leaves_its_files_and_prints_one_line(results):
     for folder, out, err in results.values():
-        assert out == f"{folder.name}/report.md\n"
+        verdict, where = out.splitlines()
+        assert verdict == summary_of(folder)["verdict"]["sentence"]
+        assert where == f"{folder.name}/report.md"
         assert err == ""
         found = files_below(folder)
         pictures = {name for name in found if name.startswith("pictures/")}
