@@ -53,11 +53,11 @@ COAGULATION = """
 system = "coagulation"
 model = { dimension = 3, diffusion = [0.1], interaction = { shape = "ball", radius = 1.0, alpha = 1.0 }, n_max = 40 }
 initial.masses = [{ n = 1, shape = "uniform", mass = 1.0 }]
-time.end = 1.0
+time.end = 0.5
 pde = { mesh = { shape = "point" }, step = 0.02 }
-particles = { counts = [60, 240], replicas = 24, domain = "torus" }
+particles = { counts = [40, 160], replicas = 12, domain = "torus" }
 compare.test_functions = [{ shape = "wave", k = [0.0, 0.0, 0.0], n = 1 }, { shape = "wave", k = [0.0, 0.0, 0.0] }]
-output.every = 0.5
+output.every = 0.25
 """
 VLASOV = """
 system = "vlasov"
@@ -164,7 +164,7 @@ signed, one_sign = (
     read(SIGNED, "particles.replicas=48"),
     read(ONE_SIGN, "particles.replicas=400", "particles.step=0.005"),
 )
-coagulation, vlasov = read(COAGULATION, "particles.replicas=96"), read(VLASOV, *WAVE)
+coagulation, vlasov = read(COAGULATION, "particles.replicas=48"), read(VLASOV, *WAVE)
 exact = float(coagulation_rates(coagulation.model)[0, 0])
 constant = 'model.beta={ kernel = "constant", scale = %r }'
 wrong("diffusivity as printed", read(SIGNED, "model.diffusivity=paper"), signed)
