@@ -99,7 +99,7 @@ class Solved:
         solver = system.solver(case, COMM)
         steps, solution = system.summary(solver, case), system.residual(solver, case.test_functions)
         solver.solve(case.time.end, stops=case.output_times, observers=[solution, steps.add])
-        return cls(case, solution, companions(system, case, COMM, lambda t: None), steps.astray())
+        return cls(case, solution, companions(system, case, COMM, lambda: None), steps.astray())
 
     @property
     def limit(self) -> np.ndarray:

@@ -17,7 +17,6 @@ from scipy.interpolate import CubicHermiteSpline
 
 from limitpde.compare.companions import LEVELS, LONG, Level
 from limitpde.errors import InputError, Interrupted, RunError
-from limitpde.fem.stepping import StepReport
 from limitpde.nbody.replicas import Controls
 from limitpde.sections import BaseCase
 from limitpde.system import AnySystem, ObservedSolution, SimulatedEnsemble
@@ -34,7 +33,7 @@ def keeps_cells(case: BaseCase) -> bool:
 
 
 def companions(
-    system: AnySystem, case: BaseCase, comm: MPI.Comm, seen: Callable[[float], object]
+    system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Callable[[], object]
 ) -> dict[Level, np.ndarray]:
     """Int phi rho_t, (P, T), at time 0 and the output times, of those companions that can be computed. Collective.
 
@@ -42,7 +41,7 @@ def companions(
         system: of the case.
         case: with [pde] and test functions.
         comm: the ranks.
-        seen: called with the time reached after each step; what it raises ends all.
+        stepped: called after each step; what it raises ends all.
     """
     found: dict[Level, np.ndarray] = {}
     for level in LEVELS:
@@ -50,7 +49,7 @@ def companions(
             continue
         cells = 1 if keeps_cells(case) else level.cells
         try:
-            found[level] = _observed(system, replace(case, pde=case.pde.coarser(cells, level.steps)), comm, seen)
+            found[level] = _observed(system, replace(case, pde=case.pde.coarser(cells, level.steps)), comm, stepped)
         except Interrupted:
             raise
         except (InputError, RunError):  # raised on every rank: these cells do not see the data, or the step is too long
@@ -58,15 +57,12 @@ def companions(
     return found
 
 
-def _observed(system: AnySystem, case: BaseCase, comm: MPI.Comm, seen: Callable[[float], object]) -> np.ndarray:
+def _observed(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray:
     """Int phi rho_t of the equation of a case, (P, T): between its steps by the rates at which it moves. Collective."""
     solver = system.solver(case, comm)
     observed: ObservedSolution = system.residual(solver, case.test_functions)
 
-    def watch(step: StepReport) -> None:
-        seen(step.t)
-
-    solver.solve(case.time.end, observers=[observed, watch])
+    solver.solve(case.time.end, observers=[observed, lambda step: stepped()])
     slopes = np.array(observed.rates).sum(axis=1)
     series = CubicHermiteSpline(observed.times, np.array(observed.observables), slopes)
     return np.asarray(series([0.0, *case.output_times])).T

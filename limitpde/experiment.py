@@ -330,9 +330,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             return
         with self.record.timed("budget"):
             if self.solution is not None:
-                bar = Bar("errors of the PDE", case.time.end, "{l_bar}{bar}| [{elapsed}]", shown=self.record.told)
-                with bar:
-                    known.companions = companions(self.system, case, self.comm, lambda t: self.stop.check(self.comm))
+                known.companions = companions(self.system, case, self.comm, partial(self.stop.check, self.comm))
             if self.ensembles:
                 with Bar(
                     "errors of the step", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self.record.told

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from limitpde.cautions import Caution
 from limitpde.compare import verdict as verdicts
-from limitpde.compare.budget import Budget, StepErrors, at_times, budget, error_rows, limit_rows, step_errors
+from limitpde.compare.budget import Budget, StepErrors, budget, error_rows, limit_rows, step_errors
 from limitpde.compare.companions import SAFETY_OF_TWO, Level, SolutionErrors, solution_errors
 from limitpde.compare.comparison import Comparison, rate_row
-from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
+from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.error_budget import keeps_cells
 from limitpde.results.figures import Record
 from limitpde.results.folder import Folder
@@ -79,9 +79,9 @@ class Findings:
             found, half = verdicts.detectable(self._budget), verdicts.interval(self._budget)
             self.compare["limits"] = self._named(limit_rows(self._budget, found, half))
 
-    def _named(self, rows: object) -> list[Record]:
+    def _named(self, rows: Iterable[Mapping[str, float]]) -> list[Record]:
         labels = [function.label for function in self._case.test_functions]
-        return [{"test_function": p, "label": labels[p], **row} for p, row in enumerate(rows)]  # type: ignore[arg-type, var-annotated]
+        return [{"test_function": p, "label": labels[p], **row} for p, row in enumerate(rows)]
 
     @property
     def solution_errors(self) -> list[Record]:
@@ -95,12 +95,12 @@ class Findings:
         case, times = self._case, np.array([0.0, *self._case.output_times])
         fixed = keeps_cells(case)
         orders = self._system.orders(case)
-        fine = at_times(solution, times)
+        fine = at_times(solution.times, solution.observables, times)
         errors = solution_errors(fine, self._known.companions, orders, same_cells=fixed)
         if not fixed:
             return errors
-        series = np.array(solution.values)[[int(np.abs(np.array(solution.times) - t).argmin()) for t in times]].T
-        mesh = SAFETY_OF_TWO * np.maximum.accumulate(np.abs(series), axis=1)
+        residual = at_times(solution.times, solution.values, times)
+        mesh = SAFETY_OF_TWO * np.maximum.accumulate(np.abs(residual), axis=1)
         return SolutionErrors(mesh, errors.step, errors.order, errors.trusted)
 
     def _make_budget(self) -> Budget | None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from limitpde.compare.companions import SAFETY, SolutionErrors
 from limitpde.compare.extrapolation import Extrapolated, extrapolate
-from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
-from limitpde.compare.statistics import mean_and_stderr
+from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
+from limitpde.compare.statistics import mean_and_stderr, student
 
 CONFIDENCE = 0.95
 
@@ -51,9 +51,7 @@ def step_errors(whole: MeasuredEnsemble, halved: MeasuredEnsemble, order: float)
         mean, error = mean_and_stderr(difference)
         if error is None:
             return factor * np.abs(mean)
-        from scipy.stats import t as student
-
-        return np.asarray(factor * (np.abs(mean) + student.ppf(CONFIDENCE, len(difference) - 1) * error))
+        return np.asarray(factor * (np.abs(mean) + student(CONFIDENCE, len(difference) - 1) * error))
 
     observables = bound(halved.observables - whole.observables[mine])
     return StepErrors(np.maximum.accumulate(observables, axis=1), bound(halved.noise - whole.noise[mine]))
@@ -73,17 +71,10 @@ class Budget:
     solution: np.ndarray
     step_error: np.ndarray
     """Of the particles' step."""
-    mesh: np.ndarray
-    step: np.ndarray
-    """What mesh and step have added to that since."""
-    initial: np.ndarray
-    """Error of int phi rho_0."""
+    errors: SolutionErrors
+    """Of the solution, at time 0 as well."""
     domain: float
     """Mass that left, or came where the solution is not that of the limit."""
-    order: np.ndarray
-    """(P,) of the solution, as seen; NaN where it was not."""
-    trusted: np.ndarray
-    """(P,) whether that is near that of the scheme."""
 
     @property
     def difference(self) -> np.ndarray:
@@ -107,9 +98,8 @@ class Budget:
     @property
     def solution_parts(self) -> dict[str, np.ndarray]:
         """Those of the solution."""
-        parts = {"mesh": self.mesh, "step": self.step, "initial data": self.initial}
-        domain = np.full_like(self.solution, self.domain / self.scale)
-        return {name: part / self.scale for name, part in parts.items()} | {"domain": domain}
+        parts = {name: part[:, 1:] / self.scale for name, part in self.errors.parts.items()}
+        return parts | {"domain": np.full_like(self.solution, self.domain / self.scale)}
 
     @property
     def total(self) -> np.ndarray:
@@ -139,7 +129,7 @@ def budget(
         scale: max |phi| times the mass.
     """
     times = ensembles[0].times
-    known = at_times(solution, times)
+    known = at_times(solution.times, solution.observables, times)
     limit = extrapolate(ensembles, scale)
     unknown = np.full_like(known, math.nan)
     after = slice(1, None)
@@ -149,12 +139,8 @@ def budget(
         particles=Extrapolated(*(getattr(limit, part.name)[:, after] for part in fields(limit))),
         solution=known[:, after],
         step_error=(unknown if steps is None else steps.observables)[:, after],
-        mesh=errors.mesh[:, after] - errors.mesh[:, :1],
-        step=errors.step[:, after] - errors.step[:, :1],
-        initial=np.repeat((errors.mesh + errors.step)[:, :1], len(times) - 1, axis=1),
+        errors=errors,
         domain=domain,
-        order=errors.order,
-        trusted=errors.trusted,
     )
 
 
@@ -185,19 +171,5 @@ def limit_rows(budget: Budget, found: np.ndarray, half: np.ndarray) -> Iterator[
 def error_rows(errors: SolutionErrors, domain: float) -> Iterator[dict[str, float]]:
     """Rows of `pde.error`: the parts of the error of int phi rho at the end, for each test function."""
     for p in range(len(errors.mesh)):
-        row = {
-            "mesh": float(errors.mesh[p, -1] - errors.mesh[p, 0]),
-            "step": float(errors.step[p, -1] - errors.step[p, 0]),
-            "initial": float(errors.mesh[p, 0] + errors.step[p, 0]),
-            "domain": domain,
-        }
+        row = {name: float(part[p, -1]) for name, part in errors.parts.items()} | {"domain": domain}
         yield {**row, "total": sum(row.values()), "order": float(errors.order[p])}
-
-
-def at_times(solution: MeasuredSolution, times: np.ndarray) -> np.ndarray:
-    """Int phi rho of a solution at some of its times, (P, T); NaN at those that it does not have."""
-    seen, values = np.array(solution.times), np.array(solution.observables)
-    nearest = np.abs(seen[:, None] - times).argmin(axis=0)
-    found = values[nearest].T.copy()
-    found[:, np.abs(seen[nearest] - times) > 1e-9 * max(abs(times[-1]), abs(seen[-1]))] = math.nan
-    return found

@@ -54,6 +54,12 @@ class SolutionErrors:
     trusted: np.ndarray
     """(P,) whether at least half the order of the scheme was seen."""
 
+    @property
+    def parts(self) -> dict[str, np.ndarray]:
+        """The error of the initial data, and what mesh and step have added to it since, (P, T) each."""
+        since = {"mesh": self.mesh - self.mesh[:, :1], "step": self.step - self.step[:, :1]}
+        return since | {"initial": np.repeat((self.mesh + self.step)[:, :1], self.mesh.shape[1], axis=1)}
+
 
 def solution_errors(
     fine: np.ndarray, companions: dict[Level, np.ndarray], orders: Orders, *, same_cells: bool

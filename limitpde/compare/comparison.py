@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from limitpde.compare import rates
-from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
+from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
 
 Row = dict[str, Any]
@@ -99,23 +99,18 @@ class Comparison:
     def _observables(self) -> Iterator[Row]:
         for ensemble in self._ensembles:
             mean, error = mean_and_stderr(ensemble.observables)
+            solution, known = np.full_like(mean, math.nan), self._solution
+            if known is not None:
+                solution = at_times(known.times, known.observables, ensemble.times)
             for p in self._numbers:
                 for k, t in enumerate(ensemble.times):
                     row: Row = {"N": ensemble.count, "test_function": p, "t": float(t), "mean": float(mean[p, k])}
                     row["replicas"] = len(ensemble.replicas)
                     row["stderr"] = None if error is None else float(error[p, k])
-                    row["pde"] = self._solution_at(float(t), p)
+                    row["pde"] = None if math.isnan(solution[p, k]) else float(solution[p, k])
                     if row["pde"] is not None:
                         row["deviation"] = deviation(ensemble.observables[:, p, k] - row["pde"])
                     yield row
-
-    def _solution_at(self, t: float, p: int) -> float | None:
-        if self._solution is None:
-            return None
-        times = np.array(self._solution.times)
-        k = int(np.abs(times - t).argmin())
-        same = abs(times[k] - t) <= 1e-9 * max(abs(t), abs(times[-1]))
-        return float(self._solution.observables[k][p]) if same else None
 
     def rates(self) -> Iterator[Row]:
         """Fitted powers of N, with what the theory predicts."""

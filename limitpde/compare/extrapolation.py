@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from limitpde.compare.measured import MeasuredEnsemble
+from limitpde.compare.statistics import welch
 
 UNKNOWN_BIAS = 4.0
 """|b| that is allowed for where one N alone was simulated, as a multiple of max |phi| times the mass: more than twice
@@ -55,16 +56,12 @@ def extrapolate(ensembles: Sequence[MeasuredEnsemble], scale: float) -> Extrapol
     variances = spread / sizes[:, None, None]
     weights, slopes = fit_weights(counts, sizes)
     parts = weights[:, None, None] ** 2 * variances
-    value, variance = np.tensordot(weights, means, 1), parts.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        below = (parts**2 / (sizes - 1)[:, None, None]).sum(axis=0)
-        degrees = np.where(below > 0, variance**2 / below, math.inf)
-    largest = means[counts.argmax()]
+    value = np.tensordot(weights, means, 1)
     return Extrapolated(
         value=value,
-        stderr=np.sqrt(variance),
-        degrees=degrees,
-        correction=value - largest,
+        stderr=np.sqrt(parts.sum(axis=0)),
+        degrees=np.full_like(value, math.inf) if sizes.min() < 2 else welch(parts, sizes),
+        correction=value - means[counts.argmax()],
         misfit=_misfit(counts, means, variances, sizes),
         bias=_second_order(counts, weights, np.tensordot(slopes, means, 1), scale),
     )

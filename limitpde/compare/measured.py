@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -71,6 +73,21 @@ class MeasuredSolution(Protocol):
     @property
     def rates(self) -> list[np.ndarray]:
         """At which the terms of the equation move them, (terms, P) each."""
+
+
+def at_times(seen: Sequence[float], values: Sequence[np.ndarray], times: np.ndarray) -> np.ndarray:
+    """What was measured at some of the times seen, (P, T); NaN at those that were not.
+
+    Args:
+        seen: times, rising.
+        values: what was measured at each of them, (P,).
+        times: (T,).
+    """
+    known = np.array(seen)
+    nearest = np.abs(known[:, None] - times).argmin(axis=0)
+    found = np.array(values)[nearest].T.copy()
+    found[:, np.abs(known[nearest] - times) > 1e-9 * np.maximum(np.abs(times), abs(known[-1]))] = math.nan
+    return found
 
 
 def check_finite(ensemble: MeasuredEnsemble) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from limitpde.compare.statistics import student, welch
+
 CONFIDENCE = 0.95
 FEWEST_EVENTS = 5
 """Replicas of each N that must not be zero, where others are, for an interval to be known."""
@@ -49,7 +51,7 @@ class Statistic:
         """
         if self.power > 1:
             return float(sizes.min() - 1)
-        return welch(variances, sizes)
+        return float(welch(variances, sizes))
 
 
 mean_abs = Statistic(power=1)
@@ -58,17 +60,6 @@ rms = Statistic(power=2, root=2)
 """(E W^2)^(1/2)."""
 mean_square = Statistic(power=2)
 """E W^2."""
-
-
-def welch(variances: np.ndarray, sizes: np.ndarray) -> float:
-    """Welch's degrees of freedom of a sum of independent parts; infinite without a variance.
-
-    Args:
-        variances: of the parts, as estimated from samples.
-        sizes: of these samples.
-    """
-    below = float((variances**2 / (sizes - 1)).sum())
-    return float(variances.sum()) ** 2 / below if below > 0 else math.inf
 
 
 def fit_rate(counts: Sequence[int], samples: Sequence[np.ndarray], statistic: Statistic) -> Rate | None:
@@ -94,9 +85,7 @@ def fit_rate(counts: Sequence[int], samples: Sequence[np.ndarray], statistic: St
     events = [np.count_nonzero(sample) for sample in samples]
     if any(FEWEST_EVENTS > some < size for some, size in zip(events, sizes, strict=True)):
         return Rate(slope=slope, low=math.nan, high=math.nan)
-    from scipy.stats import t as student
-
     variances = (weights * [statistic.log_error(sample) for sample in samples]) ** 2
-    quantile = student.ppf((1 + CONFIDENCE) / 2, statistic.degrees(variances, sizes))
+    quantile = student((1 + CONFIDENCE) / 2, statistic.degrees(variances, sizes))
     half = float(quantile * math.sqrt(variances.sum()))
     return Rate(slope=slope, low=slope - half, high=slope + half)

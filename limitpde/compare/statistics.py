@@ -97,6 +97,25 @@ def deviation(values: np.ndarray) -> float:
     return float(values.mean()) / error if error > 0 else math.nan
 
 
+def student(probability: float, degrees: float | np.ndarray) -> np.ndarray:
+    """Student's quantile, also for infinite degrees of freedom."""
+    from scipy.stats import t
+
+    return np.asarray(t.ppf(probability, degrees))
+
+
+def welch(variances: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Welch's degrees of freedom of sums of independent parts, (...); infinite without a variance.
+
+    Args:
+        variances: of the parts, as estimated from samples, (K, ...).
+        sizes: of these samples, (K,).
+    """
+    below = np.tensordot(1 / (sizes - 1), variances**2, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(below > 0, variances.sum(axis=0) ** 2 / below, math.inf)
+
+
 def mean_and_stderr(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Mean over the first axis (replicas) and its standard error; no error from fewer than two replicas."""
     error = values.std(axis=0, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else None

@@ -26,9 +26,11 @@ from limitpde.cautions import Caution
 from limitpde.compare.budget import CONFIDENCE, Budget, StepErrors
 from limitpde.compare.companions import Orders
 from limitpde.compare.measured import MeasuredEnsemble
-from limitpde.compare.statistics import NEGLIGIBLE
+from limitpde.compare.statistics import NEGLIGIBLE, student
 from limitpde.results.report import SIGNIFICANT
 
+NAMES = {"initial": "initial data"}
+"""What a part of the budget is called, where its key does not say it."""
 POWER = 0.8
 """Probability with which the smallest detectable difference is found."""
 MISFIT = 1e-4
@@ -72,13 +74,6 @@ class Effort:
     orders: Orders
 
 
-def quantile(probability: float, degrees: np.ndarray) -> np.ndarray:
-    """Student's quantile, also for infinite degrees of freedom."""
-    from scipy.stats import t as student
-
-    return np.asarray(student.ppf(probability, degrees))
-
-
 def level(pairs: int) -> float:
     """Probability, on one side, at which one of so many pairs is refuted."""
     from scipy.special import ndtr
@@ -89,12 +84,12 @@ def level(pairs: int) -> float:
 def detectable(budget: Budget) -> np.ndarray:
     """The smallest difference that would be refuted with probability `POWER`, (P, T), in units of the scale."""
     degrees = budget.particles.degrees
-    return budget.total + (quantile(1 - level(degrees.size), degrees) + quantile(POWER, degrees)) * budget.stderr
+    return budget.total + (student(1 - level(degrees.size), degrees) + student(POWER, degrees)) * budget.stderr
 
 
 def interval(budget: Budget) -> np.ndarray:
     """Half the width of the 95 % interval of the particles' limit, (P, T), in units of the scale."""
-    return quantile((1 + CONFIDENCE) / 2, budget.particles.degrees) * budget.stderr
+    return student((1 + CONFIDENCE) / 2, budget.particles.degrees) * budget.stderr
 
 
 def excess(budget: Budget) -> np.ndarray:
@@ -127,8 +122,8 @@ class Balance:
 
     def detectable(self, pairs: int) -> float:
         """The smallest mean that would be found in one of so many pairs."""
-        degrees = np.array(self.degrees)
-        return self.bound + float(quantile(1 - level(pairs), degrees) + quantile(POWER, degrees)) * self.stderr
+        reach = student(1 - level(pairs), self.degrees) + student(POWER, self.degrees)
+        return self.bound + float(reach) * self.stderr
 
 
 def balances(ensembles: Sequence[MeasuredEnsemble], steps: StepErrors, scale: float) -> Iterator[Balance]:
@@ -173,7 +168,7 @@ def judge(
         effort: what was spent.
         failure: why the run did not come to its end, if it did not.
     """
-    broken = [b for b in own if b.deviation > quantile(1 - level(len(own)), np.array(b.degrees))]
+    broken = [b for b in own if b.deviation > student(1 - level(len(own)), b.degrees)]
     stops = [failure] if failure else []
     stops += [caution.text for caution in cautions]
     if budget is None:
@@ -182,7 +177,7 @@ def judge(
     parts = causes(budget, precision, effort)
     stops += unknown(budget, precision)
     largest = float(found.max())
-    refuting = far > quantile(1 - level(far.size), budget.particles.degrees)
+    refuting = far > student(1 - level(far.size), budget.particles.degrees)
     if stops:
         text = f"Undecided: {stops[0].rstrip('.')}."
         return Verdict("undecided", text, [*stops, *parts], precision, largest)
@@ -190,7 +185,7 @@ def judge(
         return Verdict("refuted", _refuted(budget, far), parts, precision, largest)
     if broken:
         return Verdict("refuted", _broken(broken), parts, precision, largest)
-    joint = quantile(1 - (1 - CONFIDENCE) / (2 * far.size), budget.particles.degrees)
+    joint = student(1 - (1 - CONFIDENCE) / (2 * far.size), budget.particles.degrees)
     if not (far <= joint).all():
         p, k = np.unravel_index(int(np.argmax(far - joint)), far.shape)
         text = (
@@ -206,24 +201,21 @@ def judge(
 
 def unknown(budget: Budget, precision: float) -> list[str]:
     """What of the budget is not known, and so keeps any verdict away."""
-    found = []
-    names = {
-        "finite N": "",
+    reasons = {
         "the particles' step": "its error was not estimated: it takes two replicas, and compare.budget = true",
         "mesh": "no coarser companion could be computed: take smaller cells (half as large), which leave room for one",
         "step": "no companion with longer steps could be computed: take a shorter pde.step",
-        "initial data": "",
     }
-    for name, part in budget.bounds.items():
-        if np.isnan(part).any() and names.get(name):
-            found.append(f"{name}: {names[name]}")
+    found = [f"{name}: {reasons[name]}" for name in reasons if np.isnan(budget.bounds[name]).any()]
     if np.isnan(budget.stderr).any():
         found.append("statistics: one replica alone does not show how much replicas differ; take more of them")
-    rough = ~budget.trusted & (np.nan_to_num(budget.mesh + budget.step).max(axis=1) > precision * budget.scale / 4)
+    errors = budget.errors
+    solved = np.nan_to_num(budget.bounds["mesh"] + budget.bounds["step"]).max(axis=1)
+    rough = ~errors.trusted & (solved > precision / 4)
     if rough.any():
         p = int(np.argmax(rough))
         found.append(
-            f"mesh and step: the solution does not converge at its order yet (order {budget.order[p]:.2g} for test "
+            f"mesh and step: the solution does not converge at its order yet (order {errors.order[p]:.2g} for test "
             f"function {p}): take smaller cells and a shorter pde.step, half of each"
         )
     if (budget.particles.misfit < MISFIT / budget.particles.misfit.size).any():
@@ -239,7 +231,10 @@ def causes(budget: Budget, precision: float, effort: Effort) -> list[str]:
     parts["statistics"] = float(found[at]) - sum(parts.values())
     ranked = sorted((name for name in parts if parts[name] > 0), key=lambda name: -parts[name])
     over = sum(parts.values()) - precision
-    return [f"{name}: {_percent(parts[name])}{_remedy(name, parts[name], over, precision, effort)}" for name in ranked]
+    return [
+        f"{NAMES.get(name, name)}: {_percent(parts[name])}{_remedy(name, parts[name], over, precision, effort)}"
+        for name in ranked
+    ]
 
 
 def _remedy(name: str, size: float, over: float, precision: float, effort: Effort) -> str:
