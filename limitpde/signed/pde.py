@@ -137,11 +137,13 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
             )
 
         scale, falling = model.D * sum(masses), model.sense > 0 and model.confinement is None and plane
-        rise = math.inf if model.reaction else None  # what vanishes may take more entropy along than energy
+        rise = ROUNDING if degree == 1 else ENERGY_RISE
+        if model.reaction:
+            rise = math.inf  # what vanishes may take more entropy along than energy
         if degree == 1:
-            gate, size = Gate(scale, falling, ROUNDING if rise is None else rise), StepSize(step, tolerance, blind=True)
+            gate, size = Gate(scale, falling, rise), StepSize(step, tolerance, blind=True)
         else:
-            gate = Gate(scale, falling, ENERGY_RISE if rise is None else rise, undershoot)
+            gate = Gate(scale, falling, rise, undershoot)
             size = StepSize(step, tolerance, regrowth=REGROWTH)
 
         self.stepping = GatedStepping(
