@@ -129,7 +129,11 @@ def right(name: str, text: str) -> None:
         verdict, limits, fitted = judged(solved, case, seed)
         statuses[verdict["status"]] += 1
         covered += [row["low"] <= solved.limit[p] <= row["high"] for p, row in enumerate(limits)]
-        rates += [rate["low"] <= rate["theory"] <= rate["high"] for rate in fitted if rate["theory"] is not None]
+        rates += [
+            rate["low"] <= rate["theory"] <= rate["high"]
+            for rate in fitted
+            if rate["theory"] is not None and not rate.get("unjudged")
+        ]
     shares = [f"{np.mean(share):.3f}" if share else "-" for share in (covered, rates)]
     print(f"| {name} | {RIGHT} | {_counts(statuses)} | {shares[0]} | {shares[1]} |", flush=True)
     assert statuses["refuted"] == 0, f"{name}: a right model was refuted"

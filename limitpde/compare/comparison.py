@@ -11,6 +11,7 @@ import numpy as np
 
 from limitpde.compare import rates
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
+from limitpde.compare.rates import Statistic
 from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
 
 Row = dict[str, Any]
@@ -28,6 +29,11 @@ ROUNDING = 1e-12
 """Share of the observables up to which W is rounding, and has no rate."""
 FAR_ABOVE = 3.0
 """How many times the error of the particles' step W must be for its rate to be held against the theory."""
+NOISE = -0.5
+"""Power of N with which independent noise falls."""
+OUTWEIGHS = {rates.mean_abs: 0.5, rates.rms: 0.25}
+"""Spread of W over its mean up to which a statistic has the power of the mean: to 0.006 for |W|, to 0.016 for squares,
+for Gaussian W and numbers N that differ by four."""
 RATES = {"residual_mean_abs": rates.mean_abs, "residual_rms": rates.rms}
 
 
@@ -126,15 +132,30 @@ class Comparison:
                     continue
                 doubt, found = self._doubt(p), {"quantity": quantity, "test_function": p, **asdict(rate)}
                 theory = self._rate_theory if as_in_theory and not doubt else None
-                yield found | {"theory": theory, "unjudged": doubt or None}
+                early = "" if theory is None else self._early(p, statistic)
+                yield found | {"theory": theory, "unjudged": doubt or early or None}
 
     def _doubt(self, p: int) -> str:
-        """Why the rate of W of a test function is not to be held against the theory, if that is so."""
+        """Why the rate of W of a test function says nothing of the theory, if that is so."""
         largest = max(self._ensembles, key=lambda ensemble: ensemble.count)
         size, floor = float(np.abs(largest.residual[:, p, -1]).mean()), float(self._floors[p])
         if not floor * FAR_ABOVE > size:
             return self._unjudged
         return f"W of N = {largest.count}, {size:.2g}, is near the error of the particles' step, up to {floor:.2g}"
+
+    def _early(self, p: int, statistic: Statistic) -> str:
+        """Why the numbers N are too small for the theory's power, if that is one of a mean, below the noise's."""
+        if self._rate_theory is None or self._rate_theory >= NOISE:
+            return ""
+        smallest = min(self._ensembles, key=lambda ensemble: ensemble.count)
+        sample, most = smallest.residual[:, p, -1], OUTWEIGHS[statistic]
+        mean, spread = abs(float(sample.mean())), float(sample.std(ddof=1))
+        if spread <= most * mean:
+            return ""
+        return (
+            f"it is the power of the mean of W, and at N = {smallest.count} the spread, {spread:.2g}, is over {most:g} "
+            f"of the mean, {mean:.2g}: take larger N"
+        )
 
     @staticmethod
     def _is_rounding(ensemble: MeasuredEnsemble, p: int) -> bool:

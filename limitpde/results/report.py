@@ -269,15 +269,14 @@ def rate_line(rate: figures.Record, name: str) -> str:
     slope, low, high, theory = (rate.get(key) for key in ("slope", "low", "high", "theory"))
     if slope is None:
         return f"- {name}: the power of N is not known"
+    beside = "" if theory is None else f"; theory {theory:g}"
     if low is None or high is None:
-        beside = "" if theory is None else f"; theory {theory:g}"
         return f"- {name} is like N^{slope:.3f} (95 %: not known{beside})"
-    beside = ""
-    if theory is not None:
+    if rate.get("unjudged"):
+        beside += f"; not held against the theory: {plain(rate['unjudged'])}"
+    elif theory is not None:
         where = "is inside" if low <= theory <= high else "is outside, as one in twenty is by chance"
-        beside = f"; theory {theory:g} {where}"
-    elif rate.get("unjudged"):
-        beside = f"; not held against the theory: {plain(rate['unjudged'])}"
+        beside += f" {where}"
     return f"- {name} is like N^{slope:.3f} (95 %: {low:.3f} to {high:.3f}{beside})"
 
 

@@ -11,12 +11,13 @@ import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import dataclasses
 import functools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ensembles import DIPOLE, FUNCTIONS, SE
 
-from limitpde.compare.comparison import rate_row
+from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.measured import check_finite
 from limitpde.compare.rates import fit_rate, mean_abs, mean_square, rms
 from limitpde.compare.spatial import evaluate
@@ -241,6 +242,34 @@ def test_intervals_of_rates_cover(statistic, replicas):
         rate = fit_rate(counts, [rng.standard_normal(replicas) / math.sqrt(n) for n in counts], statistic)
         covered += rate.low <= power <= rate.high
     assert 0.92 - 0.012 < covered / trials < 0.98 + 0.012
+
+
+@pytest.mark.parametrize("spread", [0.1, 5.0])
+def test_the_power_of_a_mean_is_not_judged_below_its_noise(spread):
+    """W = (1 + spread xi / sqrt N) / N is like 1/N only where 1 is more than the noise."""
+    rng = np.random.default_rng(7)
+    ensembles = [
+        SimpleNamespace(
+            count=n,
+            replicas=np.arange(400),
+            observables=np.ones((400, 1, 1)),
+            residual=(1 + spread * rng.standard_normal((400, 1, 1)) / math.sqrt(n)) / n,
+            in_theory=True,
+        )
+        for n in (16, 64)
+    ]
+    found = list(Comparison([SimpleNamespace(label="phi")], ensembles, None, rate_theory=-1.0).rates())
+    assert [rate["theory"] for rate in found] == [-1.0, -1.0]
+    for rate in found:
+        line = rate_line(clean(rate), "W")
+        if spread < 1:
+            assert rate["unjudged"] is None
+            assert rate["low"] <= -1.0 <= rate["high"]
+            assert line.endswith("theory -1 is inside)")
+        else:
+            assert rate["high"] < -1.0
+            assert "take larger N" in rate["unjudged"]
+            assert "theory -1; not held against the theory" in line
 
 
 def test_rare_events_have_a_rate_without_an_interval():
