@@ -20,7 +20,7 @@ class Bar:
     """
 
     def __init__(self, name: str, total: float, layout: str, *, shown: bool) -> None:
-        self._left = total
+        self._end = total
         self._bar = tqdm(
             total=total,
             desc=name,
@@ -43,6 +43,5 @@ class Bar:
 
     def advance(self, amount: float) -> None:
         """Move on, not beyond the end: parts of a whole may add up to a little more."""
-        amount = min(amount, self._left)
-        self._left -= amount
-        self._bar.update(amount)
+        self._bar.n = min(self._bar.n + amount, self._end)  # not `update`: rounding may lead it beyond the end
+        self._bar.update(0)
