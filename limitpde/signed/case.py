@@ -60,8 +60,11 @@ class PDE(sections.BasePDE):
     """Highest multipole moment in the boundary data of the potential."""
     transport: TransportBy = "auto"
     """For degree 1: exponentially fitted fluxes, those with a correction to second order ("corrected"), or the latter
-    for vortices and in steps where max |v| h / (2 D) is above one, but not between walls, under a confinement or
-    attraction."""
+    for vortices and in steps where max |v| h / (2 D) is above `corrected_from`, but not between walls, under a
+    confinement or attraction."""
+    corrected_from: Positive = 1.0
+    """For transport = "auto": max |v| h / (2 D) above which fluxes are corrected. Companions with larger cells have a
+    number that is larger by as much, so that they correct where the solution does."""
 
     def __post_init__(self) -> None:
         if self.degree == 1 and self.undershoot is not None:
@@ -83,7 +86,9 @@ class PDE(sections.BasePDE):
     def coarser_space(self, factor: int) -> dict[str, Any]:
         """A coarser mesh, which refines itself less."""
         refinement = None if self.refinement is None else self.refinement.coarser(factor)
-        return {"mesh": coarser(self.mesh, factor), "refinement": refinement}
+        larger = {"mesh": coarser(self.mesh, factor), "refinement": refinement}
+        kept = larger["mesh"] == self.mesh
+        return larger | {"corrected_from": self.corrected_from if kept else factor * self.corrected_from}
 
 
 @record

@@ -76,9 +76,10 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         undershoot: how far below zero densities of degree 2 to 4 may fall, as a part of their largest value.
         multipoles: highest multipole moment in the boundary data of the potential.
         transport: for degree 1 exponentially fitted fluxes ("fitted"), those with a correction to second order
-            ("corrected"), or the latter for vortices and where max |v| h / (2 D) is above one ("auto"; not between
+            ("corrected"), or the latter for vortices and where max |v| h / (2 D) is above a number ("auto"; not between
             walls or under a confinement, where fitted fluxes are exact once they balance, and not under attraction,
             where drifts are that strong in a collapse alone).
+        corrected_from: that number.
         comm: communicator of the mesh.
 
     Raises:
@@ -87,6 +88,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
     Attributes:
         model: that of above.
         transport: that of above; "fitted" for "auto" where that is never corrected.
+        corrected_from: that of above.
         species, charges, mass: numbers of the species present, and theirs.
         warnings: what to know before trusting the solution, such as initial data that the mesh hardly resolves.
         stepping: time, history, gate, and the scheme on the present mesh.
@@ -111,12 +113,13 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         undershoot: float = 1e-3,
         multipoles: int = 12,
         transport: TransportBy = "auto",
+        corrected_from: float = 1.0,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         check_problem(model, initial, step, boundary, degree, refinement)
         rests = model.coupling < 0 or (model.D > 0 and (boundary != "plane" or model.confinement is not None))
         transport = "fitted" if transport == "auto" and rests and model.circulation == 0 else transport
-        self.model, self.transport = model, transport
+        self.model, self.transport, self.corrected_from = model, transport, corrected_from
         self.warnings: list[str] = []
         self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]
         self.charges = charges = [model.charges[s] for s in self.species]
@@ -133,8 +136,9 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
             made = meshes.build(mesh, comm) if adaptive is None else meshes.create(adaptive.arrays, comm)
             walls = lines if adaptive is None else adaptive.lines()
             return Scheme(
-                model, charges, masses, made, boundary=boundary, multipoles=multipoles, lines=walls, transport=transport
-            )
+                model, charges, masses, made, boundary=boundary, multipoles=multipoles, lines=walls,
+                transport=transport, corrected_from=corrected_from,
+            )  # fmt: skip
 
         scale, falling = model.D * sum(masses), model.sense > 0 and model.confinement is None and plane
         rise = ROUNDING if degree == 1 else ENERGY_RISE

@@ -82,7 +82,7 @@ class Scheme:
         boundary: see `limitpde.signed.pde.Solver`.
         multipoles: highest multipole moment in the boundary data of the potential.
         lines: see `limitpde.signed.setting.wall_lines`.
-        transport: see `limitpde.signed.pde.Solver`.
+        transport, corrected_from: see `limitpde.signed.pde.Solver`.
 
     Attributes:
         nodes, graph: the edges of the mesh.
@@ -106,6 +106,7 @@ class Scheme:
         multipoles: int,
         lines: WallLines | None,
         transport: TransportBy = "auto",
+        corrected_from: float = 1.0,
     ) -> None:
         self._model, self._charges, self._masses = model, charges, masses
         self.nodes = self.graph = graph = EdgeGraph(mesh)
@@ -120,7 +121,8 @@ class Scheme:
             self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
         if model.circulation > 0:
             self._face_fluxes = FaceFluxes(graph)
-        self._transport_by, self._correction, self._peclet = transport, FluxCorrection(graph), CellPeclet(graph)
+        self._transport_by, self._corrected_from = transport, corrected_from
+        self._correction, self._peclet = FluxCorrection(graph), CellPeclet(graph)
         self._transport = EdgeMatrix(graph)
         self._solve_transport = LinearSolver(
             self._transport.mat,
@@ -210,7 +212,7 @@ class Scheme:
         turning = [self._model.circulation * predicted] * len(barriers)
         carriers = turning if self._model.circulation > 0 else barriers
         figures["cell_peclet"] = peclet = self._peclet(carriers, now.densities, self._model.D)
-        strong = self._model.circulation > 0 or peclet > 1
+        strong = self._model.circulation > 0 or peclet > self._corrected_from
         corrected = not fitted and (strong or self._transport_by == "corrected")
         densities, errors = [], []
         for index in range(len(self._charges)):

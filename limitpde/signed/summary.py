@@ -125,7 +125,8 @@ class PDESummary(Tally[Solver]):
 
     def _peclet_caution(self, peclet: float) -> Caution:
         """Of strong drifts on large cells."""
-        fitted = self.solver.transport == "fitted"
+        solver = self.solver
+        fitted = solver.transport == "fitted" or (solver.transport == "auto" and peclet <= solver.corrected_from)
         most = PECLET_FITTED if fitted else PECLET_CORRECTED
         remedy = ", or pde.transport = 'corrected'" if fitted else ""
         text = (

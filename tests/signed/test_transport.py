@@ -17,6 +17,7 @@ from solvers import difference, everywhere, recorded
 
 from limitpde.densities import Gaussian
 from limitpde.fem.mesh import Disk
+from limitpde.signed.case import PDE
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.pde import Solver
 from limitpde.signed.plane_reference import PlaneReference
@@ -95,6 +96,9 @@ def test_weak_drifts_have_the_fitted_fluxes():
     assert 0.05 < max(peclet) < 1
     np.testing.assert_array_equal(auto, fitted)
     assert 1e-6 < np.abs(corrected - fitted).max() / fitted.max() < 0.01
+    early = Solver(model, PAIR, mesh=Disk(radius=5.0, cell_size=0.2), step=0.02, corrected_from=peclet[0] / 2)
+    early.solve(0.2)
+    assert 1e-6 < np.abs(everywhere(early) - fitted).max() / fitted.max() < 0.01
 
 
 def test_cells_that_are_too_large_are_said():
@@ -115,3 +119,10 @@ def test_the_same_on_any_number_of_ranks(comm):
     for solver in (together, alone):
         solver.solve(0.2)
     np.testing.assert_allclose(everywhere(together), everywhere(alone), atol=1e-10)
+
+
+def test_companions_correct_where_the_solution_does():
+    """At |v| h / (2 D) of 0.8 the mesh has fitted fluxes, and so has the one with cells twice as large."""
+    pde = PDE(mesh=Disk(radius=4.0, cell_size=0.2), step=0.01)
+    assert pde.coarser(2, 4).corrected_from == 2 * pde.corrected_from
+    assert pde.coarser(1, 4).corrected_from == pde.corrected_from
