@@ -34,6 +34,8 @@ NOISE = -0.5
 OUTWEIGHS = {rates.mean_abs: 0.5, rates.rms: 0.25}
 """Spread of W over its mean up to which a statistic has the power of the mean: to 0.006 for |W|, to 0.016 for squares,
 for Gaussian W and numbers N that differ by four."""
+SURE = 2.0
+"""Standard errors by which the mean is taken smaller than it was seen, as seeds with a large one would be chosen."""
 RATES = {"residual_mean_abs": rates.mean_abs, "residual_rms": rates.rms}
 
 
@@ -150,7 +152,7 @@ class Comparison:
         smallest = min(self._ensembles, key=lambda ensemble: ensemble.count)
         sample, most = smallest.residual[:, p, -1], OUTWEIGHS[statistic]
         mean, spread = abs(float(sample.mean())), float(sample.std(ddof=1))
-        if spread <= most * mean:
+        if spread <= most * (mean - SURE * spread / math.sqrt(len(sample))):
             return ""
         return (
             f"it is the power of the mean of W, and at N = {smallest.count} the spread, {spread:.2g}, is over {most:g} "

@@ -27,6 +27,7 @@ from mpi4py import MPI
 
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.gate import ROUNDING
+from limitpde.fem.lagrange import LagrangeSpace
 from limitpde.fem.linear import LinearSolver, Options
 
 SWEEPS = 20
@@ -41,10 +42,10 @@ class CellPeclet:
     """The largest |grad V| h / (2 D) on the cells of a mesh, h their longest edge. Collective.
 
     Args:
-        graph: the nodes and cells.
+        graph: the nodes and cells; of elements of higher degree the corners of cells are looked at.
     """
 
-    def __init__(self, graph: EdgeGraph) -> None:
+    def __init__(self, graph: EdgeGraph | LagrangeSpace) -> None:
         self._graph, corners = graph, graph.points[graph.cells]
         sides = np.stack([corners[:, (k + 2) % 3] - corners[:, (k + 1) % 3] for k in range(3)], axis=1)
         self._longest = np.sqrt((sides**2).sum(axis=2).max(axis=1, initial=0.0))

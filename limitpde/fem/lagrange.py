@@ -30,6 +30,7 @@ class LagrangeSpace:
     Attributes:
         space: the DOLFINx function space.
         points: (n_local, 2) coordinates of the nodes.
+        cells: (n_cells, 3) nodes at the corners of each cell.
         boundary: (n_local,) bool, nodes on the boundary.
         owned, local, size: numbers of nodes of this rank, of those that it sees, of all.
         sums: global sums over the nodes.
@@ -48,6 +49,7 @@ class LagrangeSpace:
         self.local = self.owned + index_map.num_ghosts
         self.sums = GlobalSums(self.comm, self.owned)
         self.points = self.space.tabulate_dof_coordinates()[:, :2].copy()
+        self.cells = self.space.dofmap.list[:, :3].copy()  # Lagrange elements number their corners first
         self._vector = dolfinx.la.vector(index_map)
         self._set_boundary()
         u, v = ufl.TrialFunction(self.space), ufl.TestFunction(self.space)

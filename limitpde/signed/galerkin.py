@@ -28,6 +28,7 @@ from scipy.special import xlogy
 from limitpde.densities import Uniform
 from limitpde.errors import RunError
 from limitpde.fem import imex, jit
+from limitpde.fem.flux_correction import CellPeclet
 from limitpde.fem.gate import GatedState
 from limitpde.fem.gated import Formula, History, Trial
 from limitpde.fem.lagrange import LagrangeSpace
@@ -61,7 +62,7 @@ class GalerkinScheme:
 
     formulas: tuple[Formula, ...] = (Formula(f"order {imex.ORDER}", imex.ORDER, imex.ORDER - 1),)
     remembered, halvings = 0, 20
-    step_figures: tuple[str, ...] = ()
+    step_figures: tuple[str, ...] = ("cell_peclet",)
 
     def __init__(
         self, model: Model, charges: Sequence[float], mesh: dolfinx.mesh.Mesh, degree: int, multipoles: int
@@ -75,6 +76,7 @@ class GalerkinScheme:
         self._outer = self.poisson.outer()
         self._prepare_drift()
         self._exterior = exterior_potential(self.nodes, model)
+        self._peclet = CellPeclet(self.nodes)
 
     def _prepare_drift(self) -> None:
         """Compile -(rho grad V, grad v)."""
@@ -115,7 +117,7 @@ class GalerkinScheme:
         potential = now.potential if densities is now.densities else self._potential_of(densities)
         found = np.empty_like(densities)
         for row, charge, density in zip(found, self._charges, densities, strict=True):
-            self._barrier.x.array[:] = charge * self._model.coupling * potential + self._exterior
+            self._barrier.x.array[:] = self._barrier_of(charge, potential)
             self._rho.x.array[:] = density
             self._load[:] = 0.0
             dolfinx.fem.assemble_vector(self._load, self._drift)
@@ -125,6 +127,10 @@ class GalerkinScheme:
             gone = self._model.reaction * quadrature.values(densities[0]) * quadrature.values(densities[1])
             found -= self.nodes.gather(quadrature.tested(gone))
         return found
+
+    def _barrier_of(self, charge: float, potential: np.ndarray) -> np.ndarray:
+        """V_s, (n_local,), which pushes a species of this charge downhill."""
+        return np.asarray(charge * self._model.coupling * potential + self._exterior)
 
     def _diffusion(self, densities: np.ndarray) -> np.ndarray:
         """D (grad rho_s, grad v_i), (S, n_local), right where owned."""
@@ -172,7 +178,8 @@ class GalerkinScheme:
         end = self.state(densities)
         if not all(map(math.isfinite, (end.energy, end.maximum, estimate))):
             return Trial("the solution is not finite", 0.0)
-        return Trial(end, estimate)
+        barriers = [self._barrier_of(charge, now.potential) for charge in self._charges]
+        return Trial(end, estimate, {"cell_peclet": self._peclet(barriers, now.densities, self._model.D)})
 
     def state(self, densities: np.ndarray) -> GatedState:
         """The state of these densities, (S, n_local). Collective."""

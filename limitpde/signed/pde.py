@@ -86,7 +86,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         InputError: the model has no limit, the mesh is unfit, or it does not see the initial densities.
 
     Attributes:
-        model: that of above.
+        model, degree: those of above.
         transport: that of above; "fitted" for "auto" where that is never corrected.
         corrected_from: that of above.
         species, charges, mass: numbers of the species present, and theirs.
@@ -119,7 +119,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         check_problem(model, initial, step, boundary, degree, refinement)
         rests = model.coupling < 0 or (model.D > 0 and (boundary != "plane" or model.confinement is not None))
         transport = "fitted" if transport == "auto" and rests and model.circulation == 0 else transport
-        self.model, self.transport, self.corrected_from = model, transport, corrected_from
+        self.model, self.degree, self.transport, self.corrected_from = model, degree, transport, corrected_from
         self.warnings: list[str] = []
         self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]
         self.charges = charges = [model.charges[s] for s in self.species]

@@ -9,18 +9,21 @@ from __future__ import annotations
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import functools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from mpi4py import MPI
+from radial import radial_reference
 
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.errors import InputError, RunError
 from limitpde.fem.mesh import Disk
 from limitpde.signed import Initial, Model, PDEResidual, Solver
-from limitpde.signed.exact import PROBLEMS, second_moment_rate
+from limitpde.signed.exact import PROBLEMS, Blob, second_moment_rate
 from limitpde.signed.plane_reference import PlaneReference
 
+MESHES = Path(__file__).parents[2] / "meshes"
 S1 = PROBLEMS["S1"]
 MODEL = Model(sigma=math.sqrt(2 * S1.diffusivity), gamma_bar=S1.gamma_bar)
 INITIAL = Initial(
@@ -129,6 +132,30 @@ def test_steps_follow_the_tolerance():
         assert all(report.figures["error_estimate"] <= tolerance for report in reports)
         found[tolerance] = len(reports)
     assert 2 * found[1e-4] < found[1e-6] < 8 * found[1e-4]  # like tolerance^(-1/4), but for the ends
+
+
+@functools.cache
+def spreading_charge():
+    """One sign that repels itself, (4.2) of radial data: sigma = 0.5, gamma_bar = 0.8, t = 0.5."""
+    blob = Blob(1.0, (0.0, 0.0), 0.36)
+    return radial_reference(blob.mass_within, np.zeros_like, diffusivity=0.125, gamma_bar=0.8, t_end=0.5)
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize(("degree", "level"), [(2, 2e-3), (3, 2e-4), (4, 4e-5)])
+def test_gmsh_disks_are_rounded(degree, level):
+    """The shipped disk, off its centre, with straight edges at the rim: errors at nodes, relative to the peak."""
+    initial = Initial(positive=[{"mass": 1.0, "center": (0.3, 0.2), "width": 0.6}], negative=[])
+    model, mesh = Model(sigma=0.5, gamma_bar=0.8), str(MESHES / "disk.msh")
+    solver = Solver(model, initial, mesh=mesh, step=0.05, degree=degree)
+    solver.solve(0.5)
+    own = solver.nodes.points[: solver.nodes.owned]
+    exact = spreading_charge().densities(np.hypot(*(own - (0.3, 0.2)).T))[0]
+    error = np.abs(solver.densities["positive"][: len(own)] - exact).max(initial=0.0)
+    assert solver.nodes.comm.allreduce(error, op=MPI.MAX) < level * 0.18664
+    rate = second_moment_rate(0.125, 0.8, 1.0, 0.0)
+    moment = 0.3**2 + 0.2**2 + 2 * 0.6**2 + 0.5 * rate
+    assert solver.figures()["second_moment"] == pytest.approx(moment, rel=level)
 
 
 def test_the_gate_refuses_what_the_equation_forbids():

@@ -126,3 +126,19 @@ def test_companions_correct_where_the_solution_does():
     pde = PDE(mesh=Disk(radius=4.0, cell_size=0.2), step=0.01)
     assert pde.coarser(2, 4).corrected_from == 2 * pde.corrected_from
     assert pde.coarser(1, 4).corrected_from == pde.corrected_from
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_order_two_in_time(rotated):
+    """On one mesh, against short steps. Of still shorter ones the limiter shows (docs/signed.md)."""
+    model = Model(sigma=0.2, gamma_bar=2.0, interaction="rotated" if rotated else "signed")
+
+    def end(step):
+        solver = Solver(model, PAIR, mesh=Disk(radius=4.0, cell_size=0.2), step=step, transport="corrected")
+        reports = recorded(solver, 0.4)
+        assert not any(report.refused for report in reports)
+        return everywhere(solver)
+
+    exact, coarse, fine = end(0.4 / 320), end(0.4 / 10), end(0.4 / 20)
+    orders = np.log2(np.linalg.norm(coarse - exact) / np.linalg.norm(fine - exact))
+    assert orders > 1.8, orders
