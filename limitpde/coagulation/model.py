@@ -3,7 +3,9 @@
 A particle of mass n moves as B(2 d(n) t). A pair at x_i, x_j coagulates at the rate alpha(m_i, m_j) eps^-2
 V((x_i - x_j) / eps), N = Z eps^(2-d) (1.7); for d = 2 the rate carries 1 / |log eps|, and N = Z |log eps| (section
 2.5). With mass-dependent ranges r_n (section 2.4.2) it is alpha eps^-2 (r_n + r_m)^-2 V((x_i - x_j) / ((r_n + r_m)
-eps)). The limit is (1.2):
+eps)). P_{N,beta} of section 3.4 (`range_exponent`, beta < 1, d = 3) has the range eps^beta and the rate alpha
+eps^(-2 + d (1 - beta)) V((x_i - x_j) / eps^beta), which meets without correlations: its limit has the naive rate. The
+limit is (1.2):
 
     d_t f_n = d(n) Lap f_n + 1/2 sum_{m<n} beta(m, n-m) f_m f_{n-m} - f_n sum_m beta(m, n) f_m.
 """
@@ -52,6 +54,9 @@ class Rates:
     """1, n + m, n m, the recipe (1.8)-(1.9), a matrix, or a function."""
     scale: Moderate = 1.0
     """Factor in front of all of these; 1 for the theorem's own rates."""
+    log_eps: Annotated[float, Field(lt=0.0)] | None = None
+    """For "from_micro" in two dimensions, or with range_exponent < 1, where the rate depends on eps: log eps of the
+    rate; that of the limit by default. The report has it for each N."""
     matrix: tuple[tuple[NotNegative, ...], ...] | None = None
     """beta(n, m) for n, m = 1 ... n_max, symmetric."""
     python: PythonFunction | None = None
@@ -61,6 +66,8 @@ class Rates:
         for name in ("matrix", "python"):
             if (getattr(self, name) is not None) != (self.kernel == name):
                 raise ValueError(f'{name} = ... and kernel = "{name}" need each other')
+        if self.log_eps is not None and self.kernel != "from_micro":
+            raise ValueError(f'log_eps = {self.log_eps:g}: is for kernel = "from_micro"; leave it out')
         if self.matrix is not None:
             square = all(len(row) == len(self.matrix) for row in self.matrix)
             if not square or not np.array_equal(np.array(self.matrix), np.array(self.matrix).T):
@@ -129,6 +136,9 @@ class Model:
     """V and alpha; particles and beta.kernel = "from_micro" need it."""
     ranges: AnyMassFunction | None = None
     """r_n of section 2.4.2, as `diffusion`; one range for all masses by default."""
+    range_exponent: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """beta of P_{N,beta} (section 3.4), d = 3: pairs act within eps^beta, so much more weakly that the naive rate is
+    kept, and for beta < 1 is that of the limit; 1 for the theorem's particles."""
     beta: Rates = Rates()
     """Propensities of the limit."""
     n_max: Annotated[int, Field(ge=1, le=2**22)] = 32
@@ -148,6 +158,13 @@ class Model:
         axes = getattr(self.interaction, "axes", None)
         if axes is not None and len(axes) != self.dimension:
             raise ValueError(f"interaction.axes: must have dimension = {self.dimension} entries, not {len(axes)}")
+        if self.range_exponent < 1 and self.dimension != 3:
+            raise ValueError(f"range_exponent = {self.range_exponent:g}: is for dimension = 3; leave it out")
+        if self.beta.log_eps is not None and not self.depends_on_eps:
+            raise ValueError(
+                f"beta.log_eps = {self.beta.log_eps:g}: for dimension = {self.dimension} the rate does not depend on "
+                "eps; leave it out"
+            )
         if self.fragmentation is not None and self.reaction == "annihilation":
             raise ValueError('fragmentation: goes with reaction = "coagulation" only')
         self.check_powers(self.n_max)
@@ -210,6 +227,8 @@ class Model:
     def log_eps(self, count: int, Z: float) -> float:
         """log eps of N = count particles: eps = (Z/N)^(1/(d-2)) (1.7), or exp(-N/Z) for d = 2.
 
+        Of P_{N,beta} it is beta times that: eps is always the unit of the range.
+
         Raises:
             InputError: there is no such scaling in one dimension, or eps would not be below 1.
         """
@@ -220,12 +239,30 @@ class Model:
         found = -count / Z if self.dimension == 2 else math.log(Z / count) / (self.dimension - 2)
         if not found < 0:
             raise InputError(f"particles.counts: N = {count} must exceed Z = {Z:.6g}, the total mass of initial.masses")
-        return found
+        return self.range_exponent * found
+
+    @property
+    def depends_on_eps(self) -> bool:
+        """Whether the rates of (1.9) or (2.4) depend on eps and only tend to those of the limit."""
+        return self.dimension == 2 or self.range_exponent < 1
+
+    def log_front(self, log_eps: float) -> float:
+        """Log of what the rate of a pair carries besides alpha eps^-2 V, at a `log_eps`.
+
+        -log |log eps| for d = 2; for d = 3 nothing, or (1 / beta - 1) log eps of P_{N,beta}.
+        """
+        if self.dimension == 2:
+            return -math.log(-log_eps)
+        return (1 / self.range_exponent - 1) * log_eps if self.range_exponent < 1 else 0.0
 
     @property
     def residual_rate(self) -> float:
-        """Power of N with which E|W| falls: E M_T^2 <= C eps^(d-2) = C Z / N (Proposition 4.2)."""
-        return -0.5
+        """Power of N with which E|W| falls: E M_T^2 <= C eps^(d-2) = C Z / N (Proposition 4.2).
+
+        The rate of P_{N,beta} comes to its limit like N^(beta - 1), which may be slower.
+        """
+        slow = self.range_exponent < 1 and self.beta.kernel == "from_micro" and self.beta.log_eps is None
+        return max(-0.5, self.range_exponent - 1) if slow else -0.5
 
 
 @record

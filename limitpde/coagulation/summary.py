@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -12,7 +13,7 @@ from limitpde.coagulation.case import Case
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.particles import Ensemble
 from limitpde.coagulation.pde import Solver
-from limitpde.coagulation.rates import beta
+from limitpde.coagulation.rates import beta, share_at
 from limitpde.coagulation.reaction.bins import Bins
 from limitpde.compare.statistics import mean_figures
 from limitpde.fem.tally import Tally, vector
@@ -29,6 +30,10 @@ is too long: 0.92 in a case whose number is 6 % off and whose f_1 is an eighth o
 9 % off, 1e-3 in the case of `limitpde new`."""
 BINS_ERROR = 0.02
 """Estimated error of the second moment by the bins, as a part of it: 0.08 in a case that is 7.5 % off."""
+FAR_FROM_LIMIT = 0.1
+"""Part of its limit by which the rate of P_{N,beta} at eps may differ: beyond, it has no simple law in N yet."""
+SAME_EPS = 0.01
+"""The same where the equation has the rate at an eps: particles of another one are not its own."""
 CLOSE = 0.2
 """Reach of V over the distance of particles where they are densest: at 0.2 one particle in thirty is within the range
 of another one from the start, at 0.44 W was 27 standard errors off."""
@@ -137,6 +142,28 @@ def _largest_change(ensemble: Ensemble) -> float:
 
 
 def particle_cautions(case: Case, ensemble: Ensemble) -> list[Caution]:
+    """Whether eps is small enough: for the distance of particles, or for the rate of P_{N,beta}."""
+    if case.model.range_exponent < 1:  # ranges may overlap: that is the limit of mean fields
+        return [_rate_caution(case, ensemble)] if case.model.beta.kernel == "from_micro" else []
+    return [_range_caution(case, ensemble)]
+
+
+def _rate_caution(case: Case, ensemble: Ensemble) -> Caution:
+    """Whether the rate at eps, which is known, is near that of the limit."""
+    model, masses = case.model, sorted({part.n for part in case.initial.masses})
+    pairs = itertools.combinations_with_replacement(masses, 2)
+    share = max((share_at(model, n, m, ensemble.log_eps) for n, m in pairs), key=lambda found: abs(1 - found))
+    more = ensemble.count * (abs(1 - share) / FAR_FROM_LIMIT) ** (1 / (1 - model.range_exponent))
+    return Caution(
+        "rate_at_eps",
+        abs(1 - share),
+        FAR_FROM_LIMIT if model.beta.log_eps is None else SAME_EPS,
+        f"N = {ensemble.count}: pairs meet at {share:.2g} of the rate of the equation; take N = {more:.2g} or more, a "
+        f"smaller model.range_exponent, or the equation at this eps, model.beta.log_eps = {ensemble.log_eps:.4g}",
+    )
+
+
+def _range_caution(case: Case, ensemble: Ensemble) -> Caution:
     """Whether particles are within each other's range from the start."""
     model, initial, d = case.model, case.initial, case.model.dimension
     assert model.interaction is not None
@@ -145,12 +172,10 @@ def particle_cautions(case: Case, ensemble: Ensemble) -> list[Caution]:
     distance = (initial.highest(case.domain) * ensemble.count / ensemble.Z) ** (-1 / d)
     ratio = reach / distance
     more = math.ceil(ensemble.count * (ratio / CLOSE) ** 1.5)  # d = 3: it falls as N^(-2/3)
-    return [
-        Caution(
-            "range",
-            ratio,
-            CLOSE,
-            f"N = {ensemble.count}: V reaches over {ratio:.2g} of the distance of particles where they are densest, "
-            f"{distance:.2g}; the limit needs it to be small: take N = {more:,} or more, or wider clouds",
-        )
-    ]
+    return Caution(
+        "range",
+        ratio,
+        CLOSE,
+        f"N = {ensemble.count}: V reaches over {ratio:.2g} of the distance of particles where they are densest, "
+        f"{distance:.2g}; the limit needs it to be small: take N = {more:,} or more, or wider clouds",
+    )

@@ -24,7 +24,7 @@ import scipy.integrate
 import scipy.optimize
 
 from limitpde.coagulation.model import Initial, Model, PowerLaw
-from limitpde.coagulation.rates import naive, propensity, scattering_length
+from limitpde.coagulation.rates import microscopic, naive, propensity, scattering_length, share_at
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 
@@ -67,14 +67,14 @@ def species(model: Model, initial: Initial, domain: Domain) -> int | None:
 
 
 def clock(model: Model, n: int, log_eps: float, t: float) -> float:
-    """tau(t) = int_0^t beta(s) ds / beta of a pair of mass n, for t well above eps^2."""
+    """tau(t) = int_0^t beta(s) ds / beta of a pair of mass n, for t well above eps^2, beta by the recipe."""
     pair = np.array([n]), np.array([n])
     D = 2 * float(model.d(pair[0])[0])
     if model.dimension == 3:
-        length = float(scattering_length(model, *pair)[0]) * math.exp(log_eps)
-        return t + 2 * length * math.sqrt(t / (math.pi * D))
+        length = float(scattering_length(model, *pair, log_eps=log_eps)[0]) * math.exp(log_eps)
+        return share_at(model, n, n, log_eps) * (t + 2 * length * math.sqrt(t / (math.pi * D)))
     L = -log_eps
-    limit = float(propensity(model)(*pair)[0]) / model.beta.scale
+    limit = float(microscopic(model, *pair, log_eps=model.beta.log_eps)[0])
     log_length = float(scattering_length(model, *pair, log_eps=log_eps)[0])
 
     def rate(log_t: float) -> float:

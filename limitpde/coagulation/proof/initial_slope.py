@@ -82,6 +82,8 @@ def initial_slope(
     """
     if model.interaction is None or model.dimension == 1:
         raise InputError("model: needs an interaction, and dimension 2 or 3")
+    if model.range_exponent < 1:
+        raise InputError("model.range_exponent: must be 1; below, the naive rate is that of all times")
     if (log_eps is None) == (model.dimension == 2) or (log_eps is not None and not log_eps < 0):
         raise InputError(f"log_eps = {log_eps}: must be given for dimension 2 only, and be negative")
     if samples < 2 or len(tau) == 0 or not all(0 < t < math.inf for t in tau):

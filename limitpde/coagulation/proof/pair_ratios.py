@@ -25,7 +25,7 @@ import numpy as np
 from limitpde.coagulation.interaction import Bump
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.particles import Ensemble
-from limitpde.coagulation.rates import naive, propensity, scattering_length
+from limitpde.coagulation.rates import naive, propensity, scattering_length, share_at
 from limitpde.compare.comparison import Row
 from limitpde.compare.statistics import mean_and_stderr
 
@@ -115,8 +115,12 @@ def inverse_distance() -> float:
 
 
 def _excess(model: Model, n: int, m: int, log_eps: float, delta: float | None) -> float | None:
-    """By how much the ratio of the Stosszahlansatz should exceed one to first order in eps / delta, d = 3."""
+    """By how much the ratio of the Stosszahlansatz should exceed one to first order in eps / delta, d = 3.
+
+    That of P_{N,beta} is below one as far as its rate at eps is below that of the limit.
+    """
     if model.dimension != 3 or delta is None:
         return None
-    length = float(scattering_length(model, np.array([n]), np.array([m]))[0])
-    return inverse_distance() * length * math.exp(log_eps) / delta
+    pair = np.array([n]), np.array([m])
+    length = float(scattering_length(model, *pair, log_eps=log_eps)[0])
+    return share_at(model, n, m, log_eps) * (1 + inverse_distance() * length * math.exp(log_eps) / delta) - 1

@@ -8,6 +8,7 @@ from limitpde.coagulation.rates.recipe import (
     propensity,
     rate_error,
     scattering_length,
+    share_at,
     upper_bound,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "propensity",
     "rate_error",
     "scattering_length",
+    "share_at",
     "upper_bound",
 ]

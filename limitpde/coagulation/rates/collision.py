@@ -79,7 +79,7 @@ def collision_probability(model: Model, n: int, m: int, *, log_eps: float | None
         m: a mass.
 
     Keyword Args:
-        log_eps: two dimensions only, where it is needed: log eps.
+        log_eps: log eps, needed in two dimensions and for P_{N,beta}.
 
     Raises:
         InputError: there is no interaction, or the dimension is 1, or log_eps is missing or not small enough.
@@ -96,7 +96,10 @@ def collision_probability(model: Model, n: int, m: int, *, log_eps: float | None
         )
         if log_eps is None or not far > math.log(interaction.reach(2)):
             raise InputError(f"log_eps = {log_eps}: must be given for dimension 2, so low that the range is below 1")
-        s /= -log_eps
+    if model.depends_on_eps:
+        if log_eps is None:
+            raise InputError("log_eps = None: must be given for model.range_exponent < 1")
+        s *= math.exp(model.log_front(log_eps))
     if s == 0:
         return CollisionProbability(d, lambda x: np.ones(len(x)))
     if interaction.radial:

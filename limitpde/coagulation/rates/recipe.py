@@ -7,6 +7,9 @@ With D = d(n) + d(m), s = alpha(n, m) / D and the collision probability u, -Lap 
             beta_eps = 2 pi D L / (L - log a),  L = |log eps|,     at eps, where w = 1 - u satisfies
             Lap w = s V w / L,  w proportional to log(r / a) outside the support,  w = 1 at r = 1 / eps.
 
+P_{N,beta} of section 3.4, d = 3, carries a front F = eps^(1 / beta - 1), eps being its range: its rate at eps is
+D (r_n + r_m) g(s F) / F, and in the limit the naive one.
+
 Bounds: beta <= alpha int V (r_n + r_m)^(d-2), the naive rate, and beta <= D (r_n + r_m) Cap(supp V) for d = 3. The pair
 rate alpha eps^-2 V is that of each unordered pair, and with it (1.3)-(1.4) hold as they are written.
 """
@@ -35,7 +38,7 @@ class Propensity:
 
     model: Model
     log_eps: float | None = None
-    """Two dimensions: log eps for beta at that eps; None for the limit. In three beta does not depend on eps."""
+    """Two dimensions or P_{N,beta}: log eps for beta at that eps; None for the limit. Else eps does not matter."""
 
     def __call__(self, n: np.ndarray, m: np.ndarray) -> np.ndarray:
         """beta(n, m), in volume per time, of the shape n and m broadcast to.
@@ -91,14 +94,15 @@ def propensity(model: Model, *, log_eps: float | None = None) -> Propensity:
         model: the model.
 
     Keyword Args:
-        log_eps: two dimensions, beta.kernel = "from_micro": log eps for beta at this eps, None for the limit (2.4).
+        log_eps: beta.kernel = "from_micro", two dimensions or P_{N,beta}: log eps for beta at this eps; None for that
+            of `beta.log_eps`, or of the limit.
 
     Raises:
         InputError: there is no such recipe in the dimension of the model.
     """
     if model.beta.kernel == "from_micro":
         model.check_recipe()
-    return Propensity(model, log_eps)
+    return Propensity(model, model.beta.log_eps if log_eps is None else log_eps)
 
 
 def beta(model: Model, *, log_eps: float | None = None) -> np.ndarray:
@@ -131,44 +135,67 @@ def microscopic(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: float | 
         m: masses; n and m broadcast.
 
     Keyword Args:
-        log_eps: two dimensions: log eps; None for the limit (2.4).
+        log_eps: two dimensions or P_{N,beta}: log eps; None for the limit.
     """
     model.check_recipe()
+    if model.range_exponent < 1 and log_eps is None:
+        return naive(model, n, m)
     n, m, D, alpha = _pair(model, n, m)
     assert model.interaction is not None
     if model.dimension == 3:
         found = np.zeros(D.shape)
         some = alpha > 0
-        ranges = np.broadcast_to(model.range_sum(n, m), D.shape)
-        s = alpha / D
+        front = _front(model, log_eps)
+        ranges = np.broadcast_to(model.range_sum(n, m), D.shape) / front
+        s = alpha / D * front
         if some.all() and some.size:
             return np.asarray(D * ranges * scattering(model.interaction, 3).conductance(s))
         if some.any():
             found[some] = (D * ranges)[some] * scattering(model.interaction, 3).conductance(s[some])
         return found
-    front = 2 * math.pi * D
+    largest = 2 * math.pi * D
     if log_eps is None:
         total = alpha * integral(model.interaction, 2)
-        return np.asarray(front * total / (front + total))
+        return np.asarray(largest * total / (largest + total))
     length = scattering_length(model, n, m, log_eps=log_eps)
-    return np.asarray(front * -log_eps / (-log_eps - length))
+    return np.asarray(largest * -log_eps / (-log_eps - length))
+
+
+def _front(model: Model, log_eps: float | None) -> float:
+    """What the rate of a pair carries besides alpha eps^-2 V; log eps is needed where that is not one.
+
+    Raises:
+        InputError: it is missing.
+    """
+    if not model.depends_on_eps:
+        return 1.0
+    if log_eps is None:
+        raise InputError("log_eps = None: must be given for dimension 2 and for range_exponent < 1")
+    return math.exp(model.log_front(log_eps))
+
+
+def share_at(model: Model, n: int, m: int, log_eps: float) -> float:
+    """The rate at an eps over that of the limit, or of `beta.log_eps`; 1 where alpha = 0 or eps does not matter."""
+    pair = np.array([n]), np.array([m])
+    known = float(microscopic(model, *pair, log_eps=model.beta.log_eps)[0])
+    if known == 0 or not model.depends_on_eps:
+        return 1.0
+    return float(microscopic(model, *pair, log_eps=log_eps)[0]) / known
 
 
 def rate_error(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: float | None = None) -> np.ndarray:
     """Estimated relative error of `microscopic`; n, m broadcast. Where (2.4) holds it is zero.
 
     It matters for V from a file and for V that is not radial: there it is the difference of two grids, which is above
-    the error of the finer one. Arguments as for `microscopic`.
+    the error of the finer one. In the limit of P_{N,beta} only int V matters. Arguments as for `microscopic`.
     """
     model.check_recipe()
     _, _, D, alpha = _pair(model, n, m)
     result, some = np.zeros(D.shape), alpha > 0
-    if (model.dimension == 2 and log_eps is None) or not some.any():
+    if (model.depends_on_eps and log_eps is None) or not some.any():
         return result
     assert model.interaction is not None
-    s = alpha[some] / D[some]
-    if model.dimension == 2 and log_eps is not None:
-        s /= -log_eps
+    s = alpha[some] / D[some] * _front(model, log_eps)
     result[some] = scattering(model.interaction, model.dimension).error(s)
     return result
 
@@ -191,10 +218,11 @@ def scattering_length(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: fl
         m: masses; n and m broadcast.
 
     Keyword Args:
-        log_eps: two dimensions only, where it is needed: log eps.
+        log_eps: log eps, needed in two dimensions and for P_{N,beta}.
 
     Returns:
-        d = 3: a with beta = 4 pi D a. d = 2: log a (a itself may underflow), minus infinity where alpha = 0.
+        d = 3: a with beta = 4 pi D a (over the front of P_{N,beta}). d = 2: log a (a itself may underflow), minus
+        infinity where alpha = 0.
 
     Raises:
         InputError: log_eps is missing, or the particles reach further than 1 / eps.
@@ -202,7 +230,8 @@ def scattering_length(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: fl
     model.check_recipe()
     if model.dimension == 3:
         _, _, D, _ = _pair(model, n, m)
-        return microscopic(model, n, m) / (4 * math.pi * D)
+        front = _front(model, log_eps)
+        return microscopic(model, n, m, log_eps=log_eps) * front / (4 * math.pi * D)
     n, m, D, alpha = _pair(model, n, m)
     assert model.interaction is not None
     log_range = np.broadcast_to(np.log(model.range_sum(n, m)), D.shape)
@@ -213,7 +242,7 @@ def scattering_length(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: fl
         )
     result = np.full(D.shape, -np.inf)
     some = alpha > 0
-    s = alpha[some] / (D[some] * -log_eps)
+    s = alpha[some] / D[some] * _front(model, log_eps)
     if some.any():
         result[some] = log_range[some] + scattering(model.interaction, 2).log_length(s)
     return result

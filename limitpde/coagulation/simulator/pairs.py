@@ -55,7 +55,7 @@ class Physics(NamedTuple):
     """Whether d = 2."""
     log_eps: float
     log_front: float
-    """Log of what the rate of a pair carries besides alpha eps^-2 V: 0 (d = 3), -log |log eps| (d = 2)."""
+    """Log of what the rate of a pair carries besides alpha eps^-2 V: `Model.log_front`."""
     alpha: np.ndarray
     """(A, A) alpha(n, m); beyond A its last row and column hold."""
     diffusion: MassLaw
@@ -78,7 +78,8 @@ class Physics(NamedTuple):
     size: np.ndarray
     """(3,) of the domain; 0 beyond d."""
     contact: np.ndarray
-    """(2,) bounds on the rate at which a pair reacts per volume: max alpha int V, and D times the second one."""
+    """(2,) bounds on the rate at which a pair reacts per volume: max alpha int V, and D times the second one; for d = 2
+    both times the front."""
 
 
 class Sorted(NamedTuple):

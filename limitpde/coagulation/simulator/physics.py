@@ -70,7 +70,7 @@ def physics_of(
         raise InputError(f"the domain has dimension {domain.dimension}, the model {model.dimension}")
     flat = model.dimension == 2
     alpha = np.atleast_2d(np.array(model.interaction.alpha, dtype=float))
-    log_front = -math.log(-log_eps) if flat else 0.0
+    log_front = model.log_front(log_eps)
     closed = method == "closed" and bool(alpha.max() > 0)
     log_s, lengths = _lengths(model, alpha, log_front, heaviest) if closed else (np.zeros(2), np.zeros(2))
     bounded = domain.kind != "space"
@@ -92,7 +92,7 @@ def physics_of(
         size=_padded(domain.size) if bounded else np.zeros(3),
         contact=np.array(
             [
-                alpha.max() * integral(model.interaction, model.dimension),
+                alpha.max() * integral(model.interaction, model.dimension) * (1.0 if flat else math.exp(log_front)),
                 2 * math.pi if flat else capacity(model),
             ]
         ),

@@ -110,7 +110,7 @@ def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, P
     dt = ((edge - core) / spread) ** 2
     by_density = dt
     contact = P.contact[1] * 2.0 * most
-    contact = min(P.contact[0], contact) * (1.0 if P.flat else 2.0 * long * math.exp(P.log_eps)) * math.exp(P.log_front)
+    contact = min(P.contact[0], contact) * (math.exp(P.log_front) if P.flat else 2.0 * long * math.exp(P.log_eps))
     if contact * A.reals[DENSITY] > 0.0:
         dt = min(dt, MEETINGS / (contact * A.reals[DENSITY]))
     if rate > 0.0:
