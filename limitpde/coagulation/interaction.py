@@ -13,14 +13,45 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from limitpde.checked import LARGEST, Moderate, record, told_apart
 from limitpde.files import PythonFunction, evaluate, load_function
 
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
-ALPHA = "alpha(n, m), for all masses alike or as a matrix; beyond a matrix its last row and column hold."
-Alpha = Annotated[NotNegative | tuple[tuple[NotNegative, ...], ...], Field(description=ALPHA)]
+ALPHA = (
+    "alpha(n, m): for all masses alike; as a matrix, beyond which its last row and column hold; or { power, scale }, "
+    "scale (n m)^power."
+)
+
+
+@record
+class ProductLaw:
+    """scale (n m)^power."""
+
+    power: Annotated[float, Field(ge=-4, le=4)]
+    """Exponent of each mass."""
+    scale: Moderate = 1.0
+    """Value for two of mass one."""
+
+    def factor(self, n: np.ndarray) -> np.ndarray:
+        """What each mass n contributes, of any shape."""
+        return np.asarray(np.asarray(n, dtype=float) ** self.power)
+
+
+def _alpha_kind(value: Any) -> str:
+    if isinstance(value, dict | ProductLaw):
+        return "law"
+    return "matrix" if isinstance(value, list | tuple) else "number"
+
+
+Alpha = Annotated[
+    Annotated[NotNegative, Tag("number")]
+    | Annotated[tuple[tuple[NotNegative, ...], ...], Tag("matrix")]
+    | Annotated[ProductLaw, Tag("law")],
+    Discriminator(_alpha_kind),
+    Field(description=ALPHA),
+]
 
 
 def sphere_area(dimension: int) -> float:

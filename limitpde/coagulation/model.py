@@ -21,7 +21,7 @@ from pydantic import Discriminator, Field, Tag
 from pydantic_core import ArgsKwargs
 
 from limitpde.checked import LARGEST, SMALLEST, Moderate, record
-from limitpde.coagulation.interaction import AnyInteraction, NotNegative
+from limitpde.coagulation.interaction import AnyInteraction, NotNegative, ProductLaw
 from limitpde.densities import AnyDensityIn, Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -175,6 +175,12 @@ class Model:
         Raises:
             InputError: one is not.
         """
+        alpha = getattr(self.interaction, "alpha", None)
+        if isinstance(alpha, ProductLaw) and not alpha.scale * float(alpha.factor(np.array(largest))) ** 2 <= LARGEST:
+            raise InputError(
+                f"interaction.alpha.power = {alpha.power:g}: makes alpha(n, n) of the mass {largest:.6g} larger than "
+                f"{LARGEST:g}"
+            )
         for name in ("diffusion", "ranges", "fragmentation"):
             law = getattr(self, name)
             if isinstance(law, PowerLaw | Fragmentation):
@@ -212,6 +218,8 @@ class Model:
         if self.interaction is None:
             raise InputError("model.interaction is missing: particles need it")
         found = self.interaction.alpha
+        if isinstance(found, ProductLaw):
+            return np.asarray(found.scale * found.factor(n) * found.factor(m))
         if isinstance(found, float | int):
             return np.full(np.broadcast_shapes(np.shape(n), np.shape(m)), float(found))
         table = np.array(found, dtype=float)

@@ -103,9 +103,10 @@ def _particle_steps(case: Case, asked: Particles, count: int) -> float:
     masses = np.array([part.n for part in case.initial.masses])
     fastest, log_eps = float(model.d(masses).max()), model.log_eps(count, case.initial.Z)
     range_sum = math.exp(log_eps) * float(model.range_sum(masses, masses).max())
-    core, alpha = range_sum * model.interaction.reach(model.dimension), np.max(model.interaction.alpha)
+    core = range_sum * model.interaction.reach(model.dimension)
+    alpha = float(model.alpha(masses[:, None], masses).max())
     weak = 1.0 if flat else math.exp(model.log_front(log_eps))
-    contact = min(float(alpha) * weak * 4.2, (6.3 if flat else 12.6) * 2 * fastest)  # of a ball of radius 1
+    contact = min(alpha * weak * 4.2, (6.3 if flat else 12.6) * 2 * fastest)  # of a ball of radius 1
     contact *= -1 / log_eps if flat else range_sum
     longest = float(case.domain.size.min()) / (8 if case.domain.kind == "ball" else 3)
     gap = end / max(MEASUREMENTS, 4 * len(case.output_times))

@@ -75,6 +75,10 @@ class Ensemble(ReplicaEnsemble):
     """(R, T) particles alive."""
     mass: np.ndarray
     """(R, T) of (1/N) sum m_i."""
+    largest_mass: np.ndarray
+    """(R, T) of (1/N) max m_i."""
+    mass_squares: np.ndarray
+    """(R, T) of (Z/N) sum m_i^2, which tends to sum_n n^2 int f_n."""
     counts_by_mass: np.ndarray
     """(R, T, K) particles of mass 1, ..., K = min(n_max, 64)."""
     time_integral: np.ndarray

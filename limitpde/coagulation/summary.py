@@ -131,6 +131,8 @@ def particle_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
         "events": mean_figures(ensemble.events),
         "second_moment": {name: mean_figures(ensemble.second_moment[:, k]) for name, k in (("start", 0), ("end", -1))},
         "survivors": {"times": ensemble.times.tolist(), **mean_figures(ensemble.survivors)},
+        "largest_mass": mean_figures(ensemble.largest_mass),
+        "mass_squares": mean_figures(ensemble.mass_squares),
         "mass": {"max_change": _largest_change(ensemble)} if model.reaction == "coagulation" else None,
         "density_end": mean_figures(share * ensemble.counts_by_mass[:, -1]),
     }

@@ -58,8 +58,9 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
         return figures.particle_figures(case.model, ensemble)
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
-        """Survivors, mass, second moment, centre and the densities of the first masses, (R, T) each."""
+        """Survivors, mass and its moments, the largest mass, densities of the first masses, (R, T) each."""
         found = {"survivors": ensemble.survivors, "mass": ensemble.mass, "second_moment": ensemble.second_moment}
+        found |= {"largest_mass": ensemble.largest_mass, "mass_squares": ensemble.mass_squares}
         found |= by_axis("centre", ensemble.centre)
         densities = ensemble.Z / ensemble.count * ensemble.counts_by_mass[:, :, :MOST_DENSITIES]
         return found | {f"density_{n + 1}": densities[:, :, n] for n in range(densities.shape[2])}

@@ -60,7 +60,7 @@ def species(model: Model, initial: Initial, domain: Domain) -> int | None:
     even = all(isinstance(part.density, Uniform) for part in initial.masses)
     if len(masses) != 1 or not even or domain.kind != "torus" or model.interaction is None or model.dimension == 1:
         return None
-    alike = not isinstance(model.interaction.alpha, tuple) and model.ranges is None and model.fragmentation is None
+    alike = isinstance(model.interaction.alpha, float | int) and model.ranges is None and model.fragmentation is None
     table = model.diffusion
     alike = alike and (table.power == 0 if isinstance(table, PowerLaw) else len(set(table)) == 1)
     return masses.pop() if model.reaction == "annihilation" or alike else None

@@ -213,6 +213,8 @@ class BrownianReplicas:
         found = {
             "survivors": np.array(n),
             "mass": np.array(mass.sum() / N),
+            "largest_mass": np.array(weight.max(initial=0.0) / N),
+            "mass_squares": np.array(run.share * (weight**2).sum()),
             "second_moment": np.array((weight * (x**2).sum(axis=1)).sum() / N),
             "centre": weight @ x / N,
             "counts_by_mass": np.bincount(mass[mass <= run.shape[0]], minlength=run.shape[0] + 1)[1:],

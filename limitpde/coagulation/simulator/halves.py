@@ -267,7 +267,7 @@ def _tested_anew(
         for c in range(3):
             S.at[c, i], S.by[c, i], S.offset[c, i] = A.x[i, c], rest[c, i], A.offset[i, c]
         S.diffusion[i], S.ranges[i] = law(P.diffusion, A.mass[i]), law(P.ranges, A.mass[i])
-        S.kind[i] = min(A.mass[i], len(P.alpha)) - 1
+        S.kind[i], S.strength[i] = min(A.mass[i], len(P.alpha)) - 1, law(P.strength, A.mass[i])
         S.ident[i], S.place[i], S.mate[i] = A.ident[i], i, A.mate[i]
     records = np.empty((64, FIELDS))
     stack = np.empty((depth + 2, 8))

@@ -58,6 +58,8 @@ class Physics(NamedTuple):
     """Log of what the rate of a pair carries besides alpha eps^-2 V: `Model.log_front`."""
     alpha: np.ndarray
     """(A, A) alpha(n, m); beyond A its last row and column hold."""
+    strength: MassLaw
+    """What each mass multiplies alpha by."""
     diffusion: MassLaw
     """d(n)."""
     ranges: MassLaw
@@ -78,8 +80,8 @@ class Physics(NamedTuple):
     size: np.ndarray
     """(3,) of the domain; 0 beyond d."""
     contact: np.ndarray
-    """(2,) bounds on the rate at which a pair reacts per volume: max alpha int V, and D times the second one; for d = 2
-    both times the front."""
+    """(2,) bounds on the rate at which a pair reacts per volume: max alpha int V, times both strengths, and D times the
+    second one; for d = 2 both times the front."""
 
 
 class Sorted(NamedTuple):
@@ -95,6 +97,8 @@ class Sorted(NamedTuple):
     """(n,) r of each."""
     kind: np.ndarray
     """(n,) int64, row of alpha."""
+    strength: np.ndarray
+    """(n,) what each multiplies alpha by."""
     ident: np.ndarray
     """(n,) int64, numbers of the particles."""
     place: np.ndarray
@@ -287,7 +291,7 @@ def _test(P, S, p, q, x, y, close, pair, draw, dt, stack, records, count):  # ty
         bend = 0.5 * (rx * ry + dot) - core * (rx + ry) + core * core  # [(rx + ry - 2 core)^2 - |x - y|^2] / 4
         if rx + ry > 2.0 * core and bend > CUT * tau:
             return count
-    alpha = P.alpha[S.kind[p], S.kind[q]]
+    alpha = P.alpha[S.kind[p], S.kind[q]] * S.strength[p] * S.strength[q]
     if not alpha > 0.0:
         return count
     i, j = S.place[p], S.place[q]

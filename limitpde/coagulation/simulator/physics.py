@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
+from limitpde.coagulation.interaction import ProductLaw
 from limitpde.coagulation.model import Model, PowerLaw
 from limitpde.coagulation.rates import capacity
 from limitpde.coagulation.rates.scattering import integral, scattering
-from limitpde.coagulation.simulator.pairs import MassLaw, Physics
+from limitpde.coagulation.simulator.pairs import MassLaw, Physics, law
 from limitpde.coagulation.simulator.potential import potential_of
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -69,10 +70,12 @@ def physics_of(
     if domain.dimension != model.dimension:
         raise InputError(f"the domain has dimension {domain.dimension}, the model {model.dimension}")
     flat = model.dimension == 2
-    alpha = np.atleast_2d(np.array(model.interaction.alpha, dtype=float))
+    given = model.interaction.alpha
+    alpha = np.atleast_2d(np.array(given.scale if isinstance(given, ProductLaw) else given, dtype=float))
+    strength = _law(PowerLaw(power=given.power)) if isinstance(given, ProductLaw) else MassLaw(np.ones(1), 0.0, 0.0)
     log_front = model.log_front(log_eps)
     closed = method == "closed" and bool(alpha.max() > 0)
-    log_s, lengths = _lengths(model, alpha, log_front, heaviest) if closed else (np.zeros(2), np.zeros(2))
+    log_s, lengths = _lengths(model, strength, alpha, log_front, heaviest) if closed else (np.zeros(2), np.zeros(2))
     bounded = domain.kind != "space"
     return Physics(
         V=potential_of(model.interaction, model.dimension),
@@ -80,6 +83,7 @@ def physics_of(
         log_eps=log_eps,
         log_front=log_front,
         alpha=alpha,
+        strength=strength,
         diffusion=_law(model.diffusion),
         ranges=MassLaw(np.array([0.5]), 0.0, 0.0) if model.ranges is None else _law(model.ranges),
         splitting=_splitting(model),
@@ -116,13 +120,16 @@ def _splitting(model: Model) -> MassLaw:
     return MassLaw(found.at(np.arange(1, TABULATED + 1)), found.rate, found.power)
 
 
-def _lengths(model: Model, alpha: np.ndarray, log_front: float, heaviest: int) -> tuple[np.ndarray, np.ndarray]:
+def _lengths(
+    model: Model, strength: MassLaw, alpha: np.ndarray, log_front: float, heaviest: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The table of scattering lengths: (2,) first log(alpha / D) with one over the spacing, and the logs, (k,)."""
     masses = np.unique(np.append(np.arange(1, min(heaviest, TABULATED) + 1), heaviest))
     d = model.d(masses)
     positive = alpha[alpha > 0]
-    low = math.log(positive.min() / (2 * d.max())) + log_front - SPACING
-    high = math.log(positive.max() / (2 * d.min())) + log_front + SPACING
+    weak, strong = sorted(2 * math.log(law(strength, int(mass))) for mass in (1, heaviest))
+    low = math.log(positive.min() / (2 * d.max())) + weak + log_front - SPACING
+    high = math.log(positive.max() / (2 * d.min())) + strong + log_front + SPACING
     at = np.linspace(low, high, max(8, math.ceil((high - low) / SPACING)) + 1)
     assert model.interaction is not None
     seen = scattering(model.interaction, model.dimension)

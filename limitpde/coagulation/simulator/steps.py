@@ -64,16 +64,16 @@ class Plan(NamedTuple):
 
 
 @hot
-def _bounds(P: Physics, A: ReplicaState) -> tuple[float, float, float, float]:
-    """Largest d, smallest and largest range, and largest rate of splitting, of the particles there are."""
-    most, short, long, rate = 0.0, np.inf, 0.0, 0.0
+def _bounds(P: Physics, A: ReplicaState) -> tuple[float, float, float, float, float]:
+    """Largest d, smallest and largest range, largest rate of splitting and strength, of the particles there are."""
+    most, short, long, rate, strong = 0.0, np.inf, 0.0, 0.0, 0.0
     for i in range(A.numbers[COUNT]):
         most = max(most, law(P.diffusion, A.mass[i]))
         r = law(P.ranges, A.mass[i])
-        short, long = min(short, r), max(long, r)
+        short, long, strong = min(short, r), max(long, r), max(strong, law(P.strength, A.mass[i]))
         if len(P.splitting.values):
             rate = max(rate, law(P.splitting, A.mass[i]))
-    return most, short, long, rate
+    return most, short, long, rate, strong
 
 
 @hot
@@ -100,7 +100,7 @@ def _up_to_cells(P: Physics, edge: float) -> float:
 @compiled
 def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, Plan]:
     """The next step on the way to a time, no longer than `step`; a status other than GOING says why there is none."""
-    most, _, long, rate = _bounds(P, A)
+    most, _, long, rate, strong = _bounds(P, A)
     core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
     shortest, longest = _edge_limits(P, core)
     edge = min(max(A.reals[EDGE], shortest), longest) if P.contact[0] > 0.0 else longest
@@ -110,7 +110,8 @@ def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, P
     dt = ((edge - core) / spread) ** 2
     by_density = dt
     contact = P.contact[1] * 2.0 * most
-    contact = min(P.contact[0], contact) * (math.exp(P.log_front) if P.flat else 2.0 * long * math.exp(P.log_eps))
+    scale = math.exp(P.log_front) if P.flat else 2.0 * long * math.exp(P.log_eps)
+    contact = min(P.contact[0] * strong * strong, contact) * scale
     if contact * A.reals[DENSITY] > 0.0:
         dt = min(dt, MEETINGS / (contact * A.reals[DENSITY]))
     if rate > 0.0:
@@ -126,12 +127,12 @@ def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, P
 @compiled
 def plan_of(P: Physics, A: ReplicaState, dt: float, growth: float) -> Plan:
     """A step of the length dt."""
-    most, short, long, _ = _bounds(P, A)
+    most, short, long, _, strong = _bounds(P, A)
     core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
     _, longest = _edge_limits(P, core)
     reach = SPREAD * math.sqrt(4.0 * most) * math.sqrt(dt) + core
     grid = make_grid(A.x, A.numbers[COUNT], P.low, P.size, P.domain == TORUS, P.flat, min(reach, longest))
-    log_rate = math.log(max(CANDIDATES * P.alpha.max() * P.V.highest * dt, 1e-300))
+    log_rate = math.log(max(CANDIDATES * P.alpha.max() * strong * strong * P.V.highest * dt, 1e-300))
     log_rate += P.log_front - 2.0 * (P.log_eps + math.log(2.0 * short))
     return Plan(dt, reach, grid, stack_size(log_rate), growth)
 
@@ -139,7 +140,7 @@ def plan_of(P: Physics, A: ReplicaState, dt: float, growth: float) -> Plan:
 @hot
 def fits(P: Physics, A: ReplicaState) -> bool:
     """Whether the ranges of the particles there are fit the domain."""
-    _, _, long, _ = _bounds(P, A)
+    _, _, long, _, _ = _bounds(P, A)
     core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
     return 1.5 * core <= _edge_limits(P, core)[1]
 
@@ -177,7 +178,7 @@ def settle(P: Physics, T: Functions, A: ReplicaState) -> None:
         for c in range(3):
             low[c], high[c] = min(low[c], A.x[i, c]), max(high[c], A.x[i, c])
     extent = max((high - low).max(), 1e-200)
-    _, _, long, _ = _bounds(P, A)
+    _, _, long, _, _ = _bounds(P, A)
     shortest, longest = _edge_limits(P, 2.0 * long * math.exp(P.log_eps) * P.V.reach)
     A.reals[EDGE] = extent * (CROWD / n) ** (1 / 3)
     slot = np.empty(n, dtype=np.int64)
@@ -210,6 +211,7 @@ def make_sorted(n: int) -> Sorted:
         np.empty(n),
         np.empty(n),
         np.empty(n, dtype=np.int64),
+        np.empty(n),
         np.empty(n, dtype=np.int64),
         np.empty(n, dtype=np.int64),
         np.empty(n, dtype=np.int64),
@@ -253,7 +255,7 @@ def _move(P, A, B, S, slot, begin, end, seed, replica, dt):  # type: ignore[no-u
         S.by[0, k], S.by[1, k], S.by[2, k] = b0, b1, b2
         B.x[i, 0], B.x[i, 1], B.x[i, 2] = fold(P, A.x[i, 0] + b0, A.x[i, 1] + b1, A.x[i, 2] + b2)
         S.diffusion[k], S.ranges[k] = d, law(P.ranges, A.mass[i])
-        S.kind[k] = min(A.mass[i], len(P.alpha)) - 1
+        S.kind[k], S.strength[k] = min(A.mass[i], len(P.alpha)) - 1, law(P.strength, A.mass[i])
         S.ident[k], S.place[k], S.mate[k] = A.ident[i], i, A.mate[i]
         S.offset[0, k], S.offset[1, k], S.offset[2, k] = A.offset[i, 0], A.offset[i, 1], A.offset[i, 2]
 
