@@ -74,16 +74,24 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> BaseCase:
     Raises:
         InputError: the file cannot be read, or a key is wrong; one line each.
     """
-    path = Path(path)
+    path, data = Path(path), data_of(path)
+    for override in overrides:
+        _override(data, override)
+    return check(data, where=str(path), folder=path.resolve().parent)
+
+
+def data_of(path: str | Path) -> dict[str, Any]:
+    """What a case file says, unchecked.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:  # what tomllib and the decoding of the text raise
         raise InputError(f"{path}: not a TOML file ({error})") from error
-    for override in overrides:
-        _override(data, override)
-    return check(data, where=str(path), folder=path.resolve().parent)
 
 
 def check(data: dict[str, Any], *, where: str = "case", folder: Path | None = None) -> BaseCase:
@@ -181,19 +189,39 @@ def directory_of(case: BaseCase, name: str, out: str | Path | None, *, quick: bo
 
 
 def _override(data: dict[str, Any], assignment: str) -> None:
-    """Set one key, "section.key=value"; parts of the key that are numbers count in lists from 0."""
+    """Set one key by "section.key=value"."""
     key, equals, text = assignment.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(key.strip().split(".")):
         raise InputError(f"--set {assignment}: must be KEY=VALUE, for instance pde.step=0.005")
+    assign(data, key, value_of(text), where=f"--set {assignment}")
+
+
+def value_of(text: str) -> Any:
+    """A value of TOML, or else the text itself, a bare word."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):  # a bare word; or what no TOML file could hold either
-        value = text.strip()
-    holder: Any = data
+        return text.strip()
+
+
+def assign(data: dict[str, Any], key: str, value: Any, *, where: str) -> None:
+    """Set a key of nested sections and lists.
+
+    Args:
+        data: sections and keys.
+        key: "section.key"; parts that are numbers count in lists from 0.
+        value: what it is to be.
+
+    Keyword Args:
+        where: what a message begins with.
+
+    Raises:
+        InputError: the case has no such key.
+    """
+    parts, holder = key.strip().split("."), data
     try:
         for part in parts[:-1]:
-            holder = holder[int(part)] if isinstance(holder, list) else holder.setdefault(part, {})
+            holder = _item(holder, part)
         if isinstance(holder, list):
             holder[int(parts[-1])] = value
         elif isinstance(holder, dict):
@@ -201,4 +229,19 @@ def _override(data: dict[str, Any], assignment: str) -> None:
         else:
             raise TypeError
     except (ValueError, IndexError, TypeError, AttributeError):
-        raise InputError(f"--set {assignment}: the case has no such key to set") from None
+        raise InputError(f"{where}: the case has no such key to set") from None
+
+
+def _item(holder: Any, part: str) -> Any:
+    return holder[int(part)] if isinstance(holder, list) else holder.setdefault(part, {})
+
+
+def value_at(case: BaseCase, key: str) -> Any:
+    """What a case has at a key, defaults filled in; None where it has nothing there."""
+    holder: Any = _values(case)
+    for part in key.strip().split("."):
+        try:
+            holder = holder[int(part)] if isinstance(holder, list | tuple) else holder.get(part)
+        except (ValueError, IndexError, AttributeError):
+            return None
+    return list(holder) if isinstance(holder, tuple) else holder

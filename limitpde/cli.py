@@ -103,24 +103,24 @@ def run(
 
     directory = cases.directory_of(checked, case.stem, out, quick=quick)
     try:
-        summary = experiment.run(
+        result = experiment.run(
             checked,
             out=directory,
             name=case.stem,
             resume=resume,
             quick=quick,
             quiet=quiet,
+            check=False,
             limit_hours=limit_hours,
             comm=comm,
         )
     except InputError as error:  # what only the run can find out, such as what a mesh file holds
         raise InputError(f"{case}: {error}") from error
-    if summary["status"] != "done":
-        say(f"limitpde: {summary['status']}: {summary['reason']}\nwhat was computed is in {directory}", error=True)
+    if result["status"] != "done":
+        say(f"limitpde: {result['status']}: {result['reason']}\nwhat was computed is in {directory}", error=True)
     elif not quiet:
-        verdict = summary.get("verdict")
-        say("\n".join([*([verdict["sentence"]] if verdict else []), f"{directory / 'report.md'}"]))
-    return EXIT[summary["status"]]
+        say("\n".join([*([result.verdict["sentence"]] if result.verdict else []), f"{directory / 'report.md'}"]))
+    return EXIT[result["status"]]
 
 
 @cli.command()

@@ -1,5 +1,7 @@
 """The errors limitpde raises on purpose; each also is the builtin that a caller would expect."""
 
+from typing import Any
+
 
 class LimitPDEError(Exception):
     """Root of every error that limitpde raises on purpose."""
@@ -12,9 +14,15 @@ class InputError(LimitPDEError, ValueError):
 class RunError(LimitPDEError, RuntimeError):
     """A run could not go on: the message says where, why, and what to try. Raised on every rank alike."""
 
+    result: Any = None
+    """What was computed until then, a `limitpde.Result`, where `limitpde.run` raises it."""
+
 
 class Interrupted(LimitPDEError):  # noqa: N818 - named as Python names KeyboardInterrupt
     """The user (Ctrl-C) or the system (SIGTERM) asked the run to stop. Raised on every rank alike."""
+
+    result: Any = None
+    """As that of a `RunError`; `limitpde.run(..., resume=True)` goes on."""
 
 
 OUT_OF_MEMORY = 55

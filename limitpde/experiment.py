@@ -30,6 +30,7 @@ from limitpde.findings import Findings, Known
 from limitpde.nbody.replicas import Controls
 from limitpde.parallel import StopRequest, all_arrive, on_root
 from limitpde.progress import Bar
+from limitpde.result import Result
 from limitpde.results import figures, pictures, report
 from limitpde.results.checkpoint import Checkpoint
 from limitpde.results.folder import Folder
@@ -51,9 +52,10 @@ def run(
     quick: bool = False,
     quiet: bool = True,
     name: str | None = None,
+    check: bool = True,
     limit_hours: float = needs.HOURS,
     comm: MPI.Comm = MPI.COMM_WORLD,
-) -> figures.Record:
+) -> Result:
     """Carry out a case. Collective.
 
     Args:
@@ -66,14 +68,17 @@ def run(
         quick: a smaller run of the same case (`BaseCase.smaller`).
         quiet: no progress bars.
         name: title of the report; that of the case file, or of the system, by default.
+        check: raise an error where the run fails or is stopped.
         limit_hours: hours that it may take by the estimate; else nothing is run.
         comm: the ranks to use.
 
     Returns:
-        What summary.json holds; its `status` is "done", "failed" or "interrupted".
+        The result; its `status` is "done", or without `check` perhaps "failed" or "interrupted".
 
     Raises:
         InputError: the case is wrong, or needs more than there is (`limitpde.needs`); then nothing was run.
+        RunError: the run failed; `result` of the error is what it has computed until then.
+        Interrupted: it was asked to stop; likewise.
     """
     if isinstance(case, str | Path):
         path, changes = Path(case), list(overrides)
@@ -84,7 +89,14 @@ def run(
     machine = needs.Machine.of(comm)
     on_root(comm, lambda: needs.check(asked, directory, machine, hours=limit_hours))
     system = system_of(case)
-    return Experiment(system, case, directory, name=name, resume=resume, quiet=quiet, comm=comm).run()
+    summary = Experiment(system, case, directory, name=name, resume=resume, quiet=quiet, comm=comm).run()
+    result = Result(directory, summary=summary)
+    if check and summary["status"] != "done":
+        stopped = summary["status"] == "interrupted"
+        error = (Interrupted if stopped else RunError)(f"{summary['reason']}; what was computed is in {directory}")
+        error.result = result
+        raise error
+    return result
 
 
 class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsemble]:

@@ -147,7 +147,8 @@ class Findings:
         figures = found.figures()
         if self.outside:
             figures["sentence"] = f"Outside the theorem's assumptions ({self.outside}). {found.sentence}"
-        return figures | {"outside_theory": self.outside or None}
+        sizes = None if self._budget is None else verdicts.parts(self._budget)
+        return figures | {"parts": sizes, "outside_theory": self.outside or None}
 
     @property
     def _unestimated(self) -> str:

@@ -72,6 +72,13 @@ def all_arrive(comm: MPI.Comm, *, seconds: float) -> bool:
     return True
 
 
+def wait_for_all(comm: MPI.Comm) -> None:
+    """Wait until every rank has called this, however long that takes, without keeping a core busy. Collective."""
+    request = comm.Ibarrier()
+    while not request.Test():
+        time.sleep(0.02)
+
+
 def _told(error: Exception | SystemExit) -> Exception:
     """The error as other ranks are told of it: a call of exit() must not end this rank alone."""
     return error if isinstance(error, Exception) else RunError(f"exit({error.code}) was called")
@@ -101,7 +108,10 @@ class StopRequest:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+        before = self._previous.get(number)
         self._restore()
+        if isinstance(getattr(before, "__self__", None), StopRequest):  # one around this one is asked as well
+            before(number, frame)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

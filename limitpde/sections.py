@@ -58,6 +58,10 @@ class BasePDE:
         """The same with cells and steps that are larger by these factors: for quick runs, and to see the errors."""
         return replace(self, **self.longer_steps(steps), **self.coarser_space(cells))
 
+    def finer(self, factor: float) -> dict[str, Any]:
+        """Key below [pde] -> its value for cells that are smaller by a factor; nothing where they cannot be."""
+        return {}
+
     def longer_steps(self, factor: int) -> dict[str, Any]:
         """Fields with steps that are longer by a factor."""
         return {"step": factor * self.step}
@@ -101,6 +105,20 @@ class BaseCompare:
 
 
 @record
+class Study:
+    """Section [study]: what `limitpde study` varies; `limitpde run` takes no notice of it."""
+
+    over: Annotated[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Key of the case, such as "model.sigma" -> the values that it takes."""
+    zip: bool = False
+    """Whether the first values of all keys go together, and the second, and so on; all combinations by default."""
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Stands for compare.precision; undecided runs are refined until they are decided."""
+    budget: Positive | None = None
+    """Seconds within which runs may begin; undecided runs are refined as long as there is time."""
+
+
+@record
 class BaseCase:
     """A case; abstract: a system's own has its own types for model, initial, pde, particles and compare."""
 
@@ -118,6 +136,7 @@ class BaseCase:
     particles: BaseParticles | None = None
     compare: BaseCompare | None = None
     output: Output = Output()
+    study: Study | None = None
 
     def __post_init__(self) -> None:
         if self.pde is None and self.particles is None:

@@ -12,7 +12,7 @@ from limitpde.compare.test_functions import FunctionTable, Wave, fitted
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-from limitpde.fem.mesh import AnyMesh, Ball, Box, Point, Torus, coarser
+from limitpde.fem.mesh import AnyMesh, Ball, Box, Point, Torus, coarser, finer
 from limitpde.sections import Positive
 
 MOST_STEPS = 1e9
@@ -29,6 +29,10 @@ class PDE(sections.BasePDE):
     """Polynomial degree."""
     bins: Bins | None = None
     """Bins of masses, for wide ranges or continuous masses; every integer up to n_max by default."""
+
+    def finer(self, factor: float) -> dict[str, Any]:
+        """A finer mesh."""
+        return finer(self.mesh, factor)
 
     def coarser_space(self, factor: int) -> dict[str, Any]:
         """A coarser mesh."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from limitpde.results import figures, pictures
+from limitpde.results.canvas import Canvas
 
 SHOWN = ("number", "f_1", "f_2", "f_3")
 """Fields with a picture."""
@@ -16,21 +17,23 @@ MOST_DOTS = 4000
 """Particles drawn in a cloud."""
 
 
-def _fields(directory: Path) -> Any:
+def _fields(directory: Path, canvas: Canvas) -> Any:
     """Each field at the first and the last output: lines, maps, or maps of the plane through the middle."""
     states = pictures.fields(directory)
     if not states:
         return None
-    return pictures.field_panels([[(state, name, {}) for name in SHOWN if name in state[2]] for state in states])[0]
+    return pictures.field_panels(
+        canvas, [[(state, name, {}) for name in SHOWN if name in state[2]] for state in states]
+    )[0]
 
 
-def _particles(directory: Path) -> Any:
+def _particles(directory: Path, canvas: Canvas) -> Any:
     """The cloud of particles at the first and the last output; the area of a dot is proportional to n^(2/3)."""
     clouds = pictures.clouds(directory)
     if not clouds:
         return None
     largest = max(data["mass"].max(initial=1) for _, data, _ in clouds)
-    figure, axes = pictures.subplots(1, 2, figsize=(10, 4.8), sharex=True, sharey=True)
+    figure, axes = canvas.subplots(1, 2, figsize=(10, 4.8), sharex=True, sharey=True)
     for axis, (positions, data, t) in zip(axes, clouds, strict=True):
         shown, mass = (pictures.thinned(rows, MOST_DOTS) for rows in (positions, data["mass"]))
         order = np.argsort(shown[:, 2])
@@ -41,13 +44,13 @@ def _particles(directory: Path) -> Any:
     return figure
 
 
-def _spectrum(directory: Path) -> Any:
+def _spectrum(directory: Path, canvas: Canvas) -> Any:
     """How many particles of each mass there are at the end: the equation's, and those of each N with error bars."""
     summary = figures.read(directory / "summary.json")
     pde, particles = summary.get("pde", {}), summary.get("particles", [])
     if not pde and not particles:
         return None
-    figure, axis = pictures.subplots(figsize=(6.4, 4.6))
+    figure, axis = canvas.subplots(figsize=(6.4, 4.6))
     if pde:
         axis.plot(pde["masses"], pde["density_end"], "k.-", lw=1, ms=4, label="equation")
     for entry in particles:
@@ -69,12 +72,12 @@ def _spectrum(directory: Path) -> Any:
     return figure
 
 
-def _number(directory: Path) -> Any:
+def _number(directory: Path, canvas: Canvas) -> Any:
     """How many particles are left over time."""
     table, particles = pictures.columns(directory), figures.read(directory / "summary.json").get("particles", [])
     if not particles and not table:
         return None
-    figure, axis = pictures.subplots(figsize=(6.4, 4.6))
+    figure, axis = canvas.subplots(figsize=(6.4, 4.6))
     if table:
         axis.plot(table["t"], table["moment_0"], "k", label="equation")
     for entry in particles:
@@ -86,11 +89,11 @@ def _number(directory: Path) -> Any:
     return figure
 
 
-def _invariants(directory: Path) -> Any:
+def _invariants(directory: Path, canvas: Canvas) -> Any:
     """The ledger of mass, moments, and the smallest density over time."""
     names = ("mass_total", "mass_overflow", "moment_0", "moment_2", "minimum")
     panels = {name.replace("_", " "): [name] for name in names}
-    return pictures.invariants(directory, lambda table: {"mass and all that left": table["ledger"]}, panels)
+    return pictures.invariants(canvas, directory, lambda table: {"mass and all that left": table["ledger"]}, panels)
 
 
 PAINTERS = {

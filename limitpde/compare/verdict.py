@@ -174,17 +174,17 @@ def judge(
     if budget is None:
         return _of_particles(own, broken, stops, precision)
     found, far = detectable(budget), excess(budget)
-    parts = causes(budget, precision, effort)
+    told = causes(budget, precision, effort)
     stops += unknown(budget, precision)
     largest = float(found.max())
     refuting = far > student(1 - level(far.size), budget.particles.degrees)
     if stops:
         text = f"Undecided: {stops[0].rstrip('.')}."
-        return Verdict("undecided", text, [*stops, *parts], precision, largest)
+        return Verdict("undecided", text, [*stops, *told], precision, largest)
     if refuting.any():
-        return Verdict("refuted", _refuted(budget, far), parts, precision, largest)
+        return Verdict("refuted", _refuted(budget, far), told, precision, largest)
     if broken:
-        return Verdict("refuted", _broken(broken), parts, precision, largest)
+        return Verdict("refuted", _broken(broken), told, precision, largest)
     joint = student(1 - (1 - CONFIDENCE) / (2 * far.size), budget.particles.degrees)
     if not (far <= joint).all():
         p, k = np.unravel_index(int(np.argmax(far - joint)), far.shape)
@@ -193,10 +193,10 @@ def judge(
             f"{_percent(abs(budget.difference[p, k]))}, which is beyond the joint 95 % interval but could be chance; "
             "more replicas decide it"
         )
-        return Verdict("undecided", text, parts, precision, largest)
+        return Verdict("undecided", text, told, precision, largest)
     if largest > precision:
-        return Verdict("undecided", _blind(largest, precision, parts), parts, precision, largest)
-    return Verdict("confirmed", _confirmed(budget, largest, precision, parts), parts, precision, largest)
+        return Verdict("undecided", _blind(largest, precision, told), told, precision, largest)
+    return Verdict("confirmed", _confirmed(budget, largest, precision, told), told, precision, largest)
 
 
 def unknown(budget: Budget, precision: float) -> list[str]:
@@ -223,26 +223,43 @@ def unknown(budget: Budget, precision: float) -> list[str]:
     return found
 
 
-def causes(budget: Budget, precision: float, effort: Effort) -> list[str]:
-    """The parts of the smallest detectable difference where that is largest, in words, the largest first."""
+def parts(budget: Budget) -> dict[str, float]:
+    """The parts of the smallest detectable difference where that is largest; NaN where one is not known."""
     found = detectable(budget)
     at = np.unravel_index(int(np.nanargmax(found)) if not np.isnan(found).all() else 0, found.shape)
-    parts = {name: float(part[at]) for name, part in budget.bounds.items()}
-    parts["statistics"] = float(found[at]) - sum(parts.values())
-    ranked = sorted((name for name in parts if parts[name] > 0), key=lambda name: -parts[name])
-    over = sum(parts.values()) - precision
+    sizes = {name: float(part[at]) for name, part in budget.bounds.items()}
+    return sizes | {"statistics": float(found[at]) - sum(sizes.values())}
+
+
+def causes(budget: Budget, precision: float, effort: Effort) -> list[str]:
+    """These parts in words, the largest first."""
+    sizes = parts(budget)
+    ranked = sorted((name for name in sizes if sizes[name] > 0), key=lambda name: -sizes[name])
+    over = sum(sizes.values()) - precision
     return [
-        f"{NAMES.get(name, name)}: {_percent(parts[name])}{_remedy(name, parts[name], over, precision, effort)}"
+        f"{NAMES.get(name, name)}: {_percent(sizes[name])}{_remedy(name, sizes[name], over, precision, effort)}"
         for name in ranked
     ]
 
 
+def reduction(size: float, over: float, precision: float) -> float | None:
+    """By which factor a part of the budget should become smaller; None where it is not to blame.
+
+    Args:
+        size: of the part.
+        over: by how much the budget is over the precision.
+        precision: what was asked for.
+    """
+    if not over > 0 or size < over / 10:
+        return None
+    return size / (size - over if size - over > precision / 10 else precision / 4)
+
+
 def _remedy(name: str, size: float, over: float, precision: float, effort: Effort) -> str:
     """What to change for this part, in numbers, where the budget is over the precision."""
-    if not over > 0 or size < over / 10:
+    factor = reduction(size, over, precision)
+    if factor is None:
         return ""
-    goal = size - over if size - over > precision / 10 else precision / 4
-    factor = size / goal
     space, time, particles = effort.orders
     if name == "statistics":
         replicas, largest = (_rounded_up(number * factor**2) for number in (effort.replicas, max(effort.counts)))

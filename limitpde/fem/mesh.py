@@ -237,6 +237,12 @@ def coarser[M: Disk | Torus | Box | Ball | Point | str](mesh: M, factor: float) 
     return replace(mesh, cell_size=min(factor * mesh.cell_size, max(longest, mesh.cell_size)))
 
 
+def finer(mesh: Disk | Torus | Box | Ball | Point | str, factor: float) -> dict[str, float]:
+    """Key -> value of the same mesh with cells that are smaller by a factor; nothing for one of a file, or a point."""
+    sizes = {name: getattr(mesh, name, None) for name in ("cell_size", "center_size")}
+    return {f"mesh.{name}": size / factor for name, size in sizes.items() if size is not None}
+
+
 def build(
     mesh: Disk | Torus | Box | Ball | str | Path | dolfinx.mesh.Mesh, comm: MPI.Comm, *, dimension: int = 2
 ) -> dolfinx.mesh.Mesh:

@@ -1,11 +1,13 @@
 """How many threads the compiled kernels of this process use, and how those wait.
 
-Importing this module shortens the time for which an idle OpenMP thread spins (GNU's default: milliseconds) unless the
+`use_threads` also shortens the time for which an idle OpenMP thread spins (GNU's default: milliseconds) unless the
 user's environment already says how to wait: on a machine that also ran something else, spinning made small pair sums a
 hundred times slower. It counts only before libgomp is loaded, that is, before numba's first threaded call.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numba
 import threadpoolctl
@@ -15,8 +17,22 @@ from limitpde.errors import InputError
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
 
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+_alone: list[int] = []
+"""Threads of this rank while it does runs of its own beside other ranks, the innermost last."""
+
+
+@contextmanager
+def dividing(comm: MPI.Comm) -> Iterator[None]:
+    """Within, runs of fewer ranks leave to the others of these their share of the cores. Collective.
+
+    Args:
+        comm: all ranks at work.
+    """
+    _alone.append(use_threads(comm))
+    try:
+        yield
+    finally:
+        _alone.pop()
 
 
 def use_threads(comm: MPI.Comm) -> int:
@@ -37,6 +53,8 @@ def use_threads(comm: MPI.Comm) -> int:
     Raises:
         InputError: The variable is no positive integer (on every rank of the node, if all see the same environment).
     """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     mine = os.sched_getaffinity(0)
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     try:
@@ -45,7 +63,7 @@ def use_threads(comm: MPI.Comm) -> int:
         node.Free()
     asked = _asked()
     if asked is None:
-        asked = min(len(mine), len(set().union(*everyone)) // len(everyone))
+        asked = _alone[-1] if _alone else min(len(mine), len(set().union(*everyone)) // len(everyone))
     threads = max(1, min(asked, int(numba.config.NUMBA_NUM_THREADS)))
     numba.set_num_threads(threads)
     if not any(os.environ.get(name) for name in BLAS_VARIABLES):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from vtkmodules.vtkIOHDF import vtkHDFReader
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter, vtkXMLUnstructuredGridWriter
 
 from limitpde.errors import InputError
+from limitpde.results.datasets import StepReader
 from limitpde.results.folder import Folder
-from limitpde.results.vtkhdf import read_through, times
+from limitpde.results.vtkhdf import times
 
 HEAD = '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1">\n<Collection>\n'
 TAIL = "</Collection>\n</VTKFile>\n"
@@ -43,21 +43,12 @@ def export(directory: Path | str) -> list[Path]:
 
 
 def _export_file(path: Path) -> Path:
-    read_through(path)
-    reader, failures = vtkHDFReader(), list[str]()
-    for part in (reader, reader.GetExecutive()):
-        part.AddObserver("ErrorEvent", lambda *event: failures.append(event[1]))
-    reader.SetFileName(str(path))
+    reader = StepReader(path)
     folder = path.with_suffix(".steps")
     folder.mkdir(exist_ok=True)
-    steps = times(path).tolist()
     lines = []
-    for step, t in enumerate(steps):
-        # VTK sees no times in a file of one step.
-        reader.UpdateTimeStep(t) if len(steps) > 1 else reader.Update()
-        if failures:
-            raise InputError(f"{path}: is damaged (VTK cannot read its step {step})")
-        piece = _write_step(reader.GetOutputDataObject(0), folder / f"{step:05d}")
+    for step, t in enumerate(reader.times.tolist()):
+        piece = _write_step(reader.read(step), folder / f"{step:05d}")
         name = quoteattr(f"{folder.name}/{piece.name}")
         lines.append(f'<DataSet timestep="{t!r}" part="0" file={name}/>\n')
     collection = path.with_suffix(".pvd")

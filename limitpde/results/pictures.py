@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from limitpde.results import figures, tables
+from limitpde.results.canvas import Canvas
 from limitpde.results.fields import read_fields
 from limitpde.results.folder import Folder
 from limitpde.results.particles import read_particles
@@ -25,7 +26,7 @@ ROUNDING = 1e-9
 """Part of the largest residual below which one is nothing but rounding, and is not drawn."""
 NO_CHANGE = 1e-17
 """What a change that is exactly zero is drawn as, on a logarithmic axis."""
-Painter = Callable[[Path], Any]
+Painter = Callable[[Path, Canvas], Any]
 Columns = dict[str, np.ndarray]
 State = tuple[np.ndarray, np.ndarray, Columns, float]
 """Points, cells, values and time of `read_fields`."""
@@ -43,17 +44,11 @@ def draw(folder: Folder, system: Mapping[str, Painter]) -> tuple[list[Path], lis
     Returns:
         Paths of the pictures; a note for each that could not be drawn, as where a file is damaged.
     """
-    painters: dict[str, Painter] = {
-        **system,
-        "residual_rate": _residual_rate,
-        "residual_in_time": _residual_in_time,
-        "observables": _observables,
-    }
     drawn, notes = [], []
-    for name, paint in painters.items():
+    for name, paint in {**system, **PAINTERS}.items():
         path, image = f"pictures/{name}.png", io.BytesIO()
         try:
-            figure = paint(folder.directory)
+            figure = paint(folder.directory, Canvas())
             if figure is not None:
                 figure.savefig(image, dpi=110)
         except Exception as error:  # a picture is no reason to lose a result
@@ -63,17 +58,6 @@ def draw(folder: Folder, system: Mapping[str, Painter]) -> tuple[list[Path], lis
             folder.own(path).write_bytes(image.getvalue())
             drawn.append(folder.directory / path)
     return drawn, notes
-
-
-def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Any, Any]:
-    """A figure and its axes, one or an array of them; pyplot and its backend, which are the user's, know nothing of it.
-
-    Options are those of `matplotlib.figure.Figure.subplots`; sizes are in inches.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=figsize, layout="constrained")
-    return figure, figure.subplots(rows, columns, **options)
 
 
 def fields(directory: Path, stem: str = "fields") -> list[State]:
@@ -149,9 +133,11 @@ def _middle_plane(points: np.ndarray, cells: np.ndarray, value: np.ndarray, *, f
     return np.asarray(plane.points), plane.regular_faces, np.asarray(plane["value"])
 
 
-def field_panels(rows: Sequence[Sequence[tuple[State, str, dict[str, Any]]]]) -> tuple[Any, Any]:
+def field_panels(canvas: Canvas, rows: Sequence[Sequence[tuple[State, str, dict[str, Any]]]]) -> tuple[Any, Any]:
     """A figure and its axes: rows of maps with colour bars, each of a state, the name of a field and a style."""
-    figure, axes = subplots(len(rows), len(rows[0]), figsize=(4.4 * len(rows[0]), 3.8 * len(rows)), squeeze=False)
+    figure, axes = canvas.subplots(
+        len(rows), len(rows[0]), figsize=(4.4 * len(rows[0]), 3.8 * len(rows)), squeeze=False
+    )
     for axis, (state, name, style) in zip(axes.flat, chain(*rows), strict=True):
         drawn = field_map(axis, state, name, **style)
         if drawn is not None:
@@ -159,9 +145,11 @@ def field_panels(rows: Sequence[Sequence[tuple[State, str, dict[str, Any]]]]) ->
     return figure, axes
 
 
-def density_over_x(states: Sequence[State], name: str, snapshots: Sequence[Cloud], *, mass: float = 1.0) -> Any:
+def density_over_x(
+    canvas: Canvas, states: Sequence[State], name: str, snapshots: Sequence[Cloud], *, mass: float = 1.0
+) -> Any:
     """A density of the equation on a line, first and last, over a histogram of the last particles, of this mass."""
-    figure, axis = subplots(figsize=(7.2, 4.4))
+    figure, axis = canvas.subplots(figsize=(7.2, 4.4))
     for state, style in zip(states, ({"color": "0.5", "ls": "--"}, {"color": "k"}), strict=True):
         axis.plot(*_line(state, name), lw=1.4, label=f"equation, t = {state[3]:.4g}", **style)
     low, high = states[-1][0][:, 0].min(), states[-1][0][:, 0].max()
@@ -211,10 +199,13 @@ def against_count(axis: Any, entries: Sequence[figures.Record], keys: tuple[str,
     axis.legend(fontsize=8)
 
 
-def invariants(directory: Path, conserved: Callable[[Columns], Columns], panels: Mapping[str, Sequence[str]]) -> Any:
+def invariants(
+    canvas: Canvas, directory: Path, conserved: Callable[[Columns], Columns], panels: Mapping[str, Sequence[str]]
+) -> Any:
     """How far what is conserved has moved, and other columns of diagnostics.csv, over time.
 
     Args:
+        canvas: where.
         directory: the result.
         conserved: the columns -> name -> values that should not change; relative to the first where that is not zero.
         panels: title -> columns with a panel of their own; those that are absent are left out.
@@ -227,7 +218,7 @@ def invariants(directory: Path, conserved: Callable[[Columns], Columns], panels:
         return None
     panels = {title: found for title, names in panels.items() if (found := [name for name in names if name in table])}
     width = math.ceil((1 + len(panels)) / 2)
-    figure, grid = subplots(2, width, figsize=(4.2 * width, 6.4), squeeze=False)
+    figure, grid = canvas.subplots(2, width, figsize=(4.2 * width, 6.4), squeeze=False)
     t, axes = table["t"], list(grid.ravel())
     while len(axes) > 1 + len(panels):
         axes.pop().remove()
@@ -250,30 +241,74 @@ def invariants(directory: Path, conserved: Callable[[Columns], Columns], panels:
     return figure
 
 
-def _residual_rate(directory: Path) -> Any:
-    """Root mean square of W against N, and what the theory predicts: its size with its bias, or else its power of N."""
-    compare = figures.read(directory / "summary.json").get("compare", {})
-    entries = sorted(compare.get("residual", []), key=lambda entry: entry["N"])
-    largest = max((entry["rms"] for entry in entries), default=0.0)
-    entries = [entry for entry in entries if entry["rms"] > ROUNDING * largest]
-    rates = [rate for rate in compare.get("rates", []) if rate["quantity"] == "residual_rms"]
-    powers = {rate["test_function"]: rate.get("theory", math.nan) for rate in rates}
+def _residual_rate(directory: Path, canvas: Canvas) -> Any:
+    """E|W| against N, with the fitted power of N, its 95 % interval, and the power of the theory."""
+    rates = _rates(directory, "residual_mean_abs")
+    entries = [entry for entry in _residuals(directory, "mean_abs") if entry["test_function"] in rates]
     if len({entry["N"] for entry in entries}) < 2:
         return None
-    figure, axis = subplots(figsize=(6.4, 4.6))
-    for number in sorted({entry["test_function"] for entry in entries}):
+    figure, axis = canvas.subplots(figsize=(6.4, 4.6))
+    for number, rate in rates.items():
         mine = [entry for entry in entries if entry["test_function"] == number]
-        theory = np.sqrt(
-            [entry.get("theory_variance", math.nan) + entry.get("theory_mean", math.nan) ** 2 for entry in mine]
-        )
-        line = powers.get(number, math.nan) if np.isnan(theory).all() else theory
-        against_count(axis, mine, ("rms", "rms_stderr"), line, color=f"C{number % 10}", label=mine[0]["label"])
-    axis.set_ylabel("root mean square of W[T, phi]")
-    axis.set_title("residual of the particles in the PDE (dashed: theory)", fontsize=10)
+        if mine:
+            _fitted_power(axis, mine, rate, f"C{number % 10}")
+    powers = {rate["theory"] for rate in rates.values() if "theory" in rate}
+    dashed = f"; dashed: theory, $N^{{{powers.pop():g}}}$" if len(powers) == 1 else ""
+    axis.set(xscale="log", yscale="log", xlabel="N", ylabel="E |W[T, phi]|")
+    axis.set_title(f"bars: 2 standard errors; shaded: 95 % of the slope{dashed}", fontsize=9)
+    axis.legend(fontsize=8)
     return figure
 
 
-def _residual_in_time(directory: Path) -> Any:
+def _fitted_power(axis: Any, entries: Sequence[figures.Record], rate: figures.Record, colour: str) -> None:
+    """E|W| of one test function with its errors, and the line of its fitted slope."""
+    counts, values, rms, replicas = (
+        np.array([entry[key] for entry in entries], dtype=float) for key in ("N", "mean_abs", "rms", "replicas")
+    )
+    stderr = np.sqrt(np.maximum(rms**2 - values**2, 0.0) / (replicas - 1))  # E W^2 is the square of the rms
+    place, size = np.exp(np.log(counts).mean()), np.exp(np.log(values).mean())
+    line = np.geomspace(counts.min(), counts.max(), 50)
+    interval = "its interval is not known"
+    if "low" in rate and "high" in rate:
+        interval = f"95 %: {rate['low']:.2f} to {rate['high']:.2f}"
+        ends = [size * (line / place) ** rate[end] for end in ("low", "high")]
+        axis.fill_between(line, np.minimum(*ends), np.maximum(*ends), color=colour, alpha=0.15, lw=0)
+    axis.plot(line, size * (line / place) ** rate["slope"], color=colour, lw=1)
+    if "theory" in rate:
+        axis.plot(line, size * (line / place) ** rate["theory"], "--", color=colour, lw=1)
+    label = f"{entries[0]['label']}: $N^{{{rate['slope']:.2f}}}$ ({interval})"
+    means(axis, counts, values, stderr, ms=6, capsize=3, color=colour, label=label)
+
+
+def _residuals(directory: Path, size: str) -> list[figures.Record]:
+    """The entries of `compare.residual` in the order of N, without those whose W is nothing but rounding."""
+    entries = figures.read(directory / "summary.json").get("compare", {}).get("residual", [])
+    largest = max((entry[size] for entry in entries), default=0.0)
+    return sorted((entry for entry in entries if entry[size] > ROUNDING * largest), key=lambda entry: entry["N"])
+
+
+def _rates(directory: Path, quantity: str) -> dict[int, figures.Record]:
+    """Test function -> the fitted power of N of a quantity."""
+    rates = figures.read(directory / "summary.json").get("compare", {}).get("rates", [])
+    return {rate["test_function"]: rate for rate in rates if rate["quantity"] == quantity and "slope" in rate}
+
+
+def _residual_rms(directory: Path, canvas: Canvas) -> Any:
+    """Root mean square of W against N, over the size that the theory predicts, bias and noise, where it does."""
+    entries = [entry for entry in _residuals(directory, "rms") if "theory_variance" in entry]
+    if len({entry["N"] for entry in entries}) < 2:
+        return None
+    figure, axis = canvas.subplots(figsize=(6.4, 4.6))
+    for number in sorted({entry["test_function"] for entry in entries}):
+        mine = [entry for entry in entries if entry["test_function"] == number]
+        theory = np.sqrt([entry["theory_variance"] + entry.get("theory_mean", 0.0) ** 2 for entry in mine])
+        against_count(axis, mine, ("rms", "rms_stderr"), theory, color=f"C{number % 10}", label=mine[0]["label"])
+    axis.set_ylabel("root mean square of W[T, phi]")
+    axis.set_title("residual of the particles in the PDE (dashed: by the quadratic variation)", fontsize=9)
+    return figure
+
+
+def _residual_in_time(directory: Path, canvas: Canvas) -> Any:
     """W[t, phi] of the replicas of the largest N, and of the PDE, over time."""
     table = columns(directory, "compare/residuals.csv")
     if not table:
@@ -281,7 +316,7 @@ def _residual_in_time(directory: Path) -> Any:
     particles = table["system"] == "particles"
     largest = table["N"][particles].max() if particles.any() else None
     numbers = np.unique(table["test_function"])[:MOST_PANELS]
-    figure, axes = subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False)
+    figure, axes = canvas.subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False)
     for axis, number in zip(axes[0], numbers, strict=True):
         here = table["test_function"] == number
         mine = here & particles & (table["N"] == largest)
@@ -300,14 +335,14 @@ def _residual_in_time(directory: Path) -> Any:
     return figure
 
 
-def _observables(directory: Path) -> Any:
+def _observables(directory: Path, canvas: Canvas) -> Any:
     """int phi dL_t of the particles for each N with error bars, over the line of the PDE."""
     entries = figures.read(directory / "summary.json").get("compare", {}).get("observables", [])
     entries = [entry for entry in entries if "pde" in entry]
     numbers = sorted({entry["test_function"] for entry in entries})[:MOST_PANELS]
     if not numbers:
         return None
-    figure, axes = subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False)
+    figure, axes = canvas.subplots(1, len(numbers), figsize=(5 * len(numbers), 3.8), squeeze=False)
     for axis, number in zip(axes[0], numbers, strict=True):
         mine = [entry for entry in entries if entry["test_function"] == number]
         for number_of_n, count in enumerate(sorted({entry["N"] for entry in mine})):
@@ -319,3 +354,12 @@ def _observables(directory: Path) -> Any:
         axis.set(xlabel="t", title=f"int phi drho_t, test function {number}")
         axis.legend(fontsize=8)
     return figure
+
+
+PAINTERS: dict[str, Painter] = {
+    "residual_rate": _residual_rate,
+    "residual_rms": _residual_rms,
+    "residual_in_time": _residual_in_time,
+    "observables": _observables,
+}
+"""Name of a picture that all systems have -> what draws it from the files of a result, or returns None."""

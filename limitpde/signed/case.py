@@ -12,7 +12,7 @@ from pydantic import Field, Tag
 from limitpde import sections
 from limitpde.checked import record, told_apart
 from limitpde.compare.test_functions import FunctionTable
-from limitpde.fem.mesh import Box, Disk, Refinement, coarser, mesh_kind
+from limitpde.fem.mesh import Box, Disk, Refinement, coarser, finer, mesh_kind
 from limitpde.files import ExistingFile
 from limitpde.sections import Natural, Positive
 from limitpde.signed.confinement import ConfinementFromFile
@@ -77,6 +77,14 @@ class PDE(sections.BasePDE):
             raise ValueError(f"degree = {self.degree}: walls need degree = 1; or leave out boundary")
         if isinstance(self.boundary, dict) and not isinstance(self.mesh, str):
             raise ValueError(f"boundary = {self.boundary}: names groups of lines, which only a gmsh file has")
+
+    def finer(self, factor: float) -> dict[str, Any]:
+        """A finer mesh, which refines itself more."""
+        keys: dict[str, Any] = finer(self.mesh, factor)
+        if self.refinement is not None:
+            keys["refinement.smallest_cell"] = self.refinement.smallest_cell / factor
+            keys["refinement.tolerance"] = self.refinement.tolerance / factor**2
+        return keys
 
     def longer_steps(self, factor: int) -> dict[str, Any]:
         """Longer steps, and the tolerance that allows them: their errors are like step^(order + 1)."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from limitpde.results import pictures
+from limitpde.results.canvas import Canvas
 from limitpde.results.pictures import Cloud, Columns, State
 
 FIELDS = {"rho_positive": (1.0,), "rho_negative": (-1.0,), "charge": (1.0, -1.0)}
@@ -18,13 +19,15 @@ MOST_DOTS = 250
 SIGN_COLOURS = {1.0: "#b2182b", -1.0: "#2166ac"}
 
 
-def _fields(directory: Path) -> Any:
+def _fields(directory: Path, canvas: Canvas) -> Any:
     """Each field at the first and the last output, with the particles of replica 0 over it."""
     states, clouds = pictures.fields(directory), pictures.clouds(directory)
     if not states:
         return None
     names = [name for name in FIELDS if name in states[0][2]]
-    figure, axes = pictures.field_panels([[(state, name, _style(state, name)) for name in names] for state in states])
+    figure, axes = pictures.field_panels(
+        canvas, [[(state, name, _style(state, name)) for name in names] for state in states]
+    )
     for axis in axes.flat:
         axis.set(**_square(states))
     for row, cloud in zip(axes, clouds, strict=False):  # of the particles there may be none
@@ -41,13 +44,13 @@ def _style(state: State, name: str) -> dict[str, Any]:
     return {"vmin": -largest, "vmax": largest, "cmap": "RdBu_r"} if name == "charge" else {"vmax": largest}
 
 
-def _meshes(directory: Path) -> Any:
+def _meshes(directory: Path, canvas: Canvas) -> Any:
     """The mesh where densities can be seen at the first and the last output, where it has changed."""
     states = pictures.fields(directory)
     if not states or np.array_equal(states[0][0], states[1][0]):
         return None
     totals = [(points, cells, {"rho": _density(values)}, t) for points, cells, values, t in states]
-    figure, axes = pictures.field_panels([[(state, "rho", {}) for state in totals]])
+    figure, axes = pictures.field_panels(canvas, [[(state, "rho", {}) for state in totals]])
     for axis, state in zip(axes.flat, totals, strict=True):
         axis.triplot(state[0][:, 0], state[0][:, 1], state[1], color="white", linewidth=0.3)
         axis.set(title=f"{len(state[0])} nodes, t = {state[3]:.4g}", **_square([state]))
@@ -77,12 +80,12 @@ def _dots(axis: Any, cloud: Cloud, signs: Sequence[float], most: int, **style: A
         axis.scatter(mine[:, 0], mine[:, 1], **({"c": SIGN_COLOURS[sign], "label": f"{sign:+.0f}"} | style))
 
 
-def _particles(directory: Path) -> Any:
+def _particles(directory: Path, canvas: Canvas) -> Any:
     """The particles alone, where there is no field to draw them over."""
     clouds = pictures.clouds(directory)
     if not clouds or (directory / "pde" / "fields.vtkhdf").exists():
         return None
-    figure, axes = pictures.subplots(1, 2, figsize=(9, 4.6), sharex=True, sharey=True)
+    figure, axes = canvas.subplots(1, 2, figsize=(9, 4.6), sharex=True, sharey=True)
     for axis, cloud in zip(axes, clouds, strict=True):
         _dots(axis, cloud, FIELDS["charge"], len(cloud[0]), s=6)
         axis.set(title=f"N = {len(cloud[0])}, t = {cloud[2]:.4g}", aspect="equal", xlabel="x", ylabel="y")
@@ -90,10 +93,10 @@ def _particles(directory: Path) -> Any:
     return figure
 
 
-def _invariants(directory: Path) -> Any:
+def _invariants(directory: Path, canvas: Canvas) -> Any:
     """Mass, free energy, second moment and smallest density over time."""
     panels = {name.replace("_", " "): [name] for name in ("second_moment", "free_energy", "minimum", "dt")}
-    return pictures.invariants(directory, _masses, panels)
+    return pictures.invariants(canvas, directory, _masses, panels)
 
 
 def _masses(table: Columns) -> Columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from limitpde import sections
 from limitpde.checked import record, told_apart
 from limitpde.compare.test_functions import FunctionTable
 from limitpde.errors import InputError
-from limitpde.fem.mesh import Ball, Box, Disk, coarser, mesh_kind
+from limitpde.fem.mesh import Ball, Box, Disk, coarser, finer, mesh_kind
 from limitpde.files import ExistingFile
 from limitpde.potentials import AnyPotential
 from limitpde.sections import Positive
@@ -69,6 +70,10 @@ class PDE(sections.BasePDE):
             return [("v", self.cells)]
         half = len(self.cells) // 2
         return [("x", self.cells[:half]), ("v", self.cells[half:])]
+
+    def finer(self, factor: float) -> dict[str, Any]:
+        """More cells, and a finer mesh."""
+        return {"cells": [math.ceil(factor * n) for n in self.cells]} | (finer(self.mesh, factor) if self.mesh else {})
 
     def coarser_space(self, factor: int) -> dict[str, Any]:
         """Fewer cells, and a coarser mesh."""

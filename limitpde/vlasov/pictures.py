@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from limitpde.results import figures, pictures
+from limitpde.results.canvas import Canvas
 from limitpde.results.pictures import Columns, State
 
 MOST_DOTS = 2000
 """Particles drawn over a map, so that the map can still be seen."""
 
 
-def _phase_space(directory: Path) -> Any:
+def _phase_space(directory: Path, canvas: Canvas) -> Any:
     """f at the first and the last output; in one dimension below it the same with particles of the largest N."""
     stems = ("fields", *sorted(path.stem for path in (directory / "pde").glob("slice_*.vtkhdf")))
     found = [(stem, states) for stem in stems if (states := pictures.fields(directory, stem)) and "f" in states[0][2]]
@@ -23,7 +24,7 @@ def _phase_space(directory: Path) -> Any:
         return None
     clouds = pictures.clouds(directory) if found[0][0] == "fields" else []
     rows = found + found[:1] * bool(clouds)
-    figure, axes = _panels([states for _, states in rows], "f", cmap="inferno")
+    figure, axes = _panels(canvas, [states for _, states in rows], "f", cmap="inferno")
     for row, (stem, _) in zip(axes, rows, strict=True):
         number = stem.removeprefix("fields").removeprefix("slice_x").partition("_")[0]
         for axis in row:
@@ -37,14 +38,14 @@ def _phase_space(directory: Path) -> Any:
     return figure
 
 
-def _panels(rows: Sequence[Sequence[State]], name: str, **style: Any) -> Any:
+def _panels(canvas: Canvas, rows: Sequence[Sequence[State]], name: str, **style: Any) -> Any:
     """A figure and its axes: a field at these states, all with one scale of colours."""
     top = max(float(state[2][name].max()) for states in rows for state in states) or 1.0
     style |= {"flat": True, "vmax": top}
-    return pictures.field_panels([[(state, name, style) for state in states] for states in rows])
+    return pictures.field_panels(canvas, [[(state, name, style) for state in states] for states in rows])
 
 
-def _density(directory: Path) -> Any:
+def _density(directory: Path, canvas: Canvas) -> Any:
     """rho over x at the first and the last output, with a histogram of the particles in one dimension."""
     states = pictures.fields(directory, "moments") or pictures.fields(directory)
     if not states or "rho" not in states[0][2]:
@@ -53,17 +54,17 @@ def _density(directory: Path) -> Any:
         mass = (
             figures.read(directory / "summary.json").get("pde", {}).get("mass", {}).get("total", {}).get("start", 1.0)
         )
-        return pictures.density_over_x(states, "rho", pictures.clouds(directory), mass=mass)
-    return _panels([states], "rho")[0]
+        return pictures.density_over_x(canvas, states, "rho", pictures.clouds(directory), mass=mass)
+    return _panels(canvas, [states], "rho")[0]
 
 
-def _field_energy(directory: Path) -> Any:
+def _field_energy(directory: Path, canvas: Canvas) -> Any:
     """Energy of the field over time, with the line that was fitted to it."""
     table, pde = pictures.columns(directory), figures.read(directory / "summary.json").get("pde", {})
     if not table or not np.any(table["field_energy"]):
         return None
     t, energy = table["t"], np.abs(table["field_energy"])
-    figure, axis = pictures.subplots(figsize=(7.2, 4.4))
+    figure, axis = canvas.subplots(figsize=(7.2, 4.4))
     axis.semilogy(t[energy > 0], energy[energy > 0], lw=1.2, label="equation")
     fit = pde.get("field_fit")
     if fit is not None:
@@ -77,14 +78,14 @@ def _field_energy(directory: Path) -> Any:
     return figure
 
 
-def _invariants(directory: Path) -> Any:
+def _invariants(directory: Path, canvas: Canvas) -> Any:
     """Relative changes of what is conserved, the energies, the spread and the smallest value over time."""
     panels = {
         "energy": ["energy_kinetic", "energy_potential", "energy"],
         "second moment of the positions": ["second_moment"],
         "smallest nodal value of f": ["minimum"],
     }
-    return pictures.invariants(directory, _conserved, panels)
+    return pictures.invariants(canvas, directory, _conserved, panels)
 
 
 def _conserved(table: Columns) -> Columns:
@@ -95,14 +96,14 @@ def _conserved(table: Columns) -> Columns:
     return {"mass": mass, "energy": table["energy"], "integral of f^2": table["l2"], "momentum (absolute)": change}
 
 
-def _distances(directory: Path) -> Any:
+def _distances(directory: Path, canvas: Canvas) -> Any:
     """Distances of the particles from f at the end against N, with the power -1/2."""
     entries = figures.read(directory / "summary.json").get("compare", {}).get("distances", [])
     entries = sorted((entry for entry in entries if entry["mean"] > 0), key=lambda entry: entry["N"])
     if len({entry["N"] for entry in entries}) < 2:
         return None
     end = max(entry["t"] for entry in entries)
-    figure, axis = pictures.subplots(figsize=(6.4, 4.6))
+    figure, axis = canvas.subplots(figsize=(6.4, 4.6))
     for number, name in enumerate(dict.fromkeys(entry["distance"] for entry in entries)):
         mine = [entry for entry in entries if entry["t"] == end and entry["distance"] == name]
         pictures.against_count(axis, mine, ("mean", "stderr"), -0.5, color=f"C{number}", label=name)

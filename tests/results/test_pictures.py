@@ -5,6 +5,7 @@ from __future__ import annotations
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 
 from limitpde.results import figures, pictures
+from limitpde.results.canvas import Canvas
 from limitpde.results.folder import Folder
 
 
@@ -18,11 +19,11 @@ def test_nothing_is_drawn_of_nothing(tmp_path):
 
 
 def test_a_picture_that_cannot_be_drawn_is_a_note(tmp_path):
-    def broken(directory):
+    def broken(directory, canvas):
         raise ValueError("Axis limits cannot be NaN")
 
-    def whole(directory):
-        figure, axis = pictures.subplots(figsize=(3.0, 2.0))
+    def whole(directory, canvas):
+        figure, axis = canvas.subplots(figsize=(3.0, 2.0))
         axis.plot([0.0, 1.0])
         return figure
 
@@ -34,7 +35,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_note(tmp_path):
 
 
 def test_means_have_bars_only_where_there_are_errors():
-    figure, axis = pictures.subplots(figsize=(3.0, 2.0))
+    figure, axis = Canvas().subplots(figsize=(3.0, 2.0))
     pictures.means(axis, [1, 2], [1.0, 2.0], float("nan"), label="one replica")
     pictures.means(axis, [1, 2], [1.0, 2.0], [0.1, 0.2], label="several")
     assert len(axis.get_legend_handles_labels()[1]) == 2
