@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 import tomli_w
@@ -74,24 +74,24 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> BaseCase:
     Raises:
         InputError: the file cannot be read, or a key is wrong; one line each.
     """
-    path, data = Path(path), data_of(path)
-    for override in overrides:
-        _override(data, override)
-    return check(data, where=str(path), folder=path.resolve().parent)
+    return check(data_of(path, overrides), where=str(path), folder=Path(path).resolve().parent)
 
 
-def data_of(path: str | Path) -> dict[str, Any]:
-    """What a case file says, unchecked.
+def data_of(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What a case file and overrides of it say, unchecked.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or an override is none.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:  # what tomllib and the decoding of the text raise
         raise InputError(f"{path}: not a TOML file ({error})") from error
+    for override in overrides:
+        _override(data, override)
+    return data
 
 
 def check(data: dict[str, Any], *, where: str = "case", folder: Path | None = None) -> BaseCase:
@@ -153,7 +153,7 @@ def dump(case: BaseCase, names: Mapping[str, str] | None = None) -> str:
     def called(file: File) -> str:
         return file.moved((names or {}).get(str(file.path), str(file.path)))
 
-    return tomli_w.dumps(_with_files(_values(case), called))
+    return tomli_w.dumps(_with_files(values_of(case), called))
 
 
 def files_of(case: BaseCase) -> list[File]:
@@ -164,11 +164,12 @@ def files_of(case: BaseCase) -> list[File]:
         found.append(file)
         return file
 
-    _with_files(_values(case), note)
+    _with_files(values_of(case), note)
     return found
 
 
-def _values(case: BaseCase) -> dict[str, Any]:
+def values_of(case: BaseCase) -> dict[str, Any]:
+    """The case as nested dictionaries and lists, every default filled in; what is unset is left out."""
     values: dict[str, Any] = pydantic.TypeAdapter(type(case)).dump_python(case, mode="python", exclude_none=True)
     return values
 
@@ -204,6 +205,39 @@ def value_of(text: str) -> Any:
         return text.strip()
 
 
+def sweep_of(texts: Iterable[str]) -> dict[str, list[Any]] | None:
+    """The values of keys by "section.key=V1,V2,...", as given to --over; None where there are none.
+
+    Raises:
+        InputError: one is not of that form, or a key is there twice.
+    """
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, values = (part.strip() for part in text.partition("="))
+        if not equals or not all(key.split(".")) or not values or key in found:
+            again = "; the key is there twice" if key in found else ""
+            raise InputError(f"--over {text}: must be KEY=V1,V2,..., for instance model.sigma=0.5,1.0{again}")
+        found[key] = [value_of(part) for part in _split(values)]
+    return found or None
+
+
+def _split(text: str) -> list[str]:
+    """Parts of a text between those commas that are outside of brackets, braces and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        else:
+            depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
 def assign(data: dict[str, Any], key: str, value: Any, *, where: str) -> None:
     """Set a key of nested sections and lists.
 
@@ -218,7 +252,7 @@ def assign(data: dict[str, Any], key: str, value: Any, *, where: str) -> None:
     Raises:
         InputError: the case has no such key.
     """
-    parts, holder = key.strip().split("."), data
+    parts, holder = key.strip().split("."), cast(Any, data)
     try:
         for part in parts[:-1]:
             holder = _item(holder, part)
@@ -238,7 +272,7 @@ def _item(holder: Any, part: str) -> Any:
 
 def value_at(case: BaseCase, key: str) -> Any:
     """What a case has at a key, defaults filled in; None where it has nothing there."""
-    holder: Any = _values(case)
+    holder: Any = values_of(case)
     for part in key.strip().split("."):
         try:
             holder = holder[int(part)] if isinstance(holder, list | tuple) else holder.get(part)

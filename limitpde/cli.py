@@ -150,6 +150,41 @@ def check(
     say(f"{case}: a valid case\n{lines}")
 
 
+@cli.command()
+@CASE
+@MORE
+@SET
+@click.option("--over", multiple=True, metavar="KEY=V1,V2,...", help="Values of a key; with several, all combinations.")
+@click.option("--zip", "together", is_flag=True, default=None, help="The first values of all keys together, and so on.")
+@click.option("--precision", type=float, metavar="P", help="Refine undecided runs to this compare.precision.")
+@click.option("--budget", type=float, metavar="SECONDS", help="Refine undecided runs, and begin runs, for so long.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the study (default: that of the case _study).")
+@LIMIT
+@click.option("--resume", is_flag=True, help="Go on from what an earlier study of this case has left in that folder.")
+@click.option("--quiet", is_flag=True, help="No line for each run, and no closing line.")
+def study(
+    case: Path,
+    more: tuple[str, ...],
+    overrides: tuple[str, ...],
+    over: tuple[str, ...],
+    together: bool | None,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Many runs of one case: sweeps over any keys, refined until there is a verdict; one table, picture and report."""
+    _check_launch()
+    changes = _overrides(overrides, more)
+    values = cases.sweep_of(over)
+    from limitpde import studies
+
+    result = studies.study(case, over=values, zip=together, overrides=changes, quiet=quiet, comm=comm, **options)
+    if result["status"] != "done":
+        say(f"limitpde: {result['status']}: {result['reason']}", error=True)
+    if not quiet:
+        say(f"{result.told}\n{result.directory / 'report.md'}")
+    return EXIT[result["status"]]
+
+
 def _result(directory: Path) -> Path:
     """The folder of a result."""
     if not (directory / "summary.json").is_file():
@@ -162,11 +197,14 @@ def _result(directory: Path) -> Path:
 def show(directory: Path) -> None:
     """(Re)draw the pictures of a finished run."""
     from limitpde.results import figures, pictures, report
+    from limitpde.results import study as studies
     from limitpde.results.folder import Folder
     from limitpde.system import system_of
 
     def draw() -> tuple[list[Path], list[str]]:
         path = _result(directory) / "summary.json"
+        if "runs" in figures.read(path):
+            return studies.draw_again(Folder(directory)), []
         system = system_of(cases.record_of(figures.system(path)))
         folder = Folder(directory)
         folder.claim()

@@ -110,8 +110,9 @@ class StopRequest:
         self.asked = True
         before = self._previous.get(number)
         self._restore()
-        if isinstance(getattr(before, "__self__", None), StopRequest):  # one around this one is asked as well
-            before(number, frame)
+        around = getattr(before, "__self__", None)
+        if isinstance(around, StopRequest):  # is asked as well
+            around._ask(number, frame)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limitpde import case as cases
 from limitpde.errors import InputError
 from limitpde.results import figures, pictures, tables
+from limitpde.results import study as studies
 from limitpde.results.canvas import Canvas
 from limitpde.sections import BaseCase
 from limitpde.system import system_of
@@ -154,9 +155,15 @@ class Result(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"Result({str(self.directory)!r}): {self._line()}"
 
+    @property
+    def told(self) -> str:
+        """The verdict, or what became of the runs of a study, or why there is neither, in a sentence."""
+        if "runs" in self.summary:
+            return studies.told(self.summary)
+        return str(self.verdict["sentence"] if self.verdict else self.summary.get("reason", ""))
+
     def _line(self) -> str:
-        told = self.verdict["sentence"] if self.verdict else self.summary.get("reason", "")
-        return f"{self.summary.get('system', '')}, {self.summary.get('status', '')}. {told}".strip()
+        return f"{self.summary.get('system', '')}, {self.summary.get('status', '')}. {self.told}".strip()
 
     def _repr_html_(self) -> str:
         """Verdict, warnings and the limits of a run, or the table of a study, for a notebook."""
@@ -182,7 +189,7 @@ class Plots:
     def __init__(self, result: Result) -> None:
         self._result = result
         if "runs" in result.summary:
-            self._painters: dict[str, pictures.Painter] = {"study": None}
+            self._painters: dict[str, pictures.Painter] = {"study": studies.paint}
         else:
             system = system_of(cases.record_of(result.summary["system"]))
             self._painters = {**system.painters, **pictures.PAINTERS}

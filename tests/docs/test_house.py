@@ -14,8 +14,11 @@ LEVELS = (
     ("",),  # the package itself, which offers `run`
     ("__main__",),
     ("cli",),
-    ("keys", "study"),
+    ("keys", "studies"),
+    ("study_plan",),
+    ("refining",),
     ("experiment",),
+    ("result",),
     ("case", "findings", "progress", "run_record", "solution_files"),
     ("error_budget",),
     SYSTEMS,

@@ -1,0 +1,250 @@
+"""What a study leaves: study.csv with a row for each run, a picture of it, and a report."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limitpde.results import figures, report
+from limitpde.results.canvas import Canvas
+from limitpde.results.folder import Folder
+from limitpde.results.pictures import means
+from limitpde.results.tables import Cell, Table, read_columns
+
+LIMIT_KEYS = ("particles", "low", "high", "solution", "difference", "solution_error", "step_error", "detectable")
+"""Of an entry of `compare.limits`."""
+RATE_KEYS = ("slope", "low", "high", "theory")
+"""Of an entry of `compare.rates`."""
+CHANGES = ("max_relative_drift", "largest_change", "max_change")
+"""How far what is conserved has moved, in an entry of `particles`."""
+COLOURS = {"confirmed": "C2", "refuted": "C3", "undecided": "C7"}
+WIDE = 10.0
+"""Ratio of positive values from which their axis is logarithmic."""
+REPORTED = ("verdict.status", "verdict.detectable", "seconds")
+"""Columns of study.csv that the report shows besides the keys that vary."""
+
+
+def figures_of(summary: figures.Record) -> dict[str, Cell]:
+    """The figures of a run that go into its row: of the verdict, limits, rates and invariants, by their keys.
+
+    Args:
+        summary: what its summary.json holds.
+    """
+    verdict, compare = summary.get("verdict", {}), summary.get("compare", {})
+    row: dict[str, Any] = {f"verdict.{key}": verdict.get(key) for key in ("status", "precision", "detectable")}
+    for entry in compare.get("limits", []):
+        row |= {f"limits.{entry['test_function']}.{key}": entry.get(key) for key in LIMIT_KEYS}
+    for entry in compare.get("rates", []):
+        name = f"rates.{entry['quantity']}.{entry['test_function']}"
+        row |= {f"{name}.{key}": entry.get(key) for key in RATE_KEYS}
+    row |= dict(_scalars("pde", summary.get("pde", {})))
+    for entry in summary.get("particles", []):
+        found = dict(_scalars(f"particles.{entry['N']}", entry))
+        row |= {key: value for key, value in found.items() if key.endswith((*CHANGES, "second_moment.end.mean"))}
+    row["seconds"] = sum(summary.get("wall_seconds", {}).values())
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def _scalars(path: str, value: Any) -> Iterator[tuple[str, Cell]]:
+    """The numbers and words of nested figures; lists are left out."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _scalars(f"{path}.{key}", item)
+    elif isinstance(value, int | float | str) and not isinstance(value, bool):
+        yield path, value
+
+
+def cell(value: Any) -> Cell:
+    """A value of a key as it stands in a table: a number or a word as it is, all else as TOML has it."""
+    plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+    return value if plain else "" if value is None else json.dumps(value)
+
+
+def write(folder: Folder, summary: figures.Record) -> None:
+    """Write study.csv, study.png and report.md. On one rank.
+
+    Args:
+        folder: of the study.
+        summary: its figures; an entry of `runs` has `run`, `status`, `values`, perhaps `reason`, `note` and `figures`.
+    """
+    rows = [_row(entry) for entry in summary["runs"]]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    path = folder.own("study.csv")
+    draft = figures.draft_of(path)
+    Table(draft, names).extend({name: row.get(name, "") for name in names} for row in rows)
+    figures.put_in_place(draft, path)
+    image, drawn = io.BytesIO(), paint(folder.directory, Canvas())
+    if drawn is not None:
+        drawn.savefig(image, dpi=200)
+        folder.own("study.png").write_bytes(image.getvalue())
+    figures.write_text(folder.own("report.md"), _report(summary, rows, pictured=drawn is not None))
+
+
+def draw_again(folder: Folder) -> list[Path]:
+    """Write the table, the picture and the report of a finished study again; the path of the picture. On one rank."""
+    folder.claim()
+    try:
+        write(folder, figures.read(folder.directory / "summary.json"))
+    finally:
+        folder.lock.free()
+    return [path for path in [folder.directory / "study.png"] if path.is_file()]
+
+
+def _row(entry: figures.Record) -> dict[str, Cell]:
+    head = {"run": entry["run"], "status": entry["status"], "reason": entry.get("reason", "")}
+    return head | {key: cell(value) for key, value in entry["values"].items()} | entry.get("figures", {})
+
+
+def _report(summary: figures.Record, rows: Sequence[Mapping[str, Cell]], *, pictured: bool) -> str:
+    keys = list(summary["runs"][0]["values"])
+    shown = [*keys, *(name for name in REPORTED if any(name in row for row in rows))]
+    cells = [
+        [f"[{row['run']}]({row['run']}/report.md)", row["status"], *(_short(row.get(name, "-")) for name in shown)]
+        for row in rows
+    ]
+    notes = [
+        f"- {entry['run']}: {report.plain(text)}"
+        for entry in summary["runs"]
+        for text in (entry.get("reason"), entry.get("note"))
+        if text
+    ]
+    parts = [
+        f"**{report.plain(told(summary))}**",
+        f"# {report.plain(summary['title'])}",
+        report.plain(summary.get("reason") or ""),
+        report.table(["run", "status", *map(report.plain, shown)], cells),
+        "\n".join(notes),
+        "![study](study.png)" if pictured else "",
+        "`study.csv` has all figures; each run has a folder of its own.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _short(value: Cell) -> Cell:
+    return report.plain(value) if isinstance(value, str) else value
+
+
+def told(summary: figures.Record) -> str:
+    """How many runs there are, and what became of them."""
+    ends = [
+        entry.get("figures", {}).get("verdict.status", entry["status"])
+        if entry["status"] == "done"
+        else entry["status"]
+        for entry in summary["runs"]
+    ]
+    counts = ", ".join(f"{ends.count(end)} {end}" for end in dict.fromkeys(ends))
+    return f"{len(ends)} run{'s' if len(ends) != 1 else ''}: {counts}."
+
+
+# --- the picture ------------------------------------------------------------------------------------------------------
+
+
+def paint(directory: Path, canvas: Canvas) -> Any:
+    """What the particles tend to, what they differ by from the solution, and their rates, over the keys that vary.
+
+    Args:
+        directory: of the study.
+        canvas: where.
+
+    Returns:
+        The figure; None where no run has a figure to show.
+    """
+    path = directory / "study.csv"
+    table = read_columns(path) if path.is_file() else {}
+    numbers = {name: values for name, values in table.items() if values.dtype.kind == "f"}
+    entries = figures.read(directory / "summary.json")["runs"]
+    keys = [key for key in entries[0]["values"] if len({json.dumps(entry["values"][key]) for entry in entries}) > 1]
+    key = next((name for name in keys if name in numbers), "")
+    if key:
+        x, order = numbers[key], np.argsort(numbers[key], kind="stable")
+    else:
+        x, order = np.arange(1.0, len(entries) + 1), np.arange(len(entries))
+    panels = [panel for panel in (_limits, _differences, _rates, _moments) if panel(None, numbers, table, x, order)]
+    panels = panels[:3]
+    if not panels:
+        return None
+    figure, axes = canvas.subplots(1, len(panels), figsize=(5.2 * len(panels), 4.2), squeeze=False)
+    for axis, panel in zip(axes[0], panels, strict=True):
+        axis.set_xlabel(key or "run")
+        if key and x.min() > 0 and x.max() > WIDE * x.min():
+            axis.set_xscale("log")
+        panel(axis, numbers, table, x, order)
+        axis.legend(fontsize=7)
+    return figure
+
+
+Numbers = Mapping[str, np.ndarray]
+
+
+def _having(numbers: Numbers, form: str) -> list[str]:
+    """What stands for * in names of columns of a form that hold some number."""
+    start, end = form.split("*")
+    return [
+        name.removeprefix(start).removesuffix(end)
+        for name, values in numbers.items()
+        if name.startswith(start) and name.endswith(end) and np.isfinite(values).any()
+    ]
+
+
+def _limits(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: np.ndarray) -> bool:
+    """The particles' limit with its interval, over the line of the solution."""
+    found = _having(numbers, "limits.*.particles")
+    for c, p in enumerate(found if axis is not None else ()):
+        value, low, high = (numbers[f"limits.{p}.{key}"] for key in ("particles", "low", "high"))
+        axis.plot(x[order], numbers[f"limits.{p}.solution"][order], "-", color=f"C{c % 10}", lw=1)
+        style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
+        axis.errorbar(x, value, [value - low, high - value], **style)
+    if axis is not None:
+        axis.set_title("particles, N to infinity (95 %), and solution (lines), at the end", fontsize=9)
+    return bool(found)
+
+
+def _differences(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: np.ndarray) -> bool:
+    """The smallest detectable difference of each run, by its verdict, and the precision that was asked for."""
+    if "verdict.detectable" not in numbers:
+        return False
+    if axis is not None:
+        for status, colour in COLOURS.items():
+            mine = table["verdict.status"] == status
+            if mine.any():
+                axis.plot(x[mine], 100 * numbers["verdict.detectable"][mine], "o", color=colour, label=status)
+        axis.plot(x[order], 100 * numbers["verdict.precision"][order], "k--", lw=1, label="asked for")
+        axis.set(yscale="log", ylabel="% of max |phi| times the mass")
+        axis.set_title("the smallest difference that would have been found", fontsize=9)
+    return True
+
+
+def _rates(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: np.ndarray) -> bool:
+    """Fitted powers of N of E|W|."""
+    form = "rates.residual_mean_abs.*"
+    found = _having(numbers, f"{form}.slope")
+    for c, p in enumerate(found if axis is not None else ()):
+        name = form.replace("*", p)
+        slope = numbers[f"{name}.slope"]
+        ends = [numbers.get(f"{name}.{end}", np.full_like(slope, math.nan)) for end in ("low", "high")]
+        style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
+        axis.errorbar(x, slope, [slope - ends[0], ends[1] - slope], **style)
+        if f"{name}.theory" in numbers:
+            axis.plot(x[order], numbers[f"{name}.theory"][order], "k--", lw=1)
+    if axis is not None:
+        axis.set_title("power of N of E |W| (95 %; dashed: theory)", fontsize=9)
+    return bool(found)
+
+
+def _moments(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: np.ndarray) -> bool:
+    """Second moments at the end, of the solution and of the particles."""
+    counts = _having(numbers, "particles.*.second_moment.end.mean")
+    solved = "pde.second_moment.end" in numbers
+    if axis is not None:
+        if solved:
+            axis.plot(x[order], numbers["pde.second_moment.end"][order], "k-", lw=1, label="equation")
+        for count in counts:
+            means(axis, x, numbers[f"particles.{count}.second_moment.end.mean"], label=f"N = {count}")
+        axis.set_title("second moment at the end", fontsize=9)
+    return solved or bool(counts)
