@@ -18,7 +18,6 @@ import limitpde
 QUICK = "--quick" in sys.argv
 
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), quick=QUICK, quiet=False)
-assert summary["status"] == "done", summary["reason"]
 
 largest = max(entry["N"] for entry in summary["compare"]["observables"])
 last = max(entry["t"] for entry in summary["compare"]["observables"])

@@ -36,7 +36,6 @@ def residuals(diffusivity: str) -> list[dict[str, Any]]:
         quick=QUICK,
         quiet=False,
     )
-    assert summary["status"] == "done", summary["reason"]
     return summary["compare"]["residual"]
 
 

@@ -19,7 +19,6 @@ from limitpde.results.report import rate_line
 QUICK = "--quick" in sys.argv
 
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), quick=QUICK, quiet=False)
-assert summary["status"] == "done", summary["reason"]
 verdict = summary["verdict"]
 assert verdict["status"] == ("undecided" if QUICK else "confirmed"), verdict  # 16 replicas do not see 2 %
 

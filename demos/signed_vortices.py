@@ -23,7 +23,6 @@ from limitpde.results.report import rate_line
 QUICK = "--quick" in sys.argv
 
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), quick=QUICK, quiet=False)
-assert summary["status"] == "done", summary["reason"]
 
 for entry in summary["compare"]["residual"]:
     assert abs(entry["mean_deviation"]) < 4.5, f"W does not vanish in the mean: {entry}"

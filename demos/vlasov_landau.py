@@ -25,7 +25,6 @@ REFERENCE = {1: 0.66409480, 2: 0.37606951, 5: 0.114314746, 10: 5.7187983e-3, 15:
 (limitpde.vlasov.exact.spectral)."""
 
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), quick=QUICK, quiet=False)
-assert summary["status"] == "done", summary["reason"]
 
 if MPI.COMM_WORLD.rank == 0:
     table = tables.read_columns(RESULTS / "pde/diagnostics.csv")

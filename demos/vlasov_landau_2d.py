@@ -22,7 +22,6 @@ RESULTS = Path("results/vlasov_landau_2d_quick" if QUICK else "results/vlasov_la
 comm = MPI.COMM_WORLD
 smaller = ["pde.cells=[8, 16]", "time.end=12.0", "pde.fit=[2.0, 12.0]"] if QUICK else []
 summary = limitpde.run(Path(__file__).with_suffix(".toml"), out=RESULTS, overrides=smaller, quiet=False)
-assert summary["status"] == "done", summary["reason"]
 
 root = dominant_root(0.5, 4.0, [Beam(density=1.0)])
 memory = comm.allreduce(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 2**20

@@ -141,6 +141,7 @@ def check(
         read = cases.read(case, changes)
         directory = cases.directory_of(read, case.stem, out, quick=quick)
         try:
+            read.check_files()
             found = needs.check(read.smaller() if quick else read, directory, machine, hours=limit_hours)
         except InputError as error:
             raise InputError(f"{case}: {error}") from None

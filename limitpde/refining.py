@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from limitpde.compare.companions import Orders
@@ -45,18 +46,20 @@ def refinements(case: BaseCase, summary: Record, orders: Orders) -> list[Values]
 def _wanted(verdict: Record) -> list[tuple[str, float]]:
     """The parts that are to become smaller, by which factor, the largest first."""
     sizes: dict[str, float] = verdict.get("parts", {})
-    named = [cause.partition(":")[0] for cause in verdict["causes"]]
-    if named and named[0] in _UNKNOWN:  # what keeps every verdict away comes first
-        stops = [name for name in named if name in _UNKNOWN and (name not in sizes or name == named[0])]
-        return [(name, 2.0) for stop in dict.fromkeys(stops) for name in _UNKNOWN[stop]]
+    if verdict["causes"] and not _has_size(verdict["causes"][0]):  # keeps every verdict away
+        unknown = [cause.partition(":")[0] for cause in verdict["causes"] if not _has_size(cause)]
+        alone = 0.0 if sizes else verdict.get("detectable", 0.0) / verdict["precision"]  # of particles without equation
+        return [(part, max(alone, 2.0)) for name in unknown for part in _UNKNOWN.get(name, ())]
     over = sum(sizes.values()) - verdict["precision"]
     ranked = sorted(sizes, key=lambda name: -sizes[name])
     found = [(name, reduction(sizes[name], over, verdict["precision"])) for name in ranked]
     wanted = [(name, factor) for name, factor in found if factor is not None]
-    if not sizes and verdict.get("detectable", 0.0) > verdict["precision"]:  # of particles alone
-        return [("statistics", verdict["detectable"] / verdict["precision"])]
-    chance = not wanted and "could be chance" in verdict["sentence"]
-    return [("statistics", 2.0)] if chance else wanted
+    return wanted or [("statistics", 2.0)]  # it would see what matters, and what it sees could be chance
+
+
+def _has_size(cause: str) -> bool:
+    """Whether a cause is a part of the budget with its size, and no reason why there is no verdict at all."""
+    return re.match(r"[\d.e+-]+ %", cause.partition(": ")[2]) is not None
 
 
 _UNKNOWN = {

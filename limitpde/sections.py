@@ -147,6 +147,13 @@ class BaseCase:
         if self.time.end / every > MOST_OUTPUTS:
             raise ValueError(f"output.every = {every}: too small, it asks for over {MOST_OUTPUTS} outputs")
 
+    def check_files(self) -> None:
+        """Look into the files that the case names, as far as that is quick. On one rank.
+
+        Raises:
+            InputError: one does not hold what the case needs.
+        """
+
     @property
     def output_times(self) -> list[float]:
         """Times of output after 0, the end included."""

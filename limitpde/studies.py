@@ -37,7 +37,7 @@ from limitpde.results.folder import Folder
 from limitpde.results.inputs import Inputs
 from limitpde.results.versions import versions
 from limitpde.sections import BaseCase
-from limitpde.study_plan import Plan, StudyRun
+from limitpde.study_plan import StudyPlan, StudyRun
 from limitpde.system import system_of
 
 MOST_REFINED = 6
@@ -92,7 +92,7 @@ def study(
     """
     given = {"over": _listed(over), "zip": zip, "precision": precision, "budget": budget}
     given, changes = {key: value for key, value in given.items() if value is not None}, list(overrides)
-    plan = on_root(comm, lambda: Plan.of(case, changes, given))
+    plan = on_root(comm, lambda: StudyPlan.of(case, changes, given))
     title = name or (Path(case).stem if isinstance(case, str | Path) else plan.case.system)
     folder = cases.directory_of(plan.case, title, None, quick=False)
     directory = Path(out) if out else folder.with_name(f"{folder.name}_study")
@@ -127,7 +127,7 @@ class Sweep:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: StudyPlan,
         directory: Path,
         title: str,
         *,
@@ -243,8 +243,11 @@ class Sweep:
         on_root(comm, self._clear_claims)
 
     def _clear_claims(self) -> None:
-        for path in (self._directory / CLAIMS).glob("*"):
+        claims = self._directory / CLAIMS
+        for path in claims.glob("*"):
             path.unlink()
+        if claims.is_dir():
+            claims.rmdir()
 
     def _claim(self, one: StudyRun) -> bool:
         """Whether this rank is the one that has got a run."""

@@ -35,7 +35,7 @@ class StudyRun:
         return self.name.partition("-")[0]
 
 
-class Plan:
+class StudyPlan:
     """A case, what varies in it, and the runs of the sweep, all of them checked. On rank 0.
 
     Args:
@@ -70,7 +70,7 @@ class Plan:
         self.runs = [self.made(f"run{k:03d}", values) for k, values in enumerate(self._combinations(), start=1)]
 
     @classmethod
-    def of(cls, case: str | Path | BaseCase, overrides: Sequence[str], given: Mapping[str, Any]) -> Plan:
+    def of(cls, case: str | Path | BaseCase, overrides: Sequence[str], given: Mapping[str, Any]) -> StudyPlan:
         """The plan of a case.
 
         Args:
@@ -108,6 +108,10 @@ class Plan:
         data, where = copy.deepcopy(self._data), ", ".join(f"{key} = {value!r}" for key, value in values.items())
         for key, value in values.items():
             cases.assign(data, key, copy.deepcopy(value), where=f"{self._where}: --over {key}")
-        return StudyRun(
-            name, values, cases.check(data, where=f"{self._where}: {where or 'study'}", folder=self._folder)
-        )
+        where = f"{self._where}: {where}" if where else self._where
+        made = cases.check(data, where=where, folder=self._folder)
+        try:
+            made.check_files()
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        return StudyRun(name, values, made)

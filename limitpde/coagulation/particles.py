@@ -56,7 +56,7 @@ Poisson law; fewer do where they make up no more than this part of [M]."""
 LARGEST_COUNT = 2**30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Ensemble(ReplicaEnsemble):
     """Replicas of one particle number: what they were measured to do. The same on every rank.
 

@@ -237,6 +237,9 @@ class Solver:
         """The requested step."""
         return self.requested_step
 
+    def __repr__(self) -> str:
+        return f"{type(self).__module__}.{type(self).__name__}(t = {self.t:g}, {self.dofs:,} unknowns)"
+
     @property
     def dofs(self) -> int:
         """Unknowns: nodes times masses."""

@@ -281,6 +281,14 @@ class GatedSolver[S: OfferedScheme](ABC):
         return self.stepping.t
 
     @property
+    @abstractmethod
+    def dofs(self) -> int:
+        """Unknowns."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__module__}.{type(self).__name__}(t = {self.t:g}, {self.dofs:,} unknowns)"
+
+    @property
     def step_figures(self) -> tuple[str, ...]:
         """Names of figures of a step that a state alone does not have."""
         estimate = ("error_estimate",) if self.stepping.size.tolerant else ()

@@ -28,7 +28,7 @@ from limitpde.nbody.replicas import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class DiffusionEnsemble(ReplicaEnsemble):
     """Replicas of one particle number: what they were measured to do. The same on every rank."""
 

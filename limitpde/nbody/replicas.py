@@ -52,7 +52,7 @@ class ReplicasUnderWay(Protocol):
         """Go to the end; the measurements of these replicas, time last. May raise `Stopped`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ReplicaEnsemble:
     """What replicas of one particle number were measured to do, as far as all systems measure it.
 
@@ -81,6 +81,10 @@ class ReplicaEnsemble:
     """Units of work per second of all ranks, over the whole simulation."""
     complete: bool
     """False where the run was asked to stop: then only the finished replicas are here."""
+
+    def __repr__(self) -> str:
+        end = f"{len(self.times)} times to t = {self.times[-1]:g}"
+        return f"{type(self).__name__}(N = {self.count}, {len(self.replicas)} replicas, {end}, {self.steps:g} steps)"
 
     @property
     def noise(self) -> np.ndarray:

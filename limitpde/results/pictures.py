@@ -255,6 +255,9 @@ def _residual_rate(directory: Path, canvas: Canvas) -> Any:
     powers = {rate["theory"] for rate in rates.values() if "theory" in rate}
     dashed = f"; dashed: theory, $N^{{{powers.pop():g}}}$" if len(powers) == 1 else ""
     axis.set(xscale="log", yscale="log", xlabel="N", ylabel="E |W[T, phi]|")
+    counts = sorted({entry["N"] for entry in entries})
+    axis.set_xticks(counts, map(str, counts))
+    axis.set_xticks([], minor=True)
     axis.set_title(f"bars: 2 standard errors; shaded: 95 % of the slope{dashed}", fontsize=9)
     axis.legend(fontsize=8)
     return figure

@@ -159,13 +159,13 @@ def paint(directory: Path, canvas: Canvas) -> Any:
     table = read_columns(path) if path.is_file() else {}
     numbers = {name: values for name, values in table.items() if values.dtype.kind == "f"}
     entries = figures.read(directory / "summary.json")["runs"]
-    keys = [key for key in entries[0]["values"] if len({json.dumps(entry["values"][key]) for entry in entries}) > 1]
+    keys = [key for key in entries[0]["values"] if len({json.dumps(entry["values"].get(key)) for entry in entries}) > 1]
     key = next((name for name in keys if name in numbers), "")
-    if key:
-        x, order = numbers[key], np.argsort(numbers[key], kind="stable")
-    else:
-        x, order = np.arange(1.0, len(entries) + 1), np.arange(len(entries))
-    panels = [panel for panel in (_limits, _differences, _rates, _moments) if panel(None, numbers, table, x, order)]
+    x = numbers[key] if key else np.arange(1.0, len(entries) + 1)
+    others = [json.dumps([entry["values"].get(name) for name in keys if name != key]) for entry in entries]
+    lines = [np.flatnonzero([other == one for other in others]) for one in dict.fromkeys(others if key else [])]
+    lines = [rows[np.argsort(x[rows], kind="stable")] for rows in lines] or [np.arange(len(x))]
+    panels = [panel for panel in (_limits, _differences, _rates, _moments) if panel(None, numbers, table, x, lines)]
     panels = panels[:3]
     if not panels:
         return None
@@ -174,12 +174,20 @@ def paint(directory: Path, canvas: Canvas) -> Any:
         axis.set_xlabel(key or "run")
         if key and x.min() > 0 and x.max() > WIDE * x.min():
             axis.set_xscale("log")
-        panel(axis, numbers, table, x, order)
+        panel(axis, numbers, table, x, lines)
         axis.legend(fontsize=7)
     return figure
 
 
 Numbers = Mapping[str, np.ndarray]
+LinesOfRuns = Sequence[np.ndarray]
+"""Rows of the runs that differ by what is on the axis alone, in its order."""
+
+
+def _along(axis: Any, x: np.ndarray, values: np.ndarray, lines: LinesOfRuns, style: str, label: str = "") -> None:
+    """Thin lines through values, one for each series of runs."""
+    for number, rows in enumerate(lines):
+        axis.plot(x[rows], values[rows], style, lw=1, label=label if not number else "")
 
 
 def _having(numbers: Numbers, form: str) -> list[str]:
@@ -192,12 +200,12 @@ def _having(numbers: Numbers, form: str) -> list[str]:
     ]
 
 
-def _limits(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: np.ndarray) -> bool:
+def _limits(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
     """The particles' limit with its interval, over the line of the solution."""
     found = _having(numbers, "limits.*.particles")
     for c, p in enumerate(found if axis is not None else ()):
         value, low, high = (numbers[f"limits.{p}.{key}"] for key in ("particles", "low", "high"))
-        axis.plot(x[order], numbers[f"limits.{p}.solution"][order], "-", color=f"C{c % 10}", lw=1)
+        _along(axis, x, numbers[f"limits.{p}.solution"], lines, f"C{c % 10}-")
         style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
         axis.errorbar(x, value, [value - low, high - value], **style)
     if axis is not None:
@@ -205,7 +213,7 @@ def _limits(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: n
     return bool(found)
 
 
-def _differences(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: np.ndarray) -> bool:
+def _differences(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
     """The smallest detectable difference of each run, by its verdict, and the precision that was asked for."""
     if "verdict.detectable" not in numbers:
         return False
@@ -214,13 +222,13 @@ def _differences(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, ord
             mine = table["verdict.status"] == status
             if mine.any():
                 axis.plot(x[mine], 100 * numbers["verdict.detectable"][mine], "o", color=colour, label=status)
-        axis.plot(x[order], 100 * numbers["verdict.precision"][order], "k--", lw=1, label="asked for")
+        _along(axis, x, 100 * numbers["verdict.precision"], lines, "k--", "asked for")
         axis.set(yscale="log", ylabel="% of max |phi| times the mass")
         axis.set_title("the smallest difference that would have been found", fontsize=9)
     return True
 
 
-def _rates(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: np.ndarray) -> bool:
+def _rates(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
     """Fitted powers of N of E|W|."""
     form = "rates.residual_mean_abs.*"
     found = _having(numbers, f"{form}.slope")
@@ -231,19 +239,19 @@ def _rates(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: np
         style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
         axis.errorbar(x, slope, [slope - ends[0], ends[1] - slope], **style)
         if f"{name}.theory" in numbers:
-            axis.plot(x[order], numbers[f"{name}.theory"][order], "k--", lw=1)
+            _along(axis, x, numbers[f"{name}.theory"], lines, "k--")
     if axis is not None:
         axis.set_title("power of N of E |W| (95 %; dashed: theory)", fontsize=9)
     return bool(found)
 
 
-def _moments(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, order: np.ndarray) -> bool:
+def _moments(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
     """Second moments at the end, of the solution and of the particles."""
     counts = _having(numbers, "particles.*.second_moment.end.mean")
     solved = "pde.second_moment.end" in numbers
     if axis is not None:
         if solved:
-            axis.plot(x[order], numbers["pde.second_moment.end"][order], "k-", lw=1, label="equation")
+            _along(axis, x, numbers["pde.second_moment.end"], lines, "k-", "equation")
         for count in counts:
             means(axis, x, numbers[f"particles.{count}.second_moment.end.mean"], label=f"N = {count}")
         axis.set_title("second moment at the end", fontsize=9)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from mpi4py import MPI
 from pydantic import Field, Tag
 
 from limitpde import sections
@@ -176,6 +178,17 @@ class Case(sections.BaseCase):
         mass = self.initial.mass(0) + self.initial.mass(1)
         if self.particles is not None and self.initial.points is None and not math.isclose(mass, 1, rel_tol=1e-9):
             raise ValueError(f"initial: the masses add to {mass:.12g}; with [particles] they must add to 1")
+
+    def check_files(self) -> None:
+        """Compare points with the particle numbers, and the names of walls with those of the mesh."""
+        from limitpde.fem.simplices import boundary_lines
+        from limitpde.signed.start import InitialPositions
+
+        if self.particles is not None and self.initial.points is not None:
+            for count in self.particles.counts:
+                InitialPositions(self.initial, count, MPI.COMM_SELF)
+        if self.pde is not None and isinstance(self.pde.mesh, str) and isinstance(self.pde.boundary, dict):
+            boundary_lines(Path(self.pde.mesh), self.pde.boundary)
 
     @property
     def limit(self) -> Model:

@@ -65,7 +65,7 @@ FAST_FROM = 10_000
 measurement in the run would make results depend on the machine."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Ensemble(ReplicaEnsemble):
     """Replicas of one particle number: what they were measured to do. The same on every rank."""
 

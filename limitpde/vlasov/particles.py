@@ -50,7 +50,7 @@ KEPT_NUMBERS = 4_000_000
 """Coordinates, at the start and at the end, that are kept to measure distances: those of the first replicas."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Ensemble(ReplicaEnsemble):
     """Replicas of one particle number: what they were measured to do. The same on every rank."""
 

@@ -158,6 +158,9 @@ class Solver:
             raise InputError(f"pde.mesh: {100 * share:.3g} % of the initial density lies outside of it; make it larger")
         return share
 
+    def __repr__(self) -> str:
+        return f"{type(self).__module__}.{type(self).__name__}(t = {self.t:g}, {self.dofs:,} unknowns)"
+
     @property
     def dofs(self) -> int:
         """Unknowns: values of f, or of the real and the imaginary part of alpha."""

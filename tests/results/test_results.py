@@ -50,7 +50,7 @@ def run(folder, without=(), **changes):
     """A run in this process alone, of the case above with other sections."""
     data = {key: value for key, value in CASE.items() if key not in without}
     data |= {key: data[key] | value if isinstance(value, dict) else value for key, value in changes.items()}
-    return limitpde.run(cases.check(data), out=folder, comm=MPI.COMM_SELF)
+    return limitpde.run(cases.check(data), out=folder, comm=MPI.COMM_SELF).summary
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def stop_after(monkeypatch):
 
 
 def run(folder, comm, case=SIGNED, **options):
-    return limitpde.run(cases.check(case), out=folder, comm=comm, **options)
+    return limitpde.run(cases.check(case), out=folder, comm=comm, check=False, **options).summary
 
 
 def common(tmp_path_factory):

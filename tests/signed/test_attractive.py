@@ -78,7 +78,7 @@ def test_collapse_is_an_error_of_its_own_after_everything_else_is_known(shared_f
         time={"end": 2.0},
         pde=PDE(mesh=Disk(radius=5.0, cell_size=0.5, center_size=0.05), step=0.02),
     )
-    summary = run(case, out=shared_folder, comm=comm)
+    summary = run(case, out=shared_folder, comm=comm, check=False)
     assert summary["status"] == "failed"
     assert summary["reason"].startswith("blow-up at t = 0.3")
     found = summary["pde"]["blow_up"]
@@ -260,7 +260,7 @@ def test_data_that_have_collapsed_on_their_mesh_blow_up(mass, shared_folder, com
         time={"end": 1.0},
         pde=PDE(mesh=Disk(radius=4.0, cell_size=0.4), step=0.01),
     )
-    summary = run(case, out=shared_folder, comm=comm)
+    summary = run(case, out=shared_folder, comm=comm, check=False)
     assert (summary["status"], summary["reason"][:14]) == ("failed", "blow-up at t =")
     latest = summary["pde"]["blow_up"]["latest_time_theory"]
     assert latest == pytest.approx(0.32 * mass / (mass**2 - 4 * 0.125 * mass), rel=0.05)

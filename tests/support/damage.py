@@ -89,7 +89,7 @@ DAMAGES = ("removed", "empty", "cut", "last byte", "bits", "junk", "longer")
 
 def carry_out(folder, system="signed", **options):
     """Run the case of a system into a folder: its figures."""
-    return limitpde.run(cases.check(CASES[system]), out=folder, comm=MPI.COMM_SELF, **options)
+    return limitpde.run(cases.check(CASES[system]), out=folder, comm=MPI.COMM_SELF, check=False, **options).summary
 
 
 def stop(folder, checks, system):

@@ -55,7 +55,7 @@ def without(*sections):
 
 
 def run(folder, comm, case=CASE, **options):
-    return limitpde.run(cases.check(case), out=folder, comm=comm, **options)
+    return limitpde.run(cases.check(case), out=folder, comm=comm, check=False, **options).summary
 
 
 @pytest.fixture(scope="module")

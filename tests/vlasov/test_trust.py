@@ -89,7 +89,7 @@ def test_alpha_that_wraps_around_ends_the_run(functions: Path, shared_folder: Pa
         "time": {"end": 2.5},
         "pde": {"cells": [60, 28], "step": 0.05},
     }
-    found = limitpde.run(cases.check(case), out=shared_folder / "wraps", comm=comm)
+    found = limitpde.run(cases.check(case), out=shared_folder / "wraps", comm=comm, check=False)
     assert found["status"] == "failed"
     assert "ends of model.domain.v" in found["reason"]
     assert 1.0 < found["pde"]["end_time"] < 1.2
