@@ -26,6 +26,8 @@ CHANGES = ("max_relative_drift", "largest_change", "max_change")
 COLOURS = {"confirmed": "C2", "refuted": "C3", "undecided": "C7"}
 WIDE = 10.0
 """Ratio of positive values from which their axis is logarithmic."""
+ROUNDING, MOST_ENDS = 1e-9, 4
+"""Relative spread up to which figures are the same; figures of the equation in one panel."""
 REPORTED = ("verdict.status", "verdict.detectable", "seconds")
 """Columns of study.csv that the report shows besides the keys that vary."""
 
@@ -165,7 +167,7 @@ def paint(directory: Path, canvas: Canvas) -> Any:
     others = [json.dumps([entry["values"].get(name) for name in keys if name != key]) for entry in entries]
     lines = [np.flatnonzero([other == one for other in others]) for one in dict.fromkeys(others if key else [])]
     lines = [rows[np.argsort(x[rows], kind="stable")] for rows in lines] or [np.arange(len(x))]
-    panels = [panel for panel in (_limits, _differences, _rates, _moments) if panel(None, numbers, table, x, lines)]
+    panels = [panel for panel in (_limits, _differences, _rates, _ends) if panel(None, numbers, table, x, lines)]
     panels = panels[:3]
     if not panels:
         return None
@@ -245,14 +247,22 @@ def _rates(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: Li
     return bool(found)
 
 
-def _moments(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
-    """Second moments at the end, of the solution and of the particles."""
+def _ends(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
+    """Figures of the equation at the end that differ between the runs most, and second moments of the particles."""
+    ends = {name: numbers[f"pde.{name}.end"] for name in _having(numbers, "pde.*.end")}
+    spread = {name: float(np.nanstd(values) / (np.nanmax(np.abs(values)) or 1.0)) for name, values in ends.items()}
+    shown = sorted((name for name in ends if spread[name] > ROUNDING), key=lambda name: -spread[name])[:MOST_ENDS]
     counts = _having(numbers, "particles.*.second_moment.end.mean")
-    solved = "pde.second_moment.end" in numbers
     if axis is not None:
-        if solved:
-            _along(axis, x, numbers["pde.second_moment.end"], lines, "k-", "equation")
-        for count in counts:
-            means(axis, x, numbers[f"particles.{count}.second_moment.end.mean"], label=f"N = {count}")
-        axis.set_title("second moment at the end", fontsize=9)
-    return solved or bool(counts)
+        for c, name in enumerate(shown):
+            _along(axis, x, ends[name], lines, f"C{c}.-", name)
+        for c, count in enumerate(counts, start=len(shown)):
+            means(
+                axis,
+                x,
+                numbers[f"particles.{count}.second_moment.end.mean"],
+                color=f"C{c % 10}",
+                label=f"second moment, N = {count}",
+            )
+        axis.set_title("at the end", fontsize=9)
+    return bool(shown or counts)

@@ -25,6 +25,7 @@ from limitpde.compare.companions import Orders
 from limitpde.errors import InputError
 from limitpde.parallel import StopRequest, on_root
 from limitpde.refining import refinements
+from limitpde.studies import Sweep
 
 ALPHAS = [5.0, 10.0, 20.0]
 TIMES = ("seconds",)
@@ -226,16 +227,16 @@ def test_another_study_does_not_go_on(tmp_path):
 @pytest.mark.ranks
 @pytest.mark.usefixtures("quick_pictures")
 def test_runs_are_refined_to_a_precision(shared_folder, comm):
-    """Particles alone: their balance is known to 20 % with more replicas, those that the verdict has asked for."""
+    """Particles alone: their balance is known to 3 % with more replicas, those that the verdict has asked for."""
     path = on_root(comm, lambda: furnish(shared_folder, CHARGES))
-    given = {"over": {"model.sigma": [0.5, 1.0]}, "precision": 0.2, "comm": comm}
+    given = {"over": {"model.sigma": [0.5, 1.0]}, "precision": 0.03, "comm": comm}
     result = limitpde.study(path, out=shared_folder / "s", **given)
     ends = {entry["run"]: entry["figures"]["verdict.status"] for entry in result["runs"]}
     assert ends["run001"] == ends["run002"] == "undecided"
     for point in ("run001", "run002"):
         last = [entry for entry in result["runs"] if entry["run"].startswith(point)][-1]
         assert last["figures"]["verdict.status"] == "confirmed"
-        assert last["figures"]["verdict.detectable"] <= 0.2
+        assert last["figures"]["verdict.detectable"] <= 0.03
         assert last["values"]["particles.replicas"] > 8
         assert (shared_folder / "s" / last["run"] / "summary.json").is_file()
     again = limitpde.study(path, out=shared_folder / "s", resume=True, **given)
@@ -243,14 +244,23 @@ def test_runs_are_refined_to_a_precision(shared_folder, comm):
 
 
 @pytest.mark.usefixtures("quick_pictures")
-def test_a_budget_ends_the_refinement(tmp_path):
+def test_a_budget_ends_the_refinement(tmp_path, monkeypatch):
+    """There is time until three runs are done."""
+    monkeypatch.setattr(Sweep, "_left", property(lambda self: 1000.0 if len(self._runs) < 3 else 0.0))
     text = CHARGES.replace("[compare]", "[compare]\nprecision = 1e-4")
-    result = limitpde.study(furnish(tmp_path, text), budget=6.0, out=tmp_path / "s", comm=MPI.COMM_SELF)
+    result = limitpde.study(furnish(tmp_path, text), budget=1000.0, out=tmp_path / "s", comm=MPI.COMM_SELF)
     assert result["status"] == "done"
-    assert len(result["runs"]) <= 6
-    assert "of the budget are left" in result["runs"][-1]["note"]
-    replicas = [entry["values"]["particles.replicas"] for entry in result["runs"]]
-    assert replicas == sorted(replicas)
+    assert [entry["run"] for entry in result["runs"]] == ["run001", "run001-2", "run001-3"]
+    assert [entry["values"]["particles.replicas"] for entry in result["runs"]] == [8, 130, 2100]
+    assert "would take about" in result["runs"][-1]["note"]
+    assert "0 s of the budget are left" in result["runs"][-1]["note"]
+
+
+def test_without_time_no_run_begins(tmp_path):
+    path = furnish(tmp_path)
+    result = limitpde.study(path, over={"model.n_max": [4]}, budget=1e-9, out=tmp_path / "s", comm=MPI.COMM_SELF)
+    assert result["runs"][0]["status"] == "not run"
+    assert "of the budget are left" in result["runs"][0]["reason"]
 
 
 CASE = {
@@ -273,7 +283,7 @@ def undecided(causes, **parts):
             "sentence": "",
             "precision": 0.02,
             "detectable": detectable,
-            "causes": [f"{cause}: 1 %" for cause in causes],
+            "causes": causes,
             "parts": names,
         }
     }
@@ -283,19 +293,23 @@ def undecided(causes, **parts):
     ("causes", "parts", "changes"),
     [
         # 4 % of statistics are to be 2 %: four times the replicas
-        (["statistics"], {"statistics": 0.04}, [{"particles.replicas": 40}]),
+        (["statistics: 4 %"], {"statistics": 0.04}, [{"particles.replicas": 40}]),
         # both to blame; the largest alone is the cheaper way
         (
-            ["statistics", "mesh"],
+            ["statistics: 3 % (particles.replicas = 2)", "mesh: 2 %"],
             {"statistics": 0.03, "mesh": 0.02},
             [{"particles.replicas": 160, "pde.mesh.cell_size": 0.1}, {"particles.replicas": 160}],
         ),
-        (["step"], {"step": 0.08}, [{"pde.step": 0.01}]),
-        (["the particles' step"], {"the_particles'_step": 0.04}, [{"particles.step": 0.005}]),
-        (["finite N"], {"finite_N": 0.04}, [{"particles.counts": [128, 512]}]),
+        (["step: 8 %"], {"step": 0.08}, [{"pde.step": 0.01}]),
+        (["the particles' step: 4 %"], {"the_particles'_step": 0.04}, [{"particles.step": 0.005}]),
+        (["finite N: 4 %"], {"finite_N": 0.04}, [{"particles.counts": [128, 512]}]),
         # what is not known comes first
-        (["mesh and step", "statistics"], {"statistics": 0.01}, [{"pde.mesh.cell_size": 0.141, "pde.step": 0.0141}]),
-        (["domain"], {"domain": 0.1}, []),
+        (
+            ["mesh and step: no order is seen", "statistics: 1 %"],
+            {"statistics": 0.01},
+            [{"pde.mesh.cell_size": 0.141, "pde.step": 0.0141}],
+        ),
+        (["domain: 10 %"], {"domain": 0.1}, []),
         (["particles.step = 0.01 is too long"], {"statistics": 0.001}, []),
     ],
 )
@@ -305,6 +319,6 @@ def test_what_a_run_changes(causes, parts, changes):
 
 
 def test_a_decided_run_is_not_refined():
-    decided = undecided(["statistics"], statistics=0.04)
+    decided = undecided(["statistics: 4 %"], statistics=0.04)
     decided["verdict"]["status"] = "confirmed"
     assert refinements(cases.check(CASE), decided, Orders()) == []
