@@ -33,7 +33,7 @@ CASE = {
         "negative": [{"shape": "gaussian", "mass": 0.5, "center": [1.0, -0.3], "width": 0.45}],
     },
     "time": {"end": 0.1},
-    "pde": {"mesh": {"shape": "disk", "radius": 6.0, "cell_size": 0.5}, "step": 0.02},
+    "pde": {"mesh": {"shape": "disk", "radius": 6.0, "cell_size": 0.25}, "step": 0.02},
     "particles": {"counts": [16, 32], "replicas": 6, "step": 0.02},
     "compare": {"test_functions": [{"shape": "gaussian", "center": [0.0, 0.0], "width": 1.0}]},
     "output": {"every": 0.05},
@@ -165,11 +165,11 @@ def test_a_run_that_is_stopped_or_fails_raises_with_what_it_has(tmp_path, monkey
 
 
 QUIET = """
-import os, signal, warnings, matplotlib
+import os, signal, matplotlib
 from mpi4py import MPI
 matplotlib.use("svg")
 def state():
-    return (matplotlib.get_backend(), dict(matplotlib.rcParams), dict(os.environ), warnings.filters[:],
+    return (matplotlib.get_backend(), dict(matplotlib.rcParams), dict(os.environ),
             [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)])
 before = state()
 {imports}

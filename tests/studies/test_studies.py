@@ -246,7 +246,7 @@ def test_runs_are_refined_to_a_precision(shared_folder, comm):
 @pytest.mark.usefixtures("quick_pictures")
 def test_a_budget_ends_the_refinement(tmp_path, monkeypatch):
     """There is time until three runs are done."""
-    monkeypatch.setattr(Sweep, "_left", property(lambda self: 1000.0 if len(self._runs) < 3 else 0.0))
+    monkeypatch.setattr(Sweep, "_left", property(lambda self: 1000.0 if len(self._entries) < 3 else 0.0))
     text = CHARGES.replace("[compare]", "[compare]\nprecision = 1e-4")
     result = limitpde.study(furnish(tmp_path, text), budget=1000.0, out=tmp_path / "s", comm=MPI.COMM_SELF)
     assert result["status"] == "done"
@@ -307,7 +307,7 @@ def undecided(causes, **parts):
         (
             ["mesh and step: no order is seen", "statistics: 1 %"],
             {"statistics": 0.01},
-            [{"pde.mesh.cell_size": 0.141, "pde.step": 0.0141}],
+            [{"pde.mesh.cell_size": 0.141, "pde.step": 0.0141}, {"pde.mesh.cell_size": 0.141}],
         ),
         (["domain: 10 %"], {"domain": 0.1}, []),
         (["particles.step = 0.01 is too long"], {"statistics": 0.001}, []),
