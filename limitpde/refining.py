@@ -15,6 +15,8 @@ Values = dict[str, Any]
 """Key of a case -> its value."""
 MORE_REPLICAS, SHORTER, FINER = 16.0, 4.0, 2.0
 """Most by which one refinement changes replicas, steps and cells: the next one knows the errors better."""
+SPARE = 1.2
+"""By how much more than is asked for a part becomes smaller, as it is an estimate."""
 SEVERAL = 8
 """Replicas that are taken at least, to see how much they differ."""
 
@@ -53,7 +55,7 @@ def _wanted(verdict: Record) -> list[tuple[str, float]]:
     over = sum(sizes.values()) - verdict["precision"]
     ranked = sorted(sizes, key=lambda name: -sizes[name])
     found = [(name, reduction(sizes[name], over, verdict["precision"])) for name in ranked]
-    wanted = [(name, factor) for name, factor in found if factor is not None]
+    wanted = [(name, SPARE * factor) for name, factor in found if factor is not None]
     return wanted or [("statistics", 2.0)]  # it would see what matters, and what it sees could be chance
 
 

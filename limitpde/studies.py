@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ class Sweep:
         self._runs = {one.name: one for one in plan.runs}
         self._entries: dict[str, figures.Record] = {}
         self._notes: dict[str, str] = {}
+        self._pace = 1.0  # seconds of the last run of this rank for each second of its estimate
         self._earlier: dict[str, Values] = {}
 
     def run(self) -> Result:
@@ -264,9 +266,11 @@ class Sweep:
         path = self._directory / one.name
         kept = on_root(group, lambda: _kept(path) if self._resume else None)
         if kept is None:
-            short = on_root(group, lambda: self._lacks_time(one.case))
+            expected = on_root(group, lambda: _estimated(one.case))
+            short = on_root(group, lambda: self._lacks_time(one.seconds or self._pace * (expected or 0.0)))
             if short:
                 return {"status": "not run", "reason": short}
+            began = time.monotonic()
             try:
                 kept = run_case(
                     one.case,
@@ -283,6 +287,8 @@ class Sweep:
                 if not isinstance(error, LimitPDEError):
                     tqdm.write(traceback.format_exc(), file=sys.stderr)
                 return {"status": "failed", "reason": describe(error)}
+            if expected:
+                self._pace = (time.monotonic() - began) / expected
         entry = {"status": kept["status"], "figures": tables.figures_of(kept)}
         return entry | ({"reason": kept["reason"]} if "reason" in kept else {})
 
@@ -301,14 +307,12 @@ class Sweep:
         budget = self._plan.asked.budget
         return math.inf if budget is None else budget - (time.monotonic() - self._began)
 
-    def _lacks_time(self, case: BaseCase) -> str:
-        """Why a run is not begun, if there is no time for it."""
-        if self._plan.asked.budget is None:
-            return ""
-        seconds, left = _estimated(case) or 0.0, self._left
+    def _lacks_time(self, seconds: float) -> str:
+        """Why a run that takes so long is not begun, if there is no time for it."""
+        left = self._left
         if left > seconds:
             return ""
-        return f"it would take about {needs.in_time(seconds)}; {max(left, 0.0):.0f} s of the budget are left"
+        return f"would take about {needs.in_time(seconds)}; {max(left, 0.0):.0f} s of the budget are left"
 
     def _refined(self) -> list[StudyRun]:
         """The next run of each point that is undecided, those first whose budget is largest. On rank 0."""
@@ -340,11 +344,11 @@ class Sweep:
         elif tried > MOST_REFINED:
             self._notes[one.name] = f"undecided after {MOST_REFINED} refinements"
         else:
-            return self._affordable(one, name, options, tables.figures_of(summary))
+            return self._affordable(one, name, options, summary["wall_seconds"])
         return None
 
     def _affordable(
-        self, one: StudyRun, name: str, options: Sequence[Values], found: Mapping[str, Any]
+        self, one: StudyRun, name: str, options: Sequence[Values], spent: Mapping[str, float]
     ) -> StudyRun | None:
         """The first of the refinements for which there is time and room."""
         why = ""
@@ -357,10 +361,11 @@ class Sweep:
                 continue
             before, after = _estimated(one.case), _estimated(made.case)
             growth = after / before if before and after else 4.0
-            seconds = growth * float(found["seconds"])
-            if seconds < self._left:
-                return made
-            why = f"would take about {needs.in_time(seconds)}; {max(self._left, 0.0):.0f} s of the budget are left"
+            fixed = spent.get("output", 0.0)
+            seconds = fixed + growth * (sum(spent.values()) - fixed)
+            why = self._lacks_time(seconds)
+            if not why:
+                return replace(made, seconds=seconds)
         told = ", ".join(f"{key} = {tables.cell(value)}" for key, value in options[-1].items())
         self._notes[one.name] = f"undecided; the next refinement ({told}) {why}"
         return None

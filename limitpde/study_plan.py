@@ -28,6 +28,8 @@ class StudyRun:
     values: Values
     """What it changes in the case."""
     case: BaseCase
+    seconds: float | None = None
+    """That it will take, by an earlier run of its point."""
 
     @property
     def point(self) -> str:
@@ -100,7 +102,7 @@ class StudyPlan:
         return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
 
     def made(self, name: str, values: Values) -> StudyRun:
-        """The run with these values.
+        """The run of this name with these values.
 
         Raises:
             InputError: one of them is wrong.

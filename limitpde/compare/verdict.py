@@ -252,7 +252,8 @@ def reduction(size: float, over: float, precision: float) -> float | None:
     """
     if not over > 0 or size < over / 10:
         return None
-    return size / (size - over if size - over > precision / 10 else precision / 4)
+    factor = size / (size - over if size - over > precision / 10 else precision / 4)
+    return factor if factor > 1 else None
 
 
 def _remedy(name: str, size: float, over: float, precision: float, effort: Effort) -> str:
