@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -159,40 +160,71 @@ def paint(directory: Path, canvas: Canvas) -> Any:
     """
     path = directory / "study.csv"
     table = read_columns(path) if path.is_file() else {}
-    numbers = {name: values for name, values in table.items() if values.dtype.kind == "f"}
     entries = figures.read(directory / "summary.json")["runs"]
+    last = {entry["run"].partition("-")[0]: k for k, entry in enumerate(entries) if entry["status"] == "done"}
     keys = [key for key in entries[0]["values"] if len({json.dumps(entry["values"].get(key)) for entry in entries}) > 1]
-    key = next((name for name in keys if name in numbers), "")
-    x = numbers[key] if key else np.arange(1.0, len(entries) + 1)
-    others = [json.dumps([entry["values"].get(name) for name in keys if name != key]) for entry in entries]
-    lines = [np.flatnonzero([other == one for other in others]) for one in dict.fromkeys(others if key else [])]
-    lines = [rows[np.argsort(x[rows], kind="stable")] for rows in lines] or [np.arange(len(x))]
-    panels = [panel for panel in (_limits, _differences, _rates, _ends) if panel(None, numbers, table, x, lines)]
-    panels = panels[:3]
+    key = next((name for name in keys if table[name].dtype.kind == "f"), "")
+    tried, final = (_Shown.of(table, entries, key, keys, rows) for rows in (range(len(entries)), last.values()))
+    shown = {_limits: final, _differences: tried, _rates: final, _ends: final}
+    panels = [panel for panel, runs in shown.items() if panel(None, runs)][:3]
     if not panels:
         return None
     figure, axes = canvas.subplots(1, len(panels), figsize=(5.2 * len(panels), 4.2), squeeze=False)
     for axis, panel in zip(axes[0], panels, strict=True):
         axis.set_xlabel(key or "run")
-        if key and x.min() > 0 and x.max() > WIDE * x.min():
+        if key and tried.x.min() > 0 and tried.x.max() > WIDE * tried.x.min():
             axis.set_xscale("log")
-        panel(axis, numbers, table, x, lines)
+        panel(axis, shown[panel])
         axis.legend(fontsize=7)
     return figure
 
 
-Numbers = Mapping[str, np.ndarray]
-LinesOfRuns = Sequence[np.ndarray]
-"""Rows of the runs that differ by what is on the axis alone, in its order."""
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Rows of the table that a panel shows."""
+
+    words: Mapping[str, np.ndarray]
+    """Columns that hold text."""
+    numbers: Mapping[str, np.ndarray]
+    """Those that hold numbers."""
+    x: np.ndarray
+    """Where the runs are on the axis."""
+    lines: Sequence[np.ndarray]
+    """Rows of the runs that differ by what is on the axis alone, in its order."""
+
+    @classmethod
+    def of(
+        cls,
+        table: Mapping[str, np.ndarray],
+        entries: Sequence[figures.Record],
+        key: str,
+        keys: Sequence[str],
+        rows: Iterable[int],
+    ) -> _Shown:
+        """Some rows of a table, over a key, or over the number of the run where that is empty."""
+        kept = list(rows)
+        some = {name: values[kept] for name, values in table.items()}
+        x = some[key] if key else 1.0 + np.array(kept)
+        over = _swept(entries, keys, key)
+        others = [json.dumps([entries[k]["values"].get(name) for name in keys if name in over]) for k in kept]
+        lines = [np.flatnonzero([other == one for other in others]) for one in dict.fromkeys(others)]
+        numbers = {name: values for name, values in some.items() if values.dtype.kind == "f"}
+        words = {name: values for name, values in some.items() if name not in numbers}
+        return cls(words, numbers, x, [line[np.argsort(x[line], kind="stable")] for line in lines])
+
+    def along(self, axis: Any, values: np.ndarray, style: str, label: str = "") -> None:
+        """Thin lines through values, one for each series of runs."""
+        for number, rows in enumerate(self.lines):
+            axis.plot(self.x[rows], values[rows], style, lw=1, label=label if not number else "")
 
 
-def _along(axis: Any, x: np.ndarray, values: np.ndarray, lines: LinesOfRuns, style: str, label: str = "") -> None:
-    """Thin lines through values, one for each series of runs."""
-    for number, rows in enumerate(lines):
-        axis.plot(x[rows], values[rows], style, lw=1, label=label if not number else "")
+def _swept(entries: Sequence[figures.Record], keys: Sequence[str], key: str) -> set[str]:
+    """Keys beside that of the axis in which the first runs of the points differ."""
+    first = [entry for entry in entries if "-" not in entry["run"]]
+    return {name for name in keys if name != key and len({json.dumps(e["values"].get(name)) for e in first}) > 1}
 
 
-def _having(numbers: Numbers, form: str) -> list[str]:
+def _having(numbers: Mapping[str, np.ndarray], form: str) -> list[str]:
     """What stands for * in names of columns of a form that hold some number."""
     start, end = form.split("*")
     return [
@@ -202,65 +234,69 @@ def _having(numbers: Numbers, form: str) -> list[str]:
     ]
 
 
-def _limits(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
+def _limits(axis: Any, runs: _Shown) -> bool:
     """The particles' limit with its interval, over the line of the solution."""
-    found = _having(numbers, "limits.*.particles")
+    found = _having(runs.numbers, "limits.*.particles")
     for c, p in enumerate(found if axis is not None else ()):
-        value, low, high = (numbers[f"limits.{p}.{key}"] for key in ("particles", "low", "high"))
-        _along(axis, x, numbers[f"limits.{p}.solution"], lines, f"C{c % 10}-")
+        value, low, high = (runs.numbers[f"limits.{p}.{key}"] for key in ("particles", "low", "high"))
+        runs.along(axis, runs.numbers[f"limits.{p}.solution"], f"C{c % 10}-")
         style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
-        axis.errorbar(x, value, [value - low, high - value], **style)
+        axis.errorbar(runs.x, value, [value - low, high - value], **style)
     if axis is not None:
         axis.set_title("particles, N to infinity (95 %), and solution (lines), at the end", fontsize=9)
     return bool(found)
 
 
-def _differences(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
+def _differences(axis: Any, runs: _Shown) -> bool:
     """The smallest detectable difference of each run, by its verdict, and the precision that was asked for."""
-    if "verdict.detectable" not in numbers:
+    if "verdict.detectable" not in runs.numbers:
         return False
     if axis is not None:
         for status, colour in COLOURS.items():
-            mine = table["verdict.status"] == status
+            mine = runs.words["verdict.status"] == status
             if mine.any():
-                axis.plot(x[mine], 100 * numbers["verdict.detectable"][mine], "o", color=colour, label=status)
-        _along(axis, x, 100 * numbers["verdict.precision"], lines, "k--", "asked for")
-        axis.set(yscale="log", ylabel="% of max |phi| times the mass")
+                axis.plot(runs.x[mine], 100 * runs.numbers["verdict.detectable"][mine], "o", color=colour, label=status)
+        axis.axhline(100 * float(np.nanmax(runs.numbers["verdict.precision"])), c="k", ls="--", lw=1, label="asked for")
+        found = runs.numbers["verdict.detectable"]
+        axis.set(
+            yscale="log" if np.nanmax(found) > WIDE * np.nanmin(found) else "linear",
+            ylabel="% of max |phi| times the mass",
+        )
         axis.set_title("the smallest difference that would have been found", fontsize=9)
     return True
 
 
-def _rates(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
+def _rates(axis: Any, runs: _Shown) -> bool:
     """Fitted powers of N of E|W|."""
     form = "rates.residual_mean_abs.*"
-    found = _having(numbers, f"{form}.slope")
+    found = _having(runs.numbers, f"{form}.slope")
     for c, p in enumerate(found if axis is not None else ()):
         name = form.replace("*", p)
-        slope = numbers[f"{name}.slope"]
-        ends = [numbers.get(f"{name}.{end}", np.full_like(slope, math.nan)) for end in ("low", "high")]
+        slope = runs.numbers[f"{name}.slope"]
+        ends = [runs.numbers.get(f"{name}.{end}", np.full_like(slope, math.nan)) for end in ("low", "high")]
         style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
-        axis.errorbar(x, slope, [slope - ends[0], ends[1] - slope], **style)
-        if f"{name}.theory" in numbers:
-            _along(axis, x, numbers[f"{name}.theory"], lines, "k--")
+        axis.errorbar(runs.x, slope, [slope - ends[0], ends[1] - slope], **style)
+        if f"{name}.theory" in runs.numbers:
+            runs.along(axis, runs.numbers[f"{name}.theory"], "k--")
     if axis is not None:
         axis.set_title("power of N of E |W| (95 %; dashed: theory)", fontsize=9)
     return bool(found)
 
 
-def _ends(axis: Any, numbers: Numbers, table: Numbers, x: np.ndarray, lines: LinesOfRuns) -> bool:
+def _ends(axis: Any, runs: _Shown) -> bool:
     """Figures of the equation at the end that differ between the runs most, and second moments of the particles."""
-    ends = {name: numbers[f"pde.{name}.end"] for name in _having(numbers, "pde.*.end")}
+    ends = {name: runs.numbers[f"pde.{name}.end"] for name in _having(runs.numbers, "pde.*.end")}
     spread = {name: float(np.nanstd(values) / (np.nanmax(np.abs(values)) or 1.0)) for name, values in ends.items()}
     shown = sorted((name for name in ends if spread[name] > ROUNDING), key=lambda name: -spread[name])[:MOST_ENDS]
-    counts = _having(numbers, "particles.*.second_moment.end.mean")
+    counts = _having(runs.numbers, "particles.*.second_moment.end.mean")
     if axis is not None:
         for c, name in enumerate(shown):
-            _along(axis, x, ends[name], lines, f"C{c}.-", name)
+            runs.along(axis, ends[name], f"C{c}.-", name)
         for c, count in enumerate(counts, start=len(shown)):
             means(
                 axis,
-                x,
-                numbers[f"particles.{count}.second_moment.end.mean"],
+                runs.x,
+                runs.numbers[f"particles.{count}.second_moment.end.mean"],
                 color=f"C{c % 10}",
                 label=f"second moment, N = {count}",
             )
