@@ -1,8 +1,8 @@
 """Many runs of one case in one process: sweeps over any keys, and refinements until a verdict is reached.
 
-The runs are spread over the ranks, each run on one of them where there are as many runs as ranks, else on several; a
-result does not depend on that. Each run is a result in a folder of its own. A study goes on after a kill: what is
-finished is kept, the runs that were under way go on from their checkpoints.
+The runs are spread over the ranks, each run on one of them where there are as many runs as ranks and memory for them,
+else on several; a result does not depend on that. Each run is a result in a folder of its own. A study goes on after a
+kill: what is finished is kept, the runs that were under way go on from their checkpoints.
 
 Ranks take runs from a list, by files below claims/ that only one of them can make; so none waits while there are runs
 left, and none has to answer for the list.
@@ -225,7 +225,8 @@ class Sweep:
 
     def _carry_out(self, runs: Sequence[StudyRun]) -> None:
         """Have the ranks take these runs from the list until there are none left. Collective."""
-        comm, groups = self._comm, min(self._comm.size, len(runs))
+        comm, machine = self._comm, needs.Machine.of(self._comm)
+        groups = min(comm.size, len(runs), on_root(comm, lambda: _together(runs, machine)))
         on_root(comm, self._clear_claims)
         group = comm.Split(comm.rank * groups // comm.size, comm.rank)
         mine: dict[str, figures.Record] = {}
@@ -369,6 +370,13 @@ class Sweep:
         told = ", ".join(f"{key} = {tables.cell(value)}" for key, value in options[-1].items())
         self._notes[one.name] = f"undecided; the next refinement ({told}) {why}"
         return None
+
+
+def _together(runs: Sequence[StudyRun], machine: needs.Machine) -> int:
+    """How many of these runs fit into the memory at once."""
+    found = [needs.estimate(one.case, _alone()) for one in runs]
+    largest = max((need.node_memory for need in found if need is not None), default=1.0)
+    return max(1, int(machine.memory / largest)) * math.ceil(machine.ranks / machine.neighbours)
 
 
 def _kept(path: Path) -> figures.Record | None:

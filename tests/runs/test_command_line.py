@@ -11,8 +11,10 @@ import json
 import re
 import tomllib
 
+import numpy as np
 import pytest
 from processes import CASE, PYTHON, call, files_below, limitpde_, steps_of, summary_of
+from strips import write_strip
 
 from limitpde import case as cases
 from limitpde.fem.mesh import Refinement
@@ -87,6 +89,27 @@ def test_points_that_are_no_file_of_points(workshop, tmp_path, capsys, monkeypat
     code, _, err = call(capsys, "run", "case.toml", "--set", points, "particles.counts=[8]")
     assert code == 2
     assert "empty.npz" in err
+
+
+def test_check_looks_into_files(tmp_path, capsys):
+    """What `run` would refuse: another number of points, and a wall that the mesh does not have."""
+    np.savez(tmp_path / "p.npz", positions=np.eye(4, 2), signs=np.array([1, -1, 1, -1]))
+    parts = [part for part in CASE.split("\n[") if not part.startswith("pde]")]
+    (tmp_path / "points.toml").write_text("\n[".join(parts))
+    points = ("--set", "initial={ points = 'p.npz' }", "particles.counts=[4, 8]")
+    code, _, err = call(capsys, "check", tmp_path / "points.toml", *points)
+    assert code == 2
+    assert "initial.points holds 4 particles, not 8" in err
+    assert call(capsys, "check", tmp_path / "points.toml", *points[:2], "particles.counts=[4]")[0] == 0
+
+    write_strip(tmp_path / "strip.msh", 4)
+    parts = [part for part in CASE.split("\n[") if not part.startswith(("particles]", "compare]"))]
+    (tmp_path / "walls.toml").write_text("\n[".join(parts))
+    walls = ("--set", "pde.mesh=strip.msh", "pde.boundary={ lef = 1.0 }")
+    code, _, err = call(capsys, "check", tmp_path / "walls.toml", *walls)
+    assert code == 2
+    assert "has no lines of a physical group 'lef'" in err
+    assert call(capsys, "check", tmp_path / "walls.toml", *walls[:2], "pde.boundary={ left = 1.0 }")[0] == 0
 
 
 def test_a_run_that_fails_keeps_what_it_has(workshop):

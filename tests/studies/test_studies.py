@@ -21,11 +21,13 @@ from processes import call, limitpde_, started
 from small import CHARGES, POINT
 
 from limitpde import case as cases
+from limitpde import needs
 from limitpde.compare.companions import Orders
 from limitpde.errors import InputError
 from limitpde.parallel import StopRequest, on_root
 from limitpde.refining import refinements
-from limitpde.studies import Sweep
+from limitpde.studies import Sweep, _together
+from limitpde.study_plan import StudyRun
 
 ALPHAS = [5.0, 10.0, 20.0]
 TIMES = ("seconds",)
@@ -322,3 +324,11 @@ def test_a_decided_run_is_not_refined():
     decided = undecided(["statistics: 4 %"], statistics=0.04)
     decided["verdict"]["status"] = "confirmed"
     assert refinements(cases.check(CASE), decided, Orders()) == []
+
+
+def test_no_more_runs_at_once_than_memory_holds():
+    runs = [StudyRun("run001", {}, cases.check(CASE))] * 8
+    need = needs.estimate(runs[0].case, needs.Machine(1, 1, 1, 1e12)).node_memory
+    assert _together(runs, needs.Machine(ranks=8, neighbours=8, threads=1, memory=3.5 * need)) == 3
+    assert _together(runs, needs.Machine(ranks=8, neighbours=4, threads=1, memory=3.5 * need)) == 6
+    assert _together(runs, needs.Machine(ranks=8, neighbours=8, threads=1, memory=0.1 * need)) == 1
