@@ -236,6 +236,9 @@ class Sweep:
                     mine[one.name] = self._run_one(one, group)
                     if group.rank == 0 and not self._quiet:
                         self._tell(one, mine[one.name])
+                    if comm.rank == 0:
+                        self._entries |= mine
+                        tables.write_table(self._folder, self._save("interrupted", UNDER_WAY))
                 if group.allreduce(self._stop.asked, op=MPI.LOR):
                     break
         finally:

@@ -69,8 +69,8 @@ def cell(value: Any) -> Cell:
     return value if plain else "" if value is None else json.dumps(value)
 
 
-def write(folder: Folder, summary: figures.Record) -> None:
-    """Write study.csv, study.png and report.md. On one rank.
+def write_table(folder: Folder, summary: figures.Record) -> list[dict[str, Cell]]:
+    """Write study.csv; its rows. On one rank.
 
     Args:
         folder: of the study.
@@ -82,6 +82,12 @@ def write(folder: Folder, summary: figures.Record) -> None:
     draft = figures.draft_of(path)
     Table(draft, names).extend({name: row.get(name, "") for name in names} for row in rows)
     figures.put_in_place(draft, path)
+    return rows
+
+
+def write(folder: Folder, summary: figures.Record) -> None:
+    """Write study.csv, study.png and report.md of such figures. On one rank."""
+    rows = write_table(folder, summary)
     image, drawn = io.BytesIO(), paint(folder.directory, Canvas())
     if drawn is not None:
         drawn.savefig(image, dpi=200)

@@ -173,7 +173,10 @@ def test_a_killed_study_goes_on(tmp_path):
     finished = [path for path in sorted(tmp_path.glob("s/run*/summary.json")) if status_of(path) == "done"]
     assert finished
     before = {path: path.stat().st_mtime_ns for path in finished}
-    out, _ = limitpde_(*arguments, "--resume", cwd=tmp_path)
+    table = limitpde.Result(tmp_path / "s").table
+    assert table["status"].tolist().count("done") >= 2
+    assert table["status"].tolist()[-1] == "not run"
+    out, _ = limitpde_(*arguments, "--resume", ranks=2, cwd=tmp_path)
     assert "6 runs: 6 done." in out
     assert {path: path.stat().st_mtime_ns for path in finished} == before
     result = limitpde.Result(tmp_path / "s")
