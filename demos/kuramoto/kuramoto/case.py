@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -54,6 +55,10 @@ class PDE(sections.BasePDE):
     def coarser_space(self, factor: int) -> dict[str, Any]:
         """Fewer cells."""
         return {"cells": max(self.cells // factor, 8)}
+
+    def finer(self, factor: float) -> dict[str, Any]:
+        """More cells."""
+        return {"cells": math.ceil(factor * self.cells)}
 
 
 @record
