@@ -184,6 +184,23 @@ def test_a_killed_study_goes_on(tmp_path):
     assert (result.table["pde.moments.0.end"] < 1).all()
 
 
+def test_ctrl_c_ends_a_study_with_130(tmp_path):
+    furnish(tmp_path)
+    arguments = ("study", "case.toml", "--over", "model.n_max=4,5,6,7,8,9", "--out", "s")
+    with started(*arguments, cwd=tmp_path) as process:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "s/run002/summary.json").is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume goes on" in err
+    table = limitpde.Result(tmp_path / "s").table
+    assert table["status"].iloc[0] == "done"
+    assert table["status"].iloc[-1] == "not run"
+    assert "stopped" in (tmp_path / "s/report.md").read_text()
+
+
 def status_of(path: Path) -> str:
     return json.loads(path.read_text())["status"]
 
