@@ -88,11 +88,17 @@ def write_table(folder: Folder, summary: figures.Record) -> list[dict[str, Cell]
 def write(folder: Folder, summary: figures.Record) -> None:
     """Write study.csv, study.png and report.md of such figures. On one rank."""
     rows = write_table(folder, summary)
-    image, drawn = io.BytesIO(), paint(folder.directory, Canvas())
+    image, picture = io.BytesIO(), ""
+    try:
+        drawn = paint(folder.directory, Canvas())
+        if drawn is not None:
+            drawn.savefig(image, dpi=200)
+            picture = "![study](study.png)"
+    except Exception as error:  # a picture is no reason to lose a report
+        drawn, picture = None, f"study.png could not be drawn ({type(error).__name__}: {report.plain(str(error))})"
     if drawn is not None:
-        drawn.savefig(image, dpi=200)
         folder.own("study.png").write_bytes(image.getvalue())
-    figures.write_text(folder.own("report.md"), _report(summary, rows, pictured=drawn is not None))
+    figures.write_text(folder.own("report.md"), _report(summary, rows, picture))
 
 
 def draw_again(folder: Folder) -> list[Path]:
@@ -110,7 +116,7 @@ def _row(entry: figures.Record) -> dict[str, Cell]:
     return head | {key: cell(value) for key, value in entry["values"].items()} | entry.get("figures", {})
 
 
-def _report(summary: figures.Record, rows: Sequence[Mapping[str, Cell]], *, pictured: bool) -> str:
+def _report(summary: figures.Record, rows: Sequence[Mapping[str, Cell]], picture: str) -> str:
     keys = list(summary["runs"][0]["values"])
     shown = [*keys, *(name for name in REPORTED if any(name in row for row in rows))]
     cells = [
@@ -129,7 +135,7 @@ def _report(summary: figures.Record, rows: Sequence[Mapping[str, Cell]], *, pict
         report.plain(summary.get("reason") or ""),
         report.table(["run", "status", *map(report.plain, shown)], cells),
         "\n".join(notes),
-        "![study](study.png)" if pictured else "",
+        picture,
         "`study.csv` has all figures; each run has a folder of its own.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -352,3 +352,14 @@ def test_no_more_runs_at_once_than_memory_holds():
     assert _together(runs, needs.Machine(ranks=8, neighbours=8, threads=1, memory=3.5 * need)) == 3
     assert _together(runs, needs.Machine(ranks=8, neighbours=4, threads=1, memory=3.5 * need)) == 6
     assert _together(runs, needs.Machine(ranks=8, neighbours=8, threads=1, memory=0.1 * need)) == 1
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_a_picture_that_cannot_be_drawn_costs_no_report(tmp_path, monkeypatch):
+    def broken(directory, canvas):
+        raise ValueError("Axis limits cannot be NaN")
+
+    monkeypatch.setattr("limitpde.results.study.paint", broken)
+    limitpde.study(furnish(tmp_path), over={"model.n_max": [4]}, out=tmp_path / "s", comm=MPI.COMM_SELF)
+    assert "could not be drawn (ValueError: Axis limits cannot be NaN)" in (tmp_path / "s/report.md").read_text()
+    assert not (tmp_path / "s/study.png").exists()
