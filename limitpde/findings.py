@@ -111,7 +111,9 @@ class Findings:
         if self._solution.times[-1] < end * (1 - 1e-9):
             return None
         scale, domain = self._system.mass(self._case), self._known.astray
-        return budget(self._ensembles, self._solution, self._errors, self._steps, domain=domain, scale=scale)
+        powers = self._system.means_powers(self._case)
+        known = self._ensembles, self._solution, self._errors, self._steps
+        return budget(*known, domain=domain, scale=scale, powers=powers)
 
     def _step_errors(self) -> StepErrors | None:
         """Of the particles' step, from the smallest N; None where they were not estimated."""

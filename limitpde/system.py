@@ -145,6 +145,10 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
     def residual_rate(self, case: C) -> float | None:
         """Power of N that the theorem gives to the residual of the particles; None where it gives none."""
 
+    def means_powers(self, case: C) -> tuple[float, ...]:
+        """Powers of N with which means of N particles come to their limit, the slowest first; none if they may not."""
+        return (-1.0,)
+
     def mass(self, case: C) -> float:
         """Mass of the measures that are compared."""
         return 1.0

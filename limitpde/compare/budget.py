@@ -115,6 +115,7 @@ def budget(
     *,
     domain: float,
     scale: float,
+    powers: Sequence[float] = (-1.0,),
 ) -> Budget:
     """The budget at the output times after 0.
 
@@ -127,10 +128,11 @@ def budget(
     Keyword Args:
         domain: mass that is not where it belongs.
         scale: max |phi| times the mass.
+        powers: of N, with which the particles' means come to their limit (`extrapolate`).
     """
     times = ensembles[0].times
     known = at_times(solution.times, solution.observables, times)
-    limit = extrapolate(ensembles, scale)
+    limit = extrapolate(ensembles, scale, powers)
     unknown = np.full_like(known, math.nan)
     after = slice(1, None)
     return Budget(

@@ -1,7 +1,9 @@
 """What the means of N particles tend to: fits of a + b / N over the particle numbers, by test function and time.
 
-The mean of int phi dL^N of a mean-field system is that of the limit and a term b / N. The weights of the fit are N R,
-as if variances were like 1 / N (they do not depend on what was drawn, so that a is unbiased); its error is that of the
+The mean of int phi dL^N of a mean-field system is that of the limit and a term b / N; or b N^-r with r < 1 where the
+strengths of the particles come to those of the limit so slowly, and 1 / N is then among the bounds. Where strengths
+have no limit there is no law in N either, and the largest N stands for itself. The weights of the fit are N R, as if
+variances were like 1 / N (they do not depend on what was drawn, so that a is unbiased); its error is that of the
 samples as they are, with Welch's degrees of freedom.
 """
 
@@ -39,13 +41,17 @@ class Extrapolated:
     """Bound of what N leaves in a beyond b / N: of one N alone b / N itself, else a second-order term."""
 
 
-def extrapolate(ensembles: Sequence[MeasuredEnsemble], scale: float) -> Extrapolated:
+def extrapolate(ensembles: Sequence[MeasuredEnsemble], scale: float, powers: Sequence[float] = (-1.0,)) -> Extrapolated:
     """Extrapolate what was observed of ensembles of different N to N = infinity.
 
     Args:
         ensembles: one for each N.
         scale: max |phi| times the mass.
+        powers: of N, of what N leaves in the means: the first one is fitted, the others are bounded; none where there
+            is no law in N.
     """
+    if not powers:
+        ensembles, powers = [max(ensembles, key=lambda ensemble: ensemble.count)], (-1.0,)
     counts = np.array([ensemble.count for ensemble in ensembles], dtype=float)
     sizes = np.array([len(ensemble.replicas) for ensemble in ensembles])
     means = np.stack([ensemble.observables.mean(axis=0) for ensemble in ensembles])  # (K, P, T)
@@ -54,7 +60,8 @@ def extrapolate(ensembles: Sequence[MeasuredEnsemble], scale: float) -> Extrapol
     else:
         spread = np.stack([ensemble.observables.var(axis=0, ddof=1) for ensemble in ensembles])
     variances = spread / sizes[:, None, None]
-    weights, slopes = fit_weights(counts, sizes)
+    inverse = counts ** powers[0]
+    weights, slopes = fit_weights(counts, sizes, inverse)
     parts = weights[:, None, None] ** 2 * variances
     value = np.tensordot(weights, means, 1)
     return Extrapolated(
@@ -62,37 +69,44 @@ def extrapolate(ensembles: Sequence[MeasuredEnsemble], scale: float) -> Extrapol
         stderr=np.sqrt(parts.sum(axis=0)),
         degrees=np.full_like(value, math.inf) if sizes.min() < 2 else welch(parts, sizes),
         correction=value - means[counts.argmax()],
-        misfit=_misfit(counts, means, variances, sizes),
-        bias=_second_order(counts, weights, np.tensordot(slopes, means, 1), scale),
+        misfit=_misfit(inverse, means, variances, sizes),
+        bias=_second_order(inverse, weights, np.tensordot(slopes, means, 1), scale)
+        + UNKNOWN_BIAS * scale * sum(abs(float(weights @ counts**power)) for power in powers[1:]),
     )
 
 
-def fit_weights(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Weights w, (2, K), of the fit: a and b are sums of w_k mean_k; of one N, a is its mean and b unknown, zero."""
+def fit_weights(counts: np.ndarray, sizes: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """Weights w, (2, K), of the fit: a and b are sums of w_k mean_k; of one N, a is its mean and b unknown, zero.
+
+    Args:
+        counts: N, (K,).
+        sizes: replicas, (K,).
+        inverse: 1 / N, or N^-r, (K,).
+    """
     if len(counts) == 1:
         return np.array([[1.0], [0.0]])
-    design = np.stack([np.ones_like(counts), 1 / counts], axis=1)
+    design = np.stack([np.ones_like(counts), inverse], axis=1)
     weighted = design * (counts * sizes)[:, None]
     return np.asarray(np.linalg.solve(design.T @ weighted, weighted.T))
 
 
-def _second_order(counts: np.ndarray, weights: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
+def _second_order(inverse: np.ndarray, weights: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
     """What c / N^2 does to a, with |c| up to 3 b^2 / scale: strong charges, N = 20 and 40, have 0.9 of that."""
-    if len(counts) == 1:
-        return np.full_like(b, UNKNOWN_BIAS * scale / float(counts[0]))
-    return np.asarray(3 * b**2 / scale * abs(float(weights @ counts**-2)))
+    if len(inverse) == 1:
+        return np.full_like(b, UNKNOWN_BIAS * scale * float(inverse[0]))
+    return np.asarray(3 * b**2 / scale * abs(float(weights @ inverse**2)))
 
 
-def _misfit(counts: np.ndarray, means: np.ndarray, variances: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _misfit(inverse: np.ndarray, means: np.ndarray, variances: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Probability of means as far from the best a + b / N as these, (P, T)."""
-    degrees = len(counts) - 2
+    degrees = len(inverse) - 2
     if degrees < 1 or not np.all(variances > 0):
         return np.ones(means.shape[1:])
     from scipy.special import fdtrc
 
     root = 1 / np.sqrt(variances)
-    ones, inverse = root, root / counts[:, None, None]
-    aa, ab, bb = (ones**2).sum(0), (ones * inverse).sum(0), (inverse**2).sum(0)
-    ya, yb, yy = (root * means * ones).sum(0), (root * means * inverse).sum(0), ((root * means) ** 2).sum(0)
+    ones, falls = root, root * inverse[:, None, None]
+    aa, ab, bb = (ones**2).sum(0), (ones * falls).sum(0), (falls**2).sum(0)
+    ya, yb, yy = (root * means * ones).sum(0), (root * means * falls).sum(0), ((root * means) ** 2).sum(0)
     explained = (bb * ya**2 - 2 * ab * ya * yb + aa * yb**2) / (aa * bb - ab**2)
     return np.asarray(fdtrc(degrees, (sizes - 1).sum(), np.maximum(yy - explained, 0.0) / degrees))

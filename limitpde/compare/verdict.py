@@ -34,7 +34,7 @@ NAMES = {"initial": "initial data"}
 POWER = 0.8
 """Probability with which the smallest detectable difference is found."""
 MISFIT = 1e-4
-"""Probability of the means below which they are not like a + b / N."""
+"""Probability of the means below which they do not follow their law in N, a + b / N."""
 Status = Literal["confirmed", "refuted", "undecided"]
 
 
@@ -219,7 +219,7 @@ def unknown(budget: Budget, precision: float) -> list[str]:
             f"function {p}): take smaller cells and a shorter pde.step, half of each"
         )
     if (budget.particles.misfit < MISFIT / budget.particles.misfit.size).any():
-        found.append("finite N: the means are not like a + b / N yet: take larger N")
+        found.append("finite N: the means do not follow their law in N yet: take larger N")
     return found
 
 

@@ -60,7 +60,7 @@ def fast_pair_sum(
     Args:
         x: First coordinates, float64 (R, N), C-contiguous; all distances below 1e75.
         y: Second coordinates, likewise.
-        b: Charges, float64 (N,), the same in every replica.
+        b: Charges, float64 (N,), the same in every replica, or (R, N).
         fx: First components of the forces, float64 (R, N), C-contiguous, overwritten; no memory shared with another.
         fy: Second components, likewise.
         eps: Length of the cap or of the regularisation, >= 0.
@@ -71,7 +71,7 @@ def fast_pair_sum(
         InputError: An argument has a wrong shape, type, layout or value.
     """
     soft, floor = softness(eps, kernel)
-    check_arrays(b, x=x, y=y, fx=fx, fy=fy)
+    b = check_arrays(b, x=x, y=y, fx=fx, fy=fy)
     check_accuracy(accuracy)
     if kernel == "regularised":  # half of the error for its reach, half for the expansions
         accuracy *= 0.5
@@ -80,7 +80,7 @@ def fast_pair_sum(
         reach = max(eps, FLOOR)
     for r in range(x.shape[0] if x.size else 0):
         if np.isfinite(x[r]).all() and np.isfinite(y[r]).all():
-            _sum(x[r], y[r], b, fx[r], fy[r], soft, floor, reach, multipoles.coefficients(accuracy, THETA))
+            _sum(x[r], y[r], b[r], fx[r], fy[r], soft, floor, reach, multipoles.coefficients(accuracy, THETA))
         else:
             fx[r] = fy[r] = np.nan
 

@@ -47,7 +47,7 @@ def pair_sum(x: Floats, y: Floats, b: Floats, fx: Floats, fy: Floats, *, eps: fl
     Args:
         x: First coordinates, float64 (R, N), C-contiguous; all distances below 1e75.
         y: Second coordinates, likewise.
-        b: Charges, float64 (N,), the same in every replica.
+        b: Charges, float64 (N,), the same in every replica, or (R, N).
         fx: First components of the forces, float64 (R, N), C-contiguous, overwritten; no memory shared with another.
         fy: Second components, likewise.
         eps: Length of the cap or of the regularisation, >= 0.
@@ -57,7 +57,7 @@ def pair_sum(x: Floats, y: Floats, b: Floats, fx: Floats, fy: Floats, *, eps: fl
         InputError: An argument has a wrong shape, type, layout or value.
     """
     soft, floor = softness(eps, kernel)
-    check_arrays(b, x=x, y=y, fx=fx, fy=fy)
+    b = check_arrays(b, x=x, y=y, fx=fx, fy=fy)
     if x.size:
         _sum(x, y, b, fx, fy, soft, floor, _block(x.shape[1]))
 
@@ -68,7 +68,7 @@ def closest_equal_signs(x: Floats, y: Floats, b: Floats) -> Floats:
     Args:
         x: First coordinates, float64 (R, N), C-contiguous; particles with a NaN are passed over.
         y: Second coordinates, likewise.
-        b: Charges, float64 (N,): i and j are of equal sign when b_i b_j > 0.
+        b: Charges, float64 (N,) or (R, N): i and j are of equal sign when b_i b_j > 0.
 
     Returns:
         The distances, float64 (R,); inf where no two particles have equal signs.
@@ -76,7 +76,7 @@ def closest_equal_signs(x: Floats, y: Floats, b: Floats) -> Floats:
     Raises:
         InputError: An argument has a wrong shape, type or layout.
     """
-    check_arrays(b, x=x, y=y)
+    b = check_arrays(b, x=x, y=y)
     if x.size == 0:
         return np.full(x.shape[0], np.inf)
     squares = _closest(_padded(x), _padded(y), _padded(b))
@@ -94,8 +94,8 @@ def softness(eps: float, kernel: str) -> tuple[float, float]:
     return 0.0, max(eps, FLOOR) ** 2
 
 
-def check_arrays(b: Floats, **arrays: Floats) -> None:
-    """Raises InputError unless all arrays are float64, C-contiguous and (R, N), and b is (N,)."""
+def check_arrays(b: Floats, **arrays: Floats) -> Floats:
+    """The charges of each replica, (R, N); InputError unless arrays are float64, C-contiguous and (R, N), b or (N,)."""
     shape = next(iter(arrays.values())).shape
     for name, a in arrays.items():
         if a.dtype != np.float64 or a.ndim != 2 or a.shape != shape or not a.flags.c_contiguous:
@@ -103,8 +103,11 @@ def check_arrays(b: Floats, **arrays: Floats) -> None:
                 f"{name}: {a.dtype} {a.shape}, C-contiguous {a.flags.c_contiguous}: "
                 f"a C-contiguous float64 array (R, N) of the same shape as x is needed"
             )
-    if b.dtype != np.float64 or b.shape != shape[1:] or not b.flags.c_contiguous:
-        raise InputError(f"b: {b.dtype} {b.shape}: a contiguous float64 array of shape {shape[1:]} is needed")
+    if b.dtype != np.float64 or b.shape not in (shape, shape[1:]) or not b.flags.c_contiguous:
+        raise InputError(
+            f"b: {b.dtype} {b.shape}: a contiguous float64 array of shape {shape[1:]} or {shape} is needed"
+        )
+    return np.ascontiguousarray(np.broadcast_to(b, shape))
 
 
 def _padded(a: Floats) -> Floats:
@@ -229,8 +232,8 @@ def _sum(x, y, b, fx, fy, soft, floor, block):  # type: ignore[no-untyped-def]
                 i, j = min(p, q) * block, max(p, q) * block
                 k, l = min(n, i + block), min(n, j + block)
                 _meet(
-                    x[r, i:k], y[r, i:k], b[i:k], fx[r, i:k], fy[r, i:k],
-                    x[r, j:l], y[r, j:l], b[j:l], fx[r, j:l], fy[r, j:l], turn < 0, soft, floor,
+                    x[r, i:k], y[r, i:k], b[r, i:k], fx[r, i:k], fy[r, i:k],
+                    x[r, j:l], y[r, j:l], b[r, j:l], fx[r, j:l], fy[r, j:l], turn < 0, soft, floor,
                 )  # fmt: skip
 
 
@@ -267,8 +270,8 @@ def _closest(x, y, b):  # type: ignore[no-untyped-def]
             i = 4 * g
             for p in range(i, i + 4):
                 for q in range(p + 1, i + 4):
-                    if b[p] * b[q] > 0.0:
+                    if b[r, p] * b[r, q] > 0.0:
                         best[p] = min(best[p], (x[r, p] - x[r, q]) ** 2 + (y[r, p] - y[r, q]) ** 2)
-            _closest_to(x[r], y[r], b, i, best)
+            _closest_to(x[r], y[r], b[r], i, best)
         out[r, t] = best.min()
     return out

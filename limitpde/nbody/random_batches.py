@@ -63,7 +63,7 @@ def batch_pair_sum(
     Args:
         x: First coordinates, float64 (R, N), C-contiguous.
         y: Second coordinates, likewise.
-        b: Charges, float64 (N,), the same in every replica.
+        b: Charges, float64 (N,), the same in every replica, or (R, N).
         fx: First components of the forces, float64 (R, N), C-contiguous, overwritten; no memory shared with another.
         fy: Second components, likewise.
 
@@ -79,7 +79,7 @@ def batch_pair_sum(
         InputError: An argument has a wrong shape, type, layout or value.
     """
     soft, floor = softness(eps, kernel)
-    check_arrays(b, x=x, y=y, fx=fx, fy=fy)
+    b = check_arrays(b, x=x, y=y, fx=fx, fy=fy)
     groups = groups_of(x.shape[1], size)
     order = _orders(x.shape[1], check_seed(seed), int(Stream.EVENT), replicas, step)
     _forces(x, y, b, fx, fy, order, groups, soft, floor)
@@ -105,7 +105,7 @@ def batch_variance(
     Args:
         x: First coordinates, float64 (R, N), C-contiguous.
         y: Second coordinates, likewise.
-        b: Charges, float64 (N,), the same in every replica.
+        b: Charges, float64 (N,), the same in every replica, or (R, N).
 
     Keyword Args:
         eps: Length of the cap or of the regularisation, > 0.
@@ -120,7 +120,7 @@ def batch_variance(
         InputError: An argument has a wrong shape, type, layout or value.
     """
     soft, floor = softness(eps, kernel)
-    check_arrays(b, x=x, y=y)
+    b = check_arrays(b, x=x, y=y)
     count = x.shape[1]
     share = _share_of_spread(count, groups_of(count, size))
     if share == 0.0:  # all particles in one group
@@ -192,12 +192,12 @@ def _forces(x, y, b, fx, fy, order, groups, soft, floor):  # type: ignore[no-unt
         r, t = task // tasks, task % tasks
         for g in range(t * groups // tasks, (t + 1) * groups // tasks):
             members = order[r, g * count // groups : (g + 1) * count // groups]
-            u, v, q = x[r][members], y[r][members], b[members]
+            u, v, q = x[r][members], y[r][members], b[r][members]
             factor = (count - 1) / (len(members) - 1)
             for k in range(len(members)):
                 i = members[k]
                 f, h = _force(u[k], v[k], u, v, q, soft, floor)
-                fx[r, i], fy[r, i] = factor * b[i] * f, factor * b[i] * h
+                fx[r, i], fy[r, i] = factor * b[r, i] * f, factor * b[r, i] * h
 
 
 @compiled(parallel=True, error_model="numpy")
@@ -208,7 +208,7 @@ def _spread(x, y, b, order, groups, soft, floor):  # type: ignore[no-untyped-def
     for task in prange(replicas * groups):
         r, g = task // groups, task % groups
         members = order[r, g * count // groups : (g + 1) * count // groups]
-        u, v, q = x[r][members], y[r][members], b[members]
+        u, v, q = x[r][members], y[r][members], b[r][members]
         others, total = len(members) - 1, 0.0
         for k in range(len(members)):
             f, h = _force(u[k], v[k], u, v, q, soft, floor)

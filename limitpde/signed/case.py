@@ -28,6 +28,7 @@ from limitpde.signed.options import (
     check_vortices,
     takes_exact_pairs,
 )
+from limitpde.signed.scaling import PowerOfN, Scaling
 
 TRIED = 32
 """Points of each part of the initial densities at which grad U is compared with U."""
@@ -127,6 +128,11 @@ class Particles(sections.BaseParticles):
     """Nearest neighbours move like all others, by their exact joint law, or by that where gamma >= 0.05 sigma^2."""
     collision: Literal["through", "stick", "annihilate"] = "through"
     """What charges do that hit each other; they stick anyway where gamma >= sigma^2."""
+    gamma: PowerOfN | None = None
+    """gamma_N of the particles, { coefficient = c, power = -p } for c N^-p; gamma_bar / N by default. W and the
+    equation keep model.gamma_bar."""
+    sigma: PowerOfN | None = None
+    """sigma_N of the particles, likewise; model.sigma by default. W and the equation keep D of model.sigma."""
 
 
 @record
@@ -197,6 +203,12 @@ class Case(sections.BaseCase):
         vanish = particles is not None and particles.collision == "annihilate" and model.gamma_bar is not None
         return replace(model, annihilation=True) if vanish and model.annihilation is None else model
 
+    @property
+    def scaling(self) -> Scaling:
+        """The parameters of the equation, and what the particles have instead."""
+        own = self.particles
+        return Scaling(self.limit) if own is None else Scaling(self.limit, own.gamma, own.sigma)
+
     def _check_combination(self) -> None:
         model, pde = self.model, self.pde
         if pde is not None and pde.boundary != "plane" and self.particles is not None:
@@ -218,7 +230,7 @@ class Case(sections.BaseCase):
             plain = asked.kernel == "capped" and asked.eps is None and asked.cutoff is None
             for count in asked.counts:
                 if not self._batch_size(asked, count):
-                    takes_exact_pairs(model, count, asked.pairs, asked.collision, plain=plain)
+                    takes_exact_pairs(self.scaling.particles(count), count, asked.pairs, asked.collision, plain=plain)
 
     def _batch_size(self, asked: Particles, count: int) -> int | None:
         return batch_size_of(
@@ -236,6 +248,8 @@ class Case(sections.BaseCase):
         model, particles = self.model, self.particles
         if particles is None:
             raise ValueError("estimates.check = true: needs [particles]")
+        if particles.gamma is not None or particles.sigma is not None:
+            raise ValueError("estimates.check = true: they are for one gamma_bar and sigma; leave out particles.gamma")
         if model.interaction not in ("signed", "repulsive") or model.confinement is not None or model.sigma == 0:
             raise ValueError("estimates.check = true: they are for the system (1.1) with noise, without confinement")
         if particles.collision == "annihilate":

@@ -22,7 +22,7 @@ from limitpde.signed.configuration import Configuration
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.estimate_integrals import EstimateIntegrals
 from limitpde.signed.halves import INSIDE, WHOLE, Path, halves
-from limitpde.signed.meetings import Past, meet
+from limitpde.signed.meetings import Past, bound, meet, within_reach
 from limitpde.signed.model import Model
 from limitpde.signed.options import Collision
 from limitpde.signed.residual import ParticleResidual
@@ -38,7 +38,10 @@ SAMPLE = 64
 class ChargeSetup:
     """All that the replicas of one particle number have in common."""
 
+    limit: Model
+    """Of the equation, and of W."""
     model: Model
+    """Of the particles."""
     start: InitialPositions
     seed: int
     grid: list[tuple[float, int]]
@@ -50,6 +53,8 @@ class ChargeSetup:
     cutoff: int | None
     exact_pairs: bool
     collision: Collision
+    meeting: bool
+    """Whether any pair of opposite charges may be found to meet in a step (`limitpde.signed.meetings`)."""
     pair_sum: PairSum
     """What sums up the forces of all pairs."""
     batch_size: int | None
@@ -64,7 +69,7 @@ class ChargeSetup:
     @property
     def count(self) -> int:
         """N."""
-        return len(self.start.signs)
+        return self.start.count
 
     @property
     def steps(self) -> int:
@@ -72,16 +77,16 @@ class ChargeSetup:
         return sum(steps for _, steps in self.grid) * (2 if self.halved else 1)
 
     @property
-    def charges(self) -> np.ndarray:
-        """b_i as the interaction sees it, (N,)."""
-        positive, negative = self.model.charges
-        return np.where(self.start.signs > 0, positive, negative)
+    def pull(self) -> tuple[float, float]:
+        """What stands before b_i b_j k in the velocities, and in those of the equation."""
+        return tuple(self.model.sense * model.pair_strength(self.count) for model in (self.model, self.limit))  # type: ignore[return-value]
 
     @property
     def apart(self) -> bool:
         """Whether drifts of the equation are asked for which are not those that the particles feel."""
         asked = len(self.residual.table.kinds) > 0 or self.estimate_eps is not None
-        return asked and (self.bare or self.cutoff is not None or self.batch_size is not None)
+        other = self.pull[0] != self.pull[1]
+        return asked and (other or self.bare or self.cutoff is not None or self.batch_size is not None)
 
 
 class ChargeReplicas:
@@ -89,9 +94,9 @@ class ChargeReplicas:
 
     def __init__(self, run: ChargeSetup, replicas: np.ndarray) -> None:
         self._run, self._replicas = run, replicas
-        start = [run.start.positions(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
-        self._state = Configuration.at(replicas, start, apart=run.apart)
-        self._charges = np.ascontiguousarray(run.charges)
+        start = [run.start.draw(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
+        self._state = Configuration.at(replicas, start, charges=run.model.charges, apart=run.apart)
+        self._positive = (self._state.signs > 0).sum(axis=1)
         self._balance = run.residual.start(len(replicas))
         self._estimates = None
         if run.estimate_eps is not None:
@@ -108,20 +113,31 @@ class ChargeReplicas:
         self._record(0.0, end / steps, snapshot)
         for end, steps in self._run.grid:
             dt = (end - t) / steps
-            for _ in range(steps):
-                self._step(dt, number, stop)
+            for k in range(steps):
+                self._step(t + k * dt, dt, number, stop)
                 number += 1
                 step_done()
             t = end
             self._record(t, dt, snapshot)
         stacked = {name: np.stack([row[name] for row in self._rows], axis=-1) for name in self._rows[0]}
-        totals = self._balance.totals() | {"collided": self._state.encounters.collided, "parts": self._parts}
+        totals = self._balance.totals() | {"positive": self._positive, "parts": self._parts} | self._encounters()
         if self._estimates is not None:
             totals |= self._estimates.totals()
         return {"replicas": self._replicas, **stacked, **totals}
 
-    def _step(self, dt: float, number: int, stop: Callable[[], bool]) -> None:
-        """One step of all replicas, each in as many parts as its close pairs ask for."""
+    def _encounters(self) -> dict[str, np.ndarray]:
+        """Who has met whom, and when, where charges that meet stay together or vanish."""
+        found = self._state.encounters
+        run = self._run
+        bound = run.collision != "through" or run.pull[0] >= run.model.sigma**2
+        return {
+            "collided": found.collided,
+            "partners": found.bond if bound else found.bond[:, :0],
+            "since": found.since if bound else found.since[:, :0],
+        }
+
+    def _step(self, t: float, dt: float, number: int, stop: Callable[[], bool]) -> None:
+        """One step of all replicas from t on, each in as many parts as its close pairs ask for."""
         most, place = self._run.substeps, np.zeros(len(self._replicas), dtype=np.int64)
         while len(rows := np.flatnonzero(place < most)):
             if stop():
@@ -138,6 +154,7 @@ class ChargeReplicas:
                 self._measure(some, rows, number + (INSIDE if path.half == 1 else 1))
                 self._add(0.5 * length, rows)
                 self._parts[rows] += 1
+            some.encounters.note(t + dt * (place[rows] + size) / most)
             self._state.put(rows, some)
             place[rows] += size
 
@@ -150,7 +167,7 @@ class ChargeReplicas:
 
     def _strength(self, some: Configuration) -> np.ndarray:
         """What stands before b_i b_j k in the velocities, (r,)."""
-        return self._run.model.sense * self._run.model.pair_strength(self._run.count) * some.share
+        return self._run.pull[0] * some.share
 
     def _partners(self, some: Configuration) -> np.ndarray:
         """With whom each particle moves by an exact law, (r, N); -1 where with none."""
@@ -164,12 +181,12 @@ class ChargeReplicas:
         counted = encounters.alive
         if run.model.interaction == "signed":  # the charges of a bound pair cancel
             counted = counted & (encounters.bond < 0)
-        gamma = run.model.pair_strength(run.count)
+        gamma = abs(run.pull[0])
         return part_sizes(some.x, some.y, partner, counted, gamma=gamma, dt=dt, most=run.substeps, place=place)
 
     def _measure(self, some: Configuration, rows: np.ndarray, number: int) -> None:
         """Drifts of the step of this number, and integrands, at the present positions of the replicas in these rows."""
-        run, x, y, b, felt = self._run, some.x, some.y, self._charges, some.felt
+        run, x, y, b, felt = self._run, some.x, some.y, some.charges, some.felt
         if run.batch_size is None:
             run.pair_sum(x, y, b, *felt, eps=run.eps, kernel=run.kernel)
         else:
@@ -184,12 +201,16 @@ class ChargeReplicas:
         if run.cutoff is not None:
             some.share[:] = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
         self._make_drifts(some)
-        signs, encounters = run.start.signs, some.encounters
+        signs, encounters = some.signs, some.encounters
         limit = some.limit
         if run.exact_pairs and len(run.residual.table.kinds) > 0:  # they feel K itself: so does W
-            limit = felt = felt + uncapped(
-                x, y, self._strength(some), b, self._partners(some), encounters, kernel=softness(run.eps, run.kernel)
-            )
+            same, partners, kernel = limit is felt, self._partners(some), softness(run.eps, run.kernel)
+            felt = felt + uncapped(x, y, self._strength(some), b, partners, encounters, kernel=kernel)
+            if same:
+                limit = felt
+            else:
+                own = np.full(len(x), run.pull[1])
+                limit = limit + uncapped(x, y, own, b, partners, encounters, kernel=kernel)
         self._balance.measure(x, y, limit, felt, signs, encounters, rows)
         if self._estimates is not None:
             drift_of = self._regularised_drift(some)
@@ -206,14 +227,14 @@ class ChargeReplicas:
 
         def drift(eps: float) -> np.ndarray:
             force = np.empty_like(some.felt)
-            self._run.pair_sum(some.x, some.y, self._charges, *force, eps=eps, kernel="regularised")
-            return force * self._run.model.pair_strength(self._run.count)
+            self._run.pair_sum(some.x, some.y, some.charges, *force, eps=eps, kernel="regularised")
+            return force * self._run.limit.pair_strength(self._run.count)
 
         return drift
 
     def _make_drifts(self, some: Configuration) -> None:
         """Turn the forces into drifts: those of the equation, and those that the particles feel."""
-        model, gamma = self._run.model, self._run.model.pair_strength(self._run.count)
+        model = self._run.model
         several = [some.felt] if some.limit is some.felt else [some.felt, some.limit]
         slope = None
         if model.confinement is not None:
@@ -221,9 +242,10 @@ class ChargeReplicas:
             slope = model.confinement.gradient(points).T.reshape(some.felt.shape)
         for force in several:
             share = some.share[:, None] if force is some.felt and self._run.cutoff is not None else 1.0
+            pull = self._run.pull[0 if force is some.felt else 1]
             if model.interaction == "rotated":  # b_i (b_i K) turned by a right angle
-                force[:] = np.stack([-self._charges * force[1], self._charges * force[0]])
-            force *= model.sense * gamma * share
+                force[:] = np.stack([-some.charges * force[1], some.charges * force[0]])
+            force *= pull * share
             if slope is not None:
                 force -= slope
 
@@ -249,7 +271,7 @@ class ChargeReplicas:
             y,
             some.felt,
             strength,
-            self._charges,
+            some.charges,
             partner,
             encounters,
             sigma=sigma,
@@ -262,24 +284,30 @@ class ChargeReplicas:
             path=path,
         )
         self._remove(some, alive, rows)
-        if run.collision != "annihilate":
+        if not run.meeting:
             return
         alive = encounters.alive.copy()
-        pairs = meet(
-            places, (x, y), self._charges, partner, encounters, ratio=strength / sigma**2, spread=2 * sigma**2 * dt,
-            seed=run.seed, replicas=some.replicas, number=number, past=self._past if path.half == 2 else None,
-        )  # fmt: skip
+        if sigma == 0:
+            pairs = within_reach(places, some.charges, partner, encounters, reach=4 * strength * dt)
+        else:
+            pairs = meet(
+                places, (x, y), some.charges, partner, encounters, ratio=strength / sigma**2, spread=2 * sigma**2 * dt,
+                seed=run.seed, replicas=some.replicas, number=number, past=self._past if path.half == 2 else None,
+            )  # fmt: skip
         self._past = Past(*places, partner)
+        if run.collision == "through":
+            encounters.collided[pairs[:, 0]] = True
+            return
+        row, i, j = bound(pairs, encounters, vanish=run.collision == "annihilate").T
         self._remove(some, alive, rows)
-        row, i, j = pairs.T  # at one place, where their forces cancel
-        for z in (x, y):
+        for z in (x, y):  # at one place, where their forces cancel
             z[row, i] = z[row, j] = 0.5 * (z[row, i] + z[row, j])
 
     def _remove(self, some: Configuration, alive: np.ndarray, rows: np.ndarray) -> None:
         """Take those into account that were alive, (r, N) bool, and are no more."""
         fallen = alive & ~some.encounters.alive
         if fallen.any():
-            self._balance.remove(some.x, some.y, self._run.start.signs, fallen, rows)
+            self._balance.remove(some.x, some.y, some.signs, fallen, rows)
 
     def _record(self, t: float, dt: float, snapshot: Snapshot | None) -> None:
         x, y, alive = self._state.x, self._state.y, self._state.encounters.alive
@@ -292,11 +320,11 @@ class ChargeReplicas:
         measured["extra_diffusivity"] = self._extra_diffusivity(dt)
         measured["step_bias"] = self._step_bias(dt)
         if self._estimates is not None:
-            measured |= self._estimates.present(x, y, self._run.start.signs)
+            measured |= self._estimates.present(x, y, self._state.signs)
         self._rows.append(measured | self._balance.present())
         if snapshot is not None:
             there = alive[0]
-            snapshot(t, np.stack([x[0], y[0]], axis=1)[there], sign=self._run.start.signs[there])
+            snapshot(t, np.stack([x[0], y[0]], axis=1)[there], sign=self._state.signs[0, there])
 
     def _step_bias(self, dt: float) -> np.ndarray:
         """By how much the rate of (1/N) sum |X_i|^2 is wrong in steps of dt, (R,); zero where that is not known.
@@ -304,7 +332,7 @@ class ChargeReplicas:
         Euler's step adds dt |v|^2 of the velocities v by other particles than partners. Of K each pair of alive charges
         that are not bound adds 2 b_i b_j / N, at whatever distance; the cap takes some of it from pairs within eps.
         """
-        run, state, b = self._run, self._state, self._charges
+        run, state, b = self._run, self._state, self._state.charges
         known = run.batch_size is None and run.cutoff is None and run.substeps == 1 and not run.bare
         if run.model.interaction == "rotated" or not known:
             return np.zeros(len(self._replicas))
@@ -318,9 +346,9 @@ class ChargeReplicas:
             partners = x, y, strength, b, self._partners(state), state.encounters
             drift = drift + uncapped(*partners, kernel=softness(run.eps, run.kernel))
             others = drift - uncapped(*partners, kernel=(math.inf, math.inf))
-        bound = np.where((bond >= 0) & alive, b * b[bond], 0.0).sum(axis=1)
+        held = np.where((bond >= 0) & alive, b * np.take_along_axis(b, bond, axis=1), 0.0).sum(axis=1)
         net, squares = (alive * b).sum(axis=1), (alive * b**2).sum(axis=1)
-        capped = strength * (net**2 - squares - bound) - 2 * (x * drift[0] + y * drift[1]).sum(axis=1)
+        capped = strength * (net**2 - squares - held) - 2 * (x * drift[0] + y * drift[1]).sum(axis=1)
         step = 0.5 * dt if run.halved else dt
         return np.asarray((step * (alive * (others**2).sum(axis=0)).sum(axis=1) - capped) / run.count)
 
@@ -331,7 +359,7 @@ class ChargeReplicas:
             return np.zeros(len(self._replicas))
         dt = 0.5 * dt if run.halved else dt
         variance = batch_variance(
-            state.x, state.y, self._charges, eps=run.eps, kernel=run.kernel, size=run.batch_size, sample=SAMPLE,
+            state.x, state.y, state.charges, eps=run.eps, kernel=run.kernel, size=run.batch_size, sample=SAMPLE,
             seed=run.seed, replicas=self._replicas, step=len(self._rows),
         )  # fmt: skip
         return 0.25 * dt * run.model.pair_strength(run.count) ** 2 * variance
@@ -368,9 +396,9 @@ def _euler_maruyama(
 def compile_kernels(run: ChargeSetup) -> None:
     """Have the kernels of a run compiled (or loaded) before the clock runs."""
     x, y, *forces = np.zeros((4, 1, 2))
-    signs, one, felt, alone = np.ones(2), np.ones(1), np.stack(forces), np.full((1, 2), -1)
+    signs, one, felt, alone = np.ones((1, 2)), np.ones(1), np.stack(forces), np.full((1, 2), -1)
     run.pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped")
-    residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, FunctionTable.of([Wave(k=(0.0, 0.0))], 2))
+    residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, FunctionTable.of([Wave(k=(0.0, 0.0))], 2), 1.0)
     zero, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
     residual.start(1).measure(x, y, felt, felt, signs, nobody, zero)
     _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero, 0, *WHOLE[0].normals)

@@ -4,7 +4,7 @@ In each replica the particles that are nearest neighbours of each other form pai
 Strang's splitting: half of the drift that the other particles and U give it, the exact law of two charges
 (`pair_step`), the other half. All other particles take an Euler-Maruyama step. So for N = 2 a step is exact for every
 size; for larger N the forces of the others are frozen over a step, as in Euler-Maruyama, but no pair is thrown across
-itself.
+itself. Without noise the distance of a pair obeys r^2 -> r^2 + 4 gamma b_i b_j dt.
 
 Charges that hit each other (van Meurs-Peletier-Slangen, sections 1.6 and 2.3) go "through" and separate at once, which
 is their law for gamma < sigma^2; or "stick" together from then on, as they must for gamma >= sigma^2: one particle pair
@@ -106,7 +106,7 @@ def _uncapped(x, y, strength, charges, partner, bond, soft, floor, out_x, out_y)
         dx, dy = x[r, i] - x[r, j], y[r, i] - y[r, j]
         square = dx * dx + dy * dy
         if square > 0.0:  # K(0) = 0
-            more = strength[r] * charges[i] * charges[j] * (1.0 / square - 1.0 / max(square + soft, floor))
+            more = strength[r] * charges[r, i] * charges[r, j] * (1.0 / square - 1.0 / max(square + soft, floor))
             out_x[r, i], out_y[r, i] = more * dx, more * dy
 
 
@@ -135,7 +135,7 @@ def advance(
         y: (R, N) positions.
         drift: (2, R, N) velocities of the particles without noise.
         strength: (R,) what stands before b_i b_j k in them.
-        charges: (N,) b_i as the interaction sees it.
+        charges: (R, N) b_i as the interaction sees it.
         partner: (R, N), from `mutual_neighbours`.
         encounters: of the replicas, updated.
 
@@ -156,13 +156,24 @@ def advance(
     )  # fmt: skip
 
 
+@compiled
+def _noiseless(dx: float, dy: float, own: float, dt: float) -> tuple[float, float, bool]:
+    """The difference of two charges after dt without noise, and whether it came to 0: |x|^2 changes by 4 own dt."""
+    square = dx * dx + dy * dy
+    after = square + 4.0 * own * dt
+    if square == 0.0 or after <= 0.0:
+        return 0.0, 0.0, own < 0.0
+    factor = math.sqrt(after / square)
+    return factor * dx, factor * dy, False
+
+
 @compiled(parallel=True)
 def _advance(  # type: ignore[no-untyped-def]
     x, y, vx, vy, strength, charges, partner, bond, alive, collided,
     sigma, sizes, soft, floor, sticky, annihilate, seed: Any, replicas, numbers,
     half, given_x, given_y,
 ):  # fmt: skip
-    count, unit = x.shape[1], math.sqrt(2.0) * sigma
+    count, unit = x.shape[1], math.sqrt(2.0) * sigma if sigma > 0.0 else 1.0
     for task in numba.prange(x.size):
         r, i = task // count, task % count
         j, dt, number = partner[r, i], sizes[r], numbers[r]
@@ -186,7 +197,7 @@ def _advance(  # type: ignore[no-untyped-def]
         half_x = half_y = 0.0
         if bond[r, i] < 0:
             dx, dy = x[r, i] - x[r, j], y[r, i] - y[r, j]
-            own = strength[r] * charges[i] * charges[j]
+            own = strength[r] * charges[r, i] * charges[r, j]
             share = 2.0 * own / max(dx * dx + dy * dy + soft, floor)
             push_x = 0.5 * dt * (vx[r, i] - vx[r, j] - share * dx)
             push_y = 0.5 * dt * (vy[r, i] - vy[r, j] - share * dy)
@@ -196,8 +207,11 @@ def _advance(  # type: ignore[no-untyped-def]
                 math.sqrt(0.5) * (a - c),
                 math.sqrt(0.5) * (b - d),
             )
-            nu, key = own / sigma**2, pair_key(seed, replicas[r])
-            wx, wy, hit = relative_step(wx, wy, nu, dt, sticky, xi, eta, key, i, j, number, half)
+            if sigma > 0.0:
+                nu, key = own / sigma**2, pair_key(seed, replicas[r])
+                wx, wy, hit = relative_step(wx, wy, nu, dt, sticky, xi, eta, key, i, j, number, half)
+            else:
+                wx, wy, hit = _noiseless(wx, wy, own, dt)
             if hit:
                 collided[r] = True
             if hit and (sticky or own <= -(sigma**2)):

@@ -53,7 +53,7 @@ class EstimateIntegrals:
             x: (r, N) positions.
             y: (r, N) positions.
             drift: (2, r, N) drifts of the equation.
-            signs: (N,).
+            signs: (r, N).
             encounters: who counts, and who is bound to whom.
             drift_of: eps -> (2, r, N) drifts with K_eps for K.
             rows: (r,) which replicas these are.
@@ -82,8 +82,9 @@ class EstimateIntegrals:
         """Means at one time of phi over each sign, (R, 2), and of |X|, (R,)."""
         square = x**2 + y**2
         phi = np.sqrt(1.0 + square)
-        by_sign = [phi[:, signs == sign].mean(axis=1) if (signs == sign).any() else phi[:, 0] * 0 for sign in (1, -1)]
-        return {"phi": np.stack(by_sign, axis=1), "distance": np.sqrt(square).mean(axis=1)}
+        mine = np.stack([signs > 0, signs < 0], axis=1)
+        by_sign = np.where(mine, phi[:, None], 0.0).sum(axis=2) / np.maximum(mine.sum(axis=2), 1)
+        return {"phi": by_sign, "distance": np.sqrt(square).mean(axis=1)}
 
 
 def pair_power(model: Model, count: int) -> float:

@@ -64,14 +64,14 @@ def meet(
     number: np.ndarray,
     past: Past | None = None,
 ) -> np.ndarray:
-    """Bind the pairs that meet to each other, and take them out; the pairs as (m, 3): row, and both particles.
+    """The pairs that meet, (m, 3): row, and both particles; in the order in which they do, and not those of partners.
 
     Args:
         before: x and y, (r, N) each, before the step.
         after: the same after it.
-        charges: (N,) b_i.
+        charges: (r, N) b_i.
         partner: (r, N) with whom each particle moved by an exact law; -1 where with none.
-        encounters: of the replicas, updated.
+        encounters: of the replicas.
 
     Keyword Args:
         ratio: (r,) a.
@@ -92,7 +92,23 @@ def meet(
     hazard = _hazard(places, pairs, ratio, spread)
     met = (clock > start) & (clock <= start + hazard)
     order = np.argsort(((clock - start)[met] / hazard[met]), kind="stable")
-    return _bound(pairs[met][order], encounters)
+    return np.asarray(pairs[met][order])
+
+
+def within_reach(
+    before: tuple[np.ndarray, np.ndarray],
+    charges: np.ndarray,
+    partner: np.ndarray,
+    encounters: Encounters,
+    *,
+    reach: np.ndarray,
+) -> np.ndarray:
+    """The same without noise: pairs whose |y|^2, which falls by 4 gamma dt = reach (r,), is no more than that."""
+    places = np.stack([*before, *before])
+    pairs = _candidates(places, charges, partner, encounters.alive, reach / FARTHEST)
+    row, i, j = pairs.T
+    x, y = places[:2, row, i] - places[:2, row, j]
+    return np.asarray(pairs[np.argsort((x**2 + y**2) / reach[row], kind="stable")])
 
 
 def _candidates(
@@ -105,7 +121,7 @@ def _candidates(
     for r in range(places.shape[1]):
         i, j = cKDTree(places[:2, r].T).query_pairs(REACH * np.sqrt(spread[r]), output_type="ndarray").T
         x0, y0, x1, y1 = (place[i] - place[j] for place in places[:, r])
-        keep = (charges[i] * charges[j] < 0) & alive[r, i] & alive[r, j] & (partner[r, i] != j)
+        keep = (charges[r, i] * charges[r, j] < 0) & alive[r, i] & alive[r, j] & (partner[r, i] != j)
         keep &= x0 * x1 + y0 * y1 < FARTHEST * spread[r]
         some = np.column_stack([np.full(keep.sum(), r), i[keep], j[keep]])
         found.append(some[np.lexsort(some.T[::-1])])
@@ -126,7 +142,7 @@ def _near(places, charges, partner, alive, spread):  # type: ignore[no-untyped-d
                 dot = (places[0, r, i] - places[0, r, j]) * (places[2, r, i] - places[2, r, j])
                 dot += (places[1, r, i] - places[1, r, j]) * (places[3, r, i] - places[3, r, j])
                 far = dot >= FARTHEST * spread[r]
-                if far or charges[i] * charges[j] >= 0.0 or not alive[r, j] or partner[r, i] == j:
+                if far or charges[r, i] * charges[r, j] >= 0.0 or not alive[r, j] or partner[r, i] == j:
                     continue
                 if m == len(found):
                     longer = np.empty((2 * m, 3), dtype=np.int64)
@@ -157,12 +173,20 @@ def _clocks(seed: Any, replicas, number, pairs):  # type: ignore[no-untyped-def]
     return out
 
 
-def _bound(pairs: np.ndarray, encounters: Encounters) -> np.ndarray:
-    """Take pairs (m, 3) out, each if both are still there; those that were taken, (k, 3)."""
+def bound(pairs: np.ndarray, encounters: Encounters, *, vanish: bool) -> np.ndarray:
+    """Bind pairs (m, 3) to each other, each if both are still free; those that were bound, (k, 3).
+
+    Args:
+        pairs: in the order in which they meet.
+        encounters: of the replicas, updated.
+
+    Keyword Args:
+        vanish: whether they are taken out.
+    """
     taken = np.zeros(len(pairs), dtype=bool)
     for k, (r, i, j) in enumerate(pairs.tolist()):
-        if encounters.alive[r, i] and encounters.alive[r, j]:
-            encounters.alive[r, [i, j]] = False
+        if encounters.bond[r, i] < 0 and encounters.bond[r, j] < 0:
+            encounters.alive[r, [i, j]] = not vanish
             encounters.bond[r, [i, j]] = j, i
             encounters.collided[r] = taken[k] = True
     return pairs[taken]

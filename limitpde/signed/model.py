@@ -94,11 +94,6 @@ class Model:
         """
         return 4 * math.pi * float(self.gamma_bar or 0.0) if self.annihilation else 0.0
 
-    @property
-    def residual_rate(self) -> float | None:
-        """Power of N with which E|W| of (5.8) falls, -1/2 (Lemma 5.10); none for a fixed gamma."""
-        return None if self.gamma_bar is None else -0.5
-
     def pair_strength(self, count: int) -> float:
         """gamma_N >= 0, the strength of the interaction between two of N = count particles; `sense` is its sign."""
         return self.gamma_bar / count if self.gamma_bar is not None else float(self.gamma or 0.0)
@@ -152,10 +147,15 @@ class Initial:
     """Parts of rho_- at time 0."""
     points: File | None = None
     """Instead: an .npz file with arrays `positions` (N, 2) and `signs` (N,), for a run without [pde]."""
+    signs: Literal["fixed", "random"] = "fixed"
+    """N times the mass of each sign, rounded, in every replica; or a sign for each charge, drawn with the masses as
+    probabilities (Y_0 of section 5, exchangeable)."""
 
     def __post_init__(self) -> None:
         if self.points is None and not (self.positive or self.negative):
             raise ValueError("give the parts of positive, of negative, or points")
+        if self.points is not None and self.signs == "random":
+            raise ValueError("signs = 'random': the points of a file have the signs that it gives")
         if self.points is not None and (self.positive or self.negative):
             raise ValueError("give either points, or the parts of positive and negative, not both")
         for part in (*self.positive, *self.negative):

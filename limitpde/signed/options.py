@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -97,7 +96,8 @@ def takes_exact_pairs(model: Model, count: int, pairs: PairMotion, collision: Co
     Raises:
         InputError: they cannot, or what was asked for needs it.
     """
-    ratio = model.pair_strength(count) / model.sigma**2 if model.sigma**2 > 0 else math.inf
+    quiet = model.sigma**2 == 0
+    ratio = 0.0 if quiet else model.pair_strength(count) / model.sigma**2
     possible = plain and model.interaction != "rotated" and ratio <= LARGEST
     if pairs == "exact" and not possible:
         raise InputError(

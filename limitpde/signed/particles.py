@@ -2,9 +2,10 @@
 
     dX_i = sigma dB_i + gamma_N Phi_l(X) sum_j b_i b_j k(X_i - X_j) dt - grad U(X_i) dt,    gamma_N = gamma_bar / N
 
-(or a fixed gamma) with k(x) = x / max(|x|^2, eps^2) ("capped") or K_eps(x) = x / (|x|^2 + eps^2) ("regularised",
-(4.5)), and the cut-off Phi_l(X) = 1 where equal signs are at least 1/l apart, 0 below 1/(2l), linear between ((4.6);
-off by default). Where the model says so, all b_i b_j are -1 ((1.2), attraction), or the sum is sum_j b_j K_perp.
+(or a fixed gamma, or sigma_N and gamma_N of their own, `limitpde.signed.scaling`) with k(x) = x / max(|x|^2, eps^2)
+("capped") or K_eps(x) = x / (|x|^2 + eps^2) ("regularised", (4.5)), and the cut-off Phi_l(X) = 1 where equal signs are
+at least 1/l apart, 0 below 1/(2l), linear between ((4.6); off by default). Where the model says so, all b_i b_j are -1
+((1.2), attraction), or the sum is sum_j b_j K_perp.
 
 Euler-Maruyama moves the particles, of weak order one: means carry a bias proportional to the step, which halving the
 step shows. With the bare K its second moment is infinite after two steps: a pair of opposite signs at a distance r
@@ -52,6 +53,7 @@ from limitpde.signed.estimate_integrals import largest_gradient
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.options import Collision, PairMotion, batch_size_of, check_substeps, takes_exact_pairs
 from limitpde.signed.residual import ParticleResidual
+from limitpde.signed.scaling import PowerOfN, Scaling
 from limitpde.signed.start import InitialPositions
 
 BATCH_PARTICLES = 32_768
@@ -69,8 +71,8 @@ measurement in the run would make results depend on the machine."""
 class Ensemble(ReplicaEnsemble):
     """Replicas of one particle number: what they were measured to do. The same on every rank."""
 
-    signs: np.ndarray
-    """(N,) of +1.0 and -1.0, the same in every replica."""
+    positive: np.ndarray
+    """(R,) number of positive charges."""
     quadratic_variation: np.ndarray
     """(R, P) of (sigma^2 / N) int_0^T int |grad phi|^2 dL^N_t dt; its mean is the variance of W - A (Ito isometry)."""
     eps: float
@@ -94,8 +96,12 @@ class Ensemble(ReplicaEnsemble):
     """(R, T) number of particles that have not been annihilated."""
     collided: np.ndarray
     """(R,) whether two charges have hit each other; False throughout where the steps do not see that."""
+    partners: np.ndarray
+    """(R, N) int64, whom each particle has met and stuck to, or vanished with; -1 for nobody; (R, 0) for "through"."""
+    since: np.ndarray
+    """(R, N) end of the step in which it did; NaN for nobody; (R, 0) for "through"."""
     sees_collisions: bool
-    """Whether pairs moved by their exact law, so that `collided` means something."""
+    """Whether the steps see all first collisions, so that `collided` means something."""
     collision: Collision
     """What became of charges that hit each other."""
     scattered: np.ndarray
@@ -107,6 +113,13 @@ class Ensemble(ReplicaEnsemble):
     """Lengths of the regularisation in Lemma 5.9."""
     estimate_gradients: tuple[float, ...]
     """max |grad phi| of each test function."""
+    own_strengths: bool
+    """Whether A is that of gamma_N and sigma_N alone which are not those of the equation: Lemma 5.10's second term."""
+
+    @property
+    def both_signs(self) -> bool:
+        """Whether there is a replica with charges of both signs."""
+        return bool(((self.positive > 0) & (self.positive < self.count)).any())
 
     @property
     def noise(self) -> np.ndarray:
@@ -131,7 +144,8 @@ class Ensemble(ReplicaEnsemble):
     @property
     def in_theory(self) -> bool:
         """Whether the particles have the drift and the noise of the theorem, so that its rate applies."""
-        own = self.batch_size is None and self.quadratic_variation.any() and not self.compensator.any()
+        known = self.own_strengths or not self.compensator.any()
+        own = self.batch_size is None and self.quadratic_variation.any() and known
         return bool(own and (self.survivors == self.count).all())
 
 
@@ -155,6 +169,8 @@ def simulate(
     cutoff: int | None = None,
     pairs: PairMotion = "auto",
     collision: Collision = "through",
+    gamma: PowerOfN | None = None,
+    sigma: PowerOfN | None = None,
     estimate_eps: Sequence[float] | None = None,
     controls: Controls = ALONE,
 ) -> Ensemble:
@@ -163,7 +179,7 @@ def simulate(
     Args:
         model: the parameters.
         initial: where the particles start: drawn independently from the densities, with N times the mass of each sign
-            rounded to whole particles; or points.
+            rounded to whole particles, or signs drawn too; or points.
 
     Keyword Args:
         count: N.
@@ -187,6 +203,8 @@ def simulate(
             gamma_N >= 0.05 sigma^2 or collisions matter ("auto").
         collision: what charges do that hit each other: go "through", "stick" together, "annihilate"; with
             gamma_N >= sigma^2 they stick. All but the first need the exact law.
+        gamma: gamma_N of the particles, where W has the model's gamma_bar; gamma_bar / N by default.
+        sigma: sigma_N of the particles, where W has the model's D; the model's by default.
         estimate_eps: measure what the paper's estimates are about, with these eps in Lemma 5.9; by default not.
         controls: how it is watched and where it runs; snapshots have (t, positions (n, 2), sign=(n,)).
 
@@ -210,23 +228,25 @@ def simulate(
         estimates=estimate_eps is not None,
     )
     use_threads(controls.comm)
+    limit, model = model, Scaling(model, gamma, sigma).particles(count)
     fast = method == "fast" or (method != "direct" and count >= FAST_FROM)
     coupling = model.pair_strength(count) * (1 if size is None else strongest(count, size))
+    plain = kernel == "capped" and eps is None and cutoff is None
+    exact = size is None and takes_exact_pairs(model, count, pairs, collision, plain=plain)
     run = ChargeSetup(
+        limit=limit,
         model=model,
         start=InitialPositions(initial, count, controls.comm),
         seed=ensemble_seed(seed, count),
         grid=grid,
-        residual=ParticleResidual(model, count, FunctionTable.of(test_functions, 2)),
+        residual=ParticleResidual(limit, count, FunctionTable.of(test_functions, 2), model.sigma),
         kernel=kernel,
         eps=math.sqrt(2 * coupling * (step / 2 if controls.halved else step) / substeps) if eps is None else eps,
         bare=kernel != "capped" or eps is not None,
         cutoff=cutoff,
-        exact_pairs=size is None
-        and takes_exact_pairs(
-            model, count, pairs, collision, plain=kernel == "capped" and eps is None and cutoff is None
-        ),
+        exact_pairs=exact,
         collision=collision,
+        meeting=exact and model.interaction == "signed" and (collision != "through" or estimate_eps is not None),
         pair_sum=partial(fast_pair_sum, accuracy=accuracy) if fast else pair_sum,
         batch_size=size,
         substeps=substeps,
@@ -235,7 +255,7 @@ def simulate(
         gradients=tuple(map(largest_gradient, test_functions)),
     )
     if isinstance(model.confinement, ConfinementFromFile):
-        model.confinement.check(run.start.positions(np.random.default_rng(0)))
+        model.confinement.check(run.start.draw(np.random.default_rng(0))[0])
     compile_kernels(run)
     sum_size = pair_interactions(1, count) * ((size or count) / count)
     simulated = simulate_replicas(
@@ -253,12 +273,12 @@ def simulate(
     return Ensemble(
         **simulated.common(found, count=count, steps=run.steps, times=(t for t, _ in run.grid)),
         **found,
-        signs=run.start.signs,
         eps=run.eps,
         batch_size=run.batch_size,
         substeps=run.substeps,
-        sees_collisions=run.exact_pairs,
-        scattered=_scattered(run, model),
+        sees_collisions=run.meeting or (exact and count == 2),
+        scattered=_scattered(run, found["positive"]),
+        own_strengths=model is not limit and plain and collision == "through" and limit.diffusivity == "ito",
         collapsible=model.interaction == "attractive" and count * model.pair_strength(count) >= 2 * model.sigma**2,
         pull=model.pair_strength(count) * (count - 1),
         collision=run.collision,
@@ -268,7 +288,8 @@ def simulate(
     )
 
 
-def _scattered(run: ChargeSetup, model: Model) -> np.ndarray:
+def _scattered(run: ChargeSetup, positive: np.ndarray) -> np.ndarray:
     """See `Ensemble.scattered`."""
-    opposite = run.exact_pairs and model.interaction == "signed" and len(set(run.start.signs.tolist())) == 2
+    both = bool(((positive > 0) & (positive < run.count)).any())
+    opposite = run.exact_pairs and run.model.interaction == "signed" and both
     return np.asarray(run.residual.table.charged, dtype=bool) & opposite

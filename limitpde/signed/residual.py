@@ -7,17 +7,17 @@
                    + 4 pi gamma_bar int_0^T int (phi(x, 1) + phi(x, -1)) rho_+ rho_- dt               (annihilation)
 
 with k = K, or -K where equal charges attract, and U an exterior potential if there is one. It vanishes for a weak
-solution. For the empirical measure L^N of particles that feel the drift gamma_N F' - grad U and the noise sigma, with
-gamma_bar = N gamma_N,
+solution. For the empirical measure L^N of particles that feel the drift gamma_N F' - grad U and the noise sigma_N,
 
-    W[T, phi](L^N) = M + A,   A = int_0^T int [gamma_N (F' - F) . grad phi + (sigma^2 / 2 - D) Lap phi] dL^N_t dt,
+    W[T, phi](L^N) = M + A,
+    A = int_0^T int [(gamma_N F' - gamma_bar / N F) . grad phi + (sigma_N^2 / 2 - D) Lap phi] dL^N_t dt,
 
-F the forces of K, M a martingale with E M^2 = (sigma^2 / N) E int_0^T int |grad phi|^2 dL^N_t dt (Ito isometry). So W
-has mean zero where the particles have the drift and the diffusivity of the equation, and A says what to expect where
-they do not: D = sigma, a cut-off, a large eps. Two charges that stick move with the diffusivity sigma^2 / 4, which A
-takes in as well, and charges that annihilate take their phi / N out of L^N: where the equation has that reaction, they
-are its integral, else they add it, negative, to A. Time integrals
-are trapezoidal sums over the time steps; Euler-Maruyama leaves a bias of order one in the step.
+F the forces of K, M a martingale with E M^2 = (sigma_N^2 / N) E int_0^T int |grad phi|^2 dL^N_t dt (Ito isometry). So
+W has mean zero where the particles have the drift and the diffusivity of the equation, and A says what to expect where
+they do not: D = sigma, gamma_N and sigma_N of their own (`limitpde.signed.scaling`), a cut-off, a large eps. Two
+charges that stick move with the diffusivity sigma^2 / 4, which A takes in as well, and charges that annihilate take
+their phi / N out of L^N: where the equation has that reaction, they are its integral, else they add it, negative, to A.
+Time integrals are trapezoidal sums over the time steps; Euler-Maruyama leaves a bias of order one in the step.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ class ParticleResidual:
     """W[t, phi](L^N) of many replicas at once, accumulated while they are simulated.
 
     Args:
-        model: the parameters.
+        model: the parameters of the equation.
         count: N.
         table: the test functions.
+        sigma: noise of the particles.
     """
 
-    def __init__(self, model: Model, count: int, table: FunctionTable) -> None:
-        self.model, self.count, self.table = model, count, table
+    def __init__(self, model: Model, count: int, table: FunctionTable, sigma: float) -> None:
+        self.model, self.count, self.table, self.sigma = model, count, table, sigma
 
     def start(self, replicas: int) -> ResidualIntegrals:
         """An empty balance for this many replicas."""
@@ -85,7 +86,7 @@ class ResidualIntegrals:
             y: (r, N) positions.
             limit: (2, r, N) drifts v with the kernel of the equation.
             felt: (2, r, N) drifts v' that the particles have.
-            signs: (N,).
+            signs: (r, N).
             encounters: who counts, and who is stuck to whom.
             rows: (r,) which replicas these are; all of them when the integrands are evaluated first.
         """
@@ -112,7 +113,7 @@ class ResidualIntegrals:
         return np.asarray(self._integrands[0] - self._initial)
 
     def transport(self) -> np.ndarray:
-        """Interaction and confinement, int_0^t int v . grad phi dL dt, (R, P), with gamma_bar = N gamma_N."""
+        """Interaction and confinement, int_0^t int v . grad phi dL dt, (R, P)."""
         return self._integrals[0]
 
     def diffusion(self) -> np.ndarray:
@@ -132,12 +133,12 @@ class ResidualIntegrals:
 
     def totals(self) -> dict[str, np.ndarray]:
         """The quadratic variation of M, and A, (R, P) each."""
-        model, count = self._residual.model, self._residual.count
-        defect = (model.sigma**2 / 2 - model.D) * self._integrals[1]
+        model, count, sigma = self._residual.model, self._residual.count, self._residual.sigma
+        defect = (sigma**2 / 2 - model.D) * self._integrals[1]
         gone = 0.0 if model.annihilation else self._lost
         return {
-            "quadratic_variation": model.sigma**2 / count * self._integrals[2],
-            "compensator": self.excess() + defect - model.sigma**2 / 4 * self._integrals[4] - gone + 0.0,
+            "quadratic_variation": sigma**2 / count * self._integrals[2],
+            "compensator": self.excess() + defect - sigma**2 / 4 * self._integrals[4] - gone + 0.0,
         }
 
 
@@ -167,7 +168,7 @@ def _integrands(
                 continue
             point[0], point[1] = x[r, i], y[r, i]
             value, laplacian = spatial(kinds[p], parameters[p], point, gradient)
-            b = signs[i] if charged[p] else 1.0
+            b = signs[r, i] if charged[p] else 1.0
             value_sum += b * value
             drift = limit[0, r, i] * gradient[0] + limit[1, r, i] * gradient[1]
             drift_sum += b * drift
@@ -176,7 +177,7 @@ def _integrands(
             both = 2.0 * b  # of a stuck pair, whose noise is one
             if bond[r, i] >= 0:
                 stuck_sum += b * laplacian
-                both = b + (signs[bond[r, i]] if charged[p] else 1.0)
+                both = b + (signs[r, bond[r, i]] if charged[p] else 1.0)
             square_sum += 0.25 * both * both * (gradient[0] ** 2 + gradient[1] ** 2)
         out[0, r, p] = value_sum / count
         out[1, r, p] = drift_sum / count

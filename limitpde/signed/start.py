@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -15,12 +16,16 @@ from limitpde.parallel import on_root
 from limitpde.signed.model import SPECIES, Initial
 from limitpde.signed.options import NEEDS_WALLS
 
+NEVER = 1e-6
+"""Probability below which what might happen is not spoken of."""
+
 
 class InitialPositions:
     """Positions and signs of N particles at time 0. Collective where it is made.
 
     The number of each sign is N times its share of the mass, rounded, and the same in every replica; the positive
-    particles come first. Positions are independent, from the densities; or those of a file, the same in every replica.
+    particles come first. Or each charge has a sign of its own, drawn with the shares of the mass. Positions are
+    independent, from the density of the sign; or those of a file, the same in every replica.
 
     Args:
         initial: the densities, or the file.
@@ -28,36 +33,42 @@ class InitialPositions:
         comm: the ranks that make the same object.
 
     Attributes:
-        signs: (N,) of +1.0 and -1.0.
+        count: N.
 
     Raises:
         InputError: the file is wrong, or holds another number of particles.
     """
 
     def __init__(self, initial: Initial, count: int, comm: MPI.Comm) -> None:
-        self._initial = initial
+        self._initial, self.count = initial, count
         if initial.points is not None:
             path = Path(initial.points)
-            self._points, self.signs = on_root(comm, lambda: _read_points(path))
-            if len(self.signs) != count:
-                raise InputError(f"particles.counts: initial.points holds {len(self.signs)} particles, not {count}")
+            self._points, self._signs = on_root(comm, lambda: _read_points(path))
+            if len(self._signs) != count:
+                raise InputError(f"particles.counts: initial.points holds {len(self._signs)} particles, not {count}")
             return
         if initial.needs_walls:
             raise InputError(NEEDS_WALLS)
         share, mass = initial.mass(0), initial.mass(0) + initial.mass(1)
         if not math.isclose(mass, 1, rel_tol=1e-9):
             raise InputError(f"initial: the masses add to {mass:.12g}; with particles they must add to 1")
-        self._numbers = (round(count * share), count - round(count * share))
-        self.signs = np.repeat([1.0, -1.0], self._numbers)
+        self._signs = np.repeat([1.0, -1.0], [round(count * share), count - round(count * share)])
 
-    def positions(self, rng: np.random.Generator) -> np.ndarray:
-        """Positions of the particles of one replica, (N, 2)."""
-        if self._initial.points is not None:
-            return self._points
-        return np.concatenate([self._draw(species, rng) for species in range(len(SPECIES))])
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (N, 2) and signs (N,), +1.0 and -1.0, of the particles of one replica."""
+        initial, signs = self._initial, self._signs
+        if initial.points is not None:
+            return self._points, signs
+        if initial.signs == "random":
+            signs = np.where(rng.random(self.count) < initial.mass(0), 1.0, -1.0)
+        positions = np.empty((self.count, 2))
+        for species, sign in enumerate((1.0, -1.0)):
+            mine = signs == sign
+            positions[mine] = self._draw(species, int(mine.sum()), rng)
+        return positions, signs
 
-    def _draw(self, species: int, rng: np.random.Generator) -> np.ndarray:
-        number = self._numbers[species]
+    def _draw(self, species: int, number: int, rng: np.random.Generator) -> np.ndarray:
+        """Positions of so many charges of a sign, (n, 2)."""
         parts = [
             part for part in self._initial.parts(species) if not isinstance(part, Uniform)
         ]  # all: see `needs_walls`
@@ -66,6 +77,27 @@ class InitialPositions:
         chance = np.array([part.mass for part in parts]) / self._initial.mass(species)
         numbers = rng.multinomial(number, chance)
         return np.concatenate([part.sample(n, rng) for part, n in zip(parts, numbers, strict=True)])
+
+
+def signs_outside(initial: Initial, counts: Sequence[int]) -> str:
+    """What of (5.4), min(N_+, N_-) >= beta_0 N almost surely, random signs do not keep, in a sentence; or nothing.
+
+    Chernoff's bound makes it likely for every beta_0 below both masses: here it is half the smaller one.
+    """
+    least = min(initial.mass(0), initial.mass(1))
+    if initial.signs == "fixed" or least == 0:
+        return ""
+    from scipy.special import bdtr
+
+    count = min(counts)
+    most = math.ceil(least / 2 * count) - 1
+    failing = sum(float(bdtr(most, count, initial.mass(species))) for species in range(len(SPECIES)))
+    if failing < NEVER:
+        return ""
+    return (
+        f'initial.signs = "random": (5.4) with beta_0 = {least / 2:g} holds with the probability 1 - {failing:.2g} for '
+        f"N = {count}, not almost surely"
+    )
 
 
 def _read_points(path: Path) -> tuple[np.ndarray, np.ndarray]:

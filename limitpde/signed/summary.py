@@ -214,33 +214,46 @@ def particle_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
     moment: dict[str, Any] = {
         name: {key: value and value[k] for key, value in found.items()} for name, k in (("start", 0), ("end", -1))
     }
-    positive, negative = (int(np.count_nonzero(ensemble.signs == sign)) for sign in (1.0, -1.0))
-    charge = float(np.where(ensemble.signs > 0, *model.charges).sum())
     gamma, count = model.pair_strength(ensemble.count), ensemble.count
-    attracted = model.interaction == "attractive" or (model.interaction == "signed" and min(positive, negative) > 0)
+    positive, negative = ensemble.positive, count - ensemble.positive
+    charge = positive * model.charges[0] + negative * model.charges[1]
+    fewest = int(np.minimum(positive, negative).max())
+    attracted = model.interaction == "attractive" or (model.interaction == "signed" and fewest > 0)
     stuck = attracted and (ensemble.collision != "through" or gamma >= model.sigma**2)  # that breaks the law
     vortices = model.interaction == "rotated"  # of one sign, they turn about each other at their distances
-    lawful = min(positive, negative) == 0 if vortices else not (stuck or ensemble.collapsed)
+    lawful = fewest == 0 if vortices else not (stuck or ensemble.collapsed)
     if model.confinement is None and lawful:
         drift = 0.0 if vortices else model.sense * gamma * (charge**2 - count) / count
-        moment["rate_theory"] = 2 * model.sigma**2 + drift
+        law = 2 * model.sigma**2 + drift * np.ones(len(ensemble.replicas))  # given the signs
+        moment["rate_theory"] = float(law.mean())
         growth = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
-        rate = moment["rate_theory"] + 4 * ensemble.mean_extra_diffusivity
+        rate = law + 4 * ensemble.mean_extra_diffusivity
         if model.sigma > 0:  # else there is no noise that a deviation could be held against
             moment["deviation"] = deviation(growth - rate * ensemble.times[-1])
     return {
         "N": count,
-        "positive": positive,
-        "negative": negative,
+        **_sign_figures(positive, count),
+        "gamma": gamma,
+        "sigma": model.sigma,
         "replicas": len(ensemble.replicas),
         "steps": ensemble.steps,
         "eps": ensemble.eps,
         "second_moment": moment,
-        "regime": model.regime(positive, negative),
+        "regime": model.regime(int(positive[0]), int(negative[0])),
         **_stepping_figures(ensemble),
         **_collision_figures(model, ensemble),
         **({"estimates": estimates(model, ensemble)} if ensemble.estimates else {}),
     }
+
+
+def _sign_figures(positive: np.ndarray, count: int) -> dict[str, Any]:
+    """Numbers of both signs; of random ones their means, and beta_0 of (5.4), the smallest share of a sign."""
+    if (positive == positive[0]).all():
+        return {"positive": int(positive[0]), "negative": count - int(positive[0])}
+    found = mean_figures(positive.astype(float))
+    least = float(np.minimum(positive, count - positive).min() / count)
+    more = {"positive_stderr": found["stderr"], "beta_0": least}
+    return {"positive": found["mean"], "negative": count - found["mean"], **more}
 
 
 def _stepping_figures(ensemble: Ensemble) -> dict[str, Any]:
@@ -273,7 +286,7 @@ def _collision_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
 
 def particle_cautions(case: Case, ensemble: Ensemble) -> list[Caution]:
     """Whether the particles are simulated in the range of their steps."""
-    model = case.model
+    model = case.scaling.particles(ensemble.count)
     scale = 2 * model.sigma**2 + ensemble.pull
     rate = float(np.trapezoid(ensemble.mean_step_bias, ensemble.times)) / ensemble.times[-1]
     share = abs(rate) / scale if scale > 0 else 0.0
@@ -315,8 +328,8 @@ def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
         )
     if initial.points is not None:
         return found
-    share = float(np.mean(ensemble.signs > 0))
-    if math.isclose(share, initial.mass(0), abs_tol=1e-9):
+    share = float(ensemble.positive[0]) / ensemble.count
+    if initial.signs == "random" or math.isclose(share, initial.mass(0), abs_tol=1e-9):
         return found
     masses = f"{share:.6g} and {1 - share:.6g} instead of {initial.mass(0):.6g} and {initial.mass(1):.6g}"
     return [*found, f"N = {ensemble.count}: whole particles give the masses {masses}, which biases charged observables"]

@@ -17,6 +17,7 @@ from limitpde.signed.pde import Solver
 from limitpde.signed.pictures import PAINTERS
 from limitpde.signed.report import SignedWording
 from limitpde.signed.residual import PDEResidual
+from limitpde.signed.start import signs_outside
 from limitpde.system import System
 
 
@@ -32,8 +33,12 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
     particle_cautions = staticmethod(figures.particle_cautions)
 
     def residual_rate(self, case: Case) -> float | None:
-        """-1/2 (Lemma 5.10)."""
-        return case.model.residual_rate
+        """-1/2, or the largest power of the terms of Lemma 5.10."""
+        return case.scaling.residual_rate
+
+    def means_powers(self, case: Case) -> tuple[float, ...]:
+        """1 / N, and what gamma_N and sigma_N of the particles leave."""
+        return case.scaling.means_powers
 
     def orders(self, case: Case) -> Orders:
         """BDF2 on first-order elements; degree + 1 and four for smooth data."""
@@ -42,7 +47,9 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
 
     def outside_theory(self, case: Case) -> str:
         """What Theorem 5.4 and Lemma 5.10 assume and the case does not have."""
-        return case.model.outside_theory
+        if case.particles is None:
+            return case.model.outside_theory
+        return case.scaling.outside_theory or signs_outside(case.initial, case.particles.counts)
 
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver. Collective."""
@@ -56,7 +63,7 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
 
     def particle_figures(self, case: Case, ensemble: Ensemble) -> Record:
         """One entry of the list `particles` of summary.json."""
-        return figures.particle_figures(case.limit, ensemble)
+        return figures.particle_figures(case.scaling.particles(ensemble.count), ensemble)
 
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Second moment and centre, (R, T) each."""

@@ -75,8 +75,8 @@ def verdict(found, own=(), *, precision=0.05, cautions=(), failure=""):
 
 def test_weights_fit_exactly():
     counts, sizes = np.array([20.0, 40.0, 80.0]), np.array([200, 100, 7])
-    assert fit_weights(counts, sizes) @ (3 - 5 / counts) == pytest.approx([3.0, -5.0])
-    assert fit_weights(counts[:1], sizes[:1]).tolist() == [[1.0], [0.0]]
+    assert fit_weights(counts, sizes, 1 / counts) @ (3 - 5 / counts) == pytest.approx([3.0, -5.0])
+    assert fit_weights(counts[:1], sizes[:1], 1 / counts[:1]).tolist() == [[1.0], [0.0]]
 
 
 @pytest.mark.parametrize("replicas", [3, 8, 60])

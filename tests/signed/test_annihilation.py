@@ -91,7 +91,7 @@ def test_who_meets(monkeypatch, brute_force):
     """A pair that stays near meets as often as its hazard says; partners, equal signs, and who is gone, never."""
     if not brute_force:
         monkeypatch.setattr(meetings, "BRUTE_FORCE", 0)
-    replicas, charges = 20_000, np.array([1.0, -1.0, 1.0, -1.0])
+    replicas, charges = 20_000, np.tile([1.0, -1.0, 1.0, -1.0], (20_000, 1))
     x = np.tile([0.0, 0.1, 0.05, -0.05], (replicas, 1))
     before, after = (x, np.zeros_like(x)), (x + np.array([0.0, 0.02, 0.0, 0.0]), np.zeros_like(x))
     encounters = Encounters.none(replicas, 4)
@@ -100,6 +100,7 @@ def test_who_meets(monkeypatch, brute_force):
     options = {"ratio": np.full(replicas, 0.02), "spread": np.full(replicas, 0.02), "seed": 3}
     options |= {"replicas": np.arange(replicas), "number": np.zeros(replicas, dtype=np.int64)}
     pairs = meetings.meet(before, after, charges, partner, encounters, **options)
+    assert meetings.bound(pairs, encounters, vanish=True).shape == pairs.shape
     z = 0.1 * 0.12 / 0.02
     chance = -math.expm1(-2 * 0.02 * k0(z) * math.exp(-z))
     assert set(map(tuple, pairs[:, 1:].tolist())) == {(0, 1)}

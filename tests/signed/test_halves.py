@@ -89,7 +89,7 @@ def test_halved_runs_are_runs_at_half_the_step():
             controls=HALVED,
         )  # fmt: skip
         gained = ensemble.second_moment[:, -1] - ensemble.second_moment[:, 0]
-        rate = particle_second_moment_rate(1.0, 0.2, ensemble.signs)
+        rate = particle_second_moment_rate(1.0, 0.2, np.repeat([1.0, -1.0], 5))
         assert abs(gained.mean() - 0.3 * rate) < SE * gained.std() / math.sqrt(600)
         assert ensemble.steps == 60
         assert ensemble.parts.min() >= 60

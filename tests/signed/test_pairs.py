@@ -26,6 +26,7 @@ from limitpde.signed.exact import pair_collision_probability, squared_bessel_law
 from limitpde.signed.model import Model
 from limitpde.signed.pair_step import FAR, angle_moments, angle_of, normal_quantile, relative_step, von_mises
 from limitpde.signed.particles import simulate
+from limitpde.signed.start import InitialPositions
 from limitpde.signed.summary import particle_figures, particle_warnings
 
 APART = [(-0.35, 0.0), (0.35, 0.0)]
@@ -161,7 +162,7 @@ def test_squared_bessel_law_of_all(comm, shared_folder, n, gamma, interaction, s
     end, replicas = 0.4, 600 if n > 20 else 1500
     ensemble = simulate(model, initial, count=n, replicas=replicas, step=step, end=end, seed=11, pairs="exact")
     spread = n * (ensemble.second_moment - (ensemble.centre**2).sum(axis=2))
-    signs = ensemble.signs
+    signs = InitialPositions(initial, n, comm).draw(np.random.default_rng(0))[1]
 
     def law(factor: float):
         charges = np.ones(n) if interaction == "attractive" else signs
