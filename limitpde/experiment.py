@@ -323,7 +323,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             return self.system.simulate(self.case, count, controls)
 
     def _write_observables(self, ensemble: E) -> None:
-        """particles/N<count>/observables.csv: means over the replicas at the output times. On rank 0."""
+        """particles/N<count>/observables.csv, means over the replicas at the output times, and more. On rank 0."""
         series = dict(self.system.observable_series(ensemble))
         series |= {f"test_function_{p}": ensemble.observables[:, p] for p in range(len(self.functions))}
         columns = {"t": ensemble.times}
@@ -332,6 +332,9 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             columns |= {f"{name}_mean": mean} if error is None else {f"{name}_mean": mean, f"{name}_stderr": error}
         table = Table(self.folder.own(f"particles/N{ensemble.count}/observables.csv"), list(columns))
         table.extend(dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True))
+        for name, rows in self.system.particle_tables(ensemble).items():
+            kept = list(rows)
+            Table(self.folder.own(f"particles/N{ensemble.count}/{name}.csv"), list(kept[0])).extend(kept)
 
     # --- the comparison, and the files ------------------------------------------------------------------------------
 

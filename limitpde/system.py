@@ -193,6 +193,10 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
         """What observables.csv holds besides the test functions: name -> (R, T)."""
         return {}
 
+    def particle_tables(self, ensemble: E) -> Mapping[str, Iterable[Mapping[str, float]]]:
+        """Further tables of one particle number: name of a file below particles/N<count>/ -> rows, at least one."""
+        return {}
+
     def comparison_figures(self, case: C, ensembles: Sequence[E], solution: R | None, comm: MPI.Comm) -> Record:
         """What the part `compare` of summary.json has for this system alone; its `rates` go with all. Collective."""
         return {}

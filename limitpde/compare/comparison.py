@@ -36,6 +36,8 @@ OUTWEIGHS = {rates.mean_abs: 0.5, rates.rms: 0.25}
 for Gaussian W and numbers N that differ by four."""
 SURE = 2.0
 """Standard errors by which the mean is taken smaller than it was seen, as seeds with a large one would be chosen."""
+TREND = 0.1
+"""By how much the power of N that bias and noise of W have together may differ from that of the theory."""
 RATES = {"residual_mean_abs": rates.mean_abs, "residual_rms": rates.rms}
 
 
@@ -142,7 +144,7 @@ class Comparison:
         largest = max(self._ensembles, key=lambda ensemble: ensemble.count)
         size, floor = float(np.abs(largest.residual[:, p, -1]).mean()), float(self._floors[p])
         if not floor * FAR_ABOVE > size:
-            return self._unjudged
+            return self._unjudged or self._mixed(p)
         return f"W of N = {largest.count}, {size:.2g}, is near the error of the particles' step, up to {floor:.2g}"
 
     def _early(self, p: int, statistic: Statistic) -> str:
@@ -158,6 +160,21 @@ class Comparison:
             f"it is the power of the mean of W, and at N = {smallest.count} the spread, {spread:.2g}, is over {most:g} "
             f"of the mean, {mean:.2g}: take larger N"
         )
+
+    def _mixed(self, p: int) -> str:
+        """Of particles of a theorem that allows a bias A: why W does not fall like the largest of its terms yet."""
+        theory, terms = self._rate_theory, []
+        if theory is None:
+            return ""
+        for ensemble in self._ensembles:
+            variation, bias = ensemble.quadratic_variation, ensemble.compensator[:, p]
+            if variation is None or not bias.any():
+                return ""
+            terms.append(float((bias**2 + variation[:, p]).mean()))
+        slope = 0.5 * float(np.polyfit(np.log([ensemble.count for ensemble in self._ensembles]), np.log(terms), 1)[0])
+        if abs(slope - theory) <= TREND:
+            return ""
+        return f"at these N the terms of W together go like N^{slope:.2g}, not yet like N^{theory:g}"
 
     @staticmethod
     def _is_rounding(ensemble: MeasuredEnsemble, p: int) -> bool:

@@ -25,7 +25,7 @@ Replicas are spread over the ranks and the pairs of a batch of replicas over the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -115,6 +115,13 @@ class Ensemble(ReplicaEnsemble):
     """max |grad phi| of each test function."""
     own_strengths: bool
     """Whether A is that of gamma_N and sigma_N alone which are not those of the equation: Lemma 5.10's second term."""
+
+    def meetings(self) -> Iterator[dict[str, float]]:
+        """A row for each pair that has met: its replica, the end of the step, and both particles; in order of time."""
+        for number, partners, since in zip(self.replicas, self.partners, self.since, strict=True):
+            first = np.flatnonzero(partners > np.arange(len(partners)))
+            for i in first[np.argsort(since[first], kind="stable")].tolist():
+                yield {"replica": int(number), "t": float(since[i]), "first": i, "second": int(partners[i])}
 
     @property
     def both_signs(self) -> bool:

@@ -272,11 +272,13 @@ def _stepping_figures(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _collision_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:
-    """What the steps saw of collisions: the fraction of replicas with one, for a pair; who has survived."""
+    """What the steps saw of collisions: the fraction of replicas with one, how many there were, who has survived."""
     found: dict[str, Any] = {}
-    if ensemble.sees_collisions and ensemble.count == 2:
+    if ensemble.sees_collisions:
         fraction = mean_figures(ensemble.collided.astype(float))
         found |= {"collisions": fraction["mean"], "collisions_stderr": fraction["stderr"]}
+    if ensemble.partners.size:
+        found["meetings"] = mean_figures((ensemble.partners >= 0).sum(axis=1) / 2)
     if ensemble.collision == "annihilate":
         survivors = mean_figures(ensemble.survivors.astype(float))
         found["survivors"] = {"times": ensemble.times.tolist(), **survivors}

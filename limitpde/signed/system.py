@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 from mpi4py import MPI
 
@@ -68,6 +70,11 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
     def observable_series(self, ensemble: Ensemble) -> dict[str, np.ndarray]:
         """Second moment and centre, (R, T) each."""
         return {"second_moment": ensemble.second_moment} | by_axis("centre", ensemble.centre)
+
+    def particle_tables(self, ensemble: Ensemble) -> Mapping[str, Iterable[Mapping[str, float]]]:
+        """Who has met whom, and when, in each replica, where charges that meet stay together or vanish."""
+        rows = list(ensemble.meetings())
+        return {"collisions": rows} if rows else {}
 
 
 SYSTEM = SignedCharges()
