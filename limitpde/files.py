@@ -107,7 +107,7 @@ def evaluate(
 
     Args:
         reference: the function; its file is run.
-        arguments: what it is called with, copies of them.
+        arguments: what it is called with, copies of them; those after the first may be numbers.
 
     Keyword Args:
         shapes: of the arrays that it should return, which it does as a tuple unless it is one.
@@ -136,7 +136,8 @@ def evaluate(
             raise InputError(f"{where}: must return {wanted}, not {values[~right][0]:.6g}")
     found = [np.asarray(values.real) for values in found]
     some = _few(arguments)
-    asked, said = ([np.asarray(array[some]) for array in arrays] for arrays in (arguments, found))
+    asked = [np.asarray(array[some]) if array.ndim else array for array in arguments]
+    said = [np.asarray(array[some]) for array in found]
     if not _alike(_call(function, asked, len(shapes), where), said, found):
         raise InputError(f"{where}: must return the same values whenever it is called with the same points")
     _probes.setdefault(reference, (asked, said))

@@ -13,6 +13,7 @@ from limitpde.compare.budget import Budget, StepErrors, budget, error_rows, limi
 from limitpde.compare.companions import SAFETY_OF_TWO, Level, SolutionErrors, solution_errors
 from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
+from limitpde.compare.user_functions import UserFunction
 from limitpde.error_budget import keeps_cells
 from limitpde.results.figures import Record
 from limitpde.results.folder import Folder
@@ -110,10 +111,16 @@ class Findings:
         end = float(self._ensembles[0].times[-1])
         if self._solution.times[-1] < end * (1 - 1e-9):
             return None
-        scale, domain = self._system.mass(self._case), self._known.astray
+        domain, scale = self._known.astray, self._scale
         powers = self._system.means_powers(self._case)
         known = self._ensembles, self._solution, self._errors, self._steps
         return budget(*known, domain=domain, scale=scale, powers=powers)
+
+    @property
+    def _scale(self) -> np.ndarray:
+        """max |phi| times the mass, (P,); of shapes the largest value is one."""
+        sizes = [function.size if isinstance(function, UserFunction) else 1.0 for function in self._case.test_functions]
+        return self._system.mass(self._case) * np.array(sizes)
 
     def _step_errors(self) -> StepErrors | None:
         """Of the particles' step, from the smallest N; None where they were not estimated."""
@@ -136,7 +143,7 @@ class Findings:
             pde_step=None if pde is None else pde.step,
             orders=self._system.orders(case),
         )
-        scale = self._system.mass(case)
+        scale = self._scale
         own = [] if self._steps is None else list(verdicts.balances(self._ensembles, self._steps, scale))
         found = verdicts.judge(
             self._budget,
@@ -145,6 +152,7 @@ class Findings:
             cautions=[caution for caution in known.cautions if caution.exceeded],
             effort=effort,
             failure=known.failure or self._unestimated,
+            departs=self._system.departs(case),
         )
         figures = found.figures()
         if self.outside:

@@ -149,6 +149,10 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
         """Powers of N with which means of N particles come to their limit, the slowest first; none if they may not."""
         return (-1.0,)
 
+    def departs(self, case: C) -> str:
+        """Why the particles of a case cannot tend to its equation, where that is known beforehand; else nothing."""
+        return ""
+
     def mass(self, case: C) -> float:
         """Mass of the measures that are compared."""
         return 1.0

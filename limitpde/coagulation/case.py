@@ -8,7 +8,7 @@ from limitpde import sections
 from limitpde.checked import record
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.reaction.bins import LARGEST_MATRIX, Bins, MassGrid
-from limitpde.compare.test_functions import FunctionTable, Wave, fitted
+from limitpde.compare.test_functions import FunctionTable, Wave, fitted, with_shapes
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
@@ -62,7 +62,7 @@ class Compare(sections.BaseCompare):
     the initial data are even."""
 
     def __post_init__(self) -> None:
-        for number, function in enumerate(self.test_functions):
+        for number, function in enumerate(with_shapes(self.test_functions, "coagulation")):
             if function.charge:
                 raise ValueError(f"test_functions[{number}].charge = true: masses have no charge; leave it out")
 
@@ -86,7 +86,7 @@ class Case(sections.BaseCase):
             self._check_equation(self.pde)
         if self.compare is not None:
             FunctionTable.of(self.compare.test_functions, self.model.dimension)
-            fitted(self.compare.test_functions, self.domain)
+            fitted(with_shapes(self.compare.test_functions, "coagulation"), self.domain)
         if self.particles is not None:
             self._check_domain(self.particles)
             if self.model.interaction is None:
@@ -126,7 +126,7 @@ class Case(sections.BaseCase):
                 raise ValueError(f"{name}.n = {part.n}: must not exceed {limit}")
             if isinstance(pde.mesh, Point) and not isinstance(part.density, Uniform):
                 raise ValueError(f"{name}.shape: must be 'uniform', as a point has only homogeneous densities")
-        for number, function in enumerate(self.compare.test_functions if self.compare is not None else ()):
+        for number, function in enumerate(with_shapes(self.test_functions, "coagulation")):
             if function.n is not None and function.n not in grid.masses:
                 name = f"compare.test_functions[{number}].n = {function.n}"
                 raise ValueError(f"{name}: must be a mass of the equation, from 1 to {limit}")

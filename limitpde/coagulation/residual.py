@@ -30,7 +30,7 @@ from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.low_rank import factorise
 from limitpde.compare.observed import ObservedIntegrals, time_integrals
 from limitpde.compare.spatial import evaluate
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, SpatialFunction, Wave
+from limitpde.compare.test_functions import FunctionTable, SpatialFunction, TestFunction
 from limitpde.errors import InputError
 from limitpde.fem.nodes import NodeSpace
 
@@ -53,7 +53,7 @@ class PDEResidual(ObservedIntegrals):
 
     STATE = "coagulation.PDEResidual 2"
 
-    def __init__(self, solver: Solver, functions: Sequence[GaussianBump | Wave]) -> None:
+    def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
         model = solver.model
         fit = check_functions(functions, solver.domain)
         table = FunctionTable.of(fit, model.dimension)

@@ -66,7 +66,8 @@ class Budget:
 
     times: np.ndarray
     """(T,)"""
-    scale: float
+    scale: np.ndarray
+    """(P, 1)"""
     particles: Extrapolated
     solution: np.ndarray
     step_error: np.ndarray
@@ -114,7 +115,7 @@ def budget(
     steps: StepErrors | None,
     *,
     domain: float,
-    scale: float,
+    scale: float | np.ndarray,
     powers: Sequence[float] = (-1.0,),
 ) -> Budget:
     """The budget at the output times after 0.
@@ -127,12 +128,13 @@ def budget(
 
     Keyword Args:
         domain: mass that is not where it belongs.
-        scale: max |phi| times the mass.
+        scale: max |phi| times the mass, (P,) or one for all.
         powers: of N, with which the particles' means come to their limit (`extrapolate`).
     """
     times = ensembles[0].times
     known = at_times(solution.times, solution.observables, times)
-    limit = extrapolate(ensembles, scale, powers)
+    scales = np.broadcast_to(scale, len(known))[:, None]
+    limit = extrapolate(ensembles, scales, powers)
     unknown = np.full_like(known, math.nan)
     after = slice(1, None)
     return Budget(
@@ -154,9 +156,9 @@ def limit_rows(budget: Budget, found: np.ndarray, half: np.ndarray) -> Iterator[
         found: smallest detectable differences, (P, T), in units of the scale.
         half: half the widths of the 95 % intervals, likewise.
     """
-    solution_error, scale = sum(budget.solution_parts.values()), budget.scale
+    solution_error = sum(budget.solution_parts.values())
     for p in range(len(budget.solution)):
-        a, end = float(budget.particles.value[p, -1]), (p, -1)
+        a, end, scale = float(budget.particles.value[p, -1]), (p, -1), float(budget.scale[p, 0])
         yield {
             "particles": a,
             "low": a - scale * float(half[end]),

@@ -46,7 +46,7 @@ def extrapolate(ensembles: Sequence[MeasuredEnsemble], scale: float, powers: Seq
 
     Args:
         ensembles: one for each N.
-        scale: max |phi| times the mass.
+        scale: max |phi| times the mass, (P, 1) or one for all.
         powers: of N, of what N leaves in the means: the first one is fitted, the others are bounded; none where there
             is no law in N.
     """
@@ -90,10 +90,10 @@ def fit_weights(counts: np.ndarray, sizes: np.ndarray, inverse: np.ndarray) -> n
     return np.asarray(np.linalg.solve(design.T @ weighted, weighted.T))
 
 
-def _second_order(inverse: np.ndarray, weights: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
+def _second_order(inverse: np.ndarray, weights: np.ndarray, b: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
     """What c / N^2 does to a, with |c| up to 3 b^2 / scale: strong charges, N = 20 and 40, have 0.9 of that."""
     if len(inverse) == 1:
-        return np.full_like(b, UNKNOWN_BIAS * scale * float(inverse[0]))
+        return np.broadcast_to(UNKNOWN_BIAS * scale * float(inverse[0]), b.shape).copy()
     return np.asarray(3 * b**2 / scale * abs(float(weights @ inverse**2)))
 
 

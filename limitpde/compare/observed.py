@@ -14,7 +14,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from limitpde.compare.spatial import evaluate_all
-from limitpde.compare.test_functions import TestFunction
+from limitpde.compare.test_functions import TestFunction, with_shapes
 from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.stepping import StepReport
 
@@ -102,7 +102,7 @@ class DriftDiffusionResidual(ObservedIntegrals):
         force: Callable[[], np.ndarray],
     ) -> None:
         self._sums, self._diffusivity, self._masses, self._force = nodes.sums, diffusivity, masses, force
-        self._value, self._gradient, self._laplacian = evaluate_all(functions, nodes.points)
+        self._value, self._gradient, self._laplacian = evaluate_all(with_shapes(functions, "this system"), nodes.points)
         super().__init__(t)
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:

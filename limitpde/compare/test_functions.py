@@ -3,7 +3,7 @@
 phi(x, b) = g(x) or b g(x) of a charge b, phi(x, m) = g(x) or g(x) 1(m = n) of a mass m.
 
 `limitpde.compare.spatial` evaluates all shapes. A new shape is a record here, its number in `_KINDS` and a branch in
-`spatial`.
+`spatial`. Functions by Python, which may depend on time, are in `limitpde.compare.user_functions`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, Tag
 
-from limitpde.checked import Coordinate, Vector, record
+from limitpde.checked import Coordinate, Vector, record, told_apart
+from limitpde.compare.user_functions import UserFunction
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
@@ -85,7 +86,16 @@ class Wave:
         return [*self.k, self.phase]
 
 
-TestFunction = Annotated[GaussianBump | Wave, Field(discriminator="shape")]
+def _kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return "python" if "python" in value else value.get("shape")
+    return getattr(value, "shape", None)
+
+
+TestFunction = Annotated[
+    Annotated[GaussianBump, Tag("gaussian")] | Annotated[Wave, Tag("wave")] | Annotated[UserFunction, Tag("python")],
+    told_apart(_kind, "'gaussian', 'wave'; or give python = 'file.py:function'"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,28 +150,46 @@ class FunctionTable:
     """(P, K), see `parameters` of each shape; zeros beyond."""
 
     @classmethod
-    def of(cls, functions: Sequence[SpatialFunction], dimension: int) -> FunctionTable:
-        """The table of these functions.
+    def of(cls, functions: Sequence[SpatialFunction | UserFunction], dimension: int) -> FunctionTable:
+        """The table of these functions; those by Python have the kinds -1, -2, ... and are evaluated elsewhere.
 
         Raises:
             InputError: a function does not live in this dimension.
         """
         for index, function in enumerate(functions):
-            if function.dimension != dimension:
+            if not isinstance(function, UserFunction) and function.dimension != dimension:
                 key = "k" if isinstance(function, Wave) else "center"
                 raise InputError(
                     f"compare.test_functions[{index}].{key} must have {dimension} entries, not {function.dimension}"
                 )
-        rows = [f.parameters() for f in functions]
+        own = [f for f in functions if isinstance(f, UserFunction)]
+        rows = [[] if isinstance(f, UserFunction) else f.parameters() for f in functions]
         parameters = np.zeros((len(rows), max(map(len, rows), default=dimension + 1)))
         for row, values in zip(parameters, rows, strict=True):
             row[: len(values)] = values
         return cls(
-            np.array([_KINDS[f.shape] for f in functions], dtype=np.int64),
-            np.array([f.charge for f in functions], dtype=bool),
-            np.array([f.n or 0 for f in functions], dtype=np.int64),
+            np.array([_KINDS[f.shape] if f not in own else -1 - own.index(f) for f in functions], dtype=np.int64),
+            np.array([getattr(f, "charge", False) for f in functions], dtype=bool),
+            np.array([getattr(f, "n", None) or 0 for f in functions], dtype=np.int64),
             parameters,
         )
+
+
+def with_shapes(functions: Sequence[TestFunction], system: str) -> list[GaussianBump | Wave]:
+    """The functions, of a system that knows formulas only.
+
+    Raises:
+        InputError: one is by Python.
+    """
+    found: list[GaussianBump | Wave] = []
+    for number, function in enumerate(functions):
+        if isinstance(function, UserFunction):
+            raise InputError(
+                f"compare.test_functions[{number}].python: {system} takes test functions with a shape only, "
+                "'gaussian' or 'wave'"
+            )
+        found.append(function)
+    return found
 
 
 REACH = 8.6

@@ -126,25 +126,25 @@ class Balance:
         return self.bound + float(reach) * self.stderr
 
 
-def balances(ensembles: Sequence[MeasuredEnsemble], steps: StepErrors, scale: float) -> Iterator[Balance]:
+def balances(ensembles: Sequence[MeasuredEnsemble], steps: StepErrors, scale: float | np.ndarray) -> Iterator[Balance]:
     """The mean of M of each ensemble and test function, unless it is zero to rounding or nothing has happened.
 
     Args:
         ensembles: what was simulated.
         steps: errors of the particles' step.
-        scale: max |phi| times the mass.
+        scale: max |phi| times the mass, (P,) or one for all.
     """
     for ensemble in ensembles:
         noise, size = ensemble.noise, len(ensemble.replicas)
         for p in range(noise.shape[1]):
-            values = noise[:, p]
+            values, unit = noise[:, p], float(np.broadcast_to(scale, noise.shape[1])[p])
             observed = float(np.abs(ensemble.observables[:, p]).max())
             if size < 2 or not np.abs(values).max() > NEGLIGIBLE * observed:  # so also where M is not a number
                 continue
             mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(size)
             if error > 0:
                 bound = float(steps.noise[p])
-                yield Balance(ensemble.count, p, mean / scale, error / scale, bound / scale, size - 1.0)
+                yield Balance(ensemble.count, p, mean / unit, error / unit, bound / unit, size - 1.0)
 
 
 def judge(
@@ -155,6 +155,7 @@ def judge(
     cautions: Sequence[Caution],
     effort: Effort,
     failure: str = "",
+    departs: str = "",
 ) -> Verdict:
     """The verdict.
 
@@ -167,6 +168,8 @@ def judge(
         cautions: those that are exceeded.
         effort: what was spent.
         failure: why the run did not come to its end, if it did not.
+        departs: why the particles cannot tend to the equation, where that is known of their strengths: then nothing
+            is confirmed.
     """
     broken = [b for b in own if b.deviation > student(1 - level(len(own)), b.degrees)]
     stops = [failure] if failure else []
@@ -196,6 +199,9 @@ def judge(
         return Verdict("undecided", text, told, precision, largest)
     if largest > precision:
         return Verdict("undecided", _blind(largest, precision, told), told, precision, largest)
+    if departs:
+        text = f"Undecided: no difference above {_percent(largest)} was found, but there is one: {departs}."
+        return Verdict("undecided", text, [departs, *told], precision, largest)
     return Verdict("confirmed", _confirmed(budget, largest, precision, told), told, precision, largest)
 
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from mpi4py import MPI
 from pydantic import Field, Tag
 
 from limitpde import sections
 from limitpde.checked import record, told_apart
 from limitpde.compare.test_functions import FunctionTable
+from limitpde.compare.user_functions import UserFunction
 from limitpde.fem.mesh import Box, Disk, Refinement, coarser, finer, mesh_kind
 from limitpde.files import ExistingFile
 from limitpde.sections import Natural, Positive
@@ -142,7 +144,7 @@ class Compare(sections.BaseCompare):
     def __post_init__(self) -> None:
         FunctionTable.of(self.test_functions, 2)
         for number, function in enumerate(self.test_functions):
-            if function.n is not None:
+            if not isinstance(function, UserFunction) and function.n is not None:
                 raise ValueError(f"test_functions[{number}].n = {function.n}: charges have no mass; leave it out")
 
 
@@ -179,6 +181,7 @@ class Case(sections.BaseCase):
         if self.pde is not None and self.model.gamma_bar is None:
             raise ValueError("model.gamma_bar is missing: with a fixed gamma the particles have no limit, so no [pde]")
         self._check_combination()
+        self._check_functions()
         if isinstance(self.model.confinement, ConfinementFromFile):
             self.model.confinement.check(self.initial.drawn(TRIED))
         mass = self.initial.mass(0) + self.initial.mass(1)
@@ -195,6 +198,17 @@ class Case(sections.BaseCase):
                 InitialPositions(self.initial, count, MPI.COMM_SELF)
         if self.pde is not None and isinstance(self.pde.mesh, str) and isinstance(self.pde.boundary, dict):
             boundary_lines(Path(self.pde.mesh), self.pde.boundary)
+
+    def _check_functions(self) -> None:
+        """Try test functions by Python where the data are."""
+        x = self.initial.drawn(TRIED) if self.initial.points is None else np.zeros((1, 2))
+        for number, function in enumerate(self.test_functions):
+            if isinstance(function, UserFunction):
+                if self.estimates.check:
+                    raise ValueError(f"compare.test_functions[{number}].python: estimates.check needs max |grad phi|")
+                for sign in (1.0, -1.0):
+                    at = f"compare.test_functions[{number}]"
+                    function.check(x, np.full(len(x), sign), self.time.end, at)
 
     @property
     def limit(self) -> Model:

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from limitpde.compare.test_functions import FunctionTable, Wave
+from limitpde.compare.test_functions import Wave
 from limitpde.compiled import compiled
 from limitpde.errors import RunError
 from limitpde.nbody.pairs import closest_equal_signs, softness
@@ -96,6 +96,7 @@ class ChargeReplicas:
         self._run, self._replicas = run, replicas
         start = [run.start.draw(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
         self._state = Configuration.at(replicas, start, charges=run.model.charges, apart=run.apart)
+        self._t = np.zeros(len(replicas))
         self._positive = (self._state.signs > 0).sum(axis=1)
         self._balance = run.residual.start(len(replicas))
         self._estimates = None
@@ -113,11 +114,11 @@ class ChargeReplicas:
         self._record(0.0, end / steps, snapshot)
         for end, steps in self._run.grid:
             dt = (end - t) / steps
-            for k in range(steps):
-                self._step(t + k * dt, dt, number, stop)
+            for _ in range(steps):
+                self._step(dt, number, stop)
                 number += 1
                 step_done()
-            t = end
+            t = self._t[:] = end
             self._record(t, dt, snapshot)
         stacked = {name: np.stack([row[name] for row in self._rows], axis=-1) for name in self._rows[0]}
         totals = self._balance.totals() | {"positive": self._positive, "parts": self._parts} | self._encounters()
@@ -136,8 +137,8 @@ class ChargeReplicas:
             "since": found.since if bound else found.since[:, :0],
         }
 
-    def _step(self, t: float, dt: float, number: int, stop: Callable[[], bool]) -> None:
-        """One step of all replicas from t on, each in as many parts as its close pairs ask for."""
+    def _step(self, dt: float, number: int, stop: Callable[[], bool]) -> None:
+        """One step of all replicas, each in as many parts as its close pairs ask for."""
         most, place = self._run.substeps, np.zeros(len(self._replicas), dtype=np.int64)
         while len(rows := np.flatnonzero(place < most)):
             if stop():
@@ -148,13 +149,14 @@ class ChargeReplicas:
             part, numbers = dt * (size / most), part_number(number, place[rows])
             for path in self._paths(some.replicas, numbers):
                 length = part if path.half == 0 else 0.5 * part
+                self._t[rows] += length
                 partner = self._partners(some) if path.half == 2 else partner
                 self._add(0.5 * length, rows)
                 self._advance(some, partner, length, numbers, rows, path)
                 self._measure(some, rows, number + (INSIDE if path.half == 1 else 1))
                 self._add(0.5 * length, rows)
                 self._parts[rows] += 1
-            some.encounters.note(t + dt * (place[rows] + size) / most)
+            some.encounters.note(self._t[rows])
             self._state.put(rows, some)
             place[rows] += size
 
@@ -211,7 +213,7 @@ class ChargeReplicas:
             else:
                 own = np.full(len(x), run.pull[1])
                 limit = limit + uncapped(x, y, own, b, partners, encounters, kernel=kernel)
-        self._balance.measure(x, y, limit, felt, signs, encounters, rows)
+        self._balance.measure(x, y, limit, felt, signs, encounters, rows, self._t[rows])
         if self._estimates is not None:
             drift_of = self._regularised_drift(some)
             self._estimates.measure(x, y, some.limit, signs, encounters, drift_of, rows)
@@ -307,7 +309,7 @@ class ChargeReplicas:
         """Take those into account that were alive, (r, N) bool, and are no more."""
         fallen = alive & ~some.encounters.alive
         if fallen.any():
-            self._balance.remove(some.x, some.y, some.signs, fallen, rows)
+            self._balance.remove(some.x, some.y, some.signs, fallen, rows, self._t[rows])
 
     def _record(self, t: float, dt: float, snapshot: Snapshot | None) -> None:
         x, y, alive = self._state.x, self._state.y, self._state.encounters.alive
@@ -398,9 +400,9 @@ def compile_kernels(run: ChargeSetup) -> None:
     x, y, *forces = np.zeros((4, 1, 2))
     signs, one, felt, alone = np.ones((1, 2)), np.ones(1), np.stack(forces), np.full((1, 2), -1)
     run.pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped")
-    residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, FunctionTable.of([Wave(k=(0.0, 0.0))], 2), 1.0)
+    residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, [Wave(k=(0.0, 0.0))], 1.0)
     zero, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
-    residual.start(1).measure(x, y, felt, felt, signs, nobody, zero)
+    residual.start(1).measure(x, y, felt, felt, signs, nobody, zero, one)
     _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero, 0, *WHOLE[0].normals)
     if run.batch_size is not None:
         batch_pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped", size=2, seed=0, replicas=zero, step=0)

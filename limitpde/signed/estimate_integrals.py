@@ -13,7 +13,8 @@ import numba
 import numpy as np
 
 from limitpde.arrays import Floats
-from limitpde.compare.test_functions import GaussianBump, Wave
+from limitpde.compare.test_functions import TestFunction, Wave
+from limitpde.compare.user_functions import UserFunction
 from limitpde.compiled import compiled
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.model import Model
@@ -62,7 +63,7 @@ class EstimateIntegrals:
         _pair_means(x, y, self._powers, now)
         self._now[rows] = now
         for eps, balance in zip(self._eps, self._balances, strict=True):
-            balance.measure(x, y, drift, drift_of(eps), signs, encounters, rows)
+            balance.measure(x, y, drift, drift_of(eps), signs, encounters, rows, np.zeros(len(x)))
 
     def add(self, weights: np.ndarray, rows: np.ndarray) -> None:
         """Add the present integrands of the replicas in these rows, times their weights (r,), to the time integrals."""
@@ -111,8 +112,10 @@ def _pair_means(x: Floats, y: Floats, powers: np.ndarray, out: np.ndarray) -> No
         out[r, 0], out[r, 1] = first / pairs, second / pairs
 
 
-def largest_gradient(function: GaussianBump | Wave) -> float:
-    """max |grad phi|: e^(-1/2) / width of a Gaussian bump, |k| of a wave."""
+def largest_gradient(function: TestFunction) -> float:
+    """max |grad phi|: e^(-1/2) / width of a Gaussian bump, |k| of a wave; NaN where it is not known."""
+    if isinstance(function, UserFunction):
+        return math.nan
     if isinstance(function, Wave):
         return math.hypot(*function.k)
     return math.exp(-0.5) / function.width

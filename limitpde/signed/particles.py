@@ -32,7 +32,8 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
+from limitpde.compare.test_functions import TestFunction
+from limitpde.compare.user_functions import UserFunction
 from limitpde.nbody.fast_sum import check_accuracy, fast_pair_sum
 from limitpde.nbody.pairs import pair_interactions, pair_sum
 from limitpde.nbody.random_batches import strongest
@@ -166,7 +167,7 @@ def simulate(
     end: float,
     seed: int = 0,
     stops: Iterable[float] = (),
-    test_functions: Sequence[GaussianBump | Wave] = (),
+    test_functions: Sequence[TestFunction] = (),
     method: str = "auto",
     accuracy: float = 1e-6,
     batch_size: int | None = None,
@@ -195,7 +196,7 @@ def simulate(
         end: final time.
         seed: all randomness follows from it and N.
         stops: output times between 0 and the end.
-        test_functions: phi(x, b) whose observables and residuals are measured.
+        test_functions: phi(x, b), or phi(x, b, t) by Python, whose observables and residuals are measured.
         method: force sum: "direct", "fast" (an adaptive multipole method, `limitpde.nbody.fast_sum`), "auto": the
             fast one from N = 10,000 on; or "batches" (random batches, `limitpde.nbody.random_batches`). With test
             functions these have the sum of all pairs beside them at each step, as "auto" does it.
@@ -246,7 +247,7 @@ def simulate(
         start=InitialPositions(initial, count, controls.comm),
         seed=ensemble_seed(seed, count),
         grid=grid,
-        residual=ParticleResidual(limit, count, FunctionTable.of(test_functions, 2), model.sigma),
+        residual=ParticleResidual(limit, count, test_functions, model.sigma),
         kernel=kernel,
         eps=math.sqrt(2 * coupling * (step / 2 if controls.halved else step) / substeps) if eps is None else eps,
         bare=kernel != "capped" or eps is not None,
@@ -299,4 +300,13 @@ def _scattered(run: ChargeSetup, positive: np.ndarray) -> np.ndarray:
     """See `Ensemble.scattered`."""
     both = bool(((positive > 0) & (positive < run.count)).any())
     opposite = run.exact_pairs and run.model.interaction == "signed" and both
-    return np.asarray(run.residual.table.charged, dtype=bool) & opposite
+    charged = [_is_charged(function, run) for function in run.residual.functions]
+    return np.asarray(charged, dtype=bool) & opposite
+
+
+def _is_charged(function: TestFunction, run: ChargeSetup) -> bool:
+    """Whether phi has other values for the other sign, where particles start."""
+    if not isinstance(function, UserFunction):
+        return function.charge
+    x, signs = run.start.draw(np.random.default_rng(0))
+    return any(np.any(function.values(x, signs, t) != function.values(x, -signs, t)) for t in (0.0, run.grid[-1][0]))

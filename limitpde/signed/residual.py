@@ -1,6 +1,6 @@
 """The weak-form residual of the signed system, van Meurs-Peletier-Slangen (5.8): of particles, of the PDE's solution.
 
-    W[T, phi](rho) = int phi (rho_T - rho_0)                                                          (change)
+    W[T, phi](rho) = int (phi_T rho_T - phi_0 rho_0) - int_0^T int d_t phi rho_t dt                   (change)
                    - gamma_bar int_0^T iint b b' k(x - x') . grad_x phi(x, b) rho_t rho_t dt          (interaction)
                    - D int_0^T int Lap phi(x, b) rho_t dt                                             (diffusion)
                    + int_0^T int grad U . grad_x phi(x, b) rho_t dt                                   (confinement)
@@ -29,13 +29,19 @@ import numpy as np
 
 from limitpde.compare.observed import ObservedIntegrals
 from limitpde.compare.spatial import evaluate, spatial
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, TestFunction, Wave
+from limitpde.compare.user_functions import UserFunction
 from limitpde.compiled import compiled
 from limitpde.fem.walls import WallPoisson
 from limitpde.parallel import on_all
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.model import SPECIES, Model
 from limitpde.signed.pde import Solver
+
+SIGNS = dict(zip(SPECIES, (1.0, -1.0), strict=True))
+"""Species -> b."""
+Tabulated = dict[str, tuple[np.ndarray, ...]]
+"""Species -> phi, grad phi, Lap phi, and d phi / dt where that is not zero, at the points of the quadrature."""
 
 
 class ParticleResidual:
@@ -44,12 +50,14 @@ class ParticleResidual:
     Args:
         model: the parameters of the equation.
         count: N.
-        table: the test functions.
+        functions: the test functions.
         sigma: noise of the particles.
     """
 
-    def __init__(self, model: Model, count: int, table: FunctionTable, sigma: float) -> None:
-        self.model, self.count, self.table, self.sigma = model, count, table, sigma
+    def __init__(self, model: Model, count: int, functions: Sequence[TestFunction], sigma: float) -> None:
+        self.model, self.count, self.table, self.sigma = model, count, FunctionTable.of(functions, 2), sigma
+        self.own = [function for function in functions if isinstance(function, UserFunction)]
+        self.functions = functions
 
     def start(self, replicas: int) -> ResidualIntegrals:
         """An empty balance for this many replicas."""
@@ -63,8 +71,8 @@ class ResidualIntegrals:
         self._residual = residual
         shape = (replicas, len(residual.table.kinds))
         self._integrands = np.empty((6, *shape))  # int phi dL, and the integrands of the rows below
-        # int dt of means over the particles of v . grad phi, Lap phi, |grad phi|^2, (v' - v) . grad phi, and over those
-        # that are stuck of Lap phi
+        # int dt of means over the particles of v . grad phi + d phi / dt, Lap phi, |grad phi|^2, (v' - v) . grad phi,
+        # and over those that are stuck of Lap phi
         self._integrals = np.zeros((5, *shape))
         self._lost = np.zeros(shape)
         self._initial: np.ndarray | None = None
@@ -78,6 +86,7 @@ class ResidualIntegrals:
         signs: np.ndarray,
         encounters: Encounters,
         rows: np.ndarray,
+        t: np.ndarray,
     ) -> None:
         """Evaluate the integrands of some of the replicas, r of them.
 
@@ -89,19 +98,23 @@ class ResidualIntegrals:
             signs: (r, N).
             encounters: who counts, and who is stuck to whom.
             rows: (r,) which replicas these are; all of them when the integrands are evaluated first.
+            t: (r,) their times.
         """
-        self._integrands[:, rows] = self._evaluate(x, y, limit, felt, signs, encounters.alive, encounters.bond)
+        self._integrands[:, rows] = self._evaluate(x, y, limit, felt, signs, encounters.alive, encounters.bond, t)
         if self._initial is None:
             self._initial = self._integrands[0].copy()
 
-    def remove(self, x: np.ndarray, y: np.ndarray, signs: np.ndarray, fallen: np.ndarray, rows: np.ndarray) -> None:
-        """Take the particles (r, N) bool of the replicas in these rows that were annihilated into account."""
+    def remove(
+        self, x: np.ndarray, y: np.ndarray, signs: np.ndarray, fallen: np.ndarray, rows: np.ndarray, t: np.ndarray
+    ) -> None:
+        """Take the particles (r, N) bool of the replicas in these rows that were annihilated at t (r,) into account."""
         still = np.zeros((2, *x.shape))
-        self._lost[rows] += self._evaluate(x, y, still, still, signs, fallen, np.full(x.shape, -1))[0]
+        self._lost[rows] += self._evaluate(x, y, still, still, signs, fallen, np.full(x.shape, -1), t)[0]
 
-    def _evaluate(self, x, y, limit, felt, signs, counted, bond) -> np.ndarray:  # type: ignore[no-untyped-def]
+    def _evaluate(self, x, y, limit, felt, signs, counted, bond, t) -> np.ndarray:  # type: ignore[no-untyped-def]
         table, out = self._residual.table, np.empty((len(self._integrands), len(x), self._integrands.shape[2]))
-        _integrands(x, y, limit, felt, signs, counted, bond, table.kinds, table.charged, table.parameters, out)
+        given = _given(self._residual.own, x, y, signs, counted, t)
+        _integrands(x, y, limit, felt, signs, counted, bond, table.kinds, table.charged, table.parameters, given, out)
         return out
 
     def add(self, weights: np.ndarray, rows: np.ndarray) -> None:
@@ -113,7 +126,7 @@ class ResidualIntegrals:
         return np.asarray(self._integrands[0] - self._initial)
 
     def transport(self) -> np.ndarray:
-        """Interaction and confinement, int_0^t int v . grad phi dL dt, (R, P)."""
+        """Interaction, confinement and d phi / dt, int_0^t int (v . grad phi + d phi / dt) dL dt, (R, P)."""
         return self._integrals[0]
 
     def diffusion(self) -> np.ndarray:
@@ -142,6 +155,24 @@ class ResidualIntegrals:
         }
 
 
+def _given(
+    functions: Sequence[UserFunction],
+    x: np.ndarray,
+    y: np.ndarray,
+    signs: np.ndarray,
+    counted: np.ndarray,
+    t: np.ndarray,
+) -> np.ndarray:
+    """Value, gradient, Laplacian and d / dt of functions by Python where particles count, (functions, 5, r, N)."""
+    found = np.zeros((len(functions), 5, *x.shape))
+    for p, function in enumerate(functions):
+        for time in np.unique(t):
+            mine = counted & (t == time)[:, None]
+            at = function.derivatives(np.stack([x[mine], y[mine]], axis=1), signs[mine], float(time))
+            found[p][:, mine] = at.value, *at.gradient.T, at.laplacian, at.rate
+    return found
+
+
 @compiled(parallel=True)
 def _integrands(
     x: np.ndarray,
@@ -154,6 +185,7 @@ def _integrands(
     kinds: np.ndarray,
     charged: np.ndarray,
     parameters: np.ndarray,
+    given: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Means over the particles of phi and of the integrands, written to out, (6, R, P)."""
@@ -167,18 +199,28 @@ def _integrands(
             if not counted[r, i]:
                 continue
             point[0], point[1] = x[r, i], y[r, i]
-            value, laplacian = spatial(kinds[p], parameters[p], point, gradient)
-            b = signs[r, i] if charged[p] else 1.0
+            b, j, k, rate = 1.0, bond[r, i], -1 - kinds[p], 0.0
+            if k >= 0:
+                value, laplacian, rate = given[k, 0, r, i], given[k, 3, r, i], given[k, 4, r, i]
+                gradient[0], gradient[1] = given[k, 1, r, i], given[k, 2, r, i]
+            else:
+                value, laplacian = spatial(kinds[p], parameters[p], point, gradient)
+                b = signs[r, i] if charged[p] else 1.0
             value_sum += b * value
             drift = limit[0, r, i] * gradient[0] + limit[1, r, i] * gradient[1]
-            drift_sum += b * drift
+            drift_sum += b * drift + rate
             excess_sum += b * (felt[0, r, i] * gradient[0] + felt[1, r, i] * gradient[1] - drift)
             laplacian_sum += b * laplacian
-            both = 2.0 * b  # of a stuck pair, whose noise is one
-            if bond[r, i] >= 0:
-                stuck_sum += b * laplacian
-                both = b + (signs[r, bond[r, i]] if charged[p] else 1.0)
-            square_sum += 0.25 * both * both * (gradient[0] ** 2 + gradient[1] ** 2)
+            if j < 0:
+                square_sum += b * b * (gradient[0] ** 2 + gradient[1] ** 2)
+                continue
+            stuck_sum += b * laplacian  # the noise of a stuck pair is one
+            if k >= 0:
+                both_x, both_y = gradient[0] + given[k, 1, r, j], gradient[1] + given[k, 2, r, j]
+            else:
+                both = b + (signs[r, j] if charged[p] else 1.0)
+                both_x, both_y = both * gradient[0], both * gradient[1]
+            square_sum += 0.25 * (both_x**2 + both_y**2)
         out[0, r, p] = value_sum / count
         out[1, r, p] = drift_sum / count
         out[2, r, p] = laplacian_sum / count
@@ -194,6 +236,7 @@ class PDEResidual(ObservedIntegrals):
     (the nodes, for first-order elements), the gradient of psi is that of the finite-element function. Of second order
     in the mesh size for first-order elements, and of the order of the scheme in the step. The potential itself is the
     solver's: an error in its boundary data shows in the virial law, not here.
+    Of functions by Python d phi / dt enters as well.
     Between walls, where Lap phi would leave a boundary term, the diffusion is -D int grad rho . grad phi.
 
     Args:
@@ -210,12 +253,13 @@ class PDEResidual(ObservedIntegrals):
     def __init__(
         self,
         solver: Solver,
-        test_functions: Sequence[GaussianBump | Wave],
+        test_functions: Sequence[TestFunction],
         *,
         model: Model | None = None,
     ) -> None:
         FunctionTable.of(test_functions, 2)  # checks the dimension
         self._solver, self._model, self._functions = solver, model or solver.model, test_functions
+        self._by_python = any(isinstance(function, UserFunction) for function in test_functions)
         self._walls = isinstance(solver.poisson, WallPoisson)
         self._tabulate()
         super().__init__(solver.t)
@@ -223,32 +267,48 @@ class PDEResidual(ObservedIntegrals):
     def _tabulate(self) -> None:
         """phi, grad phi, Lap phi and grad U at the points of the quadrature."""
         solver, model, quadrature = self._solver, self._model, self._solver.quadrature
-        signs = dict(zip(SPECIES, (1.0, -1.0), strict=True))
         self._quadrature = quadrature
-        self._phi: list[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = []
-        for function in self._functions:
-            value, gradient, laplacian = evaluate(function, quadrature.points)
-            factors = {name: signs[name] if function.charge else 1.0 for name in solver.densities}
-            self._phi.append({name: (b * value, b * gradient, b * laplacian) for name, b in factors.items()})
+        self._phi = [{} if isinstance(f, UserFunction) else self._of_shape(f) for f in self._functions]
         self._slope = None
         if model.confinement is not None:  # read by every rank, so that a failure of a user's function is one of all
             self._slope = on_all(solver.sums.comm, lambda: _slope(model, quadrature.points))
+
+    def _of_shape(self, function: GaussianBump | Wave) -> Tabulated:
+        """phi, grad phi and Lap phi of each species, which do not depend on time."""
+        value, gradient, laplacian = evaluate(function, self._quadrature.points)
+        factors = {name: SIGNS[name] if function.charge else 1.0 for name in self._solver.densities}
+        return {name: (b * value, b * gradient, b * laplacian) for name, b in factors.items()}
+
+    def _look_up(self) -> None:
+        """phi, grad phi, Lap phi and d phi / dt of functions by Python at the present time. Collective."""
+        solver, points = self._solver, self._quadrature.points
+        for p, function in enumerate(self._functions):
+            if isinstance(function, UserFunction):
+
+                def found(name: str, function: UserFunction = function) -> tuple[np.ndarray, ...]:
+                    at = function.derivatives(points, np.full(len(points), SIGNS[name]), solver.t)
+                    return at.value, at.gradient, at.laplacian, at.rate
+
+                self._phi[p] = on_all(solver.sums.comm, lambda: {name: found(name) for name in solver.densities})
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """int phi rho_t, and what the time integrals of the other terms grow by, a row for each."""
         if self._solver.quadrature is not self._quadrature:
             self._tabulate()  # on a new mesh
+        self._look_up()
         rates = [self._interaction_rate(), self._diffusion_rate(), self._confinement_rate()]
         if self._model.reaction:
             rates.append(self._reaction_rate())
+        if self._by_python:
+            rates.append(self._integrals(3))
         return self._integrals(0), np.stack(rates)
 
     def _integrals(self, part: int) -> np.ndarray:
-        """sum_s int a_s rho_s with a_s = phi (part 0) or Lap phi (part 2), (P,)."""
+        """sum_s int a_s rho_s with a_s = phi (part 0), Lap phi (part 2) or d phi / dt (part 3), (P,)."""
         quadrature, local = self._solver.quadrature, np.zeros(len(self._phi))
         for name, density in self._solver.densities.items():
             mass = quadrature.weights * quadrature.values(density)
-            local += [float(phi[name][part] @ mass) for phi in self._phi]
+            local += [float(phi[name][part] @ mass) if part < len(phi[name]) else 0.0 for phi in self._phi]
         return self._solver.sums.add(local)
 
     def _diffusion_rate(self) -> np.ndarray:

@@ -112,6 +112,12 @@ class Scaling:
         return tuple(sorted({-1.0, *(power for power in own if power < 0)}, reverse=True))
 
     @property
+    def departs(self) -> str:
+        """Why the particles cannot tend to the equation: N gamma_N or sigma_N^2 / 2 does not tend to what it has."""
+        away = any(power is not None and power >= 0 for power in (self.gamma_gap, self.sigma_gap))
+        return self.outside_theory if away else ""
+
+    @property
     def outside_theory(self) -> str:
         """Which assumption of the mean-field limit (Theorem 5.4, Lemma 5.10) does not hold, if any."""
         gamma, sigma, model = self.gamma, self.sigma, self.model

@@ -38,6 +38,10 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
         """-1/2, or the largest power of the terms of Lemma 5.10."""
         return case.scaling.residual_rate
 
+    def departs(self, case: Case) -> str:
+        """Powers of N of the particles that do not lead to the equation."""
+        return case.scaling.departs
+
     def means_powers(self, case: Case) -> tuple[float, ...]:
         """1 / N, and what gamma_N and sigma_N of the particles leave."""
         return case.scaling.means_powers

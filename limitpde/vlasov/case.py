@@ -11,7 +11,7 @@ from pydantic import Field, Tag
 
 from limitpde import sections
 from limitpde.checked import record, told_apart
-from limitpde.compare.test_functions import FunctionTable
+from limitpde.compare.test_functions import FunctionTable, with_shapes
 from limitpde.errors import InputError
 from limitpde.fem.mesh import Ball, Box, Disk, coarser, finer, mesh_kind
 from limitpde.files import ExistingFile
@@ -100,7 +100,7 @@ class Compare(sections.BaseCompare):
     """Section [compare]; test functions are phi(x, v): center and k have 2 d entries, x then v."""
 
     def __post_init__(self) -> None:
-        for number, function in enumerate(self.test_functions):
+        for number, function in enumerate(with_shapes(self.test_functions, "vlasov")):
             for name, unwanted in (("n", function.n is not None), ("charge", function.charge)):
                 if unwanted:
                     raise ValueError(f"test_functions[{number}].{name}: Newton's particles have none; leave it out")

@@ -18,7 +18,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from limitpde.compare.observed import ObservedIntegrals
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, on_torus, waves_off_torus
+from limitpde.compare.test_functions import (
+    FunctionTable,
+    GaussianBump,
+    TestFunction,
+    Wave,
+    on_torus,
+    waves_off_torus,
+    with_shapes,
+)
 from limitpde.vlasov.pde import Solver
 
 
@@ -40,17 +48,18 @@ class PDEResidual(ObservedIntegrals):
 
     STATE = "vlasov.PDEResidual 2"
 
-    def __init__(self, solver: Solver, test_functions: Sequence[GaussianBump | Wave]) -> None:
+    def __init__(self, solver: Solver, test_functions: Sequence[TestFunction]) -> None:
         d = solver.model.dimension
-        FunctionTable.of(test_functions, 2 * d)  # checks the dimension
+        shaped = with_shapes(test_functions, "vlasov")
+        FunctionTable.of(shaped, 2 * d)  # checks the dimension
         self.solver = solver
         points = np.moveaxis(np.asarray(solver.space.x_points), -1, 0)
         kinds = {"gaussian": _GaussianProducts, "wave": _WaveProducts}
         low, size = solver.model.torus
-        images, self._sums = on_torus(test_functions, low, size)
+        images, self._sums = on_torus(shaped, low, size)
         self._products = [kinds[phi.shape](phi, points, solver.space.v_nodes) for phi in images]
         super().__init__(solver.t)
-        self.warnings = [off_torus(number) for number in waves_off_torus(test_functions, size)]
+        self.warnings = [off_torus(number) for number in waves_off_torus(shaped, size)]
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """int phi f, (P,), and the rate at which transport and force move it, (1, P)."""

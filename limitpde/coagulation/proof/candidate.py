@@ -33,7 +33,15 @@ from limitpde.coagulation.proof.mollifier import CELLS_PER_DELTA, NodeGrid, eta_
 from limitpde.coagulation.proof.node_sums import node_sums, planes
 from limitpde.coagulation.proof.walls import at_grid
 from limitpde.compare.spatial import evaluate
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, SpatialFunction, Wave, fitted
+from limitpde.compare.test_functions import (
+    FunctionTable,
+    GaussianBump,
+    SpatialFunction,
+    TestFunction,
+    Wave,
+    fitted,
+    with_shapes,
+)
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
@@ -45,17 +53,18 @@ HOMOGENEOUS_NODES = {1: 4096, 2: 256, 3: 64}
 """Nodes along each axis for the integral of a test function over a domain."""
 
 
-def check_functions(functions: Sequence[GaussianBump | Wave], domain: Domain) -> list[SpatialFunction]:
+def check_functions(functions: Sequence[TestFunction], domain: Domain) -> list[SpatialFunction]:
     """The test functions, on a torus with their images, that fit particles with masses.
 
     Raises:
-        InputError: a function has another dimension, is weighed by a charge, or is not periodic on a torus.
+        InputError: a function is by Python, has another dimension or a charge, or is not periodic on a torus.
     """
-    for number, function in enumerate(functions):
+    shaped = with_shapes(functions, "coagulation")
+    for number, function in enumerate(shaped):
         if function.charge:
             raise InputError(f"compare.test_functions[{number}].charge = true: these particles have masses, no charges")
-    FunctionTable.of(functions, domain.dimension)
-    return fitted(functions, domain)
+    FunctionTable.of(shaped, domain.dimension)
+    return fitted(shaped, domain)
 
 
 def means(functions: Sequence[SpatialFunction], domain: Domain) -> np.ndarray:
