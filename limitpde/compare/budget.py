@@ -139,7 +139,7 @@ def budget(
     after = slice(1, None)
     return Budget(
         times=times[after],
-        scale=scale,
+        scale=scales,
         particles=Extrapolated(*(getattr(limit, part.name)[:, after] for part in fields(limit))),
         solution=known[:, after],
         step_error=(unknown if steps is None else steps.observables)[:, after],

@@ -41,7 +41,9 @@ class Extrapolated:
     """Bound of what N leaves in a beyond b / N: of one N alone b / N itself, else a second-order term."""
 
 
-def extrapolate(ensembles: Sequence[MeasuredEnsemble], scale: float, powers: Sequence[float] = (-1.0,)) -> Extrapolated:
+def extrapolate(
+    ensembles: Sequence[MeasuredEnsemble], scale: float | np.ndarray, powers: Sequence[float] = (-1.0,)
+) -> Extrapolated:
     """Extrapolate what was observed of ensembles of different N to N = infinity.
 
     Args:
