@@ -175,6 +175,14 @@ class FunctionTable:
         )
 
 
+def by_kind(functions: Sequence[TestFunction]) -> tuple[list[GaussianBump | Wave], list[UserFunction], np.ndarray]:
+    """Those with shapes, those by Python, and the places (P,) of all among the former and then the latter."""
+    shaped: list[GaussianBump | Wave] = [f for f in functions if not isinstance(f, UserFunction)]
+    own = [f for f in functions if isinstance(f, UserFunction)]
+    order = np.argsort([isinstance(f, UserFunction) for f in functions], kind="stable")
+    return shaped, own, np.argsort(order)
+
+
 def with_shapes(functions: Sequence[TestFunction], system: str) -> list[GaussianBump | Wave]:
     """The functions, of a system that knows formulas only.
 

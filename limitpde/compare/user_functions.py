@@ -1,10 +1,12 @@
 """Test functions by a Python function, phi(x, mark, t), with derivatives of its own or by differences of its values.
 
-mark is what a particle has besides its place: its charge b, its velocity v, or its mass n. The function returns values
-(n,); or values, gradients (n, d) and Laplacians (n,); or these and d phi / dt (n,). What it does not return are central
-differences of order four, with a hundredth of `length` and of `duration` as their steps: their error is about
-3e-9 |d^6 phi| length^4 in a Laplacian. They are compared with differences of twice the step, and derivatives of the
-function's own with differences, before anything runs.
+mark is what a particle has besides its place: its charge b, or its velocity v. The function returns values (n,); or
+values, gradients (n, d) and Laplacians (n,); or these and d phi / dt (n,). In phase space, where the velocity is among
+the variables, gradients are (n, 2 d), of x and then of v, and Laplacians are not looked at.
+
+What it does not return are central differences of order four, with a hundredth of `length` and of `duration` as their
+steps: their error is about 3e-9 |d^6 phi| length^4 in a Laplacian. They are compared with differences of twice the
+step, and derivatives of the function's own with differences, before anything runs.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class UserFunction:
     """phi(x, mark, t) by a Python function."""
 
     python: PythonFunction
-    """"file.py:function", function(x (n, d), b or v or n, t) -> values (n,), or these with gradients and Laplacians."""
+    """"file.py:function", function(x (n, d), b or v, t) -> values (n,), or these with gradients and Laplacians."""
     length: Moderate = 1.0
     """Length over which phi changes: a hundredth of it is the step of differences."""
     duration: Moderate = 1.0
@@ -63,18 +65,18 @@ class UserFunction:
         """A short name for tables and pictures."""
         return f"{self.python.path.name}:{self.python.rpartition(':')[2]}"
 
-    def values(self, x: np.ndarray, mark: np.ndarray, t: float) -> np.ndarray:
-        """phi alone, (n,), at points x (n, d) of particles with these marks (n, ...)."""
-        return self._returned(x, mark, t, _parts(self.python, x.shape[1], mark.shape[1:]))[0]
+    def values(self, x: np.ndarray, mark: np.ndarray | None, t: float) -> np.ndarray:
+        """phi alone, (n,), at points x (n, d) of particles with these marks (n, ...), or x (n, 2 d) of phase space."""
+        return self._returned(x, mark, t, _parts(self.python, *_shapes(x, mark)))[0]
 
-    def derivatives(self, x: np.ndarray, mark: np.ndarray, t: float, *, wider: float = 1.0) -> Derivatives:
+    def derivatives(self, x: np.ndarray, mark: np.ndarray | None, t: float, *, wider: float = 1.0) -> Derivatives:
         """phi and its derivatives at the same points, with differences `wider` times as wide."""
-        parts = _parts(self.python, x.shape[1], mark.shape[1:])
+        parts = _parts(self.python, *_shapes(x, mark))
         found = self._returned(x, mark, t, parts)
         gradient, laplacian = found[1:3] if parts > 1 else self._in_space(x, mark, t, found[0], wider)
         return Derivatives(found[0], gradient, laplacian, found[3] if parts > 3 else self._in_time(x, mark, t, wider))
 
-    def check(self, x: np.ndarray, mark: np.ndarray, end: float, key: str) -> None:
+    def check(self, x: np.ndarray, mark: np.ndarray | None, end: float, key: str) -> None:
         """Try the function at points x (n, d) of particles with these marks, at the start, later, and at the end.
 
         Raises:
@@ -106,30 +108,38 @@ class UserFunction:
                         f"it is {np.round(mine[at], 6).tolist()}, differences give {np.round(one[at], 6).tolist()}"
                     )
 
-    def _returned(self, x: np.ndarray, mark: np.ndarray, t: float, parts: int) -> list[np.ndarray]:
+    def _returned(self, x: np.ndarray, mark: np.ndarray | None, t: float, parts: int) -> list[np.ndarray]:
         n, d = x.shape
+        if mark is None:
+            x, mark = np.ascontiguousarray(x[:, : d // 2]), np.ascontiguousarray(x[:, d // 2 :])
         shapes: list[tuple[int, ...]] = [(n,), (n, d), (n,), (n,)]
         return evaluate(self.python, x, mark, np.asarray(t), shapes=shapes[:parts], key="test_functions.python")
 
     def _in_space(
-        self, x: np.ndarray, mark: np.ndarray, t: float, middle: np.ndarray, wider: float
+        self, x: np.ndarray, mark: np.ndarray | None, t: float, middle: np.ndarray, wider: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gradient (n, d) and Laplacian (n,) by differences of the values."""
         n, d = x.shape
         h = PART * self.length * wider
         shifts = (OFFSETS[:, None, None] * np.eye(d)).reshape(-1, 1, d) * h  # offset by offset, axis by axis
         places = (x + shifts).reshape(-1, d)
-        marks = np.tile(mark, (len(shifts), *(1,) * (mark.ndim - 1)))
+        marks = None if mark is None else np.tile(mark, (len(shifts), *(1,) * (mark.ndim - 1)))
         around = self.values(places, marks, t).reshape(len(OFFSETS), d, n)
         gradient = np.tensordot(FIRST, around, 1).T / h
         laplacian = (np.tensordot(SECOND, around, 1) - 2.5 * middle).sum(axis=0) / h**2
         return np.ascontiguousarray(gradient), laplacian
 
-    def _in_time(self, x: np.ndarray, mark: np.ndarray, t: float, wider: float) -> np.ndarray:
+    def _in_time(self, x: np.ndarray, mark: np.ndarray | None, t: float, wider: float) -> np.ndarray:
         """d phi / dt, (n,), by differences of the values, which look a little before 0 and beyond the end."""
         h = PART * self.duration * wider
         around = np.stack([self.values(x, mark, t + offset * h) for offset in OFFSETS])
         return np.asarray(np.tensordot(FIRST, around, 1) / h)
+
+
+def _shapes(x: np.ndarray, mark: np.ndarray | None) -> tuple[int, tuple[int, ...]]:
+    """d, and the shape of one mark."""
+    half = x.shape[1] // 2
+    return (half, (half,)) if mark is None else (x.shape[1], mark.shape[1:])
 
 
 def _parts(reference: PythonFunction, dimension: int, mark: tuple[int, ...]) -> int:

@@ -7,11 +7,13 @@ import math
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, Tag
 
 from limitpde import sections
 from limitpde.checked import record, told_apart
-from limitpde.compare.test_functions import FunctionTable, with_shapes
+from limitpde.compare.test_functions import FunctionTable
+from limitpde.compare.user_functions import UserFunction
 from limitpde.errors import InputError
 from limitpde.fem.mesh import Ball, Box, Disk, coarser, finer, mesh_kind
 from limitpde.files import ExistingFile
@@ -20,10 +22,13 @@ from limitpde.sections import Positive
 from limitpde.vlasov.forms import check_unknown
 from limitpde.vlasov.initial import Initial, PhaseDensityFromFile, Start
 from limitpde.vlasov.model import Model
+from limitpde.vlasov.on_torus import check_on_torus
 from limitpde.vlasov.sight import check_seen, is_seen, seen
 
 Cells = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=6)]
 Seconds = Annotated[float, Field(ge=0)]
+TRIED = 64
+"""Points of phase space at which a test function by Python is tried."""
 FEWEST_CELLS = 8
 """Cells along a coordinate of phase space that a quick run takes at least."""
 
@@ -100,7 +105,9 @@ class Compare(sections.BaseCompare):
     """Section [compare]; test functions are phi(x, v): center and k have 2 d entries, x then v."""
 
     def __post_init__(self) -> None:
-        for number, function in enumerate(with_shapes(self.test_functions, "vlasov")):
+        for number, function in enumerate(self.test_functions):
+            if isinstance(function, UserFunction):
+                continue
             for name, unwanted in (("n", function.n is not None), ("charge", function.charge)):
                 if unwanted:
                     raise ValueError(f"test_functions[{number}].{name}: Newton's particles have none; leave it out")
@@ -130,6 +137,7 @@ class Case(sections.BaseCase):
             )
         if self.compare is not None:
             FunctionTable.of(self.compare.test_functions, 2 * self.model.dimension)
+            self._check_functions()
         if self.pde is not None:
             self._check_pde(self.pde)
         if self.particles is not None:
@@ -146,6 +154,18 @@ class Case(sections.BaseCase):
             for axis, cells in pde.cells_of()
         )
         return replace(small, cells=tuple(itertools.chain(*kept)))
+
+    def _check_functions(self) -> None:
+        """Try test functions by Python in the domain, and whether those of a torus close around it."""
+        model, box = self.model, np.concatenate([self.model.x_box, self.model.v_box])
+        z = box[:, 0] + np.random.default_rng(0).random((TRIED, len(box))) * (box[:, 1] - box[:, 0])
+        for number, function in enumerate(self.test_functions):
+            if isinstance(function, UserFunction):
+                check_on_torus(function, z, model.torus[1], self.time.end, f"compare.test_functions[{number}]")
+                if self.pde is not None and model.dimension > 1:
+                    raise ValueError(
+                        f"compare.test_functions[{number}].python: with [pde] they are for model.dimension = 1"
+                    )
 
     def _check_particles(self, particles: Particles) -> None:
         if isinstance(self.initial, PhaseDensityFromFile) and self.model.dimension == 3:

@@ -24,10 +24,11 @@ import numpy as np
 from numba import prange
 
 from limitpde.compare.spatial import spatial
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave, on_torus
+from limitpde.compare.test_functions import FunctionTable, GaussianBump, TestFunction, by_kind, on_torus
 from limitpde.compiled import compiled
 from limitpde.nbody.sums.arithmetic import exp_minus, mean_turn, sine
 from limitpde.vlasov.model import Model
+from limitpde.vlasov.own_functions import OwnTrajectories
 
 BLOCK = 1024
 """Particles that one task sums over."""
@@ -48,9 +49,11 @@ class TrajectoryResidual:
         replicas: R.
     """
 
-    def __init__(self, model: Model, mass: float, test_functions: Sequence[GaussianBump | Wave], replicas: int) -> None:
+    def __init__(self, model: Model, mass: float, test_functions: Sequence[TestFunction], replicas: int) -> None:
         low, size = model.torus
-        images, sums = on_torus(test_functions, low, size)
+        shaped, own, self._order = by_kind(test_functions)
+        images, sums = on_torus(shaped, low, size)
+        self._own = OwnTrajectories(own, mass, replicas, low, size)
         self._functions, self._owners = len(sums), sums.T.nonzero()[1]
         self._table = FunctionTable.of(images, 2 * model.dimension)
         self._low, self._size, self._mass = low, size, mass
@@ -60,11 +63,13 @@ class TrajectoryResidual:
 
     def drift(self, x: np.ndarray, v: np.ndarray, dt: float) -> None:
         """Take in the pieces x -> x + v dt, before the move; x and v are (R, N, d)."""
+        self._own.drift(x, v, dt)
         self._expected += self._along(x, v, v, v, dt, [*range(2 * x.shape[2])])[:, 0]
 
     def kick(self, x: np.ndarray, v: np.ndarray, felt: np.ndarray, limit: np.ndarray, dt: float) -> None:
         """Take in the pieces v -> v + felt dt, before the move, where the equation has the force `limit`."""
         d = x.shape[2]
+        self._own.kick(x, v, felt, limit, dt)
         found = self._along(v, x, felt, limit, dt, [*range(d, 2 * d), *range(d)])
         self._expected += found[:, 0]
         self._compensator += found[:, 1]
@@ -93,12 +98,20 @@ class TrajectoryResidual:
         if self._initial is None:
             self._initial = values
         residual = values - self._initial - self._expected
-        return {"observables": self._joined(values), "residual": self._joined(residual)}
+        observables, own_residual = self._own.observe(x, v)
+        return {
+            "observables": self._all(self._joined(values), observables),
+            "residual": self._all(self._joined(residual), own_residual),
+        }
+
+    def _all(self, shaped: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """What was found of functions with shapes and of those by Python, in the order in which they were given."""
+        return np.concatenate([shaped, own], axis=1)[:, self._order]
 
     @property
     def compensator(self) -> np.ndarray:
         """A at present, (R, P)."""
-        return self._joined(self._compensator)
+        return self._all(self._joined(self._compensator), self._own.compensator)
 
     def _joined(self, values: np.ndarray) -> np.ndarray:
         """The sums over the images of each function, (R, images) -> (R, P), in an order that does not depend on R."""

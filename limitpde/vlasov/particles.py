@@ -19,7 +19,7 @@ from functools import partial
 
 import numpy as np
 
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
+from limitpde.compare.test_functions import FunctionTable, TestFunction
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
 from limitpde.nbody.replicas import (
@@ -78,7 +78,7 @@ def simulate(
     end: float,
     seed: int = 0,
     stops: Iterable[float] = (),
-    test_functions: Sequence[GaussianBump | Wave] = (),
+    test_functions: Sequence[TestFunction] = (),
     order: int = 2,
     method: str = "auto",
     potential: AnyPotential | None = None,
@@ -152,7 +152,7 @@ class _NewtonSetup:
     felt: Sums
     limit: Sums | None
     """The sums of the equation's potential, where the particles have another one."""
-    functions: tuple[GaussianBump | Wave, ...]
+    functions: tuple[TestFunction, ...]
 
     @property
     def steps(self) -> int:

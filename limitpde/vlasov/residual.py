@@ -23,10 +23,11 @@ from limitpde.compare.test_functions import (
     GaussianBump,
     TestFunction,
     Wave,
+    by_kind,
     on_torus,
     waves_off_torus,
-    with_shapes,
 )
+from limitpde.vlasov.own_functions import OwnIntegrals
 from limitpde.vlasov.pde import Solver
 
 
@@ -50,8 +51,9 @@ class PDEResidual(ObservedIntegrals):
 
     def __init__(self, solver: Solver, test_functions: Sequence[TestFunction]) -> None:
         d = solver.model.dimension
-        shaped = with_shapes(test_functions, "vlasov")
+        shaped, own, self._order = by_kind(test_functions)
         FunctionTable.of(shaped, 2 * d)  # checks the dimension
+        self._own = OwnIntegrals(own, solver)
         self.solver = solver
         points = np.moveaxis(np.asarray(solver.space.x_points), -1, 0)
         kinds = {"gaussian": _GaussianProducts, "wave": _WaveProducts}
@@ -65,8 +67,6 @@ class PDEResidual(ObservedIntegrals):
         """int phi f, (P,), and the rate at which transport and force move it, (1, P)."""
         space, form, field = self.solver.space, self.solver.form, self.solver.field
         count = len(self._products)
-        if not count:
-            return np.zeros(0), np.zeros((1, 0))
         ones = [np.ones((1, len(v))) for v in space.v_nodes]
         rows = [ones, *(product.factors for product in self._products)]
         factors = [np.concatenate([row[j] for row in rows]) for j in range(len(ones))]
@@ -77,7 +77,10 @@ class PDEResidual(ObservedIntegrals):
             last = first + len(product.factors[0])
             densities += product.densities(found[first:last], force)
             first = last
-        values = self._sums @ space.integrate_x(np.stack(densities)).reshape(count, 2)
+        values = np.zeros((0, 2))
+        if count:
+            values = self._sums @ space.integrate_x(np.stack(densities)).reshape(count, 2)
+        values = np.concatenate([values, self._own.measure(force)])[self._order]
         return values[:, 0], values[None, :, 1]
 
 

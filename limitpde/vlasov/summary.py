@@ -9,7 +9,8 @@ import numpy as np
 
 from limitpde.cautions import Caution
 from limitpde.compare.statistics import mean_figures
-from limitpde.compare.test_functions import waves_off_torus, with_shapes
+from limitpde.compare.test_functions import waves_off_torus
+from limitpde.compare.user_functions import UserFunction
 from limitpde.errors import RunError
 from limitpde.fem.stepping import StepReport
 from limitpde.fem.tally import Tally, vector
@@ -209,7 +210,7 @@ def particle_warnings(case: Case, ensemble: Ensemble) -> list[str]:
         found.append("N = 1: a single particle has nothing to interact with; its force is that of U alone")
     alone = case.pde is None and case.compare is not None  # with an equation its residual says so, once
     if alone and case.particles is not None and ensemble.count == case.particles.counts[0]:
-        functions = with_shapes(case.test_functions, "vlasov")
+        functions = [function for function in case.test_functions if not isinstance(function, UserFunction)]
         found += [off_torus(number) for number in waves_off_torus(functions, model.torus[1])]
     if case.pde is None or not len(ensemble.points):
         return found

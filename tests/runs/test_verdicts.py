@@ -114,6 +114,42 @@ def test_without_what_it_takes_there_is_no_verdict_that_means_anything(run):
     assert "verdict" not in run(alone)
 
 
+LONELY = ["initial.negative=[]", "initial.positive.0.mass=1.0", "pde.mesh.radius=7.0", "particles.replicas=48"]
+
+
+def test_particles_whose_strengths_do_not_lead_to_the_equation(run):
+    """Refuted where that shows, never confirmed where it does not: N gamma_N grows, or tends to another gamma_bar."""
+    grows = run(SIGNED, *LONELY, "particles.gamma={ coefficient = 0.3, power = -0.5 }", "particles.step=0.005")
+    assert grows["verdict"]["status"] == "refuted", grows["verdict"]
+    assert "N gamma_N grows like N^0.5" in grows["verdict"]["outside_theory"]
+    other = run(SIGNED, *LONELY, "particles.gamma={ coefficient = 0.6, power = -1 }")
+    assert other["verdict"]["status"] == "refuted", other["verdict"]
+    near = run(SIGNED, *LONELY, "particles.gamma={ coefficient = 0.301, power = -1 }")
+    assert near["verdict"]["status"] == "undecided", near["verdict"]
+    assert "but there is one: particles.gamma: N gamma_N tends to 0.301" in near["verdict"]["sentence"]
+
+
+def test_slow_strengths_are_not_blamed_on_the_limit(run):
+    """N gamma_N = N^(-1/4) tends to gamma_bar = 0, and noise that falls like N^(-1/4) to (1.5): W by Lemma 5.10."""
+    slow = run(
+        SIGNED, *LONELY, "model.gamma_bar=0.0", "particles.gamma={ coefficient = 1.0, power = -1.25 }",
+        "particles.counts=[64, 256, 1024]",
+    )  # fmt: skip
+    assert slow["verdict"]["status"] != "refuted", slow["verdict"]
+    assert "outside_theory" not in slow["verdict"]
+    row = slow["compare"]["limits"][0]
+    assert row["low"] < row["solution"] + row["solution_error"]
+    assert row["solution"] - row["solution_error"] < row["high"]
+    for entry in slow["compare"]["residual"]:
+        assert entry["in_theory"]
+        assert entry["theory_mean"] != 0
+        assert abs(entry["mean_deviation"]) < 4.5
+    assert {rate["theory"] for rate in slow["compare"]["rates"]} <= {None, -0.25}
+    quiet = run(SIGNED, "model.sigma=0.0", "particles.sigma={ coefficient = 0.8, power = -0.25 }")
+    assert quiet["verdict"]["status"] != "refuted", quiet["verdict"]
+    assert "(1.5)" in quiet["verdict"]["outside_theory"]
+
+
 def test_particles_alone_are_judged_by_their_own_balance(run):
     text = SIGNED.replace('pde = { mesh = { shape = "disk", radius = 5.0, cell_size = 0.2 }, step = 0.02 }\n', "")
     verdict = run(text, "particles.replicas=96", "compare.precision=0.2")["verdict"]
