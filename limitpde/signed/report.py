@@ -48,6 +48,8 @@ class SignedWording(Wording):
         "N": "N",
         "replicas": "replicas",
         "steps": "steps",
+        "gamma_N": "gamma",
+        "sigma_N": "sigma",
         "eps": "eps",
         "second moment at the end": "second_moment.end",
         "deviation from the virial law": "second_moment.deviation",
@@ -102,6 +104,13 @@ class SignedWording(Wording):
             if "collisions" in entry:
                 error = f" +- {entry['collisions_stderr']:.2g}" if entry.get("collisions_stderr") is not None else ""
                 lines.append(f"- N = {entry['N']}: {entry['collisions']:.4g}{error} of the replicas saw a collision")
+            if "meetings" in entry:
+                found = entry["meetings"]
+                error = f" +- {found['stderr']:.2g}" if found.get("stderr") is not None else ""
+                lines.append(f"- N = {entry['N']}: {found['mean']:.4g}{error} collisions of a replica")
+            if "beta_0" in entry:
+                share = f"{entry['beta_0']:.3g}"
+                lines.append(f"- N = {entry['N']}: the smallest share of a sign, beta_0 of (5.4), was {share}")
             if "annihilated_fraction" in entry:
                 gone = 100 * entry["annihilated_fraction"]
                 lines.append(

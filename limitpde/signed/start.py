@@ -24,8 +24,8 @@ class InitialPositions:
     """Positions and signs of N particles at time 0. Collective where it is made.
 
     The number of each sign is N times its share of the mass, rounded, and the same in every replica; the positive
-    particles come first. Or each charge has a sign of its own, drawn with the shares of the mass. Positions are
-    independent, from the density of the sign; or those of a file, the same in every replica.
+    particles come first. Or each charge has a sign of its own, drawn with the shares of the mass (Y_0 of section 5).
+    Positions are independent, from the density of the sign; or those of a file, the same in every replica.
 
     Args:
         initial: the densities, or the file.
