@@ -208,7 +208,7 @@ def test_the_free_energy_falls_by_fluxes_and_changes_by_what_vanishes():
     assert off[1] < 0.3 * off[0] < 0.3 * 0.2, off
 
 
-# Without noise: the flow in the space of all particles keeps volumes, so the rate is Langevin's still
+# Without noise: by the equation Langevin's rate still, of particles 2 % more, as neighbours are not independent
 
 QUIET = Model(sigma=0.0, gamma_bar=1.2, annihilation=True)
 QUIET_LEFT = math.log1p(0.6) / 0.6
@@ -228,7 +228,9 @@ def test_without_noise_by_particles(step):
     replicas = 60
     ensemble = simulate(QUIET, EQUAL, count=256, replicas=replicas, step=step, end=0.5, seed=2, collision="annihilate")
     share = ensemble.survivors[:, -1] / 256
-    assert abs(share.mean() - QUIET_LEFT) < SE * share.std() / math.sqrt(replicas) + 0.01
+    assert abs(share.mean() - 0.7787) < SE * share.std() / math.sqrt(
+        replicas
+    )  # of N = 64 to 4096 (docs/annihilation.md)
     assert share.std() / math.sqrt(replicas) < 0.005
 
 
