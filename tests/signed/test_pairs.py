@@ -256,7 +256,8 @@ def test_annihilation(comm, shared_folder):
     figures = particle_figures(model, ensemble)
     assert figures["annihilated_fraction"] == pytest.approx(2 / 3 * gone.mean())
     assert figures["survivors"]["mean"][0] == 3.0
-    assert "collisions" not in figures
+    assert figures["collisions"] == ensemble.collided.mean()
+    assert figures["meetings"]["mean"] == pytest.approx(gone.mean())
 
 
 @pytest.mark.ranks
