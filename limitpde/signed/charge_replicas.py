@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -17,6 +16,7 @@ from limitpde.nbody.pairs import closest_equal_signs, softness
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
 from limitpde.nbody.replicas import Measurements, Snapshot, Stopped
+from limitpde.signed.charge_setup import ChargeSetup
 from limitpde.signed.collisions import advance, mutual_neighbours, uncapped
 from limitpde.signed.configuration import Configuration
 from limitpde.signed.encounters import Encounters
@@ -24,69 +24,11 @@ from limitpde.signed.estimate_integrals import EstimateIntegrals
 from limitpde.signed.halves import INSIDE, WHOLE, Path, halves
 from limitpde.signed.meetings import Past, bound, meet, within_reach
 from limitpde.signed.model import Model
-from limitpde.signed.options import Collision
 from limitpde.signed.residual import ParticleResidual
-from limitpde.signed.start import InitialPositions
 from limitpde.signed.substeps import part_number, part_sizes
 
-PairSum = Callable[..., None]
 SAMPLE = 64
 """Particles among which the variance of the forces of random batches is measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChargeSetup:
-    """All that the replicas of one particle number have in common."""
-
-    limit: Model
-    """Of the equation, and of W."""
-    model: Model
-    """Of the particles."""
-    start: InitialPositions
-    seed: int
-    grid: list[tuple[float, int]]
-    residual: ParticleResidual
-    kernel: str
-    eps: float
-    bare: bool
-    """W takes K itself; with the default cap, below what a step resolves, the capped K stands for it."""
-    cutoff: int | None
-    exact_pairs: bool
-    collision: Collision
-    meeting: bool
-    """Whether any pair of opposite charges may be found to meet in a step (`limitpde.signed.meetings`)."""
-    pair_sum: PairSum
-    """What sums up the forces of all pairs."""
-    batch_size: int | None
-    """p where the particles feel the forces of random batches."""
-    substeps: int
-    """m, the most parts of a step."""
-    halved: bool
-    """Whether each step, or part of one, is made as two halves along the same paths (`limitpde.signed.halves`)."""
-    estimate_eps: tuple[float, ...] | None
-    gradients: tuple[float, ...]
-
-    @property
-    def count(self) -> int:
-        """N."""
-        return self.start.count
-
-    @property
-    def steps(self) -> int:
-        """Time steps of one replica."""
-        return sum(steps for _, steps in self.grid) * (2 if self.halved else 1)
-
-    @property
-    def pull(self) -> tuple[float, float]:
-        """What stands before b_i b_j k in the velocities, and in those of the equation."""
-        return tuple(self.model.sense * model.pair_strength(self.count) for model in (self.model, self.limit))  # type: ignore[return-value]
-
-    @property
-    def apart(self) -> bool:
-        """Whether drifts of the equation are asked for which are not those that the particles feel."""
-        asked = len(self.residual.table.kinds) > 0 or self.estimate_eps is not None
-        other = self.pull[0] != self.pull[1]
-        return asked and (other or self.bare or self.cutoff is not None or self.batch_size is not None)
 
 
 class ChargeReplicas:

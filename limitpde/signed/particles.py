@@ -48,7 +48,8 @@ from limitpde.nbody.replicas import (
     time_grid,
 )
 from limitpde.nbody.threads import use_threads
-from limitpde.signed.charge_replicas import ChargeReplicas, ChargeSetup, compile_kernels
+from limitpde.signed.charge_replicas import ChargeReplicas, compile_kernels
+from limitpde.signed.charge_setup import ChargeSetup
 from limitpde.signed.confinement import ConfinementFromFile
 from limitpde.signed.estimate_integrals import largest_gradient
 from limitpde.signed.model import Initial, Model
