@@ -1,0 +1,238 @@
+"""Fluctuations of the charges: what N Var int phi dL^N_T tends to, by the linearised equation, solved backwards.
+
+sqrt(N) (L^N - rho) tends to a Gaussian field (for forces that are smooth: Braun and Hepp 1977; for K formally). Let
+psi_b solve the adjoint of the equation linearised at rho, backwards from psi_b(T) = phi(., b): with the charges q_b,
+u = sum_c q_c rho_c and V_b = q_b g psi_u + U of `limitpde.signed.scheme`, psi_u = -log|.| * u,
+
+    -d_t psi_b = D Lap psi_b - grad V_b . grad psi_b + q_b g chi,    -Lap chi = 2 pi div(sum_c q_c rho_c grad psi_c),
+
+where chi, in the whole plane, is what a charge does to int phi rho_T through the field in which the others move: K is
+odd, so that -K * . (rho grad psi) has this potential. Then for starts that are drawn independently
+
+    N Var int phi dL^N_T  ->  sum_b Var_{rho_b(0)}(psi_b(0))  +  2 D int_0^T sum_b int |grad psi_b|^2 rho_b dt,
+
+with the variance of each sign by itself, as their numbers are fixed; the mean of the starts and of the noise.
+
+The scheme is the transpose of that of degree one: with c_ij the rate at which its fluxes take density from node i to
+node j, m_i d_t psi_i = sum_j c_ij (psi_i - psi_j) - ..., an M-matrix for every step. Its densities are those of a jump
+process, whose noise is sum_ij rho_i c_ij (psi_i - psi_j)^2 exactly: without interaction both terms add to the variance
+of phi under rho_T but for the error of the steps. These are BDF2, the first one backward Euler, chi extrapolated, which
+is stable for 2 pi g rho dt < 4/3; all is of second order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from limitpde.compare.spatial import evaluate
+from limitpde.compare.test_functions import TestFunction
+from limitpde.errors import RunError
+from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
+from limitpde.fem.edges import EdgeMatrix
+from limitpde.fem.linear import LinearSolver
+from limitpde.fem.stepping import LARGEST_RATIO, Bdf, StepReport
+from limitpde.signed.pde import Solver
+from limitpde.signed.setting import exterior_potential
+
+MOST_STATES = 200
+"""States of the solution that are kept to go back over; of more steps every second, every fourth, ... one."""
+LONGEST = 0.5
+"""Longest step backwards, in units of 1 / (2 pi g max rho), the time in which charges screen each other."""
+
+
+class KeptStates:
+    """Densities of a solution at some of its times, evenly thinned; an observer of its steps.
+
+    Args:
+        solver: the solver, at time 0.
+        most: how many are kept at most.
+
+    Attributes:
+        times: of those that are kept.
+        densities: (S, n_local) at each of them.
+    """
+
+    def __init__(self, solver: Solver, most: int = MOST_STATES) -> None:
+        self._solver, self._most, self._every, self._steps = solver, most, 1, 0
+        self.times, self.densities = [solver.t], [np.array(solver.now.densities)]
+
+    def __call__(self, report: StepReport) -> None:
+        """Take in one step."""
+        self._steps += 1
+        if self._steps % self._every:
+            return
+        self._keep(report.t)
+        if len(self.times) > self._most:
+            self._every *= 2
+            self.times, self.densities = self.times[::2], self.densities[::2]
+
+    def finish(self) -> None:
+        """Keep the last state."""
+        if self._solver.t > self.times[-1]:
+            self._keep(self._solver.t)
+
+    def _keep(self, t: float) -> None:
+        self.times.append(t)
+        self.densities.append(np.array(self._solver.now.densities))
+
+    def backwards(self, longest: Callable[[np.ndarray], float]) -> Iterator[tuple[float, np.ndarray]]:
+        """Times and densities from the end to 0, with others between them where a step would be too long. Collective.
+
+        Args:
+            longest: densities (S, n_local) -> how long a step from them may be.
+        """
+        yield self.times[-1], self.densities[-1]
+        for k in reversed(range(len(self.times) - 1)):
+            length = self.times[k + 1] - self.times[k]
+            limit = min(longest(self.densities[k]), longest(self.densities[k + 1]))
+            parts = max(1, int(np.ceil(length / limit * (1 - 1e-9))))
+            for part in reversed(range(parts)):
+                share = part / parts
+                between = (1 - share) * self.densities[k] + share * self.densities[k + 1]
+                yield self.times[k] + share * length, between
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The linear equation at one time: for each species on each edge, (S, n_edges)."""
+
+    rates: np.ndarray
+    """c of the way from tail to head, and of the way back, (S, 2, n_edges)."""
+    seen: np.ndarray
+    """The density that the flux sees."""
+    densities: np.ndarray
+    """(S, n_local)."""
+
+
+class Adjoint:
+    """psi of P test functions, backwards from the end of a solution. Collective; a rank may own nothing.
+
+    Args:
+        solver: the solver, of degree 1 with noise in the whole plane, on the mesh on which it stays.
+        functions: phi(x, b), P of them.
+
+    Attributes:
+        psi: (P, S, n_local) at the present time.
+    """
+
+    def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
+        self._solver, self._graph, self._model = solver, solver.graph, solver.model
+        self._exterior = exterior_potential(self._graph, self._model)
+        self._matrix = EdgeMatrix(self._graph)
+        options = {"ksp_type": "bcgs", "pc_type": "bjacobi", "ksp_rtol": 1e-10, "ksp_max_it": 500}
+        self._solve = LinearSolver(self._matrix.mat, prefix="adjoint", options=options)
+        self.psi = np.empty((len(functions), len(solver.species), self._graph.local))
+        for row, function in zip(self.psi, functions, strict=True):
+            value = evaluate(function, self._graph.points)[0]
+            row[:] = [value * (1.0, -1.0)[s] if function.charge else value for s in solver.species]
+        self._before: tuple[np.ndarray, float] | None = None
+
+    def longest(self, densities: np.ndarray) -> float:
+        """How long a step may be, for densities (S, n_local). Collective."""
+        rate = 2 * np.pi * abs(self._model.coupling) * self._graph.sums.maximum(densities.sum(axis=0))
+        return LONGEST / rate if rate > 0 else np.inf
+
+    def frozen(self, densities: np.ndarray) -> Frozen:
+        """The equation around these densities, (S, n_local). Collective."""
+        solver, graph, diffusivity = self._solver, self._graph, self._model.D
+        potential = self._model.coupling * solver.poisson.solve(np.tensordot(solver.charges, densities, axes=1))
+        rates, seen = np.empty((len(densities), 2, len(graph.weight))), np.zeros((len(densities), len(graph.weight)))
+        for s, charge in enumerate(solver.charges):
+            barrier = charge * potential + self._exterior
+            climb = graph.weight * (barrier[graph.head] - barrier[graph.tail])
+            fill_transport(self._matrix.edges, graph.weight, climb, diffusivity)
+            rates[s] = self._matrix.edges[[0, 3]]
+            add_mean_density(seen[s], graph.tail, graph.head, barrier, densities[s], diffusivity, 1.0)
+        return Frozen(rates, seen, densities)
+
+    def step(self, frozen: Frozen, dt: float) -> None:
+        """Go back by dt, to the time of `frozen`. Collective.
+
+        Raises:
+            RunError: a linear system could not be solved.
+        """
+        before, last = self._before or (self.psi, dt)
+        order = 2 if self._before is not None and dt <= LARGEST_RATIO * last * (1 + 1e-9) else 1
+        bdf = Bdf.of(order, dt / last)
+        known = bdf.history[0] * self.psi + bdf.history[1] * before
+        expected = bdf.extrapolation[0] * self.psi + bdf.extrapolation[1] * before
+        graph, found, chi = self._graph, np.empty_like(self.psi), self._chi(expected, frozen)
+        self._matrix.diagonal[:] = bdf.implicit * graph.area[: graph.owned]
+        for s, charge in enumerate(self._solver.charges):
+            there, back = dt * frozen.rates[s]
+            self._matrix.edges[:] = there, -there, -back, back
+            self._matrix.assemble()
+            pulled = dt * charge * self._model.coupling
+            for p in range(len(found)):
+                right_side = graph.area * (known[p, s] + pulled * chi[p])
+                solution, _, reason = self._solve.solve(right_side[: graph.owned], expected[p, s, : graph.owned])
+                if reason < 0:
+                    raise RunError(f"the adjoint equation could not be solved (PETSc reason {reason})")
+                found[p, s] = graph.share(solution)
+        self._before, self.psi = (self.psi, dt), found
+
+    def _chi(self, psi: np.ndarray, frozen: Frozen) -> np.ndarray:
+        """chi of psi (P, S, n_local), (P, n_local). Collective."""
+        graph, found = self._graph, np.zeros((len(psi), self._graph.local))
+        if self._model.coupling == 0:
+            return found
+        for row, values in zip(found, psi, strict=True):
+            for charge, seen, value in zip(self._solver.charges, frozen.seen, values, strict=True):
+                add_gradient_flux(row, graph.tail, graph.head, charge * graph.weight * seen, value)
+            row[:] = self._solver.poisson.solve(graph.share_sum(row) / graph.area)
+        return found
+
+    def noise(self, frozen: Frozen) -> np.ndarray:
+        """2 D sum_b int grad psi_p . grad psi_q rho_b, (P, P), by the jumps of the scheme. Collective."""
+        graph, local = self._graph, np.zeros((len(self.psi), len(self.psi)))
+        for s, (there, back) in enumerate(frozen.rates):
+            jumps = frozen.densities[s][graph.tail] * there + frozen.densities[s][graph.head] * back
+            slopes = self.psi[:, s, graph.tail] - self.psi[:, s, graph.head]
+            local += np.einsum("pe,qe,e->pq", slopes, slopes, jumps)
+        return graph.sums.add(local)
+
+    def start(self, densities: np.ndarray) -> np.ndarray:
+        """Sum over the signs of mass times the covariance of psi_p and psi_q under rho_b, (P, P). Collective."""
+        graph, total = self._graph, 0.0
+        for s, density in enumerate(densities):
+            mass = (graph.area * density)[: graph.owned]
+            psi = self.psi[:, s, : graph.owned]
+            products = graph.sums.add(np.einsum("pi,qi,i->pq", psi, psi, mass))
+            held, *means = graph.sums.add(np.array([mass.sum(), *np.einsum("pi,i->p", psi, mass)]))
+            total = total + products - np.multiply.outer(means, means) / held
+        return np.asarray(total)
+
+
+def limiting_covariance(
+    solver: Solver, functions: Sequence[TestFunction], end: float, *, stepped: Callable[[], object] = lambda: None
+) -> np.ndarray:
+    """What N Cov(int phi_p dL^N, int phi_q dL^N) tends to at a time, (P, P). Collective.
+
+    Args:
+        solver: a solver at time 0, of degree 1 with noise in the whole plane, which is stepped to that time.
+        functions: phi(x, b), P of them.
+        end: the time.
+
+    Keyword Args:
+        stepped: called after each step forward or backward; what it raises ends all.
+
+    Raises:
+        RunError: a step, or a linear system, could not be solved.
+    """
+    kept = KeptStates(solver)
+    solver.solve(end, observers=[kept, lambda step: stepped()])
+    kept.finish()
+    adjoint = Adjoint(solver, functions)
+    covariance, last, rate = np.zeros((len(functions), len(functions))), end, None
+    for t, densities in kept.backwards(adjoint.longest):
+        frozen = adjoint.frozen(densities)
+        if rate is not None:
+            adjoint.step(frozen, last - t)
+            stepped()
+        now = adjoint.noise(frozen)
+        covariance += 0.0 if rate is None else 0.5 * (last - t) * (now + rate)
+        last, rate = t, now
+    return covariance + adjoint.start(kept.densities[0])
