@@ -7,7 +7,7 @@ the smallest N, a third of the particles at most.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 from mpi4py import MPI
 from scipy.interpolate import CubicHermiteSpline
 
-from limitpde.compare.companions import LEVELS, LONG, Level
+from limitpde.compare.companions import COARSEST, LEVELS, LONG, Level
+from limitpde.compare.fluctuations import Prediction
 from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.replicas import Controls
 from limitpde.sections import BaseCase
@@ -44,17 +45,23 @@ def companions(
         stepped: called after each step; what it raises ends all.
     """
     found: dict[Level, np.ndarray] = {}
-    for level in LEVELS:
-        if case.pde is None or level.steps * case.pde.step > case.time.end or (level is LONG and keeps_cells(case)):
-            continue
-        cells = 1 if keeps_cells(case) else level.cells
+    for level, coarser in _coarser(case):
         try:
-            found[level] = _observed(system, replace(case, pde=case.pde.coarser(cells, level.steps)), comm, stepped)
+            found[level] = _observed(system, coarser, comm, stepped)
         except Interrupted:
             raise
         except (InputError, RunError):  # raised on every rank: these cells do not see the data, or the step is too long
             continue
     return found
+
+
+def _coarser(case: BaseCase) -> Iterator[tuple[Level, BaseCase]]:
+    """The companions of a case that there can be."""
+    for level in LEVELS:
+        if case.pde is None or level.steps * case.pde.step > case.time.end or (level is LONG and keeps_cells(case)):
+            continue
+        cells = 1 if keeps_cells(case) else level.cells
+        yield level, replace(case, pde=case.pde.coarser(cells, level.steps))
 
 
 def _observed(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray:
@@ -66,6 +73,30 @@ def _observed(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Callab
     slopes = np.array(observed.rates).sum(axis=1)
     series = CubicHermiteSpline(observed.times, np.array(observed.observables), slopes)
     return np.asarray(series([0.0, *case.output_times])).T
+
+
+def fluctuations(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Callable[[], object]) -> Prediction | None:
+    """What the variances of the observables tend to, by coarser companions of the equation. Collective.
+
+    Args:
+        system: of the case.
+        case: with [pde], [particles] and test functions.
+        comm: the ranks.
+        stepped: called after each step; what it raises ends all.
+    """
+    found: dict[Level, np.ndarray] = {}
+    for level, coarser in _coarser(case):
+        if level is LONG or (level is COARSEST and keeps_cells(case)):
+            continue
+        try:
+            covariance = system.limiting_covariance(coarser, comm, stepped)
+        except (InputError, RunError):  # raised on every rank: see `companions`
+            continue
+        if covariance is None:
+            return None
+        found[level] = np.diag(covariance)
+    orders = system.orders(case)
+    return Prediction.of(found, min(orders.space, orders.time, 2.0))
 
 
 def halved_replicas(counts: Sequence[int], replicas: int) -> int:

@@ -22,7 +22,7 @@ from limitpde import case as cases
 from limitpde import needs
 from limitpde.compare.measured import check_finite
 from limitpde.compare.statistics import mean_and_stderr
-from limitpde.error_budget import companions, halved
+from limitpde.error_budget import companions, fluctuations, halved
 from limitpde.errors import InputError, Interrupted, RunError, describe, is_out_of_memory
 from limitpde.fem.stepping import StepReport
 from limitpde.files import check_ranks
@@ -176,6 +176,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                         self._simulate(self.case.particles.counts)
                         check_ranks(self.comm)
                     self._know_errors()
+                    self._predict_fluctuations()
                 except Interrupted as error:
                     status, reason = "interrupted", str(error)
                 except Exception as error:
@@ -352,6 +353,14 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 ) as bar:
                     controls = Controls(progress=bar.advance, stop_asked=lambda: self.stop.asked, comm=self.comm)
                     known.halved = halved(self.system, case, controls)
+
+    def _predict_fluctuations(self) -> None:
+        """Solve the linearised equation, for the variances of the observables. Collective."""
+        case = self.case
+        if self.solution is None or not self.ensembles or case.compare is None or not case.compare.fluctuations:
+            return
+        with self.record.timed("fluctuations"):
+            self.known.fluctuations = fluctuations(self.system, case, self.comm, partial(self.stop.check, self.comm))
 
     def _begin(self) -> None:
         """Make the folder ready, and learn what an earlier run has spent where this one goes on from it. On rank 0."""

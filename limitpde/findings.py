@@ -12,6 +12,7 @@ from limitpde.compare import verdict as verdicts
 from limitpde.compare.budget import Budget, StepErrors, budget, error_rows, limit_rows, step_errors
 from limitpde.compare.companions import SAFETY_OF_TWO, Level, SolutionErrors, solution_errors
 from limitpde.compare.comparison import Comparison, rate_row
+from limitpde.compare.fluctuations import Prediction, fluctuation_rows, variance_rates
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.compare.user_functions import UserFunction
 from limitpde.error_budget import keeps_cells
@@ -30,6 +31,8 @@ class Known:
     """Int phi rho_t, (P, T), of coarser companions of the solution."""
     halved: MeasuredEnsemble | None = None
     """Replicas of the smallest N that made their steps in halves."""
+    fluctuations: Prediction | None = None
+    """What the variances of the observables tend to."""
     astray: float = 0.0
     """Mass that the solution has lost, or that came where it is not that of the limit."""
     cautions: Sequence[Caution] = ()
@@ -74,8 +77,11 @@ class Findings:
         )
         self._errors = None if solution is None else self._solution_errors(solution)
         self._budget = self._make_budget()
-        rates = [*self._comparison.rates(), *own.pop("rates", [])]
+        rates = [*self._comparison.rates(), *own.pop("rates", []), *variance_rates(ensembles, known.fluctuations)]
         self.compare = self._comparison.figures() | ({"rates": rates} if ensembles else {}) | own
+        if known.fluctuations is not None:
+            labels = [function.label for function in case.test_functions]
+            self.compare["fluctuations"] = list(fluctuation_rows(labels, ensembles, known.fluctuations))
         if self._budget is not None:
             found, half = verdicts.detectable(self._budget), verdicts.interval(self._budget)
             self.compare["limits"] = self._named(limit_rows(self._budget, found, half))

@@ -201,6 +201,18 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
         """Further tables of one particle number: name of a file below particles/N<count>/ -> rows, at least one."""
         return {}
 
+    def limiting_covariance(self, case: C, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
+        """What N Cov(int phi_p dL^N, int phi_q dL^N) tends to at the end of a case with both parts, (P, P). Collective.
+
+        By the linearised equation; None where that does not say it, or nobody has made it do so. `stepped` is called
+        after each step; what it raises ends all.
+
+        Raises:
+            InputError: the mesh is unfit.
+            RunError: a step could not be made.
+        """
+        return None
+
     def comparison_figures(self, case: C, ensembles: Sequence[E], solution: R | None, comm: MPI.Comm) -> Record:
         """What the part `compare` of summary.json has for this system alone; its `rates` go with all. Collective."""
         return {}

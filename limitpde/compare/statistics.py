@@ -65,9 +65,7 @@ class ResidualStatistics:
         if n < 2:
             return None
         martingale = _difference(residual, compensator, scale)
-        variance = residual.var(ddof=1)
-        fourth = ((residual - residual.mean()) ** 4).mean()
-        spread = max(fourth - variance**2 * (n - 3) / (n - 1), 0.0) / n
+        variance, variance_stderr = variance_and_stderr(residual)
         rms = float(np.sqrt((residual**2).mean()))
         return cls(
             mean=float(residual.mean()),
@@ -75,8 +73,8 @@ class ResidualStatistics:
             mean_abs=float(np.abs(residual).mean()),
             rms=rms,
             rms_stderr=float((residual**2).std(ddof=1)) / (2 * rms * math.sqrt(n)) if rms > 0 else 0.0,
-            variance=float(variance),
-            variance_stderr=math.sqrt(spread),
+            variance=variance,
+            variance_stderr=variance_stderr,
             theory_mean=float(compensator.mean()),
             mean_deviation=deviation(martingale),
             theory_variance=None if quadratic_variation is None else float(quadratic_variation.mean()),
@@ -120,6 +118,13 @@ def mean_and_stderr(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Mean over the first axis (replicas) and its standard error; no error from fewer than two replicas."""
     error = values.std(axis=0, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else None
     return values.mean(axis=0), error
+
+
+def variance_and_stderr(values: np.ndarray) -> tuple[float, float]:
+    """Unbiased variance of independent values (R,), R >= 2, and its standard error, from the fourth moment."""
+    n, variance = len(values), float(values.var(ddof=1))
+    fourth = float(((values - values.mean()) ** 4).mean())
+    return variance, math.sqrt(max(fourth - variance**2 * (n - 3) / (n - 1), 0.0) / n)
 
 
 def mean_figures(values: np.ndarray) -> dict[str, Any]:

@@ -167,6 +167,7 @@ def _comparison(compare: figures.Record, wording: Wording) -> str:
         _limits(compare.get("limits", [])),
         _against_solution([entry for entry in observables if "deviation" in entry]),
         _residual(residual, wording),
+        _fluctuations(compare.get("fluctuations", [])),
         "\n".join(
             rate_line(rate, f"{rate['quantity']} of test function {rate['test_function']}")
             for rate in compare.get("rates", [])
@@ -257,6 +258,28 @@ def _residual(entries: list[figures.Record], wording: Wording) -> str:
     found = columns(entries, {title: key for title, key in RESIDUAL_COLUMNS.items() if any(key in e for e in entries)})
     text = f"Deviations are in standard errors. {wording.residual_note}"
     return "### The weak-form residual W[T, phi] of the particles\n\n" + "\n\n".join([found, text, "\n".join(notes)])
+
+
+FLUCTUATION_COLUMNS = {
+    "N": "N",
+    "test function": "test_function",
+    "N Var, predicted": "variance_theory",
+    "error of that": "variance_theory_error",
+    "N Var of the replicas": "variance",
+    "stderr": "stderr",
+    "deviation": "deviation",
+}
+
+
+def _fluctuations(entries: list[figures.Record]) -> str:
+    """The variance of the observables beside what the linearised equation says."""
+    if not entries:
+        return ""
+    text = (
+        "N times the variance of int phi dL^N at the end, and what it tends to by the linearised equation. Deviations "
+        "are in standard errors of that many Gaussian replicas; besides the noise they hold what is of order 1/N."
+    )
+    return "### Fluctuations\n\n" + columns(entries, FLUCTUATION_COLUMNS) + "\n\n" + text
 
 
 def _cell(entry: figures.Record, path: str) -> Any:

@@ -22,8 +22,9 @@ is stable for 2 pi g rho dt < 4/3; all is of second order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,8 +33,10 @@ from limitpde.compare.test_functions import TestFunction
 from limitpde.errors import RunError
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeMatrix
-from limitpde.fem.linear import LinearSolver
+from limitpde.fem.linear import LinearSolver, Options
+from limitpde.fem.mesh import coarser
 from limitpde.fem.stepping import LARGEST_RATIO, Bdf, StepReport
+from limitpde.signed.case import PDE, Case
 from limitpde.signed.pde import Solver
 from limitpde.signed.setting import exterior_potential
 
@@ -41,6 +44,9 @@ MOST_STATES = 200
 """States of the solution that are kept to go back over; of more steps every second, every fourth, ... one."""
 LONGEST = 0.5
 """Longest step backwards, in units of 1 / (2 pi g max rho), the time in which charges screen each other."""
+
+FEWEST_STEPS = 50
+"""Steps that are made at least where the solution itself is of higher degree, and makes longer ones."""
 
 
 class KeptStates:
@@ -122,7 +128,7 @@ class Adjoint:
         self._solver, self._graph, self._model = solver, solver.graph, solver.model
         self._exterior = exterior_potential(self._graph, self._model)
         self._matrix = EdgeMatrix(self._graph)
-        options = {"ksp_type": "bcgs", "pc_type": "bjacobi", "ksp_rtol": 1e-10, "ksp_max_it": 500}
+        options: Options = {"ksp_type": "bcgs", "pc_type": "bjacobi", "ksp_rtol": 1e-12, "ksp_max_it": 500}
         self._solve = LinearSolver(self._matrix.mat, prefix="adjoint", options=options)
         self.psi = np.empty((len(functions), len(solver.species), self._graph.local))
         for row, function in zip(self.psi, functions, strict=True):
@@ -194,20 +200,29 @@ class Adjoint:
             local += np.einsum("pe,qe,e->pq", slopes, slopes, jumps)
         return graph.sums.add(local)
 
-    def start(self, densities: np.ndarray) -> np.ndarray:
-        """Sum over the signs of mass times the covariance of psi_p and psi_q under rho_b, (P, P). Collective."""
-        graph, total = self._graph, 0.0
+    def start(self, densities: np.ndarray, *, numbers_fixed: bool) -> np.ndarray:
+        """The covariance of psi_p and psi_q at independent starts from these densities, (P, P). Collective."""
+        graph = self._graph
+        products, sums, held = np.zeros((len(self.psi),) * 2), np.zeros((len(densities), len(self.psi))), []
         for s, density in enumerate(densities):
-            mass = (graph.area * density)[: graph.owned]
-            psi = self.psi[:, s, : graph.owned]
-            products = graph.sums.add(np.einsum("pi,qi,i->pq", psi, psi, mass))
-            held, *means = graph.sums.add(np.array([mass.sum(), *np.einsum("pi,i->p", psi, mass)]))
-            total = total + products - np.multiply.outer(means, means) / held
-        return np.asarray(total)
+            mass, psi = (graph.area * density)[: graph.owned], self.psi[:, s, : graph.owned]
+            products += np.einsum("pi,qi,i->pq", psi, psi, mass)
+            sums[s] = np.einsum("pi,i->p", psi, mass)
+            held.append(mass.sum())
+        products, sums = graph.sums.add(products), graph.sums.add(sums)
+        masses = graph.sums.add(np.array(held))
+        if not numbers_fixed:
+            sums, masses = sums.sum(axis=0, keepdims=True), masses.sum(keepdims=True)
+        return np.asarray(products - np.einsum("sp,sq,s->pq", sums, sums, 1 / masses))
 
 
-def limiting_covariance(
-    solver: Solver, functions: Sequence[TestFunction], end: float, *, stepped: Callable[[], object] = lambda: None
+def covariance_of_charges(
+    solver: Solver,
+    functions: Sequence[TestFunction],
+    end: float,
+    *,
+    numbers_fixed: bool = True,
+    stepped: Callable[[], object] = bool,
 ) -> np.ndarray:
     """What N Cov(int phi_p dL^N, int phi_q dL^N) tends to at a time, (P, P). Collective.
 
@@ -217,13 +232,19 @@ def limiting_covariance(
         end: the time.
 
     Keyword Args:
+        numbers_fixed: the number of charges of each sign is the same in all replicas; else signs are drawn as well.
         stepped: called after each step forward or backward; what it raises ends all.
 
     Raises:
         RunError: a step, or a linear system, could not be solved.
     """
     kept = KeptStates(solver)
-    solver.solve(end, observers=[kept, lambda step: stepped()])
+
+    def observe(step: StepReport) -> None:
+        kept(step)
+        stepped()
+
+    solver.solve(end, observers=[observe])
     kept.finish()
     adjoint = Adjoint(solver, functions)
     covariance, last, rate = np.zeros((len(functions), len(functions))), end, None
@@ -235,4 +256,25 @@ def limiting_covariance(
         now = adjoint.noise(frozen)
         covariance += 0.0 if rate is None else 0.5 * (last - t) * (now + rate)
         last, rate = t, now
-    return covariance + adjoint.start(kept.densities[0])
+    return covariance + adjoint.start(kept.densities[0], numbers_fixed=numbers_fixed)
+
+
+def predictable(case: Case) -> bool:
+    """Whether `covariance_of_charges` is for the charges of a case, which has [pde] and [particles]."""
+    model, pde, particles = case.limit, case.pde, case.particles
+    assert pde is not None
+    assert particles is not None
+    in_the_plane = (
+        pde.boundary == "plane" and pde.refinement is None and not (pde.degree > 1 and isinstance(pde.mesh, str))
+    )
+    same_noise = model.sigma > 0 and math.isclose(model.D, model.sigma**2 / 2)
+    stay = particles.collision == "through" and model.reaction == 0
+    return in_the_plane and same_noise and stay and model.interaction != "rotated"
+
+
+def first_order(pde: PDE, end: float) -> PDE:
+    """The same equation for elements of degree one: with as many nodes, and with steps for BDF2."""
+    if pde.degree == 1:
+        return pde
+    step = min(pde.step, end / FEWEST_STEPS)
+    return replace(pde, degree=1, mesh=coarser(pde.mesh, 1 / pde.degree), step=step, tolerance=None, undershoot=None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from mpi4py import MPI
@@ -14,6 +15,7 @@ from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.signed import summary as figures
 from limitpde.signed.case import Case
+from limitpde.signed.fluctuations import covariance_of_charges, first_order, predictable
 from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.pde import Solver
 from limitpde.signed.pictures import PAINTERS
@@ -61,6 +63,13 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
         """The solver. Collective."""
         options = {name: value for name, value in keywords(case.pde).items() if value is not None}
         return Solver(case.limit, case.initial, **options, comm=comm)
+
+    def limiting_covariance(self, case: Case, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
+        """By the adjoint equation, in the plane, for charges that all stay and move on their own. Collective."""
+        if case.pde is None or not predictable(case):
+            return None
+        first = replace(case, pde=first_order(case.pde, case.time.end))
+        return covariance_of_charges(self.solver(first, comm), case.test_functions, case.time.end, stepped=stepped)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""

@@ -1,0 +1,92 @@
+"""Fluctuations of empirical measures about their limit: N Var int phi dL^N_T, predicted and measured; its power of N.
+
+sqrt(N) (L^N - rho) tends to a Gaussian field where the starts are independent and the forces those of a mean field: its
+variances follow from the equation linearised at rho (each system says how). So L^N is deterministic in the limit (van
+Meurs-Peletier-Slangen, Remark 5.5): Var int phi dL^N falls like 1/N.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from limitpde.compare.companions import COARSE, COARSEST, Level
+from limitpde.compare.measured import MeasuredEnsemble
+from limitpde.compare.rates import fit_rate, mean_square
+from limitpde.compare.statistics import variance_and_stderr
+
+RATE = -1.0
+"""Power of N of the variance of a mean over particles that are nearly independent."""
+QUANTITY = "observable_variance"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What N Var int phi dL^N_T tends to, for P test functions."""
+
+    variances: np.ndarray
+    """(P,)"""
+    errors: np.ndarray
+    """(P,) of the equation's discretisation, estimated; NaN where not known."""
+
+    @classmethod
+    def of(cls, levels: Mapping[Level, np.ndarray], order: float) -> Prediction | None:
+        """Extrapolated from two companions of a scheme of this order, (P,) each, or from one; None from none."""
+        if COARSE not in levels:
+            return None
+        coarse = levels[COARSE]
+        if COARSEST not in levels:
+            return cls(coarse, np.full_like(coarse, math.nan))
+        gain = (coarse - levels[COARSEST]) / (2**order - 1)
+        return cls(coarse + gain, np.abs(gain))
+
+
+def fluctuation_rows(
+    labels: Sequence[str], ensembles: Sequence[MeasuredEnsemble], prediction: Prediction
+) -> Iterator[dict[str, Any]]:
+    """Rows over N and the test functions: N Var int phi dL^N_T over the replicas, and what it tends to.
+
+    `deviation` is in standard errors of the predicted variance of Gaussian replicas. Ensembles that are not those of
+    the theorem, or have one replica, are left out.
+
+    Args:
+        labels: names of the P test functions.
+        ensembles: what was simulated.
+        prediction: of the equation.
+    """
+    for ensemble in ensembles:
+        replicas = len(ensemble.replicas)
+        if not ensemble.in_theory or replicas < 2:
+            continue
+        for p, label in enumerate(labels):
+            variance, stderr = variance_and_stderr(ensemble.observables[:, p, -1])
+            theory = float(prediction.variances[p])
+            expected = theory * math.sqrt(2 / (replicas - 1))
+            difference = ensemble.count * variance - theory
+            yield {
+                "N": ensemble.count,
+                "test_function": p,
+                "label": label,
+                "replicas": replicas,
+                "variance_theory": theory,
+                "variance_theory_error": float(prediction.errors[p]),
+                "variance": ensemble.count * variance,
+                "stderr": ensemble.count * stderr,
+                "deviation": difference / expected if expected > 0 else math.nan,
+            }
+
+
+def variance_rates(ensembles: Sequence[MeasuredEnsemble], prediction: Prediction | None) -> Iterator[dict[str, Any]]:
+    """Fitted powers of N of Var int phi dL^N_T, one for each test function; with theory where there is a prediction."""
+    known = prediction is not None and all(ensemble.in_theory for ensemble in ensembles)
+    counts = [ensemble.count for ensemble in ensembles]
+    for p in range(ensembles[0].observables.shape[1] if ensembles else 0):
+        ends = [ensemble.observables[:, p, -1] for ensemble in ensembles]
+        rate = fit_rate(counts, [values - values.mean() for values in ends], mean_square)
+        if rate is not None:
+            found = {"quantity": QUANTITY, "test_function": p, **asdict(rate)}
+            yield found | {"theory": RATE if known else None}
