@@ -95,8 +95,7 @@ def fluctuations(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Cal
         if covariance is None:
             return None
         found[level] = np.diag(covariance)
-    orders = system.orders(case)
-    return Prediction.of(found, min(orders.space, orders.time, 2.0))
+    return Prediction.of(found, system.fluctuation_order or min(system.orders(case)[:2]))
 
 
 def halved_replicas(counts: Sequence[int], replicas: int) -> int:

@@ -130,6 +130,8 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
     """What `work_per_second` of an ensemble counts."""
     wording: Wording
     """What report.md says of it."""
+    fluctuation_order: float | None = None
+    """Of `limiting_covariance`; the least of the solution's where it is not given."""
     painters: Mapping[str, Painter] = {}
     """Name of a picture -> what draws it from the files of a result, or returns None."""
 

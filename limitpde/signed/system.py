@@ -30,6 +30,7 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
 
     work_unit = "pair_interactions"
     wording = SignedWording()
+    fluctuation_order = 2.0
     painters = PAINTERS
     summary = figures.PDESummary
     residual = PDEResidual

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from mpi4py import MPI
 
@@ -15,6 +18,7 @@ from limitpde.system import System
 from limitpde.vlasov import convergence, trust
 from limitpde.vlasov import summary as figures
 from limitpde.vlasov.case import Case
+from limitpde.vlasov.fluctuations import covariance_of_newton
 from limitpde.vlasov.particles import Ensemble, simulate
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.pictures import PAINTERS
@@ -50,6 +54,15 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver of the equation. Collective."""
         return Solver(case.model, case.initial, **keywords(case.pde, leave_out=("fit",)), comm=comm)
+
+    def limiting_covariance(self, case: Case, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
+        """By the adjoint of the linearised equation for f, whatever the form of the case. Collective."""
+        if case.pde is None or case.pde.mesh is not None:
+            return None
+        plain = replace(case.initial, phase=None)
+        pde, model = replace(case.pde, positivity=False), replace(case.model, form="density")
+        solver = Solver(model, plain, **keywords(pde, leave_out=("fit",)), comm=comm)
+        return covariance_of_newton(solver, case.test_functions, case.time.end, stepped=stepped)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""

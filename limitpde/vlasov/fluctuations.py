@@ -1,0 +1,126 @@
+"""Fluctuations of Newton's particles: what N Var int phi dmu^N_T tends to, by the linearised Vlasov equation.
+
+sqrt(N) (mu^N - f) tends to a Gaussian field (Braun and Hepp 1977). Let psi solve the adjoint of (Vl) linearised at f,
+backwards from psi(T) = phi,
+
+    -d_t psi = v . grad_x psi + F . grad_v psi + c,   c(x, t) = sum_j d_j Gamma * J_j,   J = int f grad_v psi dv,
+
+where c is what a particle does to int phi f_T through the forces on the others. Newton's particles have no noise but
+that of their starts: for independent draws from f_0 / M,
+
+    N Var int phi dmu^N_T  ->  M int psi_0^2 f_0 - (int psi_0 f_0)^2.
+
+The scheme is the adjoint of the splitting of `limitpde.vlasov.pde`, stage by stage, so it has its order in time. A
+drift goes back by psi(x + v dt, v). A kick leaves rho as it is, and moves a perturbation h by -dt F[h] . grad_v f too:
+so it goes back by psi(x, v + F dt) + dt c, f being that after the kick. States of f at some steps are kept; between
+them f goes back with psi, by the reversed flows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from limitpde.compare.spatial import evaluate
+from limitpde.compare.test_functions import TestFunction, on_torus
+from limitpde.vlasov.forms import DensityForm
+from limitpde.vlasov.pde import Solver
+from limitpde.vlasov.phase_space import TensorSpace
+from limitpde.vlasov.phase_space.axes import derivatives
+from limitpde.vlasov.splitting import composition
+
+MOST_KEPT = 2**25
+"""Values of f, of all its states, that a rank keeps to go back over."""
+
+
+class NewtonAdjoint:
+    """psi of P test functions, backwards along f. Collective.
+
+    Args:
+        solver: of f itself, on a tensor grid.
+        functions: phi(x, v), P of them; on a torus a Gaussian stands for the sum of its images.
+
+    Attributes:
+        psi: (P, *x_shape, *v_shape) at the present time.
+    """
+
+    def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
+        assert isinstance(solver.space, TensorSpace)
+        self._field, self._space, self._order = solver.field, solver.space, solver.order
+        images, sums = on_torus(functions, *solver.model.torus)
+        self.psi = self._space.array(len(functions))
+        self._space.fill(self.psi, lambda z: sums @ np.stack([evaluate(image, z)[0] for image in images]))
+
+    def step(self, f: np.ndarray, dt: float) -> np.ndarray:
+        """Go back by dt, with f at the end, (1, *x_shape, *v_shape); returns f at the start. Collective."""
+        space = self._space
+        for kind, share in reversed(composition(self._order)):
+            back = -share * dt
+            if kind == "drift":
+                f, self.psi = space.drift(f, back)[0], space.drift(self.psi, back)[0]
+                continue
+            ones = [np.ones((1, len(v))) for v in space.v_nodes]
+            force = self._field.force(space.velocity_integrals(f[0], ones)[0]) + self._field.exterior_force
+            pulls = [-back * self._field.coupling(self._current(f[0], psi)) for psi in self.psi]
+            f, self.psi = space.kick(f, force, back)[0], space.kick(self.psi, force, back)[0]
+            for psi, pull in zip(self.psi, pulls, strict=True):
+                psi += pull.reshape(*space.x_shape, *(1,) * space.d)
+        return f
+
+    def _current(self, f: np.ndarray, psi: np.ndarray) -> np.ndarray:
+        """J = int f grad_v psi dv = -int psi grad_v f dv, (d, *x_shape). Collective."""
+        space, found = self._space, []
+        ones = [np.ones((1, len(v))) for v in space.v_nodes]
+        for j, axis in enumerate(space.v_axes):
+            along = space.d + j
+            cells = np.moveaxis(f, along, -1)
+            slope = (cells.reshape(*cells.shape[:-1], -1, axis.P) @ (derivatives(axis.P).T / axis.h)).reshape(
+                cells.shape
+            )
+            found.append(-space.velocity_integrals(psi * np.moveaxis(slope, -1, along), ones)[0])
+        return np.stack(found)
+
+    def start(self, f: np.ndarray) -> np.ndarray:
+        """M int psi_p psi_q f - int psi_p f int psi_q f, (P, P), of f (*x_shape, *v_shape), M = int f. Collective."""
+        space, count = self._space, len(self.psi)
+        ones = [np.ones((1, len(v))) for v in space.v_nodes]
+
+        def integral(values: np.ndarray) -> float:
+            return float(space.integrate_x(space.velocity_integrals(values, ones)[0]))
+
+        means = [integral(psi * f) for psi in self.psi]
+        products = np.array([[integral(self.psi[p] * self.psi[q] * f) for q in range(count)] for p in range(count)])
+        return np.asarray(integral(f) * products - np.multiply.outer(means, means))
+
+
+def covariance_of_newton(
+    solver: Solver, functions: Sequence[TestFunction], end: float, *, stepped: Callable[[], object] = bool
+) -> np.ndarray:
+    """What N Cov(int phi_p dmu^N, int phi_q dmu^N) tends to at a time, (P, P). Collective.
+
+    Args:
+        solver: of f itself, on a tensor grid without a limiter, at time 0; it is stepped to that time.
+        functions: phi(x, v), P of them.
+        end: the time.
+
+    Keyword Args:
+        stepped: called after each step forward or backward; what it raises ends all.
+    """
+    form = solver.form
+    assert isinstance(form, DensityForm)
+    steps = max(1, math.ceil(end / solver.requested_step * (1 - 1e-9)))
+    values = solver.space.dofs / solver.comm.size
+    every = max(1, math.ceil((steps + 1) * values / MOST_KEPT))
+    dt, kept = end / steps, {0: form.values.copy()}
+    for k in range(1, steps + 1):
+        solver.advance(dt)
+        if k % every == 0 or k == steps:
+            kept[k] = form.values.copy()
+        stepped()
+    adjoint, f = NewtonAdjoint(solver, functions), kept[steps][None]
+    for k in range(steps, 0, -1):
+        f = adjoint.step(kept.pop(k)[None] if k in kept else f, dt)
+        stepped()
+    return adjoint.start(kept[0])
