@@ -15,7 +15,7 @@ import numpy as np
 from mpi4py import MPI
 from scipy.interpolate import CubicHermiteSpline
 
-from limitpde.compare.companions import COARSEST, LEVELS, LONG, Level
+from limitpde.compare.companions import LEVELS, LONG, Level
 from limitpde.compare.fluctuations import Prediction
 from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.replicas import Controls
@@ -45,7 +45,7 @@ def companions(
         stepped: called after each step; what it raises ends all.
     """
     found: dict[Level, np.ndarray] = {}
-    for level, coarser in _coarser(case):
+    for level, coarser in _coarser(case, LEVELS):
         try:
             found[level] = _observed(system, coarser, comm, stepped)
         except Interrupted:
@@ -55,9 +55,9 @@ def companions(
     return found
 
 
-def _coarser(case: BaseCase) -> Iterator[tuple[Level, BaseCase]]:
-    """The companions of a case that there can be."""
-    for level in LEVELS:
+def _coarser(case: BaseCase, levels: Sequence[Level]) -> Iterator[tuple[Level, BaseCase]]:
+    """Those of the companions of a case that there can be."""
+    for level in levels:
         if case.pde is None or level.steps * case.pde.step > case.time.end or (level is LONG and keeps_cells(case)):
             continue
         cells = 1 if keeps_cells(case) else level.cells
@@ -84,17 +84,17 @@ def fluctuations(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Cal
         comm: the ranks.
         stepped: called after each step; what it raises ends all.
     """
-    found: dict[Level, np.ndarray] = {}
-    for level, coarser in _coarser(case):
-        if level is LONG or (level is COARSEST and keeps_cells(case)):
-            continue
+    found: list[np.ndarray] = []
+    for _, coarser in _coarser(case, system.fluctuation_levels(case)):
         try:
             covariance = system.limiting_covariance(coarser, comm, stepped)
         except (InputError, RunError):  # raised on every rank: see `companions`
-            continue
+            break
         if covariance is None:
             return None
-        found[level] = np.diag(covariance)
+        found.append(np.diag(covariance))
+        if keeps_cells(case):
+            break
     return Prediction.of(found, system.fluctuation_order or min(system.orders(case)[:2]))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.cautions import Caution
-from limitpde.compare.companions import Orders
+from limitpde.compare.companions import COARSE, COARSEST, Level, Orders
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
 from limitpde.compare.test_functions import TestFunction
 from limitpde.fem.stepping import Observer, StepReport
@@ -214,6 +214,10 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
             RunError: a step could not be made.
         """
         return None
+
+    def fluctuation_levels(self, case: C) -> tuple[Level, Level]:
+        """Of the companions of the equation that predict them: the second one shows the error of the first."""
+        return COARSE, COARSEST
 
     def comparison_figures(self, case: C, ensembles: Sequence[E], solution: R | None, comm: MPI.Comm) -> Record:
         """What the part `compare` of summary.json has for this system alone; its `rates` go with all. Collective."""

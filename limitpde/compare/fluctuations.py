@@ -8,13 +8,13 @@ Meurs-Peletier-Slangen, Remark 5.5): Var int phi dL^N falls like 1/N.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from limitpde.compare.companions import COARSE, COARSEST, Level
+from limitpde.compare.companions import LEAST_ORDER, SAFETY
 from limitpde.compare.measured import MeasuredEnsemble
 from limitpde.compare.rates import fit_rate, mean_square
 from limitpde.compare.statistics import variance_and_stderr
@@ -34,15 +34,22 @@ class Prediction:
     """(P,) of the equation's discretisation, estimated; NaN where not known."""
 
     @classmethod
-    def of(cls, levels: Mapping[Level, np.ndarray], order: float) -> Prediction | None:
-        """Extrapolated from two companions of a scheme of this order, (P,) each, or from one; None from none."""
-        if COARSE not in levels:
+    def of(cls, levels: Sequence[np.ndarray], order: float) -> Prediction | None:
+        """Of a scheme of this order; None of no solution.
+
+        The value is extrapolated; its error is what a scheme of half the order, but at least one, would leave.
+
+        Args:
+            levels: from one solution, (P,), or from two, the second one with cells and steps that are twice as large.
+            order: of the scheme.
+        """
+        if not levels:
             return None
-        coarse = levels[COARSE]
-        if COARSEST not in levels:
-            return cls(coarse, np.full_like(coarse, math.nan))
-        gain = (coarse - levels[COARSEST]) / (2**order - 1)
-        return cls(coarse + gain, np.abs(gain))
+        if len(levels) == 1:
+            return cls(levels[0], np.full_like(levels[0], math.nan))
+        difference = levels[0] - levels[1]
+        seen = max(LEAST_ORDER * order, 1.0)
+        return cls(levels[0] + difference / (2**order - 1), SAFETY * np.abs(difference) / (2**seen - 1))
 
 
 def fluctuation_rows(

@@ -9,7 +9,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.cautions import Caution
-from limitpde.compare.companions import Orders
+from limitpde.compare.companions import COARSE, COARSEST, FINE, Level, Orders
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
@@ -63,6 +63,10 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
         pde, model = replace(case.pde, positivity=False), replace(case.model, form="density")
         solver = Solver(model, plain, **keywords(pde, leave_out=("fit",)), comm=comm)
         return covariance_of_newton(solver, case.test_functions, case.time.end, stepped=stepped)
+
+    def fluctuation_levels(self, case: Case) -> tuple[Level, Level]:
+        """On the line as fine as the solution, which costs little there; psi is as rough as f."""
+        return (FINE, COARSE) if case.model.dimension == 1 else (COARSE, COARSEST)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""
