@@ -1,8 +1,9 @@
 """Fluctuations of the charges: what N Var int phi dL^N_T tends to, by the linearised equation, solved backwards.
 
-sqrt(N) (L^N - rho) tends to a Gaussian field (for forces that are smooth: Braun and Hepp 1977; for K formally). Let
-psi_b solve the adjoint of the equation linearised at rho, backwards from psi_b(T) = phi(., b): with the charges q_b,
-u = sum_c q_c rho_c and V_b = q_b g psi_u + U of `limitpde.signed.scheme`, psi_u = -log|.| * u,
+sqrt(N) (L^N - rho) tends to a Gaussian field, so L is deterministic (van Meurs-Peletier-Slangen, Remark 5.5; Braun and
+Hepp 1977 for forces that are smooth; for K formally). Let psi_b solve the adjoint of the equation linearised at rho,
+backwards from psi_b(T) = phi(., b): with the charges q_b, u = sum_c q_c rho_c and V_b = q_b g psi_u + U of
+`limitpde.signed.scheme`, psi_u = -log|.| * u,
 
     -d_t psi_b = D Lap psi_b - grad V_b . grad psi_b + q_b g chi,    -Lap chi = 2 pi div(sum_c q_c rho_c grad psi_c),
 

@@ -6,17 +6,24 @@ The load is carried by `test_independent_particles` (closed form), `test_fourier
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from mpi4py import MPI
+from processes import CASE
 
 from limitpde import signed
+from limitpde.case import read
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian
 from limitpde.fem.mesh import Disk
 from limitpde.signed import fluctuations
+from limitpde.signed.confinement import HarmonicTrap
 from limitpde.signed.fluctuations import Adjoint, KeptStates, covariance_of_charges
 from limitpde.signed.model import Initial, Model
+from limitpde.signed.system import SYSTEM
 
 BUMP, CHARGED = GaussianBump(center=(0.4, 0.0), width=0.9), Wave(k=(1.0, 0.5), phase=0.3, charge=True)
 ONE = Initial(positive=(Gaussian(mass=1.0, center=(0.0, 0.0), width=0.7),))
@@ -138,6 +145,39 @@ def test_random_signs() -> None:
     decay = np.exp(-0.5 * (1.0**2 + 0.5**2) * (np.array([0.6, 0.5]) ** 2 + 0.5))
     means = decay * np.cos([-0.8 + 0.05 + 0.3, 0.7 + 0.3]) * [1.0, -1.0]
     assert drawn - fixed == pytest.approx(0.6 * 0.4 * (means[0] - means[1]) ** 2, rel=2e-2)
+
+
+def test_confinement() -> None:
+    """Independent particles in a harmonic trap: Ornstein-Uhlenbeck processes, in closed form."""
+    model = Model(sigma=1.0, gamma_bar=0.0, interaction="repulsive", confinement=HarmonicTrap(strength=1.0))
+    found = covariance_of_charges(solver(model, ONE, 0.2, 0.01, radius=5.0), [BUMP], 0.5)[0, 0]
+    spread, distance = np.sqrt(0.49 * np.exp(-1.0) + 0.5 * (1 - np.exp(-1.0))), np.array([0.4, 0.0])
+    exact = gaussian_mean(distance, spread, 0.9 / np.sqrt(2)) - gaussian_mean(distance, spread, 0.9) ** 2
+    assert found == pytest.approx(exact, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        ((), True),
+        (("model.interaction=attractive",), True),
+        (("pde.degree=2",), True),
+        (("model.diffusivity=paper",), False),
+        (("particles.collision=annihilate",), False),
+        (("model.interaction=rotated",), False),
+        (("model.sigma=0.0", "pde.step=0.01"), False),
+        (("pde.refinement={tolerance=0.01, smallest_cell=0.1}",), False),
+    ],
+)
+def test_where_it_is_known(changes: tuple[str, ...], known: bool, tmp_path: Path) -> None:
+    """A prediction, or none: not for other noise, for charges that vanish, for vortices, on a mesh that changes."""
+    path = tmp_path / "case.toml"
+    path.write_text(CASE)
+    case = read(path, changes)
+    found = SYSTEM.limiting_covariance(case, MPI.COMM_WORLD, bool)
+    assert (found is not None) == known
+    if found is not None:
+        assert (found.diagonal() > 0).all()
 
 
 def test_few_states(monkeypatch: pytest.MonkeyPatch) -> None:
