@@ -148,6 +148,7 @@ class Findings:
             step=getattr(particles, "step", None),
             pde_step=None if pde is None else pde.step,
             orders=self._system.orders(case),
+            variances=None if known.fluctuations is None else known.fluctuations.variances,
         )
         scale = self._scale
         own = [] if self._steps is None else list(verdicts.balances(self._ensembles, self._steps, scale))

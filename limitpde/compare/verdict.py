@@ -16,7 +16,7 @@ So "confirmed" is a test of equivalence at the margin (Schuirmann 1987), with th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,8 +25,10 @@ import numpy as np
 from limitpde.cautions import Caution
 from limitpde.compare.budget import CONFIDENCE, Budget, StepErrors
 from limitpde.compare.companions import Orders
+from limitpde.compare.extrapolation import fit_weights
 from limitpde.compare.measured import MeasuredEnsemble
 from limitpde.compare.statistics import NEGLIGIBLE, student
+from limitpde.nbody.limits import REPLICA_LIMIT
 from limitpde.results.report import SIGNIFICANT
 
 NAMES = {"initial": "initial data"}
@@ -35,6 +37,8 @@ POWER = 0.8
 """Probability with which the smallest detectable difference is found."""
 MISFIT = 1e-4
 """Probability of the means below which they do not follow their law in N, a + b / N."""
+MOST_FACTOR = 10.0
+"""By how much an error may be over its goal for a larger N to be advised: that grows with its square."""
 Status = Literal["confirmed", "refuted", "undecided"]
 
 
@@ -72,6 +76,8 @@ class Effort:
     """Of the particles."""
     pde_step: float | None
     orders: Orders
+    variances: np.ndarray | None = None
+    """What N Var of the observables tends to at the end, (P,), where it is predicted: few replicas know less of it."""
 
 
 def level(pairs: int) -> float:
@@ -231,19 +237,27 @@ def unknown(budget: Budget, precision: float) -> list[str]:
 
 def parts(budget: Budget) -> dict[str, float]:
     """The parts of the smallest detectable difference where that is largest; NaN where one is not known."""
-    found = detectable(budget)
-    at = np.unravel_index(int(np.nanargmax(found)) if not np.isnan(found).all() else 0, found.shape)
+    found, at = _largest(budget)
     sizes = {name: float(part[at]) for name, part in budget.bounds.items()}
     return sizes | {"statistics": float(found[at]) - sum(sizes.values())}
 
 
+def _largest(budget: Budget) -> tuple[np.ndarray, tuple[int, int]]:
+    """The smallest detectable differences, (P, T), and which of them is largest."""
+    found = detectable(budget)
+    p, k = np.unravel_index(int(np.nanargmax(found)) if not np.isnan(found).all() else 0, found.shape)
+    return found, (int(p), int(k))
+
+
 def causes(budget: Budget, precision: float, effort: Effort) -> list[str]:
     """These parts in words, the largest first."""
-    sizes = parts(budget)
+    sizes, (found, at) = parts(budget), _largest(budget)
+    spread = _spread(budget, effort, *at)
     ranked = sorted((name for name in sizes if sizes[name] > 0), key=lambda name: -sizes[name])
     over = sum(sizes.values()) - precision
     return [
-        f"{NAMES.get(name, name)}: {_percent(sizes[name])}{_remedy(name, sizes[name], over, precision, effort)}"
+        f"{NAMES.get(name, name)}: {_percent(sizes[name])}"
+        + _remedy(name, sizes[name], over, precision, effort, lambda goal: _replicas(goal, spread, effort, found.size))
         for name in ranked
     ]
 
@@ -262,15 +276,47 @@ def reduction(size: float, over: float, precision: float) -> float | None:
     return factor if factor > 1 else None
 
 
-def _remedy(name: str, size: float, over: float, precision: float, effort: Effort) -> str:
+def _spread(budget: Budget, effort: Effort, p: int, k: int) -> float:
+    """Standard error of the particles' limit from one replica of each N, in units of the scale."""
+    if effort.variances is None or k < len(budget.times) - 1:
+        return float(budget.stderr[p, k]) * math.sqrt(effort.replicas)
+    counts = np.array(effort.counts, dtype=float)
+    weights = fit_weights(counts, np.ones_like(counts), 1 / counts)[0]
+    return math.sqrt(float(effort.variances[p]) * float(weights**2 @ (1 / counts))) / float(budget.scale[p, 0])
+
+
+def _replicas(goal: float, spread: float, effort: Effort, pairs: int) -> int:
+    """The fewest replicas that detect a difference of this size, in one of so many pairs of a test function and a time.
+
+    More of them have a smaller error, and need fewer of it to be sure.
+    """
+
+    def few(number: int) -> bool:
+        degrees = len(effort.counts) * (number - 1)
+        reach = student(1 - level(pairs), degrees) + student(POWER, degrees)
+        return bool(reach * spread / math.sqrt(number) > goal)
+
+    low, high = 1, 2
+    while few(high) and high < REPLICA_LIMIT:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if few(middle) else (low, middle)
+    return high
+
+
+def _remedy(
+    name: str, size: float, over: float, precision: float, effort: Effort, replicas_for: Callable[[float], int]
+) -> str:
     """What to change for this part, in numbers, where the budget is over the precision."""
     factor = reduction(size, over, precision)
     if factor is None:
         return ""
     space, time, particles = effort.orders
     if name == "statistics":
-        replicas, largest = (_rounded_up(number * factor**2) for number in (effort.replicas, max(effort.counts)))
-        return f" (particles.replicas = {replicas:,}, or N = {largest:,})"
+        replicas, largest = _rounded_up(replicas_for(size / factor)), _rounded_up(max(effort.counts) * factor**2)
+        larger = f", or N = {largest:,}" if factor <= MOST_FACTOR else ""
+        return f" (particles.replicas = {replicas:,}{larger})"
     if name == "finite N":
         return " (a second N in particles.counts, or larger ones)"
     if name == "the particles' step" and effort.step is not None:

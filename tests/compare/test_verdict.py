@@ -6,6 +6,7 @@ difference on, estimates of errors of mesh and step that bound the true ones.
 
 import dataclasses
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -210,6 +211,34 @@ def test_causes_say_what_to_change_in_numbers():
     text = verdict(coarse, precision=0.02)
     assert text.causes[0].startswith("mesh: ")
     assert "cells smaller by a factor" in text.causes[0]
+
+
+def only_the_end(found):
+    """The part of a budget for which there are predictions."""
+    names = [part.name for part in dataclasses.fields(Extrapolated)]
+    errors = dataclasses.replace(found.errors, mesh=found.errors.mesh[:, [0, 2]], step=found.errors.step[:, [0, 2]])
+    return dataclasses.replace(
+        found,
+        times=found.times[1:],
+        particles=Extrapolated(*(getattr(found.particles, name)[:, 1:] for name in names)),
+        solution=found.solution[:, 1:],
+        step_error=found.step_error[:, 1:],
+        errors=errors,
+    )
+
+
+@pytest.mark.parametrize("seed", range(12, 16))
+def test_advised_replicas_are_enough_and_not_many_more(seed):
+    """Student's distribution makes errors of three replicas large: a predicted variance says how many it takes."""
+    rng, precision, counts = np.random.default_rng(seed), 0.03, (256, 1024)
+    effort = dataclasses.replace(EFFORT, counts=counts, replicas=3, variances=np.array([0.49, 0.49]))
+    found = only_the_end(run(rng, replicas=3, counts=counts, mesh=0.0, step=0.0)[0])
+    text = judge(found, (), precision=precision, cautions=(), effort=effort)
+    assert text.causes[0].startswith("statistics: ")
+    advised = int(re.search(r"particles.replicas = ([\d,]+)", text.causes[0])[1].replace(",", ""))
+    assert "or N = " not in text.causes[0]
+    again = only_the_end(run(rng, replicas=advised, counts=counts, mesh=0.0, step=0.0)[0])
+    assert 0.75 * precision < detectable(again).mean() < 1.25 * precision
 
 
 def test_cautions_and_failures_keep_a_verdict_away():
