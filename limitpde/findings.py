@@ -81,7 +81,8 @@ class Findings:
         self.compare = self._comparison.figures() | ({"rates": rates} if ensembles else {}) | own
         if known.fluctuations is not None:
             labels = [function.label for function in case.test_functions]
-            self.compare["fluctuations"] = list(fluctuation_rows(labels, ensembles, known.fluctuations))
+            rows = list(fluctuation_rows(labels, ensembles, known.fluctuations))
+            self.compare |= {"fluctuations": rows} if rows else {}
         if self._budget is not None:
             found, half = verdicts.detectable(self._budget), verdicts.interval(self._budget)
             self.compare["limits"] = self._named(limit_rows(self._budget, found, half))

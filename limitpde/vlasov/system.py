@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,6 +25,9 @@ from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.pictures import PAINTERS
 from limitpde.vlasov.report import VlasovWording
 from limitpde.vlasov.residual import PDEResidual
+
+FINE_WORK = 2e7
+"""Values of f times steps up to which fluctuations are predicted as finely as f is solved: some seconds."""
 
 
 class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
@@ -65,8 +69,11 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
         return covariance_of_newton(solver, case.test_functions, case.time.end, stepped=stepped)
 
     def fluctuation_levels(self, case: Case) -> tuple[Level, Level]:
-        """On the line as fine as the solution, which costs little there; psi is as rough as f."""
-        return (FINE, COARSE) if case.model.dimension == 1 else (COARSE, COARSEST)
+        """As fine as the solution, where that costs little, as on most lines: psi is as rough as f."""
+        if case.pde is None or case.model.dimension > 1:
+            return COARSE, COARSEST
+        values = math.prod((case.pde.degree + 1) * cells for cells in case.pde.cells)
+        return (FINE, COARSE) if values * case.time.end / case.pde.step <= FINE_WORK else (COARSE, COARSEST)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from limitpde.case import example, read
+from limitpde.compare.companions import COARSE, COARSEST, FINE
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson
@@ -21,6 +24,7 @@ from limitpde.vlasov.initial import Landau, PhaseGaussian
 from limitpde.vlasov.model import Model, PhaseDomain
 from limitpde.vlasov.particles import simulate
 from limitpde.vlasov.pde import Solver
+from limitpde.vlasov.system import SYSTEM
 
 CIRCLE = PhaseDomain(x=(0.0, 2 * math.pi), v=(-6.0, 6.0))
 WAVE, BUMP = Wave(k=(1.0, 0.0), phase=0.3), GaussianBump(center=(3.0, 0.5), width=1.0)
@@ -127,6 +131,14 @@ def test_few_states_of_f_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     few = found()
     np.testing.assert_allclose(few, all_kept, rtol=1e-4)
     assert (few != all_kept).any()
+
+
+def test_levels_are_fine_where_that_costs_little(tmp_path: Path) -> None:
+    """As fine as the solution on small grids of the line; else coarser ones."""
+    path = tmp_path / "case.toml"
+    path.write_text(example("vlasov"))
+    assert SYSTEM.fluctuation_levels(read(path)) == (FINE, COARSE)
+    assert SYSTEM.fluctuation_levels(read(path, ["pde.cells=[128, 256]"])) == (COARSE, COARSEST)
 
 
 def test_two_dimensions() -> None:
