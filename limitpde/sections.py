@@ -103,8 +103,8 @@ class BaseCompare:
     """Estimate the errors of the solution and of the particles' step, for about a third of the time; without, there is
     no verdict."""
     fluctuations: bool = True
-    """Predict the variance of observables by the linearised equation, where that is known, mostly on cells and with
-    steps that are twice and four times as large."""
+    """Predict the variance of observables by the linearised equation, where that is known, on coarser cells and with
+    longer steps."""
 
 
 @record

@@ -38,7 +38,7 @@ class Level(NamedTuple):
     steps: int
 
 
-FINE, COARSE, COARSEST, LONG = Level(1, 1), Level(2, 2), Level(4, 4), Level(2, 4)
+FINE, COARSE, COARSEST, LONG = Level(1, 2), Level(2, 2), Level(4, 4), Level(2, 4)
 LEVELS = (COARSE, LONG, COARSEST)
 """In the order in which they are computed: the last one is only needed to see the order."""
 

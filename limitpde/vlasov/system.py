@@ -10,7 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.cautions import Caution
-from limitpde.compare.companions import COARSE, COARSEST, FINE, Level, Orders
+from limitpde.compare.companions import COARSE, COARSEST, FINE, LONG, Level, Orders
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
@@ -69,11 +69,11 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
         return covariance_of_newton(solver, case.test_functions, case.time.end, stepped=stepped)
 
     def fluctuation_levels(self, case: Case) -> tuple[Level, Level]:
-        """As fine as the solution, where that costs little, as on most lines: psi is as rough as f."""
+        """On the cells of the solution, where that costs little, as on most lines: psi is as rough as f."""
         if case.pde is None or case.model.dimension > 1:
             return COARSE, COARSEST
         values = math.prod((case.pde.degree + 1) * cells for cells in case.pde.cells)
-        return (FINE, COARSE) if values * case.time.end / case.pde.step <= FINE_WORK else (COARSE, COARSEST)
+        return (FINE, LONG) if values * case.time.end / case.pde.step <= FINE_WORK else (COARSE, COARSEST)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from limitpde.case import example, read
-from limitpde.compare.companions import COARSE, COARSEST, FINE
+from limitpde.compare.companions import COARSE, COARSEST, FINE, LONG
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson
@@ -134,10 +134,10 @@ def test_few_states_of_f_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_levels_are_fine_where_that_costs_little(tmp_path: Path) -> None:
-    """As fine as the solution on small grids of the line; else coarser ones."""
+    """The cells of the solution on small grids of the line; else coarser ones."""
     path = tmp_path / "case.toml"
     path.write_text(example("vlasov"))
-    assert SYSTEM.fluctuation_levels(read(path)) == (FINE, COARSE)
+    assert SYSTEM.fluctuation_levels(read(path)) == (FINE, LONG)
     assert SYSTEM.fluctuation_levels(read(path, ["pde.cells=[128, 256]"])) == (COARSE, COARSEST)
 
 
