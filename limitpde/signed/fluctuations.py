@@ -31,6 +31,7 @@ import numpy as np
 
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import TestFunction
+from limitpde.compare.user_functions import UserFunction
 from limitpde.errors import RunError
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeMatrix
@@ -125,7 +126,7 @@ class Adjoint:
         psi: (P, S, n_local) at the present time.
     """
 
-    def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
+    def __init__(self, solver: Solver, functions: Sequence[TestFunction | UserFunction]) -> None:
         self._solver, self._graph, self._model = solver, solver.graph, solver.model
         self._exterior = exterior_potential(self._graph, self._model)
         self._matrix = EdgeMatrix(self._graph)
@@ -133,9 +134,16 @@ class Adjoint:
         self._solve = LinearSolver(self._matrix.mat, prefix="adjoint", options=options)
         self.psi = np.empty((len(functions), len(solver.species), self._graph.local))
         for row, function in zip(self.psi, functions, strict=True):
-            value = evaluate(function, self._graph.points)[0]
-            row[:] = [value * (1.0, -1.0)[s] if function.charge else value for s in solver.species]
+            row[:] = [self._values(function, (1.0, -1.0)[s]) for s in solver.species]
         self._before: tuple[np.ndarray, float] | None = None
+
+    def _values(self, function: TestFunction | UserFunction, sign: float) -> np.ndarray:
+        """phi(x, b) at the nodes, (n_local,), at the end of the solution."""
+        points = self._graph.points
+        if isinstance(function, UserFunction):
+            return function.values(points, np.full(len(points), sign), self._solver.t)
+        value = evaluate(function, points)[0]
+        return sign * value if function.charge else value
 
     def longest(self, densities: np.ndarray) -> float:
         """How long a step may be, for densities (S, n_local). Collective."""
@@ -219,7 +227,7 @@ class Adjoint:
 
 def covariance_of_charges(
     solver: Solver,
-    functions: Sequence[TestFunction],
+    functions: Sequence[TestFunction | UserFunction],
     end: float,
     *,
     numbers_fixed: bool = True,
@@ -270,7 +278,8 @@ def predictable(case: Case) -> bool:
     )
     same_noise = model.sigma > 0 and math.isclose(model.D, model.sigma**2 / 2)
     stay = particles.collision == "through" and model.reaction == 0
-    return in_the_plane and same_noise and stay and model.interaction != "rotated"
+    same_strength = particles.gamma is None and particles.sigma is None
+    return in_the_plane and same_noise and same_strength and stay and model.interaction != "rotated"
 
 
 def first_order(pde: PDE, end: float) -> PDE:

@@ -70,7 +70,9 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
         if case.pde is None or not predictable(case):
             return None
         first = replace(case, pde=first_order(case.pde, case.time.end))
-        return covariance_of_charges(self.solver(first, comm), case.test_functions, case.time.end, stepped=stepped)
+        fixed = case.initial.signs == "fixed"
+        solver = self.solver(first, comm)
+        return covariance_of_charges(solver, case.test_functions, case.time.end, numbers_fixed=fixed, stepped=stepped)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""

@@ -12,6 +12,7 @@ from mpi4py import MPI
 from limitpde.cautions import Caution
 from limitpde.compare.companions import COARSE, COARSEST, FINE, LONG, Level, Orders
 from limitpde.compare.statistics import by_axis
+from limitpde.compare.user_functions import UserFunction
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
 from limitpde.sections import keywords
@@ -62,6 +63,8 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     def limiting_covariance(self, case: Case, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
         """By the adjoint of the linearised equation for f, whatever the form of the case. Collective."""
         if case.pde is None or case.pde.mesh is not None:
+            return None
+        if any(isinstance(function, UserFunction) for function in case.test_functions):
             return None
         plain = replace(case.initial, phase=None)
         pde, model = replace(case.pde, positivity=False), replace(case.model, form="density")

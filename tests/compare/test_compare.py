@@ -254,6 +254,8 @@ def test_the_power_of_a_mean_is_not_judged_below_its_noise(spread):
             replicas=np.arange(400),
             observables=np.ones((400, 1, 1)),
             residual=(1 + spread * rng.standard_normal((400, 1, 1)) / math.sqrt(n)) / n,
+            compensator=np.zeros((400, 1)),
+            quadratic_variation=None,
             in_theory=True,
         )
         for n in (16, 64)
