@@ -126,7 +126,7 @@ class Adjoint:
         psi: (P, S, n_local) at the present time.
     """
 
-    def __init__(self, solver: Solver, functions: Sequence[TestFunction | UserFunction]) -> None:
+    def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
         self._solver, self._graph, self._model = solver, solver.graph, solver.model
         self._exterior = exterior_potential(self._graph, self._model)
         self._matrix = EdgeMatrix(self._graph)
@@ -137,7 +137,7 @@ class Adjoint:
             row[:] = [self._values(function, (1.0, -1.0)[s]) for s in solver.species]
         self._before: tuple[np.ndarray, float] | None = None
 
-    def _values(self, function: TestFunction | UserFunction, sign: float) -> np.ndarray:
+    def _values(self, function: TestFunction, sign: float) -> np.ndarray:
         """phi(x, b) at the nodes, (n_local,), at the end of the solution."""
         points = self._graph.points
         if isinstance(function, UserFunction):
@@ -227,7 +227,7 @@ class Adjoint:
 
 def covariance_of_charges(
     solver: Solver,
-    functions: Sequence[TestFunction | UserFunction],
+    functions: Sequence[TestFunction],
     end: float,
     *,
     numbers_fixed: bool = True,

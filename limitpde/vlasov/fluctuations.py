@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from limitpde.compare.spatial import evaluate
-from limitpde.compare.test_functions import TestFunction, on_torus
+from limitpde.compare.test_functions import GaussianBump, Wave, on_torus
 from limitpde.vlasov.forms import DensityForm
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.phase_space import TensorSpace
@@ -46,7 +46,7 @@ class NewtonAdjoint:
         psi: (P, *x_shape, *v_shape) at the present time.
     """
 
-    def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
+    def __init__(self, solver: Solver, functions: Sequence[GaussianBump | Wave]) -> None:
         assert isinstance(solver.space, TensorSpace)
         self._field, self._space, self._order = solver.field, solver.space, solver.order
         images, sums = on_torus(functions, *solver.model.torus)
@@ -96,7 +96,7 @@ class NewtonAdjoint:
 
 
 def covariance_of_newton(
-    solver: Solver, functions: Sequence[TestFunction], end: float, *, stepped: Callable[[], object] = bool
+    solver: Solver, functions: Sequence[GaussianBump | Wave], end: float, *, stepped: Callable[[], object] = bool
 ) -> np.ndarray:
     """What N Cov(int phi_p dmu^N, int phi_q dmu^N) tends to at a time, (P, P). Collective.
 
