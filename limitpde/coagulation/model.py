@@ -269,8 +269,23 @@ class Model:
 
         The rate of P_{N,beta} comes to its limit like N^(beta - 1), which may be slower.
         """
-        slow = self.range_exponent < 1 and self.beta.kernel == "from_micro" and self.beta.log_eps is None
-        return max(-0.5, self.range_exponent - 1) if slow else -0.5
+        return max(-0.5, self.means_powers[0]) if self.means_powers else -0.5
+
+    @property
+    def means_powers(self) -> tuple[float, ...]:
+        """Powers of N with which means of N particles come to their limit, the slowest first.
+
+        eps is like 1 / N, 1 / abs(log eps) too. That of P_{N,beta} is the range N^-beta, whose square smooths products
+        of densities, and its rate comes to the limit like N^(beta - 1). There are none where the equation has the rate
+        at one eps, which is that of one N.
+        """
+        if not self.depends_on_eps or self.beta.kernel != "from_micro":
+            return (-1.0,)
+        if self.beta.log_eps is not None:
+            return ()
+        if self.dimension == 2:
+            return (-1.0,)
+        return tuple(sorted({self.range_exponent - 1, -2 * self.range_exponent, -1.0}, reverse=True))
 
 
 @record

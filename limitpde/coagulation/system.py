@@ -40,6 +40,10 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
         """See `Model.residual_rate`."""
         return case.model.residual_rate
 
+    def means_powers(self, case: Case) -> tuple[float, ...]:
+        """See `Model.means_powers`."""
+        return case.model.means_powers
+
     def mass(self, case: Case) -> float:
         """Z, the integral of all initial densities."""
         return case.initial.Z

@@ -76,6 +76,14 @@ def test_particles_meet_at_the_naive_rate():
     assert known.naive_deviation < -20
 
 
+def test_means_come_to_their_limit_like_the_rate():
+    assert model_of(1.0).means_powers == (-1.0,)
+    assert model_of(0.5).means_powers == (-0.5, -1.0)
+    assert model_of(0.25).means_powers == (-0.5, -0.75, -1.0)
+    assert model_of(0.5, beta=Rates(log_eps=-3.0)).means_powers == ()
+    assert (model_of(1.0).residual_rate, model_of(0.75).residual_rate) == (-0.5, -0.25)
+
+
 def test_far_from_the_limit_is_said():
     model = model_of(0.75)
     case = Case(system="coagulation", model=model, initial=EVEN, time=Time(end=0.1), particles=Particles(counts=(300,)))
