@@ -39,17 +39,23 @@ class ProductLaw:
         return np.asarray(np.asarray(n, dtype=float) ** self.power)
 
 
-def _alpha_kind(value: Any) -> str:
+def _alpha_kind(value: Any) -> str | None:
     if isinstance(value, dict | ProductLaw):
         return "law"
-    return "matrix" if isinstance(value, list | tuple) else "number"
+    if isinstance(value, list | tuple):
+        return "matrix"
+    return "number" if isinstance(value, float | int) else None
 
 
 Alpha = Annotated[
     Annotated[NotNegative, Tag("number")]
     | Annotated[tuple[tuple[NotNegative, ...], ...], Tag("matrix")]
     | Annotated[ProductLaw, Tag("law")],
-    Discriminator(_alpha_kind),
+    Discriminator(
+        _alpha_kind,
+        custom_error_type="table",
+        custom_error_message="Input should be a number, a list of rows, or a section { power = ..., scale = ... }",
+    ),
     Field(description=ALPHA),
 ]
 

@@ -61,10 +61,11 @@ WRONG = [
     # the interaction
     (MICRO, {"model__dimension": 1}, 'model.dimension = 1: beta.kernel = "from_micro" needs dimension 2 or 3'),
     (MICRO, {"model__interaction": {"shape": "ball"}}, "model.interaction.alpha is missing"),
-    (MICRO, {"model__interaction__alpha": -1.0}, "alpha = -1.0: must be greater than or equal to 0 or a list"),
-    (MICRO, {"model__interaction__alpha": "a"}, "model.interaction.alpha = 'a': must be a number or a list"),
-    (MICRO, {"model__interaction__alpha": 1e308}, "alpha = 1e+308: must be less than or equal to 1e+50 or a list"),
+    (MICRO, {"model__interaction__alpha": -1.0}, "alpha = -1.0: must be greater than or equal to 0"),
+    (MICRO, {"model__interaction__alpha": "a"}, "model.interaction.alpha = 'a': must be a number, a list of rows"),
+    (MICRO, {"model__interaction__alpha": 1e308}, "alpha = 1e+308: must be less than or equal to 1e+50"),
     (MICRO, {"model__interaction__radius": 1e300}, f"model.interaction.radius = 1e+300: {RANGE}"),
+    (MICRO, {"model__interaction__alpha": {"powr": 1.0}}, "model.interaction.alpha.powr: unknown key"),
     (MICRO, {"model__interaction": {"shape": "bal", "alpha": 1.0}}, "did you mean ball?"),
     # initial densities
     (data_of(), {"initial__masses__0__n": 7}, "initial.masses[0].n = 7: must not exceed 6, the largest mass"),
