@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from limitpde import signed, vlasov
 from limitpde.compare.fluctuations import Prediction, variance_rates
@@ -31,7 +32,6 @@ from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian
 from limitpde.fem.mesh import Disk
 from limitpde.potentials import Cosine, Poisson
-from limitpde.results.pictures import subplots
 from limitpde.signed.fluctuations import covariance_of_charges
 from limitpde.vlasov.fluctuations import covariance_of_newton
 
@@ -120,7 +120,8 @@ def check(name, found):
 
 def draw(cases):
     """N Var over N: replicas, the prediction, and independent particles."""
-    canvas, panels = subplots(1, len(cases), figsize=(12, 3.2))
+    canvas = Figure(figsize=(12, 3.2), layout="constrained")
+    panels = canvas.subplots(1, len(cases))
     for axes, (name, theory, alone, measured) in zip(panels, cases, strict=True):
         axes.errorbar(measured[:, 0], measured[:, 1], 2 * measured[:, 2], fmt="o", label="replicas, 2 standard errors")
         axes.axhline(theory, label="linearised equation")
