@@ -25,6 +25,8 @@ RATE_KEYS = ("slope", "low", "high", "theory")
 CHANGES = ("max_relative_drift", "largest_change", "max_change")
 """How far what is conserved has moved, in an entry of `particles`."""
 COLOURS = {"confirmed": "C2", "refuted": "C3", "undecided": "C7"}
+ROOM = 0.05
+"""Part of the range of a picture that is left empty at both ends."""
 WIDE = 10.0
 """Ratio of positive values from which their axis is logarithmic."""
 ROUNDING, MOST_ENDS = 1e-9, 4
@@ -184,11 +186,20 @@ def paint(directory: Path, canvas: Canvas) -> Any:
     figure, axes = canvas.subplots(1, len(panels), figsize=(5.2 * len(panels), 4.2), squeeze=False)
     for axis, panel in zip(axes[0], panels, strict=True):
         axis.set_xlabel(key or "run")
-        if key and tried.x.min() > 0 and tried.x.max() > WIDE * tried.x.min():
-            axis.set_xscale("log")
         panel(axis, shown[panel])
+        _same_range(axis, tried.x, key)
         axis.legend(fontsize=7)
     return figure
+
+
+def _same_range(axis: Any, x: np.ndarray, key: str) -> None:
+    """The range of all runs, for a panel that may show but one: a logarithmic one where values of a key differ much."""
+    low, high = float(x.min()), float(x.max())
+    if key and low > 0 and high > WIDE * low:
+        room = (high / low) ** ROOM
+        axis.set(xscale="log", xlim=(low / room, high * room))
+    elif high > low:
+        axis.set_xlim(low - ROOM * (high - low), high + ROOM * (high - low))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +262,7 @@ def _limits(axis: Any, runs: _Shown) -> bool:
     found = _having(runs.numbers, "limits.*.particles")
     for c, p in enumerate(found if axis is not None else ()):
         value, low, high = (runs.numbers[f"limits.{p}.{key}"] for key in ("particles", "low", "high"))
-        runs.along(axis, runs.numbers[f"limits.{p}.solution"], f"C{c % 10}-")
+        runs.along(axis, runs.numbers[f"limits.{p}.solution"], f"C{c % 10}_-")
         style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
         axis.errorbar(runs.x, value, [value - low, high - value], **style)
     if axis is not None:
@@ -289,7 +300,7 @@ def _rates(axis: Any, runs: _Shown) -> bool:
         style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
         axis.errorbar(runs.x, slope, [slope - ends[0], ends[1] - slope], **style)
         if f"{name}.theory" in runs.numbers:
-            runs.along(axis, runs.numbers[f"{name}.theory"], "k--")
+            runs.along(axis, runs.numbers[f"{name}.theory"], "k_--")
     if axis is not None:
         axis.set_title("power of N of E |W| (95 %; dashed: theory)", fontsize=9)
     return bool(found)

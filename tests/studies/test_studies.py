@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from mpi4py import MPI
 from processes import call, limitpde_, started
 from small import CHARGES, POINT
@@ -26,6 +27,7 @@ from limitpde.compare.companions import Orders
 from limitpde.errors import InputError
 from limitpde.parallel import StopRequest, on_root
 from limitpde.refining import refinements
+from limitpde.results.study import _same_range
 from limitpde.studies import Sweep, _together
 from limitpde.study_plan import StudyRun
 
@@ -363,3 +365,14 @@ def test_a_picture_that_cannot_be_drawn_costs_no_report(tmp_path, monkeypatch):
     limitpde.study(furnish(tmp_path), over={"model.n_max": [4]}, out=tmp_path / "s", comm=MPI.COMM_SELF)
     assert "could not be drawn (ValueError: Axis limits cannot be NaN)" in (tmp_path / "s/report.md").read_text()
     assert not (tmp_path / "s/study.png").exists()
+
+
+def test_all_panels_have_the_range_of_all_runs():
+    """One that shows the last run of a point alone, too, whose own range would be empty."""
+    axes = Figure().subplots(1, 2)
+    axes[0].errorbar([170.0], [0.83], [0.01])
+    _same_range(axes[0], np.array([12.0, 170.0]), "particles.replicas")
+    _same_range(axes[1], np.array([1.0, 2.0]), "")
+    assert axes[0].get_xscale() == "log"
+    assert axes[0].get_xlim() == pytest.approx((12 / (170 / 12) ** 0.05, 170 * (170 / 12) ** 0.05))
+    assert axes[1].get_xlim() == pytest.approx((0.95, 2.05))
