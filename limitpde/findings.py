@@ -77,8 +77,11 @@ class Findings:
         )
         self._errors = None if solution is None else self._solution_errors(solution)
         self._budget = self._make_budget()
-        rates = [*self._comparison.rates(), *own.pop("rates", []), *variance_rates(ensembles, known.fluctuations)]
-        self.compare = self._comparison.figures() | ({"rates": rates} if ensembles else {}) | own
+        rates = {
+            "rates": [*self._comparison.rates(), *own.pop("rates", [])],
+            "fluctuation_rates": list(variance_rates(ensembles, known.fluctuations)),
+        }
+        self.compare = self._comparison.figures() | (rates if ensembles else {}) | own
         if known.fluctuations is not None:
             labels = [function.label for function in case.test_functions]
             rows = list(fluctuation_rows(labels, ensembles, known.fluctuations))

@@ -170,7 +170,7 @@ def _comparison(compare: figures.Record, wording: Wording) -> str:
         _fluctuations(compare.get("fluctuations", [])),
         "\n".join(
             rate_line(rate, f"{rate['quantity']} of test function {rate['test_function']}")
-            for rate in compare.get("rates", [])
+            for rate in (*compare.get("rates", []), *compare.get("fluctuation_rates", []))
         ),
         "\n".join(
             f"- W[T, phi] of the solution itself, test function {entry['test_function']}: {entry['residual']:.3e}"
