@@ -314,7 +314,8 @@ def _remedy(
         return ""
     space, time, particles = effort.orders
     if name == "statistics":
-        replicas, largest = _rounded_up(replicas_for(size / factor)), _rounded_up(max(effort.counts) * factor**2)
+        needed = max(replicas_for(size / factor), 1.1 * effort.replicas)  # more than those that have not been enough
+        replicas, largest = _rounded_up(needed), _rounded_up(max(effort.counts) * factor**2)
         larger = f", or N = {largest:,}" if factor <= MOST_FACTOR else ""
         return f" (particles.replicas = {replicas:,}{larger})"
     if name == "finite N":

@@ -241,6 +241,16 @@ def test_advised_replicas_are_enough_and_not_many_more(seed):
     assert 0.75 * precision < detectable(again).mean() < 1.25 * precision
 
 
+def test_advised_replicas_are_more_than_there_were():
+    """Where replicas happen to spread more than predicted, as many as there were have not been enough."""
+    rng, counts = np.random.default_rng(20), (256, 1024)
+    effort = dataclasses.replace(EFFORT, counts=counts, replicas=24, variances=np.array([0.01, 0.01]))
+    found = only_the_end(run(rng, replicas=24, counts=counts, mesh=0.0, step=0.0)[0])
+    text = judge(found, (), precision=0.9 * float(detectable(found).max()), cautions=(), effort=effort)
+    assert text.causes[0].startswith("statistics: ")
+    assert "(particles.replicas = 27" in text.causes[0]
+
+
 def test_cautions_and_failures_keep_a_verdict_away():
     rng = np.random.default_rng(9)
     found, own = run(rng, shift=0.5)
