@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from limitpde.compare.companions import Orders
-from limitpde.compare.verdict import reduction
+from limitpde.compare.verdict import reduction, rounded_up
 from limitpde.results.figures import Record
 from limitpde.sections import BaseCase
 
@@ -82,7 +82,7 @@ def _change(case: BaseCase, part: str, factor: float, orders: Orders) -> Values:
     step = getattr(particles, "step", None)
     if part == "statistics":
         more = min(factor**2, MORE_REPLICAS) * particles.replicas
-        return {"particles.replicas": max(_rounded_up(more), SEVERAL)}
+        return {"particles.replicas": max(rounded_up(more), SEVERAL)}
     if part == "finite N":
         counts = sorted(particles.counts)
         larger = [2 * count for count in counts] if len(counts) > 1 else [*counts, 2 * counts[0]]
@@ -103,9 +103,3 @@ def _rounded(value: Any) -> Any:
         return value
     unit = 10.0 ** (math.floor(math.log10(value)) - 2)
     return float(f"{math.floor(value / unit * (1 + 1e-12)) * unit:.3g}")
-
-
-def _rounded_up(number: float) -> int:
-    """To two digits, upwards."""
-    unit = 10 ** max(math.floor(math.log10(number)) - 1, 0)
-    return math.ceil(number / unit) * unit

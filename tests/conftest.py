@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ import numba  # noqa: E402
 import processes  # noqa: E402
 from durations import pytest_addoption, pytest_collection_modifyitems, pytest_configure  # noqa: E402, F401
 
+from limitpde.compare.user_functions import UserFunction  # noqa: E402
 from limitpde.parallel import on_root  # noqa: E402
 
 if SHARED:
@@ -51,6 +52,15 @@ def shared_folder(comm: MPI.Comm) -> Iterator[Path]:
     comm.barrier()
     if comm.rank == 0:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def mine(request: pytest.FixtureRequest, comm: MPI.Comm, shared_folder: Path) -> Callable[..., UserFunction]:
+    """Name of a function in SOURCE of the test's module -> the test function."""
+    if comm.rank == 0:
+        (shared_folder / "phi.py").write_text(request.module.SOURCE)
+    comm.barrier()
+    return lambda name, **options: UserFunction(python=f"{shared_folder}/phi.py:{name}", **options)
 
 
 @pytest.fixture

@@ -315,7 +315,7 @@ def _remedy(
     space, time, particles = effort.orders
     if name == "statistics":
         needed = max(replicas_for(size / factor), 1.1 * effort.replicas)  # more than those that have not been enough
-        replicas, largest = _rounded_up(needed), _rounded_up(max(effort.counts) * factor**2)
+        replicas, largest = rounded_up(needed), rounded_up(max(effort.counts) * factor**2)
         larger = f", or N = {largest:,}" if factor <= MOST_FACTOR else ""
         return f" (particles.replicas = {replicas:,}{larger})"
     if name == "finite N":
@@ -335,7 +335,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 1 else f"{100 * share:.2g} %"
 
 
-def _rounded_up(number: float) -> int:
+def rounded_up(number: float) -> int:
     """To two digits, upwards."""
     unit = 10 ** max(math.floor(math.log10(number)) - 1, 0)
     return math.ceil(number / unit) * unit

@@ -197,13 +197,16 @@ LIMIT_COLUMNS = {
 
 def _limits(entries: list[figures.Record]) -> str:
     """What the particles tend to, and what the solution is, at the end, with the errors of both."""
-    if not entries:
-        return ""
     text = (
         "Low and high: the 95 % interval of the particles' limit. Errors are estimates with a safety factor, to be "
         "added to it; a difference of the size of the last column would have been found with a probability of 80 %."
     )
-    return "### The limit at the end\n\n" + columns(entries, LIMIT_COLUMNS) + "\n\n" + text
+    return _explained("The limit at the end", entries, LIMIT_COLUMNS, text)
+
+
+def _explained(title: str, entries: list[figures.Record], header: Mapping[str, str], text: str) -> str:
+    """A table with its title above and what it says below; nothing without entries."""
+    return f"### {title}\n\n{columns(entries, header)}\n\n{text}" if entries else ""
 
 
 def _legend(entries: list[figures.Record]) -> dict[int, str]:
@@ -273,13 +276,11 @@ FLUCTUATION_COLUMNS = {
 
 def _fluctuations(entries: list[figures.Record]) -> str:
     """The variance of the observables beside what the linearised equation says."""
-    if not entries:
-        return ""
     text = (
         "N times the variance of int phi dL^N at the end, and what it tends to by the linearised equation. Deviations "
         "are in standard errors of that many Gaussian replicas; besides the noise they hold what is of order 1/N."
     )
-    return "### Fluctuations\n\n" + columns(entries, FLUCTUATION_COLUMNS) + "\n\n" + text
+    return _explained("Fluctuations", entries, FLUCTUATION_COLUMNS, text)
 
 
 def _cell(entry: figures.Record, path: str) -> Any:

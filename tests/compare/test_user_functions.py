@@ -72,15 +72,6 @@ BUMP = FUNCTIONS[1]
 MODEL = Model(sigma=1.0, gamma_bar=0.4)
 
 
-@pytest.fixture
-def mine(comm, shared_folder):
-    """Name of a function -> the test function."""
-    if comm.rank == 0:
-        (shared_folder / "phi.py").write_text(SOURCE)
-    comm.barrier()
-    return lambda name, **options: UserFunction(python=f"{shared_folder}/phi.py:{name}", **options)
-
-
 @pytest.mark.ranks
 def test_a_gaussian_by_python_is_the_built_in_one(mine, comm):
     functions = [BUMP, mine("bump", length=0.8), mine("whole")]

@@ -10,7 +10,6 @@ import pytest
 
 from limitpde import case as cases
 from limitpde.compare.test_functions import GaussianBump, Wave
-from limitpde.compare.user_functions import UserFunction
 from limitpde.errors import InputError
 from limitpde.nbody.replicas import Controls
 from limitpde.potentials import Cosine
@@ -37,15 +36,6 @@ CIRCLE = {"x": [0.0, 2 * math.pi], "v": [-6.0, 6.0], "periodic": True}
 MODEL = Model(dimension=1, potential=Cosine(strength=1.0), domain=CIRCLE)
 INITIAL = Landau(k=1.0, amplitude=0.5, thermal=0.7)
 WAVE, BUMP = Wave(k=(1.0, 0.5), phase=0.3), GaussianBump(center=(3.0, 0.0), width=0.5)
-
-
-@pytest.fixture
-def mine(comm, shared_folder):
-    """Name of a function -> the test function."""
-    if comm.rank == 0:
-        (shared_folder / "phi.py").write_text(SOURCE)
-    comm.barrier()
-    return lambda name, **options: UserFunction(python=f"{shared_folder}/phi.py:{name}", **options)
 
 
 @pytest.mark.ranks

@@ -21,6 +21,7 @@ from limitpde.coagulation.interaction import Interaction
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.rates.capacity import RadialProfile
 from limitpde.coagulation.rates.lippmann import SupportGrid, solve
+from limitpde.coagulation.rates.recipe import rate_front
 from limitpde.coagulation.rates.scattering import RadialScattering
 from limitpde.compiled import compiled
 from limitpde.errors import InputError
@@ -96,10 +97,7 @@ def collision_probability(model: Model, n: int, m: int, *, log_eps: float | None
         )
         if log_eps is None or not far > math.log(interaction.reach(2)):
             raise InputError(f"log_eps = {log_eps}: must be given for dimension 2, so low that the range is below 1")
-    if model.depends_on_eps:
-        if log_eps is None:
-            raise InputError("log_eps = None: must be given for model.range_exponent < 1")
-        s *= math.exp(model.log_front(log_eps))
+    s *= rate_front(model, log_eps)
     if s == 0:
         return CollisionProbability(d, lambda x: np.ones(len(x)))
     if interaction.radial:

@@ -145,7 +145,7 @@ def microscopic(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: float | 
     if model.dimension == 3:
         found = np.zeros(D.shape)
         some = alpha > 0
-        front = _front(model, log_eps)
+        front = rate_front(model, log_eps)
         ranges = np.broadcast_to(model.range_sum(n, m), D.shape) / front
         s = alpha / D * front
         if some.all() and some.size:
@@ -161,7 +161,7 @@ def microscopic(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: float | 
     return np.asarray(largest * -log_eps / (-log_eps - length))
 
 
-def _front(model: Model, log_eps: float | None) -> float:
+def rate_front(model: Model, log_eps: float | None) -> float:
     """What the rate of a pair carries besides alpha eps^-2 V; log eps is needed where that is not one.
 
     Raises:
@@ -195,7 +195,7 @@ def rate_error(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: float | N
     if (model.depends_on_eps and log_eps is None) or not some.any():
         return result
     assert model.interaction is not None
-    s = alpha[some] / D[some] * _front(model, log_eps)
+    s = alpha[some] / D[some] * rate_front(model, log_eps)
     result[some] = scattering(model.interaction, model.dimension).error(s)
     return result
 
@@ -230,7 +230,7 @@ def scattering_length(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: fl
     model.check_recipe()
     if model.dimension == 3:
         _, _, D, _ = _pair(model, n, m)
-        front = _front(model, log_eps)
+        front = rate_front(model, log_eps)
         return microscopic(model, n, m, log_eps=log_eps) * front / (4 * math.pi * D)
     n, m, D, alpha = _pair(model, n, m)
     assert model.interaction is not None
@@ -242,7 +242,7 @@ def scattering_length(model: Model, n: np.ndarray, m: np.ndarray, *, log_eps: fl
         )
     result = np.full(D.shape, -np.inf)
     some = alpha > 0
-    s = alpha[some] / D[some] * _front(model, log_eps)
+    s = alpha[some] / D[some] * rate_front(model, log_eps)
     if some.any():
         result[some] = log_range[some] + scattering(model.interaction, 2).log_length(s)
     return result
