@@ -80,14 +80,24 @@ def loaded() -> None:
 
 
 class _Lasting(io.FileIO):
-    """A stream whose reader may go away, as that of `| head` does: what comes then is lost, and nothing fails."""
+    """A stream whose reader may go away, as that of `| head` does: what comes then is lost, and nothing fails.
+
+    Any other error, as of a full disk, is raised once; what is left in the buffer is lost then.
+    """
+
+    _failed = False
 
     def write(self, data: object, /) -> int:
         """Write some bytes; their number."""
         try:
-            return super().write(data)  # type: ignore[arg-type]
+            if not self._failed:
+                return super().write(data)  # type: ignore[arg-type]
         except BrokenPipeError:
-            return memoryview(data).nbytes  # type: ignore[arg-type]
+            pass
+        except OSError:
+            self._failed = True
+            raise
+        return memoryview(data).nbytes  # type: ignore[arg-type]
 
 
 def _lasting(stream: TextIO | None, number: int) -> TextIO:

@@ -66,8 +66,9 @@ def test_a_wrong_case_without_its_streams_keeps_its_status(here):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
-def test_output_onto_a_full_disk_is_one_line(here):
-    status, _, err = shell("limitpde keys signed > /dev/full", here)
+@pytest.mark.parametrize("command", ["keys signed", "info"])
+def test_output_onto_a_full_disk_is_one_line(here, command):
+    status, _, err = shell(f"limitpde {command} > /dev/full", here)
     assert (status, err.count("\n")) == (3, 1)
     assert "No space left" in err
 
