@@ -8,13 +8,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from limitpde.cautions import Caution
-from limitpde.compare import verdict as verdicts
-from limitpde.compare.budget import Budget, StepErrors, budget, error_rows, limit_rows, step_errors
+from limitpde.compare.advice import Effort, parts
+from limitpde.compare.budget import (
+    Budget,
+    StepErrors,
+    budget,
+    detectable,
+    error_rows,
+    interval,
+    limit_rows,
+    step_errors,
+)
 from limitpde.compare.companions import SAFETY_OF_TWO, Level, SolutionErrors, solution_errors
 from limitpde.compare.comparison import Comparison, rate_row
 from limitpde.compare.fluctuations import Prediction, fluctuation_rows, variance_rates
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.compare.user_functions import UserFunction
+from limitpde.compare.verdict import balances, judge
 from limitpde.error_budget import keeps_cells
 from limitpde.results.figures import Record
 from limitpde.results.folder import Folder
@@ -87,7 +97,7 @@ class Findings:
             rows = list(fluctuation_rows(labels, ensembles, known.fluctuations))
             self.compare |= {"fluctuations": rows} if rows else {}
         if self._budget is not None:
-            found, half = verdicts.detectable(self._budget), verdicts.interval(self._budget)
+            found, half = detectable(self._budget), interval(self._budget)
             self.compare["limits"] = self._named(limit_rows(self._budget, found, half))
 
     def _named(self, rows: Iterable[Mapping[str, float]]) -> list[Record]:
@@ -146,7 +156,7 @@ class Findings:
         if compare is None or not self._ensembles:
             return None
         particles, pde = case.particles, case.pde
-        effort = verdicts.Effort(
+        effort = Effort(
             counts=tuple(ensemble.count for ensemble in self._ensembles),
             replicas=min(len(ensemble.replicas) for ensemble in self._ensembles),
             step=getattr(particles, "step", None),
@@ -155,8 +165,8 @@ class Findings:
             variances=None if known.fluctuations is None else known.fluctuations.variances,
         )
         scale = self._scale
-        own = [] if self._steps is None else list(verdicts.balances(self._ensembles, self._steps, scale))
-        found = verdicts.judge(
+        own = [] if self._steps is None else list(balances(self._ensembles, self._steps, scale))
+        found = judge(
             self._budget,
             own,
             precision=compare.precision,
@@ -168,7 +178,7 @@ class Findings:
         figures = found.figures()
         if self.outside:
             figures["sentence"] = f"Outside the theorem's assumptions ({self.outside}). {found.sentence}"
-        sizes = None if self._budget is None else verdicts.parts(self._budget)
+        sizes = None if self._budget is None else parts(self._budget)
         return figures | {"parts": sizes, "outside_theory": self.outside or None}
 
     @property

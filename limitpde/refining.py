@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
+from limitpde.compare.advice import rounded_up
 from limitpde.compare.companions import Orders
-from limitpde.compare.verdict import reduction, rounded_up
 from limitpde.results.figures import Record
 from limitpde.sections import BaseCase
 
@@ -36,8 +35,9 @@ def refinements(case: BaseCase, summary: Record, orders: Orders) -> list[Values]
     verdict = summary.get("verdict", {})
     if verdict.get("status") != "undecided" or case.particles is None:
         return []
-    wanted = _wanted(verdict)
-    changes = [(_change(case, name, factor, orders)) for name, factor in wanted]
+    replicas = verdict.get("replicas")
+    wanted = {part: SPARE * factor for part, factor in verdict.get("reductions", {}).items()}
+    changes = [_change(case, part, factor, replicas, orders) for part, factor in wanted.items()]
     every: Values = {}
     for change in changes:
         every |= {key: value for key, value in change.items() if key not in every}
@@ -45,44 +45,17 @@ def refinements(case: BaseCase, summary: Record, orders: Orders) -> list[Values]
     return [every, first] if every and first != every else [every] if every else []
 
 
-def _wanted(verdict: Record) -> list[tuple[str, float]]:
-    """The parts that are to become smaller, by which factor, the largest first."""
-    sizes: dict[str, float] = verdict.get("parts", {})
-    if verdict["causes"] and not _has_size(verdict["causes"][0]):  # keeps every verdict away
-        unknown = [cause.partition(":")[0] for cause in verdict["causes"] if not _has_size(cause)]
-        alone = 0.0 if sizes else verdict.get("detectable", 0.0) / verdict["precision"]  # of particles without equation
-        return [(part, max(alone, 2.0)) for name in unknown for part in _UNKNOWN.get(name, ())]
-    over = sum(sizes.values()) - verdict["precision"]
-    ranked = sorted(sizes, key=lambda name: -sizes[name])
-    found = [(name, reduction(sizes[name], over, verdict["precision"])) for name in ranked]
-    wanted = [(name, SPARE * factor) for name, factor in found if factor is not None]
-    return wanted or [("statistics", 2.0)]  # it would see what matters, and what it sees could be chance
+def _change(case: BaseCase, part: str, factor: float, replicas: int | None, orders: Orders) -> Values:
+    """Keys and values that make a part of the budget smaller by a factor; nothing where no key does.
 
-
-def _has_size(cause: str) -> bool:
-    """Whether a cause is a part of the budget with its size, and no reason why there is no verdict at all."""
-    return re.match(r"[\d.e+-]+ %", cause.partition(": ")[2]) is not None
-
-
-_UNKNOWN = {
-    "the particles' step": ("statistics",),
-    "mesh": ("mesh",),
-    "step": ("step",),
-    "mesh and step": ("mesh", "step"),
-    "statistics": ("statistics",),
-    "finite N": ("finite N",),
-}
-"""What a cause begins with that says that a part is not known -> the parts to refine."""
-
-
-def _change(case: BaseCase, part: str, factor: float, orders: Orders) -> Values:
-    """Keys and values that make a part of the budget smaller by a factor; nothing where no key does."""
+    Replicas are those that the verdict advises, if it does.
+    """
     particles, pde = case.particles, case.pde
     assert particles is not None
     step = getattr(particles, "step", None)
     if part == "statistics":
-        more = min(factor**2, MORE_REPLICAS) * particles.replicas
-        return {"particles.replicas": max(rounded_up(more), SEVERAL)}
+        more = factor**2 * particles.replicas if replicas is None else SPARE * replicas
+        return {"particles.replicas": max(rounded_up(min(more, MORE_REPLICAS * particles.replicas)), SEVERAL)}
     if part == "finite N":
         counts = sorted(particles.counts)
         larger = [2 * count for count in counts] if len(counts) > 1 else [*counts, 2 * counts[0]]

@@ -17,8 +17,11 @@ from limitpde.compare.companions import SAFETY, SolutionErrors
 from limitpde.compare.extrapolation import Extrapolated, extrapolate
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.compare.statistics import mean_and_stderr, student
+from limitpde.results.report import SIGNIFICANT
 
 CONFIDENCE = 0.95
+POWER = 0.8
+"""Probability with which the smallest detectable difference is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +180,29 @@ def error_rows(errors: SolutionErrors, domain: float) -> Iterator[dict[str, floa
     for p in range(len(errors.mesh)):
         row = {name: float(part[p, -1]) for name, part in errors.parts.items()} | {"domain": domain}
         yield {**row, "total": sum(row.values()), "order": float(errors.order[p])}
+
+
+def level(pairs: int) -> float:
+    """Probability, on one side, at which one of so many pairs is refuted."""
+    from scipy.special import ndtr
+
+    return float(ndtr(-SIGNIFICANT)) / pairs
+
+
+def detectable(budget: Budget) -> np.ndarray:
+    """The smallest difference that would be refuted with probability `POWER`, (P, T), in units of the scale."""
+    degrees = budget.particles.degrees
+    return budget.total + (student(1 - level(degrees.size), degrees) + student(POWER, degrees)) * budget.stderr
+
+
+def interval(budget: Budget) -> np.ndarray:
+    """Half the width of the 95 % interval of the particles' limit, (P, T), in units of the scale."""
+    return student((1 + CONFIDENCE) / 2, budget.particles.degrees) * budget.stderr
+
+
+def excess(budget: Budget) -> np.ndarray:
+    """|d| - B in standard errors, (P, T); infinite where nothing spreads and it is positive."""
+    beyond = np.abs(budget.difference) - budget.total
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(beyond > 0, beyond / budget.stderr, 0.0)
+    return np.where(np.isnan(beyond) | np.isnan(budget.stderr), math.nan, found)

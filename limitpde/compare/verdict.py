@@ -16,29 +16,22 @@ So "confirmed" is a test of equivalence at the margin (Schuirmann 1987), with th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from limitpde.cautions import Caution
-from limitpde.compare.budget import CONFIDENCE, Budget, StepErrors
-from limitpde.compare.companions import Orders
-from limitpde.compare.extrapolation import fit_weights
+from limitpde.compare.advice import Effort, causes, percent, reductions, replicas_for
+from limitpde.compare.budget import CONFIDENCE, POWER, Budget, StepErrors, detectable, excess, level
 from limitpde.compare.measured import MeasuredEnsemble
 from limitpde.compare.statistics import NEGLIGIBLE, student
-from limitpde.nbody.limits import REPLICA_LIMIT
-from limitpde.results.report import SIGNIFICANT
 
-NAMES = {"initial": "initial data"}
-"""What a part of the budget is called, where its key does not say it."""
-POWER = 0.8
-"""Probability with which the smallest detectable difference is found."""
 MISFIT = 1e-4
 """Probability of the means below which they do not follow their law in N, a + b / N."""
-MOST_FACTOR = 10.0
-"""By how much an error may be over its goal for a larger N to be advised: that grows with its square."""
+UNKNOWN = 2.0
+"""By which factor a part is to become smaller whose size is not known."""
 Status = Literal["confirmed", "refuted", "undecided"]
 
 
@@ -54,6 +47,10 @@ class Verdict:
     """Of max |phi| times the mass: what was asked for."""
     detectable: float
     """The same of the smallest difference that would have been found for every test function; NaN where not known."""
+    reductions: dict[str, float] = field(default_factory=dict)
+    """Parts that would have to become smaller for a verdict -> by which factor, the largest first."""
+    replicas: int | None = None
+    """How many would do for the statistics among these; None where that is not known."""
 
     def figures(self) -> dict[str, Any]:
         """The part `verdict` of summary.json."""
@@ -63,47 +60,9 @@ class Verdict:
             "causes": self.causes,
             "precision": self.precision,
             "detectable": self.detectable,
+            "reductions": self.reductions or None,
+            "replicas": self.replicas,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """What the run has spent, to say what more would do."""
-
-    counts: tuple[int, ...]
-    replicas: int
-    step: float | None
-    """Of the particles."""
-    pde_step: float | None
-    orders: Orders
-    variances: np.ndarray | None = None
-    """What N Var of the observables tends to at the end, (P,), where it is predicted: few replicas know less of it."""
-
-
-def level(pairs: int) -> float:
-    """Probability, on one side, at which one of so many pairs is refuted."""
-    from scipy.special import ndtr
-
-    return float(ndtr(-SIGNIFICANT)) / pairs
-
-
-def detectable(budget: Budget) -> np.ndarray:
-    """The smallest difference that would be refuted with probability `POWER`, (P, T), in units of the scale."""
-    degrees = budget.particles.degrees
-    return budget.total + (student(1 - level(degrees.size), degrees) + student(POWER, degrees)) * budget.stderr
-
-
-def interval(budget: Budget) -> np.ndarray:
-    """Half the width of the 95 % interval of the particles' limit, (P, T), in units of the scale."""
-    return student((1 + CONFIDENCE) / 2, budget.particles.degrees) * budget.stderr
-
-
-def excess(budget: Budget) -> np.ndarray:
-    """|d| - B in standard errors, (P, T); infinite where nothing spreads and it is positive."""
-    beyond = np.abs(budget.difference) - budget.total
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(beyond > 0, beyond / budget.stderr, 0.0)
-    return np.where(np.isnan(beyond) | np.isnan(budget.stderr), math.nan, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,162 +142,67 @@ def judge(
     if budget is None:
         return _of_particles(own, broken, stops, precision)
     found, far = detectable(budget), excess(budget)
-    told = causes(budget, precision, effort)
-    stops += unknown(budget, precision)
+    needed = reductions(budget, precision)
+    replicas = replicas_for(needed["statistics"], budget, effort) if "statistics" in needed else None
+    told = causes(budget, needed, replicas, effort)
+    missing = unknown(budget, precision)
+    stops += [reason for _, reason in missing]
     largest = float(found.max())
     refuting = far > student(1 - level(far.size), budget.particles.degrees)
     if stops:
-        text = f"Undecided: {stops[0].rstrip('.')}."
-        return Verdict("undecided", text, [*stops, *told], precision, largest)
+        text, halved = f"Undecided: {stops[0].rstrip('.')}.", {part: UNKNOWN for parts, _ in missing for part in parts}
+        return Verdict("undecided", text, [*stops, *told], precision, largest, halved)
     if refuting.any():
         return Verdict("refuted", _refuted(budget, far), told, precision, largest)
     if broken:
         return Verdict("refuted", _broken(broken), told, precision, largest)
     joint = student(1 - (1 - CONFIDENCE) / (2 * far.size), budget.particles.degrees)
+    undecided = Verdict("undecided", "", told, precision, largest, needed, replicas)
     if not (far <= joint).all():
         p, k = np.unravel_index(int(np.argmax(far - joint)), far.shape)
         text = (
             f"Undecided: for test function {p} at t = {budget.times[k]:.4g} particles and solution differ by "
-            f"{_percent(abs(budget.difference[p, k]))}, which is beyond the joint 95 % interval but could be chance; "
+            f"{percent(abs(budget.difference[p, k]))}, which is beyond the joint 95 % interval but could be chance; "
             "more replicas decide it"
         )
-        return Verdict("undecided", text, told, precision, largest)
+        return replace(undecided, sentence=text, reductions=needed or {"statistics": UNKNOWN})
     if largest > precision:
-        return Verdict("undecided", _blind(largest, precision, told), told, precision, largest)
+        return replace(undecided, sentence=_blind(largest, precision, told))
     if departs:
-        text = f"Undecided: no difference above {_percent(largest)} was found, but there is one: {departs}."
+        text = f"Undecided: no difference above {percent(largest)} was found, but there is one: {departs}."
         return Verdict("undecided", text, [departs, *told], precision, largest)
     return Verdict("confirmed", _confirmed(budget, largest, precision, told), told, precision, largest)
 
 
-def unknown(budget: Budget, precision: float) -> list[str]:
-    """What of the budget is not known, and so keeps any verdict away."""
+def unknown(budget: Budget, precision: float) -> list[tuple[tuple[str, ...], str]]:
+    """What of the budget is not known, and so keeps any verdict away: which parts are to become smaller, and why."""
     reasons = {
         "the particles' step": "its error was not estimated: it takes two replicas, and compare.budget = true",
         "mesh": "no coarser companion could be computed: take smaller cells (half as large), which leave room for one",
         "step": "no companion with longer steps could be computed: take a shorter pde.step",
     }
-    found = [f"{name}: {reasons[name]}" for name in reasons if np.isnan(budget.bounds[name]).any()]
+    instead = {"the particles' step": "statistics"}  # more replicas
+    found: list[tuple[tuple[str, ...], str]] = [
+        ((instead.get(name, name),), f"{name}: {reasons[name]}")
+        for name in reasons
+        if np.isnan(budget.bounds[name]).any()
+    ]
     if np.isnan(budget.stderr).any():
-        found.append("statistics: one replica alone does not show how much replicas differ; take more of them")
+        reason = "statistics: one replica alone does not show how much replicas differ; take more of them"
+        found.append((("statistics",), reason))
     errors = budget.errors
     solved = np.nan_to_num(budget.bounds["mesh"] + budget.bounds["step"]).max(axis=1)
     rough = ~errors.trusted & (solved > precision / 4)
     if rough.any():
         p = int(np.argmax(rough))
-        found.append(
+        reason = (
             f"mesh and step: the solution does not converge at its order yet (order {errors.order[p]:.2g} for test "
             f"function {p}): take smaller cells and a shorter pde.step, half of each"
         )
+        found.append((("mesh", "step"), reason))
     if (budget.particles.misfit < MISFIT / budget.particles.misfit.size).any():
-        found.append("finite N: the means do not follow their law in N yet: take larger N")
+        found.append((("finite N",), "finite N: the means do not follow their law in N yet: take larger N"))
     return found
-
-
-def parts(budget: Budget) -> dict[str, float]:
-    """The parts of the smallest detectable difference where that is largest; NaN where one is not known."""
-    found, at = _largest(budget)
-    sizes = {name: float(part[at]) for name, part in budget.bounds.items()}
-    return sizes | {"statistics": float(found[at]) - sum(sizes.values())}
-
-
-def _largest(budget: Budget) -> tuple[np.ndarray, tuple[int, int]]:
-    """The smallest detectable differences, (P, T), and which of them is largest."""
-    found = detectable(budget)
-    p, k = np.unravel_index(int(np.nanargmax(found)) if not np.isnan(found).all() else 0, found.shape)
-    return found, (int(p), int(k))
-
-
-def causes(budget: Budget, precision: float, effort: Effort) -> list[str]:
-    """These parts in words, the largest first."""
-    sizes, (found, at) = parts(budget), _largest(budget)
-    spread = _spread(budget, effort, *at)
-    ranked = sorted((name for name in sizes if sizes[name] > 0), key=lambda name: -sizes[name])
-    over = sum(sizes.values()) - precision
-    return [
-        f"{NAMES.get(name, name)}: {_percent(sizes[name])}"
-        + _remedy(name, sizes[name], over, precision, effort, lambda goal: _replicas(goal, spread, effort, found.size))
-        for name in ranked
-    ]
-
-
-def reduction(size: float, over: float, precision: float) -> float | None:
-    """By which factor a part of the budget should become smaller; None where it is not to blame.
-
-    Args:
-        size: of the part.
-        over: by how much the budget is over the precision.
-        precision: what was asked for.
-    """
-    if not over > 0 or size < over / 10:
-        return None
-    factor = size / (size - over if size - over > precision / 10 else precision / 4)
-    return factor if factor > 1 else None
-
-
-def _spread(budget: Budget, effort: Effort, p: int, k: int) -> float:
-    """Standard error of the particles' limit from one replica of each N, in units of the scale."""
-    if effort.variances is None or k < len(budget.times) - 1:
-        return float(budget.stderr[p, k]) * math.sqrt(effort.replicas)
-    counts = np.array(effort.counts, dtype=float)
-    weights = fit_weights(counts, np.ones_like(counts), 1 / counts)[0]
-    return math.sqrt(float(effort.variances[p]) * float(weights**2 @ (1 / counts))) / float(budget.scale[p, 0])
-
-
-def _replicas(goal: float, spread: float, effort: Effort, pairs: int) -> int:
-    """The fewest replicas that detect a difference of this size, in one of so many pairs of a test function and a time.
-
-    More of them have a smaller error, and need fewer of it to be sure.
-    """
-
-    def few(number: int) -> bool:
-        degrees = len(effort.counts) * (number - 1)
-        reach = student(1 - level(pairs), degrees) + student(POWER, degrees)
-        return bool(reach * spread / math.sqrt(number) > goal)
-
-    low, high = 1, 2
-    while few(high) and high < REPLICA_LIMIT:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if few(middle) else (low, middle)
-    return high
-
-
-def _remedy(
-    name: str, size: float, over: float, precision: float, effort: Effort, replicas_for: Callable[[float], int]
-) -> str:
-    """What to change for this part, in numbers, where the budget is over the precision."""
-    factor = reduction(size, over, precision)
-    if factor is None:
-        return ""
-    space, time, particles = effort.orders
-    if name == "statistics":
-        needed = max(replicas_for(size / factor), 1.1 * effort.replicas)  # more than those that have not been enough
-        replicas, largest = rounded_up(needed), rounded_up(max(effort.counts) * factor**2)
-        larger = f", or N = {largest:,}" if factor <= MOST_FACTOR else ""
-        return f" (particles.replicas = {replicas:,}{larger})"
-    if name == "finite N":
-        return " (a second N in particles.counts, or larger ones)"
-    if name == "the particles' step" and effort.step is not None:
-        return f" (particles.step = {effort.step * factor ** (-1 / particles):.2g})"
-    if name == "step" and effort.pde_step is not None:
-        return f" (pde.step = {effort.pde_step * factor ** (-1 / time):.2g})"
-    if name == "mesh":
-        return f" (cells smaller by a factor {factor ** (1 / space):.2g})"
-    if name == "domain":
-        return " (a larger domain)"
-    return ""
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 1 else f"{100 * share:.2g} %"
-
-
-def rounded_up(number: float) -> int:
-    """To two digits, upwards."""
-    unit = 10 ** max(math.floor(math.log10(number)) - 1, 0)
-    return math.ceil(number / unit) * unit
 
 
 def _where(parts: Sequence[str]) -> str:
@@ -348,7 +212,7 @@ def _where(parts: Sequence[str]) -> str:
 def _confirmed(budget: Budget, largest: float, precision: float, parts: Sequence[str]) -> str:
     worst = float(np.abs(budget.difference).max())
     return (
-        f"Confirmed to {_percent(precision)}: particles and solution differ by {_percent(worst)} of max |phi| times "
+        f"Confirmed to {percent(precision)}: particles and solution differ by {percent(worst)} of max |phi| times "
         f"the mass at most, and one of {100 * largest:.3g} % would have been found.{_where(parts)}"
     )
 
@@ -356,7 +220,7 @@ def _confirmed(budget: Budget, largest: float, precision: float, parts: Sequence
 def _blind(largest: float, precision: float, parts: Sequence[str]) -> str:
     return (
         f"Undecided: no difference was found, but one below {100 * largest:.3g} % of max |phi| times the mass would "
-        f"not have been, and {_percent(precision)} was asked for.{_where(parts)}"
+        f"not have been, and {percent(precision)} was asked for.{_where(parts)}"
     )
 
 
@@ -365,8 +229,8 @@ def _refuted(budget: Budget, far: np.ndarray) -> str:
     more = "more" if math.isinf(far[p, k]) else f"{far[p, k]:.1f} standard errors more"
     return (
         f"Refuted: for test function {p} at t = {budget.times[k]:.4g} particles and solution differ by "
-        f"{_percent(abs(budget.difference[p, k]))} of max |phi| times the mass, {more} than all known errors "
-        f"({_percent(budget.total[p, k])}) account for."
+        f"{percent(abs(budget.difference[p, k]))} of max |phi| times the mass, {more} than all known errors "
+        f"({percent(budget.total[p, k])}) account for."
     )
 
 
@@ -388,6 +252,7 @@ def _of_particles(own: Sequence[Balance], broken: Sequence[Balance], stops: list
     found = f"a mean of {100 * largest:.3g} % of max |phi| times the mass would have been found"
     if largest > precision:
         text = f"Undecided: the particles keep their own balance, W = A in the mean, but only {found}."
-        return Verdict("undecided", text, ["statistics: more replicas, or a larger N"], precision, largest)
-    text = f"Confirmed to {_percent(precision)}: the particles keep their own balance, W = A in the mean; {found}."
+        more = {"statistics": max(largest / precision, UNKNOWN)}
+        return Verdict("undecided", text, ["statistics: more replicas, or a larger N"], precision, largest, more)
+    text = f"Confirmed to {percent(precision)}: the particles keep their own balance, W = A in the mean; {found}."
     return Verdict("confirmed", text, [], precision, largest)

@@ -6,17 +6,17 @@ difference on, estimates of errors of mesh and step that bound the true ones.
 
 import dataclasses
 import math
-import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from limitpde.cautions import Caution, worst
-from limitpde.compare.budget import budget, error_rows, limit_rows, step_errors
+from limitpde.compare.advice import Effort
+from limitpde.compare.budget import budget, detectable, error_rows, interval, limit_rows, step_errors
 from limitpde.compare.companions import COARSE, COARSEST, LONG, Orders, solution_errors
 from limitpde.compare.extrapolation import Extrapolated, extrapolate, fit_weights
-from limitpde.compare.verdict import Balance, Effort, balances, detectable, interval, judge
+from limitpde.compare.verdict import Balance, balances, judge
 
 TIMES = np.array([0.0, 0.5, 1.0])
 TRUTH = np.array([[0.4, 0.45, 0.5], [-0.2, -0.1, 0.1]])  # int phi rho at these times, for two functions
@@ -148,6 +148,7 @@ def test_a_solution_that_does_not_converge_is_not_trusted():
     text = verdict(found)
     assert text.status == "undecided"
     assert "does not converge at its order yet" in text.causes[0]
+    assert text.reductions == {"mesh": 2.0, "step": 2.0}
 
 
 def test_the_bound_of_the_step_holds_the_error_of_the_step():
@@ -198,6 +199,7 @@ def test_one_count_allows_for_an_unknown_bias():
     assert text.status == "undecided"
     assert text.causes[0].startswith("finite N: 6.2 %")
     assert "a second N in particles.counts" in text.causes[0]
+    assert next(iter(text.reductions)) == "finite N"
 
 
 def test_causes_say_what_to_change_in_numbers():
@@ -211,6 +213,8 @@ def test_causes_say_what_to_change_in_numbers():
     text = verdict(coarse, precision=0.02)
     assert text.causes[0].startswith("mesh: ")
     assert "cells smaller by a factor" in text.causes[0]
+    assert text.reductions["mesh"] > 2  # 6 % or so to less than 2 %
+    assert verdict(coarse, precision=0.5).reductions == {}
 
 
 def only_the_end(found):
@@ -235,7 +239,8 @@ def test_advised_replicas_are_enough_and_not_many_more(seed):
     found = only_the_end(run(rng, replicas=3, counts=counts, mesh=0.0, step=0.0)[0])
     text = judge(found, (), precision=precision, cautions=(), effort=effort)
     assert text.causes[0].startswith("statistics: ")
-    advised = int(re.search(r"particles.replicas = ([\d,]+)", text.causes[0])[1].replace(",", ""))
+    advised = text.replicas
+    assert f"particles.replicas = {advised:,}" in text.causes[0]
     assert "or N = " not in text.causes[0]
     again = only_the_end(run(rng, replicas=advised, counts=counts, mesh=0.0, step=0.0)[0])
     assert 0.75 * precision < detectable(again).mean() < 1.25 * precision
