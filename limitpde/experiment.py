@@ -390,7 +390,8 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                     self._tell(own)
             self.record.save(force=True)
             with self.record.timed("output"):
-                drawn, notes = pictures.draw(self.folder, self.system.painters)
+                wanted = self.case.output.pictures
+                drawn, notes = pictures.draw(self.folder, self.system.painters) if wanted else ([], [])
             self.record.summary["warnings"] += notes
             self.record.summary |= {"status": status, "reason": reason or None}
             report.write(self.folder, drawn, self.system.wording, self.record.summary)

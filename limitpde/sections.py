@@ -45,6 +45,8 @@ class Output:
     """Time between outputs of fields, particles and residuals; a tenth of the end by default."""
     checkpoint_every: Positive = 60.0
     """Seconds of wall time between saves of summary.json while the run goes on."""
+    pictures: bool = True
+    """Whether pictures are drawn at the end; `limitpde show` draws them at any time."""
 
 
 @record

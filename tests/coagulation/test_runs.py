@@ -33,7 +33,7 @@ CASE = {
     "pde": {"mesh": {"shape": "point"}, "step": 0.001},
     "particles": {"counts": [100, 400], "replicas": 60, "method": "micro"},
     "compare": {"test_functions": [{"shape": "wave", "k": [0.0, 0.0, 0.0], "n": 1}]},
-    "output": {"every": 0.02},
+    "output": {"every": 0.02, "pictures": False},
 }
 
 

@@ -46,6 +46,11 @@ def test_a_mutant_is_a_case_or_a_line_for_each_wrong_key(data):
     assert case.smaller().time == case.time
 
 
+@pytest.mark.parametrize("system", mutants.SMALL)
+def test_what_is_changed_runs_as_it_is(system):
+    assert mutants.run_small(cases.check(mutants.small(system))) == "done"
+
+
 @settings(SETTINGS, max_examples=NUMBER // 20)
 @given(mutants.small_mutants())
 def test_a_mutant_that_is_a_case_runs_or_says_why_not(data):

@@ -32,7 +32,7 @@ SIGNED = {
     "pde": {"mesh": {"shape": "disk", "radius": 4.0, "cell_size": 0.5}, "step": 0.02},
     "particles": {"counts": [8, 16], "replicas": 5, "step": 0.02},
     "compare": {"test_functions": [{"shape": "gaussian", "center": [0.0, 0.0], "width": 1.0}]},
-    "output": {"every": 0.05},
+    "output": {"every": 0.05, "pictures": False},
 }
 REFINED = {
     "system": "signed",
@@ -44,7 +44,7 @@ REFINED = {
         "step": 0.02,
         "refinement": {"tolerance": 0.01, "smallest_cell": 0.02},
     },
-    "output": {"every": 0.04},
+    "output": {"every": 0.04, "pictures": False},
 }
 """Its outputs are on five meshes: 2, 3, 1, 1 and 1 of them."""
 SAME_BUT_FOR = ("wall_seconds", "performance", "ranks", "threads")

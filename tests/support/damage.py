@@ -20,7 +20,7 @@ from limitpde.parallel import StopRequest
 from limitpde.results import fields, particles
 from limitpde.results.tables import read_columns
 
-OUTPUT = {"checkpoint_every": 1e-6}
+OUTPUT = {"checkpoint_every": 1e-6, "pictures": False}
 WAVE = {"shape": "wave", "phase": 0.3}
 CASES = {
     "signed": {

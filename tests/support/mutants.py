@@ -86,7 +86,7 @@ def holders(data: Any) -> list[Any]:
 
 
 SMALL: dict[str, dict[str, Any]] = {
-    "signed": {"mesh": {"shape": "disk", "radius": 6.0, "cell_size": 1.0}, "step": 0.01},
+    "signed": {"mesh": {"shape": "disk", "radius": 6.0, "cell_size": 0.5}, "step": 0.01},
     "coagulation": {"mesh": {"shape": "torus", "size": 1.0, "cell_size": 0.25}, "step": 0.01},
     "vlasov": {"cells": [8, 16], "step": 0.01},
 }
@@ -105,18 +105,23 @@ def mutants(draw: st.DrawFn, most: int = 4) -> dict[str, Any]:
     return data
 
 
-@st.composite
-def small_mutants(draw: st.DrawFn, system: str | None = None) -> dict[str, Any]:
-    """A case of `limitpde new`, of this system or any, made small, with a change or two to any of its sections."""
-    data = tomllib.loads(cases.example(system or draw(st.sampled_from(list(SMALL)))))
-    system, step = data["system"], {"step": 0.01} if "step" in data["particles"] else {}
+def small(system: str) -> dict[str, Any]:
+    """The case of `limitpde new` made small."""
+    data = tomllib.loads(cases.example(system))
+    step = {"step": 0.01} if "step" in data["particles"] else {}
     particles = {"counts": [250, 500] if system == "coagulation" else [4, 8], "replicas": 2}
     data |= {"time": {"end": 0.02}, "pde": SMALL[system], "particles": particles | step}
-    data |= {"output": {"every": 0.01, "checkpoint_every": 60.0}}
-    data = copy.deepcopy(data)
+    data |= {"output": {"every": 0.01, "checkpoint_every": 60.0, "pictures": False}}
+    return copy.deepcopy(data)
+
+
+@st.composite
+def small_mutants(draw: st.DrawFn, system: str | None = None) -> dict[str, Any]:
+    """One of these, of this system or any, with a change or two to any of its sections."""
+    data = small(system or draw(st.sampled_from(list(SMALL))))
     for _ in range(draw(st.integers(1, 2))):
         parts = [part for part in data if isinstance(data[part], dict) and data[part]]
-        _change(draw, data[draw(st.sampled_from(parts))], names(system), VALUES + bounds(system))
+        _change(draw, data[draw(st.sampled_from(parts))], names(data["system"]), VALUES + bounds(data["system"]))
     return data
 
 

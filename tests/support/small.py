@@ -21,6 +21,7 @@ step = 0.02
 test_functions = [{ shape = "gaussian", center = [0.0, 0.0], width = 1.0 }]
 [output]
 every = 0.05
+pictures = false
 """
 POINT = """
 system = "coagulation"

@@ -39,7 +39,7 @@ CASE = {
             {"shape": "gaussian", "center": [1.5, 0.5], "width": 0.9},
         ]
     },
-    "output": {"every": 0.5},
+    "output": {"every": 0.5, "pictures": False},
 }
 
 
