@@ -17,6 +17,8 @@ from limitpde.compare.test_functions import TestFunction
 from limitpde.nbody.limits import REPLICA_LIMIT
 
 MOST_OUTPUTS = 100_000
+SHORTEST = 1e-100
+"""End of a run, whose third power is a number still."""
 FEWER_COUNTS, FEWER_REPLICAS = 2, 16
 """Particle numbers, and copies of each, that a quick run takes: the smallest ones."""
 COARSER = 2
@@ -146,9 +148,9 @@ class BaseCase:
     def __post_init__(self) -> None:
         if self.pde is None and self.particles is None:
             raise ValueError("nothing to do: the case needs a section [pde] or [particles] (or both)")
+        if self.time.end < SHORTEST:
+            raise ValueError(f"time.end = {self.time.end}: too small, must be {SHORTEST} or more")
         every = self.output.every or self.time.end / 10
-        if every == 0:
-            raise ValueError(f"time.end = {self.time.end}: too small, a tenth of it is 0")
         if self.time.end / every > MOST_OUTPUTS:
             raise ValueError(f"output.every = {every}: too small, it asks for over {MOST_OUTPUTS} outputs")
 

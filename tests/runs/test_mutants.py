@@ -77,12 +77,13 @@ DEEP_FILE = ".".join(["a"] * 2_000)  # tomllib takes the square of their number
         ("", [f"seed={'9' * 4000}"], "seed = 9999"),
         ("", [f"time.end={'9' * 4000}"], "time.end = 9999"),
         ("", [f"time.end={'9' * 5000}"], "time.end = '9999"),
-        ("", ["time.end=5e-324", "output={}"], "time.end = 5e-324: too small, a tenth of it is 0"),
+        ("", ["time.end=5e-324", "output={}"], "time.end = 5e-324: too small, must be 1e-100 or more"),
+        ("", ["time.end=5e-324", "output.every=0.1"], "time.end = 5e-324: too small"),
         ("", ["particles.counts=[9223372036854775808]"], "particles.counts[0] = 9223372036854775808"),
         ("", ["compare.test_functions.0.n=9223372036854775808"], "test_functions[0].n"),
         ("".join(f"k{i} = 1\n" for i in range(20_000)), [], "and 19990 more mistakes"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_what_no_case_can_hold_is_named(tmp_path, system, text, overrides, fragment):
     example = "" if text.startswith("system") else cases.example(system)
