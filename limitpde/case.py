@@ -25,7 +25,7 @@ from limitpde.errors import InputError
 from limitpde.files import File
 from limitpde.sections import BaseCase, load
 
-BUILT_IN = {name: f"limitpde.{name}.case:Case" for name in ("signed", "coagulation", "vlasov")}
+BUILT_IN = {name: f"limitpde.{name}.case:Case" for name in ("signed", "coagulation", "vlasov", "meanfield")}
 """Name of a system -> the record of its cases."""
 GROUP = "limitpde.systems"
 DEEPEST = 32

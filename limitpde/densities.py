@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -198,7 +199,8 @@ def _kept_grid(source: DensityFromFile, function: object) -> _Grid:
     return _Grid(source)
 
 
-def _kind(value: Any) -> str:
+def density_kind(value: Any) -> str:
+    """The tag of a density."""
     if isinstance(value, dict):
         return "from file" if "python" in value else str(value.get("shape", "gaussian"))
     return "from file" if isinstance(value, DensityFromFile) else str(getattr(value, "shape", "gaussian"))
@@ -233,6 +235,15 @@ def checked_share(name: str, share: float, warnings: list[str], *, eyes: tuple[s
     return share
 
 
+def drawn(
+    parts: Sequence[Gaussian | UniformDisk | Ring | DensityFromFile], number: int, rng: np.random.Generator
+) -> np.ndarray:
+    """So many points from the sum of some densities, those of each part together, (n, d)."""
+    masses = np.array([part.mass for part in parts])
+    numbers = rng.multinomial(number, masses / masses.sum())
+    return np.concatenate([part.sample(n, rng) for part, n in zip(parts, numbers, strict=True)])
+
+
 Density = Gaussian | UniformDisk | Ring | DensityFromFile
 AnyDensityIn = Annotated[
     Annotated[Gaussian, Tag("gaussian")]
@@ -240,6 +251,6 @@ AnyDensityIn = Annotated[
     | Annotated[Ring, Tag("ring")]
     | Annotated[Uniform, Tag("uniform")]
     | Annotated[DensityFromFile, Tag("from file")],
-    told_apart(_kind, "'gaussian', 'disk', 'ring', 'uniform'; or give python = 'file.py:function'"),
+    told_apart(density_kind, "'gaussian', 'disk', 'ring', 'uniform'; or give python = 'file.py:function'"),
 ]
 """What a case can name; `Uniform` only in a bounded domain."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from limitpde.compare.spatial import evaluate_all
-from limitpde.compare.test_functions import TestFunction, with_shapes
+from limitpde.compare.marked import Values, evaluate_marked, time_dependent
+from limitpde.compare.test_functions import TestFunction
 from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.stepping import StepReport
+from limitpde.parallel import on_all
 
 
 def time_integrals(times: Sequence[float], rates: np.ndarray) -> np.ndarray:
@@ -78,36 +80,49 @@ class ObservedIntegrals(ABC):
 
 
 class DriftDiffusionResidual(ObservedIntegrals):
-    """W of a density that drifts and diffuses, int phi (rho_T - rho_0) - int_0^T int (F . grad phi + D Lap phi) rho dt.
+    """W of S densities that drift and diffuse, and of their sum.
+
+        int phi (rho_T - rho_0) - int_0^T int (F . grad phi + D Lap phi + d phi / dt) rho dt.
 
     Args:
-        t: time of the solver.
-        nodes: where the density has values.
-        functions: P test functions.
+        nodes: where the densities have values.
+        functions: P test functions phi(x, s, t), s = 1, ..., S.
 
     Keyword Args:
+        now: the time of the solver.
         diffusivity: D.
-        masses: int rho lambda_i at the owned nodes now, (owned,).
-        force: F there, (owned, d).
+        masses: int rho_s lambda_i at the owned nodes now, (S, owned).
+        force: F there, (S, owned, d).
     """
 
     def __init__(
         self,
-        t: float,
         nodes: NodeSpace,
         functions: Sequence[TestFunction],
         *,
+        now: Callable[[], float],
         diffusivity: float,
         masses: Callable[[], np.ndarray],
         force: Callable[[], np.ndarray],
     ) -> None:
-        self._sums, self._diffusivity, self._masses, self._force = nodes.sums, diffusivity, masses, force
-        self._value, self._gradient, self._laplacian = evaluate_all(with_shapes(functions, "this system"), nodes.points)
-        super().__init__(t)
+        self._nodes, self._functions, self._now = nodes, functions, now
+        self._diffusivity, self._masses, self._force = diffusivity, masses, force
+        self._still: Values | None = None
+        super().__init__(now())
+
+    def _tested(self, species: int) -> Values:
+        """The functions now, where they depend on time, at the nodes of all species one after another. Collective."""
+        if self._still is None or time_dependent(self._functions):
+            x = np.tile(self._nodes.points, (species, 1))
+            mark = np.repeat(np.arange(1.0, species + 1), self._nodes.owned)
+            self._still = on_all(self._nodes.comm, partial(evaluate_marked, self._functions, x, mark, self._now()))
+        return self._still
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """int phi rho, and the rates at which drift and noise move it, (2, P)."""
-        masses, drift = self._masses(), (self._gradient * self._force()).sum(axis=2)
-        local = np.stack([self._value @ masses, drift @ masses, self._diffusivity * (self._laplacian @ masses)])
-        found = self._sums.add(local)
+        """int phi rho, and the rates at which drift, noise and time move it, (3, P)."""
+        masses, force = self._masses(), self._force()
+        phi, held = self._tested(len(masses)), masses.ravel()
+        drift = (phi.gradient * force.reshape(-1, force.shape[-1])).sum(axis=2) @ held
+        parts = [phi.value @ held, drift, self._diffusivity * (phi.laplacian @ held), phi.rate @ held]
+        found = self._nodes.sums.add(np.stack(parts))
         return found[0], found[1:]

@@ -235,6 +235,13 @@ class NodeSpace:
         """Rows that this rank owns or sees."""
         return self.owned + len(self.halo.ghosts)
 
+    def everywhere(self, values: np.ndarray) -> np.ndarray:
+        """Values (owned, ...) of this rank's nodes, then of the others that it sees, (local, ...). Collective."""
+        found = np.zeros((self.local, *values.shape[1:]), dtype=values.dtype)
+        found[: self.owned] = values
+        self.halo.update(found)
+        return found
+
     def function(self, name: str, values: np.ndarray) -> dolfinx.fem.Function:
         """Nodal values (owned,) as a function on the mesh, ghosts and both ends of a torus set. Collective."""
         function = dolfinx.fem.Function(self.space, name=name)

@@ -1,7 +1,8 @@
 """Particles that drift and diffuse, dX_i = F_i(X) dt + sigma dB_i, by Euler-Maruyama, with W and its martingale.
 
-W[T, phi](mu) = int phi d(mu_T - mu_0) - int_0^T int (F . grad phi + (sigma^2 / 2) Lap phi) dmu dt is a martingale of
-variance E Q (Ito), up to the error of the steps, of weak order one.
+W[T, phi](mu) = int phi d(mu_T - mu_0) - int_0^T int (F . grad phi + (sigma^2 / 2) Lap phi + d phi / dt) dmu dt is a
+martingale of variance E Q (Ito), up to the error of the steps, of weak order one. Where the equation has another drift
+or noise than the particles, W is that of the equation, and W - A is the martingale, with A what the difference moves.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,6 +28,29 @@ from limitpde.nbody.replicas import (
     walk,
 )
 
+BATCH_PARTICLES = 4096
+"""Particles advanced together."""
+
+
+class Tested(Protocol):
+    """P test functions at n points."""
+
+    @property
+    def value(self) -> np.ndarray:
+        """At the points, (P, n)."""
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """At the points, (P, n, d)."""
+
+    @property
+    def laplacian(self) -> np.ndarray:
+        """At the points, (P, n)."""
+
+    @property
+    def rate(self) -> np.ndarray:
+        """d phi / dt, (P, n)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class DiffusionEnsemble(ReplicaEnsemble):
@@ -35,7 +59,16 @@ class DiffusionEnsemble(ReplicaEnsemble):
     quadratic_variation: np.ndarray
     """(R, P) of Q = (sigma^2 / N) int_0^T int |grad phi|^2 dmu dt."""
     in_theory: bool = True
-    """The particles are always those of the limit."""
+    """Whether the particles are those of the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """Drift and noise."""
+
+    force: Callable[[np.ndarray], np.ndarray]
+    """F at positions (R, N, d) of R replicas, (R, N, d)."""
+    sigma: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +77,18 @@ class Diffusions:
 
     count: int
     """N."""
-    sigma: float
+    motion: Motion
+    """Of the particles."""
     start: Callable[[np.random.Generator], np.ndarray]
-    """Draws the positions at time 0, (N, d)."""
-    force: Callable[[np.ndarray], np.ndarray]
-    """F at positions (N, d), (N, d)."""
-    tested: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-    """phi, grad phi and Lap phi at positions, (P, N), (P, N, d) and (P, N)."""
+    """Draws the positions of a replica at time 0, (N, d)."""
+    tested: Callable[[np.ndarray, float], Tested]
+    """The test functions at positions (R N, d), replica after replica, at a time."""
+    equation: Motion | None = None
+    """That of the equation, where it is another one."""
     places: Callable[[np.ndarray], np.ndarray] = lambda x: x
-    """Positions as they are measured and shown, of particles that live on a torus or a circle, say."""
+    """Positions (R, N, d) as they are measured and shown, of particles that live on a torus or a circle, say."""
+    marks: tuple[tuple[str, np.ndarray], ...] = ()
+    """Name and values (N,) of what snapshots have besides."""
 
     def simulate(
         self, controls: Controls, *, replicas: int, step: float, end: float, seed: int, stops: Any
@@ -62,17 +98,18 @@ class Diffusions:
         grid, seed = time_grid(step, end, stops, halved=controls.halved), ensemble_seed(seed, self.count)
         steps = sum(steps for _, steps in grid)
         simulated = simulate_replicas(
-            partial(_Replica, self, grid, seed, controls.halved),
+            partial(_Replicas, self, grid, seed, controls.halved),
             controls,
             count=self.count,
             replicas=replicas,
-            together=1,
+            together=max(1, BATCH_PARTICLES // self.count),
             steps=steps,
             work=lambda part: len(part["replicas"]) * self.count * steps,
         )
         found = in_order(simulated.parts)
         common = simulated.common(found, count=self.count, steps=steps, times=(t for t, _ in grid))
-        return DiffusionEnsemble(**common, quadratic_variation=found["quadratic_variation"])
+        variation, in_theory = found["quadratic_variation"], self.equation is None
+        return DiffusionEnsemble(**common, quadratic_variation=variation, in_theory=in_theory)
 
 
 def _normals(seed: int, replica: int, shape: tuple[int, ...], *, halved: bool) -> Iterator[np.ndarray]:
@@ -88,38 +125,60 @@ def _normals(seed: int, replica: int, shape: tuple[int, ...], *, halved: bool) -
             yield whole
 
 
-class _Replica:
-    """One replica on its way, with the integrals of W."""
+class _Replicas:
+    """Some replicas on their way, with the integrals of W."""
 
     def __init__(
         self, run: Diffusions, grid: list[tuple[float, int]], seed: int, halved: bool, numbers: np.ndarray
     ) -> None:
-        self._run, self._grid, self._numbers = run, grid, numbers
-        self._x = run.start(generator(seed, Stream.INITIAL, int(numbers[0])))
-        self._normals = _normals(seed, int(numbers[0]), self._x.shape, halved=halved)
-        self._tested = run.tested(self._x)
-        self._start = self._tested[0].mean(axis=1)
-        self._moved, self._variation = np.zeros((2, len(self._start)))
+        self._run, self._grid, self._numbers, self._t = run, grid, numbers, 0.0
+        self._x = np.stack([run.start(generator(seed, Stream.INITIAL, int(number))) for number in numbers])
+        shape = self._x.shape[1:]
+        self._normals = [_normals(seed, int(number), shape, halved=halved) for number in numbers]
+        self._tested = self._test()
+        self._start = self._means(self._tested.value)
+        self._moved, self._bias, self._variation = np.zeros((3, *self._start.shape))
+
+    def _test(self) -> Tested:
+        return self._run.tested(self._x.reshape(-1, self._x.shape[2]), self._t)
+
+    def _means(self, values: np.ndarray) -> np.ndarray:
+        """Means over the particles of values (P, R N), (R, P)."""
+        return np.asarray(values.reshape(len(values), *self._x.shape[:2]).mean(axis=2).T)
 
     def run(self, snapshot: Snapshot | None, step_done: Callable[[], object], stop: Callable[[], bool]) -> Measurements:
         """Go to the end."""
 
         def record(t: float) -> Measurements:
-            places, observed = self._run.places(self._x), self._tested[0].mean(axis=1)
+            self._t = t
+            places, observed = self._run.places(self._x), self._means(self._tested.value)
             if snapshot is not None:
-                snapshot(t, places)
-            found = {"centre": places.mean(axis=0), "second_moment": (places**2).sum(axis=1).mean()}
-            found |= {"observables": observed, "residual": observed - self._start - self._moved}
-            return {name: np.asarray(values)[None] for name, values in found.items()}
+                snapshot(t, places[0], **dict(self._run.marks))
+            found = {"centre": places.mean(axis=1), "second_moment": (places**2).sum(axis=2).mean(axis=1)}
+            return found | {"observables": observed, "residual": observed - self._start - self._moved}
 
         found = walk(self._grid, self._advance, record, step_done=step_done, stop=stop)
-        ends = {"quadratic_variation": self._variation[None], "compensator": np.zeros_like(self._variation)[None]}
-        return found | ends | {"replicas": self._numbers}
+        return found | {
+            "quadratic_variation": self._variation,
+            "compensator": self._bias,
+            "replicas": self._numbers,
+        }
+
+    def _rates(self, force: np.ndarray, sigma: float) -> np.ndarray:
+        """int (F . grad phi + (sigma^2 / 2) Lap phi) dmu, (R, P)."""
+        phi = self._tested
+        drift = (phi.gradient * force.reshape(-1, force.shape[2])).sum(axis=2)
+        return self._means(drift + sigma**2 / 2 * phi.laplacian)
 
     def _advance(self, dt: float) -> None:
-        run, x, (_, gradient, laplacian) = self._run, self._x, self._tested
-        force = run.force(x)
-        self._moved += dt * ((gradient * force).sum(axis=2) + run.sigma**2 / 2 * laplacian).mean(axis=1)
-        self._variation += dt * run.sigma**2 / len(x) * (gradient**2).sum(axis=2).mean(axis=1)
-        self._x = x + dt * force + run.sigma * np.sqrt(dt) * next(self._normals)
-        self._tested = run.tested(self._x)
+        run, x, phi, sigma = self._run, self._x, self._tested, self._run.motion.sigma
+        force = run.motion.force(x)
+        own = limit = self._rates(force, sigma)
+        if run.equation is not None:
+            limit = self._rates(run.equation.force(x), run.equation.sigma)
+        self._moved += dt * (limit + self._means(phi.rate))
+        self._bias += dt * (own - limit)
+        self._variation += dt * sigma**2 / run.count * self._means((phi.gradient**2).sum(axis=2))
+        self._x = x + dt * force + sigma * np.sqrt(dt) * np.stack([next(normals) for normals in self._normals])
+        self._t += dt
+        self._tested = self._test()

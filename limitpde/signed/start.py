@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.densities import Uniform
+from limitpde.densities import Uniform, drawn
 from limitpde.errors import InputError
 from limitpde.parallel import on_root
 from limitpde.signed.model import SPECIES, Initial
@@ -72,11 +72,7 @@ class InitialPositions:
         parts = [
             part for part in self._initial.parts(species) if not isinstance(part, Uniform)
         ]  # all: see `needs_walls`
-        if number == 0:
-            return np.empty((0, 2))
-        chance = np.array([part.mass for part in parts]) / self._initial.mass(species)
-        numbers = rng.multinomial(number, chance)
-        return np.concatenate([part.sample(n, rng) for part, n in zip(parts, numbers, strict=True)])
+        return drawn(parts, number, rng) if number else np.empty((0, 2))
 
 
 def signs_outside(initial: Initial, counts: Sequence[int]) -> str:

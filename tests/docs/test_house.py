@@ -9,7 +9,7 @@ from pathlib import Path
 import limitpde
 
 PACKAGE = Path(limitpde.__file__).parent
-SYSTEMS = ("signed", "coagulation", "vlasov")
+SYSTEMS = ("signed", "coagulation", "vlasov", "meanfield")
 LEVELS = (
     ("",),  # the package itself, which offers `run`
     ("__main__",),

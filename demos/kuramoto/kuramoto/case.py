@@ -27,7 +27,7 @@ class Model:
         """sigma^2 / 2."""
         return self.sigma**2 / 2
 
-    def force(self, order: complex, angle: np.ndarray) -> np.ndarray:
+    def force(self, order: complex | np.ndarray, angle: np.ndarray) -> np.ndarray:
         """F at angles, with r e^(i psi) in `order`."""
         return np.asarray(self.coupling * (order * np.exp(-1j * angle)).imag)
 

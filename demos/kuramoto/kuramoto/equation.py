@@ -39,8 +39,8 @@ class Solver(GatedSolver[DriftDiffusion]):
         )
 
     def _potential(self, points: np.ndarray, masses: np.ndarray) -> tuple[np.ndarray, float]:
-        order, coupling = self.order(masses), self.model.coupling
-        return -coupling * (order * np.exp(-1j * points[:, 0])).real, -coupling * abs(order) ** 2 / 2
+        order, coupling = self.order(masses[0]), self.model.coupling
+        return -coupling * (order * np.exp(-1j * points.T)).real, -coupling * abs(order) ** 2 / 2
 
     def order(self, masses: np.ndarray) -> complex:
         """R e^(i psi) of masses at the nodes."""
@@ -80,11 +80,14 @@ class PDESummary(Tally[Solver]):
 class PDEResidual(DriftDiffusionResidual):
     """W of the solution."""
 
-    STATE = "kuramoto.PDEResidual 2"
+    STATE = "kuramoto.PDEResidual 3"
 
     def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
-        def force() -> np.ndarray:
-            return solver.model.force(solver.order(solver.masses), solver.nodes.points)
-
-        D = solver.model.D
-        super().__init__(solver.t, solver.nodes, functions, diffusivity=D, masses=lambda: solver.masses, force=force)
+        super().__init__(
+            solver.nodes,
+            functions,
+            now=lambda: solver.t,
+            diffusivity=solver.model.D,
+            masses=lambda: solver.masses[None],
+            force=lambda: solver.model.force(solver.order(solver.masses), solver.nodes.points)[None],
+        )

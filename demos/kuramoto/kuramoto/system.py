@@ -7,9 +7,9 @@ from mpi4py import MPI
 
 from kuramoto.case import Case
 from kuramoto.equation import PDEResidual, PDESummary, Solver
-from limitpde.compare.spatial import evaluate_all
+from limitpde.compare.marked import evaluate_marked
 from limitpde.compare.statistics import by_axis, mean_figures
-from limitpde.nbody.diffusions import DiffusionEnsemble, Diffusions
+from limitpde.nbody.diffusions import DiffusionEnsemble, Diffusions, Motion
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
 from limitpde.results.report import Wording
@@ -44,11 +44,13 @@ class Kuramoto(System[Case, Solver, PDEResidual, DiffusionEnsemble]):
         functions = options.pop("test_functions")
         oscillators = Diffusions(
             count=count,
-            sigma=model.sigma,
+            motion=Motion(
+                force=lambda angle: model.force(np.exp(1j * angle).mean(axis=1, keepdims=True), angle),
+                sigma=model.sigma,
+            ),
             start=lambda rng: rng.vonmises(0.0, case.initial.concentration, (count, 1)),
-            force=lambda angle: model.force(np.exp(1j * angle).mean(), angle),
-            tested=lambda angle: evaluate_all(functions, angle),
-            places=lambda angle: np.concatenate([np.cos(angle), np.sin(angle)], axis=1),
+            tested=lambda angle, t: evaluate_marked(functions, angle, np.ones(len(angle)), t),
+            places=lambda angle: np.concatenate([np.cos(angle), np.sin(angle)], axis=2),
         )
         return oscillators.simulate(controls, **options)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numba import prange
 
 from limitpde.compiled import compiled
 
-PAIRS = 1_000_000
-"""Pairs that are evaluated at once."""
+SIDE, PAIRS = 256, 65_536
+"""Particles of a block of pairs, and pairs that are evaluated at once: few enough for the cache."""
 
 
 class NoSums:
@@ -100,36 +100,62 @@ def _sign_sums(x, orders):  # type: ignore[no-untyped-def]
 
 
 class AnySums:
-    """A potential given by functions of displacements, over all pairs, by numpy.
+    """A potential given by functions of displacements, over all pairs, by numpy; each pair is evaluated once.
 
     Args:
         evaluate: displacements (n, d) -> Gamma (n,), grad Gamma (n, d); even.
+
+    Keyword Args:
+        strengths: (N, N), what stands before Gamma where the first particle feels the second; 1 by default.
     """
 
-    def __init__(self, evaluate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
-        self._evaluate = evaluate
+    def __init__(
+        self,
+        evaluate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+        *,
+        strengths: np.ndarray | None = None,
+    ) -> None:
+        self._evaluate, self._strengths = evaluate, strengths
 
     def gradients(self, x: np.ndarray) -> np.ndarray:
         """sum_{j != i} grad Gamma(x_i - x_j), (R, N, d)."""
         found = np.zeros_like(x)
-        for r, rows in self._tasks(x):
-            pairs = (x[r, rows, None] - x[r, None]).reshape(-1, x.shape[2])
-            gradients = self._evaluate(pairs)[1].reshape(-1, *x.shape[1:])
-            gradients[np.arange(len(rows)), rows] = 0.0
-            found[r, rows] = gradients.sum(axis=1)
+        for replicas, rows, columns, pairs in self._blocks(x):
+            gradients = self._evaluate(pairs.reshape(-1, x.shape[2]))[1].reshape(pairs.shape)
+            felt, back = self._weighted(gradients, rows, columns)
+            found[replicas, rows] += felt.sum(axis=2)
+            if rows != columns:
+                found[replicas, columns] -= back.sum(axis=1)
         return found
 
     def energies(self, x: np.ndarray) -> np.ndarray:
-        """sum_{i < j} Gamma, (R,)."""
+        """sum_{i < j} Gamma, (R,); without strengths."""
         found = np.zeros(len(x))
-        for r, rows in self._tasks(x):
-            pairs = (x[r, rows, None] - x[r, None]).reshape(-1, x.shape[2])
-            values = self._evaluate(pairs)[0].reshape(len(rows), -1)
-            values[np.arange(len(rows)), rows] = 0.0
-            found[r] += values.sum() / 2
+        for replicas, rows, columns, pairs in self._blocks(x):
+            values = self._evaluate(pairs.reshape(-1, x.shape[2]))[0].reshape(pairs.shape[:-1])
+            if rows == columns:
+                inside = np.arange(values.shape[1])
+                values[:, inside, inside] = 0.0
+            found[replicas] += values.sum(axis=(1, 2)) * (0.5 if rows == columns else 1.0)
         return found
 
-    def _tasks(self, x: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    def _weighted(self, gradients: np.ndarray, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+        """What the rows feel of the columns, without what a particle feels of itself, and the columns of the rows."""
+        if rows == columns:
+            inside = np.arange(gradients.shape[1])
+            gradients[:, inside, inside] = 0.0
+        if self._strengths is None:
+            return gradients, gradients
+        here, there = self._strengths[rows, columns, None], self._strengths[columns, rows].T[:, :, None]
+        return here * gradients, there * gradients
+
+    def _blocks(self, x: np.ndarray) -> Iterator[tuple[slice, slice, slice, np.ndarray]]:
+        """Replicas, rows and columns of a block of pairs, and their displacements, (replicas, rows, columns, d)."""
         R, n, _ = x.shape
-        some = max(1, PAIRS // n)
-        return [(r, np.arange(a, min(n, a + some))) for r in range(R) for a in range(0, n, some)]
+        together = max(1, PAIRS // min(n, SIDE) ** 2)
+        for first in range(0, R, together):
+            some = slice(first, first + together)
+            for a in range(0, n, SIDE):
+                for b in range(a, n, SIDE):
+                    rows, columns = slice(a, a + SIDE), slice(b, b + SIDE)
+                    yield some, rows, columns, x[some, rows, None] - x[some, None, columns]

@@ -1,0 +1,54 @@
+"""The mean-field system as the package runs it."""
+
+from __future__ import annotations
+
+import numpy as np
+from mpi4py import MPI
+
+from limitpde.compare.statistics import by_axis
+from limitpde.meanfield import summary as figures
+from limitpde.meanfield.case import Case
+from limitpde.meanfield.particles import simulate
+from limitpde.meanfield.pde import Solver
+from limitpde.meanfield.pictures import PAINTERS
+from limitpde.meanfield.report import MeanfieldWording
+from limitpde.meanfield.residual import PDEResidual
+from limitpde.nbody.diffusions import DiffusionEnsemble
+from limitpde.nbody.replicas import Controls
+from limitpde.results.figures import Record
+from limitpde.sections import keywords
+from limitpde.system import System
+
+
+class Meanfield(System[Case, Solver, PDEResidual, DiffusionEnsemble]):
+    """Particles with an interaction of the user's own and their McKean-Vlasov equation."""
+
+    work_unit, wording, painters = "particle_steps", MeanfieldWording(), PAINTERS
+    summary, residual = figures.PDESummary, PDEResidual
+
+    def residual_rate(self, case: Case) -> float:
+        """-1/2: W is a martingale."""
+        return -0.5
+
+    def mass(self, case: Case) -> float:
+        """That of all species."""
+        return float(case.initial.masses.sum())
+
+    def solver(self, case: Case, comm: MPI.Comm) -> Solver:
+        """The solver of the equation. Collective."""
+        return Solver(case.model, case.initial, **keywords(case.pde), comm=comm)
+
+    def simulate(self, case: Case, count: int, controls: Controls) -> DiffusionEnsemble:
+        """Simulate the replicas of one particle number. Collective."""
+        return simulate(case.model, case.initial, count=count, controls=controls, **case.simulation())
+
+    def particle_figures(self, case: Case, ensemble: DiffusionEnsemble) -> Record:
+        """One entry of the list `particles` of summary.json."""
+        return figures.particle_figures(ensemble)
+
+    def observable_series(self, ensemble: DiffusionEnsemble) -> dict[str, np.ndarray]:
+        """Second moment and centre, (R, T) each."""
+        return {"second_moment": ensemble.second_moment} | by_axis("centre", ensemble.centre)
+
+
+SYSTEM = Meanfield()
