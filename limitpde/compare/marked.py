@@ -1,4 +1,4 @@
-"""Values and derivatives of any test functions, by formulas and by Python, at points with marks: charges, species."""
+"""Values and derivatives of test functions, by formulas and by Python, at points with marks: charges or species."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from limitpde.compare.test_functions import SpatialFunction
 from limitpde.compare.user_functions import UserFunction
 
 
-class Values(NamedTuple):
+class Evaluated(NamedTuple):
     """P functions at n points."""
 
     value: np.ndarray
@@ -27,7 +27,7 @@ class Values(NamedTuple):
 
 def evaluate_marked(
     functions: Sequence[SpatialFunction | UserFunction], x: np.ndarray, mark: np.ndarray, t: float
-) -> Values:
+) -> Evaluated:
     """P test functions phi(x, mark, t) at a time.
 
     Args:
@@ -41,7 +41,7 @@ def evaluate_marked(
     """
     n, d = x.shape
     value, laplacian, rate = np.zeros((3, len(functions), n))
-    found = Values(value, np.empty((len(functions), n, d)), laplacian, rate)
+    found = Evaluated(value, np.empty((len(functions), n, d)), laplacian, rate)
     for p, function in enumerate(functions):
         if isinstance(function, UserFunction):
             own = function.derivatives(x, mark, t)

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from limitpde.compare.marked import Values, evaluate_marked, time_dependent
+from limitpde.compare.marked import Evaluated, evaluate_marked, time_dependent
 from limitpde.compare.test_functions import TestFunction
 from limitpde.fem.nodes import NodeSpace
 from limitpde.fem.stepping import StepReport
@@ -107,10 +107,10 @@ class DriftDiffusionResidual(ObservedIntegrals):
     ) -> None:
         self._nodes, self._functions, self._now = nodes, functions, now
         self._diffusivity, self._masses, self._force = diffusivity, masses, force
-        self._still: Values | None = None
+        self._still: Evaluated | None = None
         super().__init__(now())
 
-    def _tested(self, species: int) -> Values:
+    def _tested(self, species: int) -> Evaluated:
         """The functions now, where they depend on time, at the nodes of all species one after another. Collective."""
         if self._still is None or time_dependent(self._functions):
             x = np.tile(self._nodes.points, (species, 1))

@@ -40,7 +40,7 @@ class GaussianBump:
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""
     n: Annotated[int, Field(ge=1, lt=2**63)] | None = None
-    """phi(x, m) = g(x) for particles of mass m = n only, 0 for others."""
+    """phi(x, m) = g(x) for particles of mass m = n, or of the species n, only; 0 for others."""
 
     @property
     def dimension(self) -> int:
@@ -69,7 +69,7 @@ class Wave:
     charge: bool = False
     """phi(x, b) = b g(x) instead of g(x)."""
     n: Annotated[int, Field(ge=1, lt=2**63)] | None = None
-    """phi(x, m) = g(x) for particles of mass m = n only, 0 for others."""
+    """phi(x, m) = g(x) for particles of mass m = n, or of the species n, only; 0 for others."""
 
     @property
     def dimension(self) -> int:

@@ -1,8 +1,8 @@
 """Test functions by a Python function, phi(x, mark, t), with derivatives of its own or by differences of its values.
 
-mark is what a particle has besides its place: its charge b, or its velocity v. The function returns values (n,); or
-values, gradients (n, d) and Laplacians (n,); or these and d phi / dt (n,). In phase space, where the velocity is among
-the variables, gradients are (n, 2 d), of x and then of v, and Laplacians are not looked at.
+mark is what a particle has besides its place: its charge b, its species s, or its velocity v. The function returns
+values (n,); or values, gradients (n, d) and Laplacians (n,); or these and d phi / dt (n,). In phase space, where the
+velocity is among the variables, gradients are (n, 2 d), of x and then of v, and Laplacians are not looked at.
 
 What it does not return are central differences of order four, with a hundredth of `length` and of `duration` as their
 steps: their error is about 3e-9 |d^6 phi| length^4 in a Laplacian. They are compared with differences of twice the
@@ -50,7 +50,7 @@ class UserFunction:
     """phi(x, mark, t) by a Python function."""
 
     python: PythonFunction
-    """"file.py:function", function(x (n, d), b or v, t) -> values (n,), or these with gradients and Laplacians."""
+    """"file.py:function", function(x (n, d), mark, t) -> values (n,), or these with gradients and Laplacians."""
     length: Moderate = 1.0
     """Length over which phi changes: a hundredth of it is the step of differences."""
     duration: Moderate = 1.0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from limitpde import needs
 from limitpde.fem.counts import mesh_counts
 from limitpde.meanfield.case import PDE, Case, Particles
-from limitpde.nbody.diffusions import BATCH_PARTICLES
 from limitpde.needs import Load
 
+BATCH_PARTICLES = 4096
+"""As in `limitpde.nbody.diffusions`."""
 SETTING_UP = 40
 """Steps in whose time the mesh and the matrix are made, and the fields drawn."""
 NODE_BYTES, ROOT_BYTES, EACH_BYTES = 4000.0, 600.0, 400.0

@@ -43,7 +43,7 @@ class PDESummary(Tally[Solver]):
         if "free_energy" in self.first:
             rise = self.largest.get("free_energy_increase")
             found["free_energy"] = self.ends("free_energy") | {"largest_increase": rise}
-        return found | {"cell_peclet": self.largest.get("cell_peclet")}
+        return found | {"cell_peclet": self.largest.get("cell_peclet"), "mass_outside": self._outside}
 
     @property
     def _outside(self) -> float:

@@ -138,7 +138,34 @@ step = 0.1
 [compare]
 test_functions = [{ shape = "wave", k = [1.0, 0.0] }]
 """
-RESULTS = {"case": SIGNED, "pair": PAIR, "attractive": ATTRACTIVE, "coagulation": COAGULATION, "vlasov": VLASOV}
+MEANFIELD = """
+system = "meanfield"
+[model]
+dimension = 1
+sigma = 0.5
+interaction = { kind = "harmonic", strength = 0.5 }
+[initial]
+species = [[{ shape = "gaussian", mass = 1.0, center = [0.3], width = 0.5 }]]
+[time]
+end = 0.2
+[pde]
+mesh = { shape = "box", size = 6.0, origin = -3.0, cell_size = 0.25 }
+step = 0.05
+[particles]
+counts = [16, 32]
+replicas = 4
+step = 0.05
+[compare]
+test_functions = [{ shape = "gaussian", center = [0.0], width = 1.0 }]
+"""
+RESULTS = {
+    "case": SIGNED,
+    "pair": PAIR,
+    "attractive": ATTRACTIVE,
+    "coagulation": COAGULATION,
+    "vlasov": VLASOV,
+    "meanfield": MEANFIELD,
+}
 
 
 def text_of(document: Path) -> str:

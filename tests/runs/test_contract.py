@@ -29,6 +29,7 @@ SMALL = {  # a run of seconds, two particle numbers, several checkpoints
     "signed": ["time.end=0.1", "particles.counts=[8,16]", "particles.replicas=6"],
     "coagulation": ["time.end=0.02", "particles.counts=[30,60]", "particles.replicas=6"],
     "vlasov": ["time.end=0.5", "particles.counts=[50,100]", "particles.replicas=6", "pde.cells=[8,16]"],
+    "meanfield": ["time.end=0.2", "particles.counts=[8,16]", "particles.replicas=6", "pde.mesh.cell_size=0.2"],
     "kuramoto": ["time.end=0.5", "particles.counts=[8,16]", "particles.replicas=6"],
 }
 

@@ -31,6 +31,8 @@ from limitpde.coagulation.simulator import steps as coagulation_steps
 from limitpde.errors import InputError
 from limitpde.fem.counts import mesh_counts
 from limitpde.fem.simplices import read as read_mesh
+from limitpde.meanfield import needs as meanfield_needs
+from limitpde.nbody import diffusions
 from limitpde.nbody.replicas import time_grid
 from limitpde.signed import needs as signed_needs
 from limitpde.signed import particles as signed_particles
@@ -51,6 +53,7 @@ SMALL = {
         "time.end=2.0",
         "pde.fit=[0.0, 1.0]",
     ),
+    "meanfield": ("pde.mesh.cell_size=0.25", "particles.counts=[40]", "particles.replicas=3", "time.end=0.2"),
 }
 BOX = "pde.mesh={ shape = 'box', size = [5.0, 4.5], cell_size = 0.4, origin = -2.5 }"
 IN_THE_PLANE = (
@@ -84,6 +87,7 @@ SOLVERS = [
     ("vlasov",),
     ("vlasov", "pde.degree=1", "model.form='hamiltonian'"),
     ("vlasov", "model.form='hartree'"),
+    ("meanfield",),
 ]
 
 
@@ -176,6 +180,7 @@ def test_constants_are_those_of_what_they_describe():
         (coagulation_needs, coagulation_steps),
         (coagulation_needs, coagulation_pde),
         (coagulation_needs, candidate),
+        (meanfield_needs, diffusions),
     ):
         names = [name for name in vars(mine) if name.isupper() and hasattr(theirs, name)]
         assert {name: getattr(mine, name) for name in names} == {name: getattr(theirs, name) for name in names}

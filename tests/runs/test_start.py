@@ -13,7 +13,7 @@ from importlib import resources
 import pytest
 from processes import LIMIT
 
-SYSTEMS = ("signed", "coagulation", "vlasov")
+SYSTEMS = ("signed", "coagulation", "vlasov", "meanfield")
 COMPUTES = {"basix", "dolfinx", "ffcx", "meshio", "numba", "ot", "petsc4py", "scipy", "ufl"}
 DRAWS = {"matplotlib", "pyvista", "vtkmodules"}
 READ = """

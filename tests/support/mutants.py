@@ -89,6 +89,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "signed": {"mesh": {"shape": "disk", "radius": 6.0, "cell_size": 0.5}, "step": 0.01},
     "coagulation": {"mesh": {"shape": "torus", "size": 1.0, "cell_size": 0.25}, "step": 0.01},
     "vlasov": {"cells": [8, 16], "step": 0.01},
+    "meanfield": {"mesh": {"shape": "box", "size": 8.0, "origin": -4.0, "cell_size": 0.5}, "step": 0.01},
 }
 """[pde] of cases that are run."""
 MOST_SECONDS, MOST_DISK = 8.0, 1e8
@@ -163,6 +164,8 @@ def check_masses(case: Any, summary: dict[str, Any]) -> None:
     if case.system == "signed":
         masses = {"positive": case.initial.mass(0), "negative": case.initial.mass(1)}
         assert found == pytest.approx({name: mass for name, mass in masses.items() if mass > 0}, rel=1e-9)
+    elif case.system == "meanfield":
+        assert list(found.values()) == pytest.approx(case.initial.masses.tolist(), rel=1e-9)
     elif case.system == "vlasov":
         outside = summary.get("cautions", {}).get("mass_outside", {}).get("value", 0.0)  # which the report tells
         assert found["total"] == pytest.approx(case.initial.mass * (1 - outside), rel=1e-2)
