@@ -132,10 +132,9 @@ class AnySums:
         """sum_{i < j} Gamma, (R,); without strengths."""
         found = np.zeros(len(x))
         for replicas, rows, columns, pairs in self._blocks(x):
-            values = self._evaluate(pairs.reshape(-1, x.shape[2]))[0].reshape(pairs.shape[:-1])
+            values = np.asarray(self._evaluate(pairs.reshape(-1, x.shape[2]))[0]).reshape(pairs.shape[:-1])
             if rows == columns:
-                inside = np.arange(values.shape[1])
-                values[:, inside, inside] = 0.0
+                np.einsum("rii->ri", values)[:] = 0.0
             found[replicas] += values.sum(axis=(1, 2)) * (0.5 if rows == columns else 1.0)
         return found
 
