@@ -61,7 +61,7 @@ def simulate(
     initial.check(model)
     FunctionTable.of(test_functions, model.dimension)
     species = np.repeat(np.arange(len(model.strengths)), initial.numbers(count))
-    other = interaction is not None or sigma is not None
+    other = interaction not in (None, model.interaction) or sigma not in (None, model.sigma)
     equation = Motion(_force(model, model.interaction, species), model.sigma)
     force = equation.force if interaction is None else _force(model, interaction, species)
     run = Diffusions(

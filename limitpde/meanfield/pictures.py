@@ -21,9 +21,12 @@ def _fields(directory: Path, canvas: Canvas) -> Any:
     if not states:
         return None
     names = [name for name in states[0][2] if name.startswith("rho")]
-    if np.ptp(states[0][0][:, 1]) == 0:
-        return pictures.density_over_x(canvas, states, names[0], clouds) if len(names) == 1 else None
+    line = np.ptp(states[0][0][:, 1]) == 0
+    if line and len(names) == 1:
+        return pictures.density_over_x(canvas, states, names[0], clouds)
     figure, axes = pictures.field_panels(canvas, [[(state, name, {}) for name in names] for state in states])
+    if line:
+        return figure
     for row, cloud in zip(axes, clouds, strict=False):  # of the particles there may be none
         for species, axis in enumerate(row, start=1):
             mine = pictures.thinned(cloud[0][cloud[1]["species"] == species], MOST_DOTS)

@@ -30,6 +30,17 @@ class Meanfield(System[Case, Solver, PDEResidual, DiffusionEnsemble]):
         """-1/2: W is a martingale."""
         return -0.5
 
+    def departs(self, case: Case) -> str:
+        """W or noise of the particles' own."""
+        own, model = case.particles, case.model
+        if own is None:
+            return ""
+        if own.sigma not in (None, model.sigma):
+            return f"particles.sigma = {own.sigma:g}: that of the equation is {model.sigma:g}"
+        if own.interaction not in (None, model.interaction):
+            return "particles.interaction: is not that of the equation"
+        return ""
+
     def mass(self, case: Case) -> float:
         """That of all species."""
         return float(case.initial.masses.sum())

@@ -331,6 +331,14 @@ def test_a_narrow_box_is_a_caution(comm):
     assert [caution.name for caution in summary.cautions() if caution.exceeded] == ["mass_outside"]
 
 
+def test_other_particles_are_never_confirmed():
+    assert SYSTEM.departs(checked({}, None)) == ""
+    assert SYSTEM.departs(checked({"particles.sigma": 0.5}, None)) == ""
+    assert SYSTEM.departs(checked({"particles.sigma": 0.501}, None)).endswith("that of the equation is 0.5")
+    other = {"particles.interaction": {"kind": "harmonic", "strength": 0.51}}
+    assert SYSTEM.departs(checked(other, None)) == "particles.interaction: is not that of the equation"
+
+
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
