@@ -195,9 +195,12 @@ def _result(directory: Path) -> Path:
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-def show(directory: Path) -> None:
+@click.option("--pdf", is_flag=True, help="Each picture as PDF too.")
+@click.option("--movie", is_flag=True, help="Movies of fields with the particles over them; needs ffmpeg.")
+@click.option("--style", metavar="STYLE", help="A style of matplotlib, by its file or name, over that of the package.")
+def show(directory: Path, pdf: bool, movie: bool, style: str | None) -> None:
     """(Re)draw the pictures of a finished run."""
-    from limitpde.results import figures, pictures, report
+    from limitpde.results import figures, movies, pictures, report
     from limitpde.results import study as studies
     from limitpde.results.folder import Folder
     from limitpde.system import system_of
@@ -205,19 +208,20 @@ def show(directory: Path) -> None:
     def draw() -> tuple[list[Path], list[str]]:
         path = _result(directory) / "summary.json"
         if "runs" in figures.read(path):
-            return studies.draw_again(Folder(directory)), []
+            return studies.draw_again(Folder(directory), pdf=pdf, own_style=style), []
         system = system_of(cases.record_of(figures.system(path)))
         folder = Folder(directory)
         folder.claim()
         try:
-            drawn, notes = pictures.draw(folder, system.painters)
+            moving = movies.write(folder, system.painters, own_style=style) if movie else []
+            drawn, notes = pictures.draw(folder, system.painters, pdf=pdf, own_style=style)
             try:
                 report.write(folder, drawn, system.wording)
             except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
                 raise InputError(f"{path}: not the figures of a run ({type(error).__name__}: {error})") from error
         finally:
             folder.lock.free()
-        return drawn, notes
+        return [*drawn, *moving], notes
 
     drawn, notes = on_root(comm, draw)
     for path in drawn:

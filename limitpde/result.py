@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -13,6 +14,7 @@ from limitpde.errors import InputError
 from limitpde.results import figures, pictures, tables
 from limitpde.results import study as studies
 from limitpde.results.canvas import Canvas
+from limitpde.results.style import styled
 from limitpde.sections import BaseCase
 from limitpde.system import system_of
 
@@ -203,8 +205,9 @@ class Plots:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """The picture of this name, a function of matplotlib axes.
 
-        It takes one axes, which is divided where the picture has several panels, or as many as it has panels; without
-        any it draws on a new figure of pyplot. It returns the figure, and raises `InputError` where the result has
+        It takes one axes, which is divided where the picture has several panels, or as many as it has panels, and draws
+        in the style that matplotlib has then; without any it draws on a new figure of pyplot, in the style of the
+        package. It returns the figure, and raises `InputError` where the result has
         nothing to draw.
         """
         if name.startswith("_") or name not in self._painters:
@@ -214,7 +217,8 @@ class Plots:
         def draw(ax: Any = None) -> Any:
             from matplotlib import pyplot
 
-            figure = painter(directory, Canvas(ax, make=pyplot.figure))
+            with styled() if ax is None else nullcontext():
+                figure = painter(directory, Canvas(ax, make=pyplot.figure))
             if figure is None:
                 raise InputError(f"{directory}: has nothing to draw for {name}")
             return figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.results import figures, report
+from limitpde.results import figures, pictures, report
 from limitpde.results.canvas import Canvas
 from limitpde.results.folder import Folder
 from limitpde.results.pictures import means
@@ -87,27 +86,20 @@ def write_table(folder: Folder, summary: figures.Record) -> list[dict[str, Cell]
     return rows
 
 
-def write(folder: Folder, summary: figures.Record) -> None:
-    """Write study.csv, study.png and report.md of such figures. On one rank."""
+def write(folder: Folder, summary: figures.Record, *, pdf: bool = False, own_style: str | None = None) -> None:
+    """Write study.csv, study.png, perhaps study.pdf, and report.md of such figures. On one rank."""
     rows = write_table(folder, summary)
-    image, picture = io.BytesIO(), ""
-    try:
-        drawn = paint(folder.directory, Canvas())
-        if drawn is not None:
-            drawn.savefig(image, dpi=200)
-            picture = "![study](study.png)"
-    except Exception as error:  # a picture is no reason to lose a report
-        drawn, picture = None, f"study.png could not be drawn ({type(error).__name__}: {report.plain(str(error))})"
-    if drawn is not None:
-        folder.own("study.png").write_bytes(image.getvalue())
+    drawn, notes = pictures.draw_all(folder, {"study": paint}, pdf=pdf, own_style=own_style, below="")
+    picture = "\n\n".join([f"![study]({path.name})" for path in drawn] + [report.plain(note) for note in notes])
     figures.write_text(folder.own("report.md"), _report(summary, rows, picture))
 
 
-def draw_again(folder: Folder) -> list[Path]:
+def draw_again(folder: Folder, *, pdf: bool = False, own_style: str | None = None) -> list[Path]:
     """Write the table, the picture and the report of a finished study again; the path of the picture. On one rank."""
     folder.claim()
     try:
-        write(folder, figures.read(folder.directory / "summary.json"))
+        summary = figures.read(folder.directory / "summary.json")
+        write(folder, summary, pdf=pdf, own_style=own_style)
     finally:
         folder.lock.free()
     return [path for path in [folder.directory / "study.png"] if path.is_file()]

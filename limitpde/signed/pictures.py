@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from limitpde.results import pictures
+from limitpde.results import maps, pictures
 from limitpde.results.canvas import Canvas
-from limitpde.results.pictures import Cloud, Columns, State
+from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
+from limitpde.results.symbols import at
 
 FIELDS = {"rho_positive": (1.0,), "rho_negative": (-1.0,), "charge": (1.0, -1.0)}
 """Field -> signs of the particles drawn over it."""
-MOST_DOTS = 250
+SHOWN = {
+    "second moment": ["second_moment"],
+    "free energy": ["free_energy"],
+    "smallest density": ["minimum"],
+    "step": ["dt"],
+}
+"""Title of a panel over time -> columns of diagnostics.csv."""
+MOST_DOTS = 150
 """Particles of each sign drawn over a map, so that the map can still be seen."""
 SIGN_COLOURS = {1.0: "#b2182b", -1.0: "#2166ac"}
 
 
-def _fields(directory: Path, canvas: Canvas) -> Any:
-    """Each field at the first and the last output, with the particles of replica 0 over it."""
-    states, clouds = pictures.fields(directory), pictures.clouds(directory)
-    if not states:
-        return None
-    names = [name for name in FIELDS if name in states[0][2]]
-    figure, axes = pictures.field_panels(
-        canvas, [[(state, name, _style(state, name)) for name in names] for state in states]
-    )
-    for axis in axes.flat:
-        axis.set(**_square(states))
-    for row, cloud in zip(axes, clouds, strict=False):  # of the particles there may be none
-        for axis, name in zip(row, names, strict=True):
-            colour = {} if name == "charge" else {"c": "white"}
-            _dots(axis, cloud, FIELDS[name], MOST_DOTS, s=5, edgecolors="black", linewidths=0.25, **colour)
-    return figure
+def _panels(states: Mapping[str, State]) -> list[Panel]:
+    """Each density, with one scale of colours, and the charge, whose colours say its sign."""
+    state = states["fields"]
+    names = [name for name in FIELDS if name in state[2]]
+    return [
+        Panel(state, name, scale="charge", signed=True, cmap="RdBu_r") if name == "charge" else Panel(state, name)
+        for name in names
+    ]
 
 
-def _style(state: State, name: str) -> dict[str, Any]:
-    """Colours of a map: those of the charge say its sign, those of the densities have a common scale."""
-    names = [name] if name == "charge" else [other for other in state[2] if other.startswith("rho")]
-    largest = max(float(np.abs(state[2][other]).max()) for other in names) or 1.0
-    return {"vmin": -largest, "vmax": largest, "cmap": "RdBu_r"} if name == "charge" else {"vmax": largest}
+def _over(row: Sequence[Any], cloud: Cloud) -> None:
+    """The particles of a sign over its density, white, and all over the charge."""
+    for axis, (name, signs) in zip(row, FIELDS.items(), strict=False):
+        colour = {} if name == "charge" else {"c": "white"}
+        _dots(axis, cloud, signs, MOST_DOTS, s=5, edgecolors="black", linewidths=0.25, **colour)
 
 
 def _meshes(directory: Path, canvas: Canvas) -> Any:
@@ -50,10 +50,10 @@ def _meshes(directory: Path, canvas: Canvas) -> Any:
     if not states or np.array_equal(states[0][0], states[1][0]):
         return None
     totals = [(points, cells, {"rho": _density(values)}, t) for points, cells, values, t in states]
-    figure, axes = pictures.field_panels(canvas, [[(state, "rho", {}) for state in totals]])
+    figure, axes = maps.panels(canvas, [[Panel(state, "rho") for state in totals]])
     for axis, state in zip(axes.flat, totals, strict=True):
         axis.triplot(state[0][:, 0], state[0][:, 1], state[1], color="white", linewidth=0.3)
-        axis.set(title=f"{len(state[0])} nodes, t = {state[3]:.4g}", **_square([state]))
+        axis.set(title=f"{len(state[0])} nodes, {at(state[3])}", **_square([state]))
     return figure
 
 
@@ -76,7 +76,7 @@ def _dots(axis: Any, cloud: Cloud, signs: Sequence[float], most: int, **style: A
     """The particles of these signs, at most so many of each."""
     positions, data, _ = cloud
     for sign in signs:
-        mine = pictures.thinned(positions[data["sign"] == sign], most)
+        mine = maps.thinned(positions[data["sign"] == sign], most)
         axis.scatter(mine[:, 0], mine[:, 1], **({"c": SIGN_COLOURS[sign], "label": f"{sign:+.0f}"} | style))
 
 
@@ -88,20 +88,24 @@ def _particles(directory: Path, canvas: Canvas) -> Any:
     figure, axes = canvas.subplots(1, 2, figsize=(9, 4.6), sharex=True, sharey=True)
     for axis, cloud in zip(axes, clouds, strict=True):
         _dots(axis, cloud, FIELDS["charge"], len(cloud[0]), s=6)
-        axis.set(title=f"N = {len(cloud[0])}, t = {cloud[2]:.4g}", aspect="equal", xlabel="x", ylabel="y")
+        axis.set(title=f"$N$ = {len(cloud[0])}, {at(cloud[2])}", aspect="equal", xlabel="$x$", ylabel="$y$")
     axes[0].legend()
     return figure
 
 
 def _invariants(directory: Path, canvas: Canvas) -> Any:
     """Mass, free energy, second moment and smallest density over time."""
-    panels = {name.replace("_", " "): [name] for name in ("second_moment", "free_energy", "minimum", "dt")}
-    return pictures.invariants(canvas, directory, _masses, panels)
+    return pictures.invariants(canvas, directory, _masses, SHOWN)
 
 
 def _masses(table: Columns) -> Columns:
     return {f"{sign} mass": table[f"mass_{sign}"] for sign in ("positive", "negative") if f"mass_{sign}" in table}
 
 
-PAINTERS = {"fields": _fields, "mesh": _meshes, "particles": _particles, "invariants": _invariants}
+PAINTERS: dict[str, pictures.Painter] = {
+    "fields": StatePicture(_panels, _over, box=_square),
+    "mesh": _meshes,
+    "particles": _particles,
+    "invariants": _invariants,
+}
 """Name of a picture -> what draws it from the files of a result, or returns None."""

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from limitpde.results import figures, pictures
+from limitpde.results import figures, maps, pictures, style
 from limitpde.results.canvas import Canvas
-from limitpde.results.pictures import Columns, State
+from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
+from limitpde.results.symbols import at
 
 MOST_DOTS = 2000
 """Particles drawn over a map, so that the map can still be seen."""
 
 
-def _phase_space(directory: Path, canvas: Canvas) -> Any:
-    """f at the first and the last output; in one dimension below it the same with particles of the largest N."""
-    stems = ("fields", *sorted(path.stem for path in (directory / "pde").glob("slice_*.vtkhdf")))
-    found = [(stem, states) for stem in stems if (states := pictures.fields(directory, stem)) and "f" in states[0][2]]
-    if not found:
-        return None
-    clouds = pictures.clouds(directory) if found[0][0] == "fields" else []
-    rows = found + found[:1] * bool(clouds)
-    figure, axes = _panels(canvas, [states for _, states in rows], "f", cmap="inferno")
-    for row, (stem, _) in zip(axes, rows, strict=True):
+def _panels(states: Mapping[str, State]) -> list[Panel]:
+    """f over phase space, or over its planes; in one dimension twice, for the particles over the second."""
+    found = {stem: state for stem, state in states.items() if "f" in state[2]}
+    rows = []
+    for stem, state in found.items():
         number = stem.removeprefix("fields").removeprefix("slice_x").partition("_")[0]
-        for axis in row:
-            axis.set(xlabel=f"x{number}", ylabel=f"v{number}", aspect="auto")
-    for axis, (positions, data, _) in zip(axes[-1], clouds, strict=False):  # there may be none
-        cloud = np.column_stack([positions[:, 0], data["velocity"].reshape(len(positions), -1)[:, 0]])
-        shown = pictures.thinned(cloud, MOST_DOTS)
-        axis.autoscale(False)
-        axis.scatter(*shown.T, s=2, c="white", lw=0)
-        axis.set_title(f"{axis.get_title()}, {len(shown)} of {len(cloud)} particles")
-    return figure
+        labels = (f"$x_{number}$", f"$v_{number}$") if number else ("$x$", "$v$")
+        rows.append(Panel(state, "f", flat=True, cmap="inferno", labels=labels, square=False))
+    return rows * 2 if list(found) == ["fields"] else rows
 
 
-def _panels(canvas: Canvas, rows: Sequence[Sequence[State]], name: str, **style: Any) -> Any:
-    """A figure and its axes: a field at these states, all with one scale of colours."""
-    top = max(float(state[2][name].max()) for states in rows for state in states) or 1.0
-    style |= {"flat": True, "vmax": top}
-    return pictures.field_panels(canvas, [[(state, name, style) for state in states] for states in rows])
+def _over(row: Sequence[Any], cloud: Cloud) -> None:
+    """The particles over the last of two maps of f in one dimension."""
+    positions, data, _ = cloud
+    velocities = data["velocity"].reshape(len(positions), -1)
+    if len(row) == 2 and row[-1].get_xlabel() == "$x$":
+        shown = maps.thinned(np.column_stack([positions[:, 0], velocities[:, 0]]), MOST_DOTS)
+        row[-1].scatter(*shown.T, s=2, c="white", lw=0)
+        row[-1].set_title(f"{row[-1].get_title()}, {len(shown)} of {len(positions)} particles", fontsize="small")
 
 
 def _density(directory: Path, canvas: Canvas) -> Any:
@@ -55,7 +48,7 @@ def _density(directory: Path, canvas: Canvas) -> Any:
             figures.read(directory / "summary.json").get("pde", {}).get("mass", {}).get("total", {}).get("start", 1.0)
         )
         return pictures.density_over_x(canvas, states, "rho", pictures.clouds(directory), mass=mass)
-    return _panels(canvas, [states], "rho")[0]
+    return maps.panels(canvas, [[Panel(state, "rho", flat=True) for state in states]])[0]
 
 
 def _field_energy(directory: Path, canvas: Canvas) -> Any:
@@ -64,8 +57,8 @@ def _field_energy(directory: Path, canvas: Canvas) -> Any:
     if not table or not np.any(table["field_energy"]):
         return None
     t, energy = table["t"], np.abs(table["field_energy"])
-    figure, axis = canvas.subplots(figsize=(7.2, 4.4))
-    axis.semilogy(t[energy > 0], energy[energy > 0], lw=1.2, label="equation")
+    figure, axis = canvas.subplots(figsize=(6.0, 3.8))
+    axis.semilogy(t[energy > 0], energy[energy > 0], lw=1.2, label="solution")
     fit = pde.get("field_fit")
     if fit is not None:
         line = np.linspace(fit["start"], min(fit["end"], t[-1]), 50)
@@ -73,8 +66,8 @@ def _field_energy(directory: Path, canvas: Canvas) -> Any:
         label = f"fit: rate {rate:.5g}" + (f", frequency {frequency:.5g}" if frequency else "")
         axis.semilogy(line, np.exp(fit["intercept"] + 2 * rate * line), "k--", lw=1.2, label=label)
     low = max(energy[energy > 0].min(), 1e-18 * energy.max())
-    axis.set(xlabel="t", ylabel="|energy of the field|", ylim=(0.5 * low, 2 * energy.max()))
-    axis.legend(fontsize=8)
+    axis.set(xlabel="$t$", ylabel="|energy of the field|", ylim=(0.5 * low, 2 * energy.max()))
+    axis.legend()
     return figure
 
 
@@ -83,7 +76,7 @@ def _invariants(directory: Path, canvas: Canvas) -> Any:
     panels = {
         "energy": ["energy_kinetic", "energy_potential", "energy"],
         "second moment of the positions": ["second_moment"],
-        "smallest nodal value of f": ["minimum"],
+        "smallest value of $f$": ["minimum"],
     }
     return pictures.invariants(canvas, directory, _conserved, panels)
 
@@ -93,7 +86,7 @@ def _conserved(table: Columns) -> Columns:
     momentum = np.stack([table[f"momentum_{axis}"] for axis in "xyz" if f"momentum_{axis}" in table])
     change = np.abs(momentum - momentum[:, :1]).max(axis=0)
     mass = table["mass_total"] + table["mass_lost"]
-    return {"mass": mass, "energy": table["energy"], "integral of f^2": table["l2"], "momentum (absolute)": change}
+    return {"mass": mass, "energy": table["energy"], r"$\int f^2$": table["l2"], "momentum (absolute)": change}
 
 
 def _distances(directory: Path, canvas: Canvas) -> Any:
@@ -103,17 +96,20 @@ def _distances(directory: Path, canvas: Canvas) -> Any:
     if len({entry["N"] for entry in entries}) < 2:
         return None
     end = max(entry["t"] for entry in entries)
-    figure, axis = canvas.subplots(figsize=(6.4, 4.6))
+    figure, axis = canvas.subplots(figsize=(5.6, 4.4))
     for number, name in enumerate(dict.fromkeys(entry["distance"] for entry in entries)):
         mine = [entry for entry in entries if entry["t"] == end and entry["distance"] == name]
-        pictures.against_count(axis, mine, ("mean", "stderr"), -0.5, color=f"C{number}", label=name)
-    axis.set_ylabel("Wasserstein-1 distance")
-    axis.set_title(f"distance of the particles from f, t = {end:.4g} (dashed: N^(-1/2))", fontsize=10)
+        look = {"color": f"C{number % 7}", "marker": style.MARKERS[number % 8], "ms": 6, "capsize": 3}
+        label = "sliced, in phase space" if name == "sliced" else f"of the law of ${name[0]}_{{{name[1:]}}}$"
+        pictures.against_count(axis, mine, ("mean", "stderr"), -0.5, label=label.replace("_{}", ""), **look)
+    pictures.count_axis(axis, sorted({entry["N"] for entry in entries}), "Wasserstein-1 distance of particles from $f$")
+    axis.set_title(f"{at(end)}; bars: 2 standard errors; dashed: $N^{{-1/2}}$", fontsize="small")
+    axis.legend()
     return figure
 
 
-PAINTERS = {
-    "phase_space": _phase_space,
+PAINTERS: dict[str, pictures.Painter] = {
+    "phase_space": StatePicture(_panels, _over, stems=("fields", "slice_*")),
     "field_energy": _field_energy,
     "density": _density,
     "distances": _distances,

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import limitpde  # isort: skip  (MPI and h5py first)
 import os
+import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from mpi4py import MPI
+from processes import call
 
 from limitpde import case as cases
 from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.parallel import StopRequest
-from limitpde.results import figures
+from limitpde.results import figures, movies, pictures
 from limitpde.results.fields import read_fields
+from limitpde.results.folder import Folder
 from limitpde.results.particles import read_particles
 from limitpde.results.tables import read_columns
+from limitpde.results.vtkhdf import times
 from limitpde.signed import Initial, Model, Solver, simulate
+from limitpde.signed.pictures import PAINTERS
 
 CASE = {
     "system": "signed",
@@ -195,3 +202,43 @@ def test_importing_changes_nothing_and_may_come_late(tmp_path, imports):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+# --- files of pictures, styles, movies --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(result, tmp_path):
+    shutil.copytree(result.directory, tmp_path / "r")
+    return tmp_path / "r"
+
+
+def test_a_style_of_the_user_replaces_that_of_the_package(folder, tmp_path, capsys):
+    style = tmp_path / "mine.mplstyle"
+    style.write_text("savefig.dpi: 40\n")
+    painters, sizes = {"residual_rate": pictures.PAINTERS["residual_rate"]}, []
+    for own in (None, str(style)):
+        assert pictures.draw_all(Folder(folder), painters, own_style=own, pdf=own is not None)[1] == []
+        sizes.append(imread(folder / "pictures" / "residual_rate.png").shape[:2])
+    np.testing.assert_allclose(sizes[0], 5 * np.array(sizes[1]), rtol=0.01)
+    assert (folder / "pictures" / "residual_rate.pdf").read_bytes().startswith(b"%PDF")
+    status, _, message = call(capsys, "show", folder, "--style", "nosuch")
+    assert status == 2
+    assert "style 'nosuch'" in message
+
+
+def test_movies_need_ffmpeg_and_hold_a_frame_for_each_output_time(folder, capsys, monkeypatch):
+    with monkeypatch.context() as without:
+        without.setattr(shutil, "which", lambda name: None)
+        without.setitem(sys.modules, "imageio_ffmpeg", None)
+        status, _, message = call(capsys, "show", folder, "--movie")
+        assert status == 2
+        assert message == "limitpde: a movie needs ffmpeg: install it, or `pip install limitpde[movie]`\n"
+    try:
+        program = movies.ffmpeg()
+    except InputError:
+        pytest.skip("no ffmpeg on this machine")
+    assert movies.write(Folder(folder), PAINTERS) == [folder / "pictures" / "fields.mp4"]
+    command = [program, "-i", str(folder / "pictures" / "fields.mp4"), "-f", "null", "-"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert re.findall(r"frame= *(\d+)", told)[-1] == str(len(times(folder / "pde" / "fields.vtkhdf")))
