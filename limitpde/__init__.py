@@ -9,11 +9,14 @@ from limitpde import launch  # isort: skip
 
 launch.begin()
 
+import logging  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 
 from mpi4py import MPI  # noqa: E402, F401  isort: skip
+
+logging.getLogger("limitpde").addHandler(logging.NullHandler())  # whoever wants to read it says where
 
 _flags = sys.getdlopenflags()
 if "petsc4py.PETSc" in sys.modules:  # its HDF5 is in the global scope: without this h5py says "Not a datatype"

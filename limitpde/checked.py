@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import inspect
 import re
 import typing
 from collections.abc import Callable
@@ -40,6 +41,10 @@ WORDING = {
     "a valid integer": "an integer",
     "a valid ": "a ",
 }
+BESIDE = "beside"
+"""Marks, in what pydantic says of a record, a field whose keys stand beside those of the record in a case."""
+OF_FIELDS = "\n\nArgs:\n"
+"""Where a docstring of a record comes to its fields."""
 
 
 def _moderate(value: float) -> float:
@@ -79,7 +84,21 @@ def record[T](cls: type[T]) -> type[T]:
     for name, field in made.__pydantic_fields__.items():  # records derived from this one are to say the same of it
         inherited = made.__dataclass_fields__[name]
         inherited.metadata = MappingProxyType({**inherited.metadata, "description": field.description})
+    made.__doc__ = _with_fields(made)
     return made
+
+
+def _with_fields(made: Any) -> str:
+    """The docstring of a record with what its fields are, as `help` shows it."""
+    lines = []
+    for name, field in made.__pydantic_fields__.items():
+        about = " ".join(str(field.description or "").split()).rstrip(".")
+        default = "" if field.is_required() or dataclasses.is_dataclass(field.default) else repr(field.default)
+        told = f"{about}." if about else ""
+        told += f" Default: {default}." if default not in ("", "None") else " Optional." if default else ""
+        lines.append(f"    {name} ({made.__dataclass_fields__[name].type}): {told}".rstrip(": "))
+    own = inspect.cleandoc(made.__doc__ or "").partition(OF_FIELDS)[0]
+    return own + OF_FIELDS + "\n".join(lines) + "\n" if lines else own
 
 
 def told_apart(kind: Callable[[Any], str | None], allowed: str, *, key: str = "shape") -> Discriminator:

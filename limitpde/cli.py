@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -46,6 +47,9 @@ MORE = click.argument("more", nargs=-1, metavar="")
 
 OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder of the result (default: the case's own).")
 QUICK = click.option("--quick", is_flag=True, help="A smaller run of the same case, for a first look, in FOLDER_quick.")
+VERBOSE = click.option(
+    "-v", "--verbose", count=True, help="Say on stderr what goes on; -vv: each step of the equation."
+)
 LIMIT = click.option(
     "--limit-hours",
     type=click.FloatRange(min=0, min_open=True),
@@ -61,6 +65,13 @@ def _overrides(first: tuple[str, ...], more: tuple[str, ...]) -> list[str]:
         if not first or "=" not in word:
             raise click.UsageError(f"unexpected argument {word!r}")
     return [*first, *more]
+
+
+def _log(verbose: int) -> None:
+    """Let the logger of the package write to stderr, where that is asked for."""
+    if verbose:
+        logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+        logging.getLogger("limitpde").setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
 
 
 def _check_launch() -> None:
@@ -85,6 +96,7 @@ def _check_launch() -> None:
 @click.option("--resume", is_flag=True, help="Go on from what an earlier run of this case has left in that folder.")
 @QUICK
 @click.option("--quiet", is_flag=True, help="No progress bars and no closing line.")
+@VERBOSE
 def run(
     case: Path,
     more: tuple[str, ...],
@@ -94,9 +106,11 @@ def run(
     resume: bool,
     quick: bool,
     quiet: bool,
+    verbose: int,
 ) -> int:
     """Solve, simulate, compare: whatever the case asks for."""
     _check_launch()
+    _log(verbose)
     changes = _overrides(overrides, more)
     checked = on_root(comm, lambda: cases.read(case, changes))
     from limitpde import experiment
@@ -163,6 +177,7 @@ def check(
 @LIMIT
 @click.option("--resume", is_flag=True, help="Go on from what an earlier study of this case has left in that folder.")
 @click.option("--quiet", is_flag=True, help="No line for each run, and no closing line.")
+@VERBOSE
 def study(
     case: Path,
     more: tuple[str, ...],
@@ -170,10 +185,12 @@ def study(
     over: tuple[str, ...],
     together: bool | None,
     quiet: bool,
+    verbose: int,
     **options: Any,
 ) -> int:
     """Many runs of one case: sweeps over any keys, refined until there is a verdict; one table, picture and report."""
     _check_launch()
+    _log(verbose)
     changes = _overrides(overrides, more)
     values = cases.sweep_of(over)
     from limitpde import studies
@@ -254,6 +271,15 @@ def list_keys(system: str) -> None:
     from limitpde.keys import keys
 
     say(keys(system).rstrip("\n"))
+
+
+@cli.command("schema")
+@click.argument("system")
+def print_schema(system: str) -> None:
+    """The JSON schema of the cases of a system, for editors: keys are completed, wrong ones underlined."""
+    from limitpde.schema import schema
+
+    say(schema(system).rstrip("\n"))
 
 
 @cli.command()

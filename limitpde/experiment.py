@@ -7,6 +7,7 @@ whose summary.json says how far it came.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import time
 from collections import deque
@@ -238,6 +239,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
 
             def record(step: StepReport) -> None:
                 files.record(step)
+                self.record.log(logging.DEBUG, "equation: t = %.6g, dt = %.3g", step.t, step.dt)
                 self.record.save(pde=steps.figures())
 
             if not files.resumed:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pydantic
-
-from limitpde import case as cases
 from limitpde.results.report import table
+from limitpde.schema import of_records
 
 HEADER = ["key", "meaning", "allowed", "default"]
 
@@ -22,7 +20,7 @@ def keys(system: str) -> str:
     Args:
         system: its name.
     """
-    schema = pydantic.TypeAdapter(cases.record_of(system)).json_schema()
+    schema = of_records(system)
     records: dict[str, Any] = schema["$defs"]
     sections = {name: _records(value, records) for name, value in schema["properties"].items()}
     whole = {name: value for name, value in schema["properties"].items() if not sections[name]}

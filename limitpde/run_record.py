@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,9 @@ from limitpde.results import figures
 from limitpde.results.folder import Folder
 from limitpde.results.versions import versions
 from limitpde.sections import BaseCase
+
+LOG = logging.getLogger(__name__)
+"""Rank 0 says there what a run does: INFO its parts, WARNING what not to trust, DEBUG each step of the equation."""
 
 
 class RunRecord:
@@ -66,6 +70,7 @@ class RunRecord:
         if files:
             note = f"damaged since it was written: {', '.join(files)}; {what}"
             self.summary["warnings"].append(note)
+            self.log(logging.WARNING, "%s", note)
             if self.told:
                 tqdm.write(f"limitpde: {note}", file=sys.stderr)
 
@@ -79,16 +84,27 @@ class RunRecord:
         found = caution.worst(self.cautions)
         self.summary["cautions"] = caution.figures(found) or None
         self.summary["warnings"] += [one.text for one in found if one.exceeded]
+        for one in found:
+            level = logging.WARNING if one.exceeded else logging.INFO
+            self.log(level, "%s = %.3g (threshold %.3g)", one.name, one.value, one.threshold)
         return found
+
+    def log(self, level: int, message: str, *values: object) -> None:
+        """Say something to the logger of the package. On rank 0; the others say nothing."""
+        if self._root:
+            LOG.log(level, message, *values)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Count the seconds that pass within to this part of the run."""
         began, earlier = time.perf_counter(), self.summary["wall_seconds"].get(part, 0.0)
+        self.log(logging.INFO, "%s: begins", part)
         try:
             yield
         finally:
-            self.summary["wall_seconds"][part] = earlier + time.perf_counter() - began
+            spent = time.perf_counter() - began
+            self.summary["wall_seconds"][part] = earlier + spent
+            self.log(logging.INFO, "%s: %.2f s", part, spent)
 
     def save(self, *, force: bool = False, **parts: Any) -> None:
         """Write the figures so far, at most once in `checkpoint_every` seconds. On rank 0."""

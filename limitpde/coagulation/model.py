@@ -20,7 +20,7 @@ import pydantic
 from pydantic import Discriminator, Field, Tag
 from pydantic_core import ArgsKwargs
 
-from limitpde.checked import LARGEST, SMALLEST, Moderate, record
+from limitpde.checked import BESIDE, LARGEST, SMALLEST, Moderate, record
 from limitpde.coagulation.interaction import AnyInteraction, NotNegative, ProductLaw
 from limitpde.densities import AnyDensityIn, Uniform
 from limitpde.domains import Domain
@@ -294,7 +294,7 @@ class Part:
 
     n: Mass
     """Mass of each particle."""
-    density: AnyDensityIn
+    density: Annotated[AnyDensityIn, Field(json_schema_extra={BESIDE: True})]
     """Its shape; in a case the keys of the density stand beside n."""
 
     @pydantic.model_validator(mode="before")

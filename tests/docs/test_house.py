@@ -15,7 +15,7 @@ LEVELS = (
     ("__main__",),
     ("cli",),
     ("keys", "studies"),
-    ("study_plan",),
+    ("schema", "study_plan"),
     ("refining",),
     ("experiment",),
     ("result",),
