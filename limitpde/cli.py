@@ -250,7 +250,7 @@ def show(directory: Path, pdf: bool, movie: bool, style: str | None) -> None:
 @cli.command("export")
 @click.argument("directory", type=click.Path(path_type=Path))
 def export_copies(directory: Path) -> None:
-    """.pvd copies of fields and particles, for ParaView older than 5.12."""
+    """.pvd copies of fields and particles, for ParaView older than 5.13."""
     from limitpde.results.export import export
 
     for path in on_root(comm, lambda: export(directory)):

@@ -3,7 +3,7 @@
     pvbatch --force-offscreen-rendering demos/paraview/show.py results/signed_dipole [--times]
     paraview --script=demos/paraview/show.py            (in the folder of a result; the pipeline stays open)
 
-Pictures go to DIR/pictures/paraview_FILE_ARRAY.png; with --times one for each time, numbered. ParaView 5.12 or newer
+Pictures go to DIR/pictures/paraview_FILE_ARRAY.png; with --times one for each time, numbered. ParaView 5.13 or newer
 reads the .vtkhdf files; for an older one, `limitpde export DIR` writes the .pvd files that are read here instead.
 Fields in three dimensions are cut by the plane z = centre, those on a line become a chart. No display is needed with
 the off-screen builds of ParaView; Debian's needs `xvfb-run -a pvbatch ...` (docker/paraview.Dockerfile has both).

@@ -1,4 +1,4 @@
-"""Results for ParaView older than 5.12, which opens no temporal VTKHDF files: .pvd and one .vtu or .vtp a step."""
+"""Results for ParaView older than 5.13, which may open no temporal VTKHDF files: .pvd and one .vtu or .vtp a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporal VTKHDF files that a kill cannot break: ParaView 5.12 and newer open them with all their time steps.
+"""Temporal VTKHDF files that a kill cannot break: ParaView 5.13 and newer open them with all their time steps.
 
 A run killed at any moment leaves a readable file with every step that was finished:
 
