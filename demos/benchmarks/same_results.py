@@ -7,6 +7,7 @@ Run: python demos/benchmarks/same_results.py A B
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from limitpde.results.fields import read_fields, times
 from limitpde.results.particles import read_particles
 
 OF_THE_MOMENT = ("wall_seconds", "performance", "versions", "ranks", "threads", "title")
-COST = "\nWall time: "
+COST, COST_OF_PAGE = "\nWall time: ", "<p>Wall time: "
 """Where report.md comes to seconds."""
 
 
@@ -34,6 +35,8 @@ def contents(path: Path) -> dict[str, bytes]:
             return {key: json.dumps(item).encode() for key, item in figures.items() if key not in OF_THE_MOMENT}
         case ".md":
             return {"": path.read_text().partition(COST)[0].encode()}
+        case ".html":
+            return {"": re.sub("<title>.*</title>", "", path.read_text()).partition(COST_OF_PAGE)[0].encode()}
         case _:
             return {"": path.read_bytes()}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from limitpde.results import figures
 from limitpde.results.folder import Folder
+from limitpde.results.page import page
 
 SIGNIFICANT = 4.5
 """Standard errors of many replicas from which a deviation is one; Student's quantile of that probability for few."""
@@ -42,7 +43,14 @@ class Wording:
 
 
 def write(folder: Folder, pictures: Sequence[Path], wording: Wording, summary: figures.Record | None = None) -> None:
-    """Write report.md of these figures (those of summary.json by default), in the system's wording, with pictures."""
+    """Write report.md and report.html of these figures, in the system's wording, with pictures.
+
+    Args:
+        folder: the result.
+        pictures: that go into it, below its folder.
+        wording: of the system.
+        summary: the figures; those of summary.json by default.
+    """
     summary = figures.clean(summary or figures.read(folder.directory / "summary.json"))
     parts = [
         _verdict(summary.get("verdict")),
@@ -56,7 +64,13 @@ def write(folder: Folder, pictures: Sequence[Path], wording: Wording, summary: f
         _cost(summary),
         "\n".join(f"![{path.stem}](pictures/{path.name})" for path in pictures),
     ]
-    figures.write_text(folder.own("report.md"), "\n\n".join(part for part in parts if part) + "\n")
+    put(folder, "\n\n".join(part for part in parts if part) + "\n", str(summary.get("title", summary["system"])))
+
+
+def put(folder: Folder, text: str, title: str) -> None:
+    """Write a report in Markdown, and the same as one page of HTML with its pictures inside. On one rank."""
+    figures.write_text(folder.own("report.md"), text)
+    figures.write_text(folder.own("report.html"), page(text, folder.directory, title))
 
 
 def plain(text: str) -> str:

@@ -91,7 +91,7 @@ def write(folder: Folder, summary: figures.Record, *, pdf: bool = False, own_sty
     rows = write_table(folder, summary)
     drawn, notes = pictures.draw_all(folder, {"study": paint}, pdf=pdf, own_style=own_style, below="")
     picture = "\n\n".join([f"![study]({path.name})" for path in drawn] + [report.plain(note) for note in notes])
-    figures.write_text(folder.own("report.md"), _report(summary, rows, picture))
+    report.put(folder, _report(summary, rows, picture), str(summary["title"]))
 
 
 def draw_again(folder: Folder, *, pdf: bool = False, own_style: str | None = None) -> list[Path]:
