@@ -127,7 +127,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         self.system, self.case, self.comm, self.resume = system, case, comm, resume
-        self.folder, self.checkpoint = Folder(directory), Checkpoint(directory)
+        self.folder, self.checkpoint = Folder(directory), Checkpoint(directory, comm)
         self.functions = case.test_functions
         self.stop = StopRequest()
         self.ensembles: list[E] = []
@@ -225,7 +225,10 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         with self.record.timed("pde"):
             steps = self.system.summary(solver, case)
             self.solution = solution = self.system.residual(solver, self.functions)
-            files = SolutionFiles(self.folder, self.checkpoint, solver, solution, steps, self.comm, resume=self.resume)
+            files = SolutionFiles(
+                self.folder, self.checkpoint, solver, solution, steps, self.comm,
+                shared=partial(self.system.shared, solver), resume=self.resume,
+            )  # fmt: skip
             begins = (
                 f"goes on from the checkpoint before, t = {solver.t:.6g}"
                 if files.resumed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 from mpi4py import MPI
@@ -12,6 +13,7 @@ from limitpde.parallel import on_root
 from limitpde.results.checkpoint import Checkpoint, PartState
 from limitpde.results.fields import FieldSeries
 from limitpde.results.folder import Folder
+from limitpde.results.shared_array import Block
 from limitpde.results.tables import Table
 from limitpde.results.vtkhdf import Mode
 from limitpde.system import LimitSolver, ObservedSolution, StepSummary
@@ -31,6 +33,7 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
         comm: the ranks.
 
     Keyword Args:
+        shared: the array that all ranks have of the state of the solver, if there is one.
         resume: go on from the checkpoint, if there is one.
 
     Attributes:
@@ -47,8 +50,10 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
         steps: StepSummary,
         comm: MPI.Comm,
         *,
+        shared: Callable[[], Block | None],
         resume: bool,
     ) -> None:
+        self._shared = shared
         self._checkpoint, self._comm = checkpoint, comm
         self._solver, self._solution, self._steps = solver, solution, steps
         self._table = Table(on_root(comm, lambda: folder.own(DIAGNOSTICS)), ("t", "dt", "order", *steps.columns))
@@ -65,7 +70,7 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
     def _restore(self, resume: bool) -> tuple[bool, list[str]]:
         solver, solution, steps, table = self._solver, self._solution, self._steps, self._table
         kinds = {"solver": solver.STATE, "residual": solution.STATE, "steps": steps.STATE}
-        parts, damaged = on_root(self._comm, lambda: self._checkpoint.solution(kinds) if resume else (None, []))
+        parts, damaged = self._checkpoint.solution(kinds, self._shared()) if resume else (None, [])
         if parts is not None:
             solver.restore(parts["solver"])
             solution.restore(parts["residual"])
@@ -80,7 +85,7 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
             "residual": PartState(self._solution.STATE, self._solution.state()),
             "steps": PartState(self._steps.STATE, {"json": np.array(json.dumps(self._steps.state()))}),
         }
-        on_root(self._comm, lambda: self._checkpoint.save_solution(parts))
+        self._checkpoint.save_solution(parts, self._shared())
 
     def record(self, step: StepReport) -> None:
         """Add a step to the diagnostics. On rank 0."""

@@ -25,6 +25,7 @@ from limitpde.results.fields import Outputs
 from limitpde.results.figures import Record
 from limitpde.results.pictures import Painter
 from limitpde.results.report import Wording
+from limitpde.results.shared_array import Block
 from limitpde.sections import BaseCase, load
 
 
@@ -174,6 +175,13 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
         Raises:
             InputError: the mesh or the data are unfit.
         """
+
+    def shared(self, solver: S) -> Block | None:
+        """The array of the state of a solver that its ranks have together, too large for `state`, if there is one.
+
+        A checkpoint reads it into the solver before `restore`.
+        """
+        return None
 
     @abstractmethod
     def simulate(self, case: C, count: int, controls: Controls) -> E:

@@ -1,12 +1,14 @@
 """DIR/checkpoint: what a run that was stopped or killed goes on from.
 
 `solution.npz` holds the state of the PDE's solver and of what observes it, and the marks of the files below pde/ that
-grow with it; it is replaced as a whole from time to time, and `previous.npz` is the one before.
+grow with it; it is replaced as a whole from time to time, and `previous.npz` is the one before. An array that no rank
+could hold alone lies beside each of them, in the file `solution-<number>.f64` that it names (`shared_array`).
 `N<count>-<replica>.npz` holds the measurements of replicas that are finished, one file for each batch, named after its
 first replica; that of replica 0 also knows the file of its snapshots.
 
-A file is there whole or not at all, after a kill and after a power cut, and ends with the sha256 of what is before. One
-that is damaged all the same, by a disk or a copy, is found out and removed, and what it held is computed anew.
+A file is there whole or not at all, after a kill and after a power cut, and ends with the sha256 of what is before;
+that of `solution-<number>.f64` stands in the file that names it, which is written after it. One that is damaged all
+the same, by a disk or a copy, is found out and removed, and what it held is computed anew.
 """
 
 from __future__ import annotations
@@ -16,18 +18,22 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from mpi4py import MPI
 
 from limitpde.errors import InputError
-from limitpde.results import marks
+from limitpde.parallel import on_root
+from limitpde.results import marks, shared_array
 from limitpde.results.figures import draft_of, put_in_place, sync
 
 Arrays = dict[str, np.ndarray]
 KIND = "kind"
 MARKS = "marks"
+SHARED = "shared"
 SNAPSHOTS = "snapshots"
 DIGITS = 64
 """Of a sha256 in hexadecimal."""
@@ -54,31 +60,72 @@ class Damaged(Exception):  # noqa: N818 - named as one says it
 
 
 class Checkpoint:
-    """The checkpoint of a result. Serial: each method is called by one rank, which alone writes its file.
+    """The checkpoint of a result.
 
     Args:
         directory: the folder of the result.
+        comm: the ranks that have the solution together; what is not collective is called by one rank, which alone
+            writes its file.
     """
 
-    FILES = ("checkpoint/solution.npz", "checkpoint/previous.npz", "checkpoint/N*-*.npz")
+    FILES = (
+        "checkpoint/solution.npz",
+        "checkpoint/previous.npz",
+        "checkpoint/solution-*.f64",
+        "checkpoint/N*-*.npz",
+    )
     """What it writes, relative to the folder of the result."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory, self._folder = directory, directory / "checkpoint"
+    def __init__(self, directory: Path, comm: MPI.Comm = MPI.COMM_SELF) -> None:
+        self._directory, self._folder, self._comm = directory, directory / "checkpoint", comm
         self._marks: marks.Marks = {}
+        self._last = ""
+        """The file of the shared array of the last state that is whole."""
 
-    def save_solution(self, parts: Mapping[str, PartState]) -> None:
-        """Replace the state of the PDE, given part by part, after all rows and fields so far are on the disk."""
+    def save_solution(self, parts: Mapping[str, PartState], shared: shared_array.Block | None = None) -> None:
+        """Replace the state of the PDE, after all rows and fields so far are on the disk. Collective.
+
+        Args:
+            parts: part by part, on rank 0.
+            shared: an array of all ranks that belongs to it.
+
+        Raises:
+            OSError: it cannot be written; then the earlier state is still there.
+        """
+        mark, path = {}, self._folder / "none"
+        try:
+            if shared is not None:
+                path = on_root(self._comm, self._next_file)
+                mark = {"file": path.name, "sha256": shared_array.write(self._comm, path, shared)}
+            on_root(self._comm, lambda: self._save_parts(parts, mark))
+        except OSError:
+            on_root(self._comm, lambda: path.unlink(missing_ok=True))
+            raise
+        self._last = mark.get("file", "")
+
+    def _next_file(self) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(path.stem.rpartition("-")[2]) for path in self._folder.glob("solution-*.f64")]
+        return self._folder / f"solution-{max(numbers, default=0) + 1}.f64"
+
+    def _save_parts(self, parts: Mapping[str, PartState], shared: dict[str, str]) -> None:
         self._marks = marks.taken(self._directory, self._marks)
         arrays = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.arrays.items()}
         arrays |= {f"{part}/{KIND}": np.array(state.kind) for part, state in parts.items()}
-        self._save("solution.npz", arrays | {MARKS: np.array(json.dumps(self._marks))}, before="previous.npz")
+        arrays |= {MARKS: np.array(json.dumps(self._marks)), SHARED: np.array(json.dumps(shared))}
+        self._save("solution.npz", arrays, before="previous.npz")
+        for path in self._folder.glob("solution-*.f64"):
+            if path.name not in (shared.get("file"), self._last):
+                path.unlink()
 
-    def solution(self, kinds: Mapping[str, str]) -> tuple[dict[str, Arrays] | None, list[str]]:
-        """The latest state of the PDE that is whole, with all that was written up to it.
+    def solution(
+        self, kinds: Mapping[str, str], shared: shared_array.Block | None = None
+    ) -> tuple[dict[str, Arrays] | None, list[str]]:
+        """The latest state of the PDE that is whole, with all that was written up to it. Collective.
 
         Args:
             kinds: part -> name and version of the layout that is understood.
+            shared: where the array of all ranks goes; nothing is put there unless a state is found.
 
         Returns:
             The state part by part, if there is one; the files that are damaged, of which some were removed.
@@ -88,20 +135,30 @@ class Checkpoint:
         """
         bad: list[str] = []
         for path in (self._folder / "solution.npz", self._folder / "previous.npz"):
-            if not path.exists():
-                continue
-            try:
-                arrays = _load(path)
-                found = json.loads(str(arrays.pop(MARKS)))
-                lost = marks.damaged(self._directory, found)
-            except Damaged:
-                lost = [f"checkpoint/{path.name}"]
-            if not lost:
-                self._marks = found
-                return _parts(path, arrays, kinds), bad
+            arrays, lost = on_root(self._comm, partial(self._examined, path))
+            mark = json.loads(str(arrays.pop(SHARED, "{}")))
+            file = self._folder / mark.get("file", "none")
+            if mark and shared_array.digest(self._comm, file) != mark["sha256"]:
+                lost.append(f"checkpoint/{file.name}")
+            if arrays and not lost:
+                self._marks, self._last = json.loads(str(arrays.pop(MARKS))), mark.get("file", "")
+                parts = _parts(path, arrays, kinds)
+                if shared is not None:
+                    shared_array.read(self._comm, file, shared)
+                return parts, bad
             bad += [name for name in lost if name not in bad]
-            path.unlink()
+            on_root(self._comm, lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
         return None, bad
+
+    def _examined(self, path: Path) -> tuple[Arrays, list[str]]:
+        """What a file of the checkpoint holds, if there is one; files that are damaged. On rank 0."""
+        if not path.exists():
+            return {}, []
+        try:
+            arrays = _load(path)
+        except Damaged:
+            return {}, [f"checkpoint/{path.name}"]
+        return arrays, marks.damaged(self._directory, json.loads(str(arrays[MARKS])))
 
     def table_size(self, name: str) -> int:
         """How many bytes of a table, relative to the folder of the result, belong to the state that was found."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from limitpde.errors import InputError
+from limitpde.results.shared_array import Block
 from limitpde.vlasov.initial import Start
 
 
@@ -44,6 +45,10 @@ class Form(Protocol):
     lost: float
     """Mass that has left the domain on this rank."""
 
+    @property
+    def values(self) -> np.ndarray:
+        """F at the nodes of this rank, (*x_shape, *v_shape)."""
+
     def drift(self, dt: float) -> None:
         """Transport in x over dt."""
 
@@ -59,11 +64,14 @@ class Form(Protocol):
     def density_values(self) -> np.ndarray:
         """F at the nodes in natural order, on rank 0."""
 
+    def block(self) -> Block:
+        """The unknown, as this rank has it."""
+
     def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs, on rank 0."""
+        """What `restore` needs besides, on rank 0."""
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, given on every rank."""
+        """Go on from a `state`, given on every rank, and from what was put into `block`."""
 
 
 def check_unknown(form: str, *, on_mesh: bool, positivity: bool) -> None:
@@ -136,11 +144,14 @@ class DensityForm:
         """F at the nodes in natural order, on rank 0. Collective."""
         return np.asarray(self.space.gather(self.values))
 
+    def block(self) -> Block:
+        """F, as this rank has it."""
+        return Block(self._f[0], self.space.whole_shape, self.space.place)
+
     def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs, on rank 0. Collective."""
-        return {"f": self.density_values()}
+        """What `restore` needs besides: nothing."""
+        return {}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`. Collective."""
-        self._f[0] = self.space.scatter(state["f"])
+        """Go on from what was put into `block`."""
         self._force = None

@@ -16,6 +16,8 @@ BATCH_PARTICLES, KEPT_NUMBERS, LARGEST = 65_536, 4_000_000, 2**20
 """As in `limitpde.vlasov.particles` and `limitpde.vlasov.outputs`."""
 COLUMNS = 20
 """Of diagnostics.csv."""
+GENERATIONS = 3
+"""Of the checkpoint: the last one, the one before, and that which is being written."""
 COPIES = 1.2
 """Bytes of memory for each byte of f, which is moved in place."""
 DRAWN = 400.0
@@ -65,11 +67,11 @@ def _equation(case: Case, pde: PDE) -> Load:
         shipped=MESH_SPEEDS if pde.mesh is not None else GRID_SPEEDS["alpha" if alpha else order],
         unknowns=unknowns,
         shared=8 * COPIES * unknowns,
-        root=8.0 * unknowns + DRAWN * sum(file[1] for file in files),
+        root=DRAWN * sum(file[1] for file in files),
         each=8.0 * 20 * x_nodes,
         disk=needs.DRAWN
         + sum(needs.fields(*file, outputs) for file in files)
-        + 8.0 * unknowns
+        + 8.0 * GENERATIONS * unknowns
         + needs.rows(case, steps, COLUMNS),
         note="" if exact else "of the mesh file only the beginning was read",
     )

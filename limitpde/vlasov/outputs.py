@@ -10,7 +10,7 @@ polynomial there: what is drawn has the mass of f. Where that would make more th
 them. Velocity and temperature are those of the mass in a part, u = int v f / rho and T = (int |v|^2 f / rho - |u|^2) /
 d, and zero where there is no mass. The potential is Gamma * rho + U, the force its negative gradient.
 
-A plane of f goes through rank 0, and in two and three dimensions only what meets the plane: no rank holds all of f.
+What is drawn of f goes through rank 0, as means or as what meets a plane: no rank holds all of f.
 """
 
 from __future__ import annotations
@@ -89,11 +89,14 @@ class PhaseOutputs:
     def _plane(self) -> tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]:
         """f over (x, v)."""
         form, grid = self._form, self._planes[0]
-        functions = {"f": grid.from_root("f", form.density_values())}
+        place = form.space.place
+        functions = {"f": grid.from_blocks("f", form.values, place)}
         if self._model.form != "density":
-            alpha = form.alpha_values()  # type: ignore[attr-defined]
-            functions["re"] = grid.from_root("re", alpha.real)
-            functions["im"] = grid.from_root("im", alpha.imag)
+            alpha = form.alpha  # type: ignore[attr-defined]
+            parts = (alpha.real, alpha.imag) if np.iscomplexobj(alpha) else alpha
+            functions |= {
+                name: grid.from_blocks(name, part, place) for name, part in zip(("re", "im"), parts, strict=True)
+            }
             functions["phase"] = phase = dolfinx.fem.Function(functions["f"].function_space, name="phase")
             phase.x.array[:] = np.arctan2(functions["im"].x.array, functions["re"].x.array)
         return grid.mesh, functions
@@ -136,8 +139,8 @@ class PartGrid:
         first = values.ndim - len(self._axes)
         for number, (axis, matrix) in enumerate(zip(self._axes, self._matrices, strict=True), first):
             moved = np.moveaxis(values, number, -1)
-            cut = moved.reshape(*moved.shape[:-1], axis.cells, axis.P) @ matrix.T
-            values = np.moveaxis(cut.reshape(*moved.shape[:-1], -1), -1, number)
+            cut = moved.reshape(*moved.shape[:-1], moved.shape[-1] // axis.P, axis.P) @ matrix.T
+            values = np.moveaxis(cut.reshape(*moved.shape[:-1], cut.shape[-2] * len(matrix)), -1, number)
         return values
 
     def function(self, name: str, *components: np.ndarray) -> dolfinx.fem.Function:
@@ -147,10 +150,25 @@ class PartGrid:
 
     def from_root(self, name: str, values: np.ndarray) -> dolfinx.fem.Function:
         """The function of values at the nodes in natural order, given on rank 0. Collective."""
+        return self._sent(name, self.means(values) if self._wanted is not None else None)
+
+    def from_blocks(self, name: str, values: np.ndarray, place: Sequence[slice]) -> dolfinx.fem.Function:
+        """The function of values at the nodes of each rank, which are those at `place` in whole cells. Collective."""
+        sizes = [(axis.P, len(matrix)) for axis, matrix in zip(self._axes, self._matrices, strict=True)]
+        there = tuple(slice(s.start // P * n, s.stop // P * n) for s, (P, n) in zip(place, sizes, strict=True))
+        blocks = self.comm.gather((there, self.means(values)), root=0)
+        whole = None
+        if blocks is not None:
+            whole = np.empty([axis.cells * n for axis, (_, n) in zip(self._axes, sizes, strict=True)])
+            for part, means in blocks:
+                whole[part] = means
+        return self._sent(name, whole)
+
+    def _sent(self, name: str, means: np.ndarray | None) -> dolfinx.fem.Function:
+        """The function of means over all parts, given on rank 0. Collective."""
         rows = None
-        if self._wanted is not None:
-            means = self.means(values).ravel()
-            rows = [means[numbers] for numbers in self._wanted]
+        if self._wanted is not None and means is not None:
+            rows = [means.ravel()[numbers] for numbers in self._wanted]
         return self._filled(name, self.comm.scatter(rows, root=0)[:, None])
 
     def _filled(self, name: str, rows: np.ndarray) -> dolfinx.fem.Function:

@@ -74,7 +74,7 @@ class Solver:
         InputError: an argument is out of range, or does not fit the model.
     """
 
-    STATE = "vlasov.Solver 1"
+    STATE = "vlasov.Solver 2"
     step_figures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -226,11 +226,11 @@ class Solver:
         return self._outputs.outputs()
 
     def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs to go on from here; on rank 0. Collective."""
+        """What `restore` needs to go on from here besides the unknown, `form.block()`; on rank 0. Collective."""
         return {"clock": np.array([self.t, self.comm.allreduce(self.form.lost)]), **self.form.state()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
+        """Go on from a `state`, given on every rank, and from the unknown, which is in its place. Collective."""
         self.t, lost = map(float, state["clock"])
         self.form.restore(state)
         self.form.lost = lost if self.comm.rank == 0 else 0.0

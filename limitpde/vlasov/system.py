@@ -15,6 +15,7 @@ from limitpde.compare.statistics import by_axis
 from limitpde.compare.user_functions import UserFunction
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
+from limitpde.results.shared_array import Block
 from limitpde.sections import keywords
 from limitpde.system import System
 from limitpde.vlasov import convergence, trust
@@ -59,6 +60,10 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver of the equation. Collective."""
         return Solver(case.model, case.initial, **keywords(case.pde, leave_out=("fit",)), comm=comm)
+
+    def shared(self, solver: Solver) -> Block | None:
+        """The unknown."""
+        return solver.form.block()
 
     def limiting_covariance(self, case: Case, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
         """By the adjoint of the linearised equation for f, whatever the form of the case. Collective."""

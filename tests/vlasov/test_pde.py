@@ -11,6 +11,7 @@ import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import numpy as np
 import pytest
 from mpi4py import MPI
+from phase_spaces import hand_over
 
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.errors import InputError
@@ -216,7 +217,7 @@ def test_ranks_may_have_nothing(cells, comm):
 
 
 @pytest.mark.ranks
-def test_a_restored_solver_goes_on_as_if_nothing_had_happened(comm):
+def test_a_restored_solver_goes_on_as_if_nothing_had_happened(comm, shared_folder):
     options = {"cells": (8, 24), "degree": 3, "step": 0.1, "order": 2, "comm": comm}
 
     def fresh():
@@ -225,7 +226,7 @@ def test_a_restored_solver_goes_on_as_if_nothing_had_happened(comm):
     whole, first, second = fresh(), fresh(), fresh()
     whole.solve(1.0)
     first.solve(0.5)
-    second.restore(comm.bcast(first.state(), root=0))
+    hand_over(first, second, shared_folder)
     second.solve(1.0)
     expected, found = whole.figures(), second.figures()
     assert found == pytest.approx(expected, rel=1e-12, abs=1e-14)

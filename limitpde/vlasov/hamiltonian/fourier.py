@@ -77,7 +77,8 @@ class FourierSpace:
         comm: the ranks, each with a block of cells of x and all velocities.
 
     Attributes:
-        d, degree, x_axes, x_shape, x_points, x_weights, v_shape, v_nodes, v_weights: as those of `TensorSpace`.
+        d, degree, x_axes, x_shape, x_points, x_weights, v_shape, v_nodes, v_weights, whole_shape, place: as those of
+            `TensorSpace`.
         v_axes: d uniform axes.
 
     Raises:
@@ -94,11 +95,12 @@ class FourierSpace:
         d = self.d
         parts = parts_of([axis.cells for axis in x_axes], comm.size, d)
         self.grid = ProcessGrid([*x_axes, *v_axes], d, comm, [*parts, *(1,) * d])
-        self._local = self.grid.nodes(comm.rank)[:d]
-        nodes = [axis.nodes[part] for axis, part in zip(x_axes, self._local, strict=True)]
+        self.place = self.grid.nodes(comm.rank)[:d] + tuple(slice(0, axis.n) for axis in self.v_axes)
+        self.whole_shape = tuple(axis.n for axis in self.axes)
+        nodes = [axis.nodes[part] for axis, part in zip(x_axes, self.place[:d], strict=True)]
         self.x_shape = tuple(len(part) for part in nodes)
         self.x_points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)
-        self.x_weights = product([axis.weights[part] for axis, part in zip(x_axes, self._local, strict=True)])
+        self.x_weights = product([axis.weights[part] for axis, part in zip(x_axes, self.place[:d], strict=True)])
         self.v_nodes, self.v_weights = [axis.nodes for axis in self.v_axes], [axis.weights for axis in self.v_axes]
         self.v_shape = tuple(axis.n for axis in self.v_axes)
         self.waves = [axis.waves for axis in self.v_axes]
@@ -168,7 +170,7 @@ class FourierSpace:
 
     def local_x(self, values: np.ndarray) -> np.ndarray:
         """The part (..., *x_shape) of this rank of values (..., *X) at all x nodes."""
-        index: Any = (..., *self._local)
+        index: Any = (..., *self.place[: self.d])
         return np.ascontiguousarray(values[index])
 
     def gather(self, u: np.ndarray) -> np.ndarray:
@@ -178,21 +180,10 @@ class FourierSpace:
             comm.Send(np.ascontiguousarray(u), 0)
             return np.empty((0,) * (2 * self.d), dtype=u.dtype)
         whole = np.empty([axis.n for axis in self.axes], dtype=u.dtype)
-        whole[self._local] = u
+        whole[self.place] = u
         for rank in range(1, comm.size):
             nodes = self.grid.nodes(rank)[: self.d]
             part = np.empty((*(s.stop - s.start for s in nodes), *self.v_shape), dtype=u.dtype)
             comm.Recv(part, rank)
             whole[nodes] = part
         return whole
-
-    def scatter(self, u: np.ndarray) -> np.ndarray:
-        """This rank's block (*x_shape, *v_shape) of values (*X, *V), given on every rank.
-
-        Raises:
-            InputError: their shape is another one.
-        """
-        expected = tuple(axis.n for axis in self.axes)
-        if u.shape != expected:
-            raise InputError(f"values of alpha have the shape {u.shape}: {expected} is needed")
-        return np.ascontiguousarray(u[self._local])

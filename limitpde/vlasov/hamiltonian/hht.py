@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.results.shared_array import Block
 from limitpde.vlasov.hamiltonian.amplitude import Amplitude, Scale
 from limitpde.vlasov.hamiltonian.bounds import growth_bound, potential_bound
 from limitpde.vlasov.hamiltonian.fourier import FourierSpace
@@ -197,12 +198,15 @@ class Hht:
         """alpha at the nodes in natural order, complex (*X, *V), on rank 0. Collective."""
         return self.space.gather(self.alpha)
 
+    def block(self) -> Block:
+        """Real and imaginary part of ahat side by side, as this rank has them."""
+        parts = self.waves.view(float).reshape(*self.waves.shape, 2)
+        return Block(parts, (*self.space.whole_shape, 2), (*self.space.place, slice(0, 2)))
+
     def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs, on rank 0. Collective."""
-        waves = self.space.gather(self.waves)
-        return {"real": waves.real.copy(), "imaginary": waves.imag.copy(), "norms": np.array(self._first)}
+        """What `restore` needs besides, on every rank."""
+        return {"norms": np.array(self._first)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, given on every rank. Collective."""
-        self.waves = self.space.scatter(state["real"] + 1j * state["imaginary"])
+        """Go on from a `state`, and from what was put into `block`."""
         self._first = float(state["norms"][0]), float(state["norms"][1])

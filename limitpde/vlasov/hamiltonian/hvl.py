@@ -34,6 +34,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.compiled import compiled
+from limitpde.results.shared_array import Block
 from limitpde.vlasov.hamiltonian.amplitude import Amplitude, Scale
 from limitpde.vlasov.hamiltonian.bounds import growth_bound, potential_bound
 from limitpde.vlasov.hamiltonian.currents import currents
@@ -189,18 +190,16 @@ class Hvl:
         real, imaginary = (self.space.gather(part) for part in self.alpha)
         return np.asarray(real + 1j * imaginary)
 
+    def block(self) -> Block:
+        """Real and imaginary part, as this rank has them."""
+        return Block(self.alpha, (2, *self.space.whole_shape), (slice(0, 2), *self.space.place))
+
     def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs, on rank 0. Collective."""
-        return {
-            "real": self.space.gather(self.alpha[0]),
-            "imaginary": self.space.gather(self.alpha[1]),
-            "norms": np.array(self._first),
-        }
+        """What `restore` needs besides, on every rank."""
+        return {"norms": np.array(self._first)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`. Collective."""
-        self.alpha[0] = self.space.scatter(state["real"])
-        self.alpha[1] = self.space.scatter(state["imaginary"])
+        """Go on from a `state`, and from what was put into `block`."""
         self._first = float(state["norms"][0]), float(state["norms"][1])
         self._frozen = None
 

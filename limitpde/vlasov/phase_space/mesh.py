@@ -66,6 +66,7 @@ class MeshSpace:
         x_points: (*x_shape, d); x_weights: (*x_shape,).
         v_nodes, v_weights: d arrays, in the order of storage.
         dofs: nodes of phase space on all ranks.
+        whole_shape: (X, *V); place: (*x_shape,) natural number of each x node.
 
     Raises:
         InputError: an argument is out of range, or mesh, walls and velocities do not fit.
@@ -102,7 +103,8 @@ class MeshSpace:
         self.x_weights = np.outer(self.cells.volume, self.element.weights).ravel()
         self._measure = measure(v_axes)
         self._drift = Drift(self.cells, self.element, self.v_nodes, self.v_weights, stages=3 if order == 2 else 4)
-        self._rows = (self.cells.original[:, None] * n + np.arange(n)).ravel()  # natural number of each x node
+        self.whole_shape = (self._total, *self.v_shape)
+        self.place = (self.cells.original[:, None] * n + np.arange(n)).ravel()
 
     def _nodes(self, corners: np.ndarray) -> np.ndarray:
         """Nodes of cells with corners (c, d + 1, d), (c * n, d)."""
@@ -196,7 +198,7 @@ class MeshSpace:
 
     def gather_x(self, values: np.ndarray) -> np.ndarray:
         """Values (..., *x_shape) of all ranks in natural order, (..., X), on every rank. Collective."""
-        parts = self.comm.allgather((self._rows, values))
+        parts = self.comm.allgather((self.place, values))
         found = np.empty((*values.shape[:-1], self._total), dtype=values.dtype)
         for rows, part in parts:
             found[..., rows] = part
@@ -204,32 +206,21 @@ class MeshSpace:
 
     def local_x(self, values: np.ndarray) -> np.ndarray:
         """Values of this rank, (..., *x_shape), of (..., X) in natural order."""
-        return values[..., self._rows]
+        return values[..., self.place]
 
     def gather(self, f: np.ndarray) -> np.ndarray:
         """One component in natural order, (X, *V), on rank 0, nothing elsewhere. Collective."""
-        counts = self.comm.gather(self._rows, root=0)
+        counts = self.comm.gather(self.place, root=0)
         if counts is None:
             self.comm.Send(np.ascontiguousarray(f), dest=0, tag=TAG)
             return np.empty((0, *self.v_shape))
         found = np.empty((self._total, *self.v_shape))
-        found[self._rows] = f
+        found[self.place] = f
         for rank, rows in enumerate(counts[1:], 1):
             part = np.empty((len(rows), *self.v_shape))
             self.comm.Recv(part, source=rank, tag=TAG)
             found[rows] = part
         return found
-
-    def scatter(self, f: np.ndarray) -> np.ndarray:
-        """The reverse of `gather`: values (X, *V), needed on rank 0 only -> (*x_shape, *v_shape). Collective."""
-        wanted = self.comm.gather(self._rows, root=0)
-        if wanted is None:
-            part = np.empty((*self.x_shape, *self.v_shape))
-            self.comm.Recv(part, source=0, tag=TAG)
-            return part
-        for rank, rows in enumerate(wanted[1:], 1):
-            self.comm.Send(np.ascontiguousarray(f[rows]), dest=rank, tag=TAG)
-        return np.ascontiguousarray(f[self._rows])
 
     # --- pictures -----------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ class TensorSpace:
     Attributes:
         d: number of positions.
         degree: of the polynomials.
+        whole_shape: (*X, *V) nodes of all ranks; place: the slices of those of this rank.
         x_shape: nodes of this rank along the x axes; v_shape: along the v axes.
         x_points: (*x_shape, d); x_weights: (*x_shape) quadrature weights.
         v_nodes: d arrays of the nodes of this rank along the v axes; v_weights: their weights.
@@ -72,9 +73,9 @@ class TensorSpace:
         self.x_axes, self.v_axes, self.positivity, self.comm = (tuple(x_axes), tuple(v_axes), positivity, comm)
         self.d, self.degree = len(x_axes), axes[0].degree
         self.grid = ProcessGrid(axes, self.d, comm)
-        self._local = self.grid.nodes(comm.rank)
-        nodes = [axis.nodes[part] for axis, part in zip(axes, self._local, strict=True)]
-        weights = [axis.weights[part] for axis, part in zip(axes, self._local, strict=True)]
+        self.place, self.whole_shape = self.grid.nodes(comm.rank), tuple(axis.n for axis in axes)
+        nodes = [axis.nodes[part] for axis, part in zip(axes, self.place, strict=True)]
+        weights = [axis.weights[part] for axis, part in zip(axes, self.place, strict=True)]
         self._weights, d = weights, self.d
         self.x_shape = tuple(len(part) for part in nodes[:d])
         self.v_shape = tuple(len(part) for part in nodes[d:])
@@ -249,7 +250,7 @@ class TensorSpace:
 
     def local_x(self, values: np.ndarray) -> np.ndarray:
         """The part (..., *x_shape) of this rank of values (..., *X) at all x nodes."""
-        index: Any = (..., *self._local[: self.d])
+        index: Any = (..., *self.place[: self.d])
         return np.ascontiguousarray(values[index])
 
     def gather(self, f: np.ndarray) -> np.ndarray:
@@ -258,35 +259,14 @@ class TensorSpace:
         if comm.rank > 0:
             comm.Send(np.ascontiguousarray(f), 0)
             return np.empty((0,) * (2 * self.d))
-        whole = np.empty([axis.n for axis in (*self.x_axes, *self.v_axes)])
-        whole[self._local] = f
+        whole = np.empty(self.whole_shape)
+        whole[self.place] = f
         for rank in range(1, comm.size):
             nodes = self.grid.nodes(rank)
             part = np.empty([s.stop - s.start for s in nodes])
             comm.Recv(part, rank)
             whole[nodes] = part
         return whole
-
-    def scatter(self, f: np.ndarray | None) -> np.ndarray:
-        """This rank's block (*x_shape, *v_shape) of values (*X, *V), given on every rank or on rank 0. Collective.
-
-        Raises:
-            InputError: their shape is another one.
-        """
-        comm, expected = (self.comm, tuple(axis.n for axis in (*self.x_axes, *self.v_axes)))
-        shapes = comm.allgather(None if f is None else f.shape)
-        if shapes[0] != expected:
-            raise InputError(f"values of f have the shape {shapes[0]}: {expected} is needed")
-        if f is not None and all(shape == expected for shape in shapes):
-            return np.array(f[self._local], dtype=float)
-        if comm.rank > 0:
-            block = np.empty(self.shape)
-            comm.Recv(block, 0)
-            return block
-        assert f is not None
-        for rank in range(1, comm.size):
-            comm.Send(np.ascontiguousarray(f[self.grid.nodes(rank)], dtype=float), rank)
-        return np.array(f[self._local], dtype=float)
 
 
 @compiled(parallel=True, fastmath=kernels.FAST)
