@@ -42,7 +42,8 @@ class Block:
         """Of the values in the file, and in memory."""
         if isinstance(self.index, np.ndarray):
             row, order = MPI.DOUBLE.Create_contiguous(int(np.prod(self.shape[1:]))), np.argsort(self.index)
-            return tuple(row.Create_indexed_block(1, list(map(int, rows))) for rows in (self.index[order], order))
+            there, here = (row.Create_indexed_block(1, list(map(int, some))) for some in (self.index[order], order))
+            return there, here
         first = [part.start for part in self.index]
         return (
             MPI.DOUBLE.Create_subarray(self.shape, self.values.shape, first),

@@ -23,9 +23,11 @@ from limitpde.vlasov.forms import check_unknown
 from limitpde.vlasov.initial import Initial, PhaseDensityFromFile, Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.on_torus import check_on_torus
+from limitpde.vlasov.parts import check_parts
 from limitpde.vlasov.sight import check_seen, is_seen, seen
 
 Cells = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=6)]
+Parts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=6)]
 Seconds = Annotated[float, Field(ge=0)]
 TRIED = 64
 """Points of phase space at which a test function by Python is tried."""
@@ -62,6 +64,9 @@ class PDE(sections.BasePDE):
     """A mesh with walls for x, instead of a tensor grid: a box, a ball, a disk, or the path of a gmsh file."""
     walls: Literal["absorbing", "specular"] = "absorbing"
     """What the walls of the mesh do."""
+    parts: Parts | None = None
+    """Parts into which the ranks cut each of the 2 d coordinates of a tensor grid, x then v, as many as ranks in all;
+    by default, those with which a step takes the least time by the bytes that ranks send."""
     fit: tuple[Seconds, Seconds] | None = None
     """Interval of time in which growth rate and frequency of the field are fitted."""
 
@@ -83,7 +88,7 @@ class PDE(sections.BasePDE):
     def coarser_space(self, factor: int) -> dict[str, Any]:
         """Fewer cells, and a coarser mesh."""
         cells = tuple(max(n // factor, min(n, FEWEST_CELLS)) for n in self.cells)
-        return {"cells": cells, "mesh": self.mesh and coarser(self.mesh, factor)}
+        return {"cells": cells, "mesh": self.mesh and coarser(self.mesh, factor), "parts": None}
 
 
 @record
@@ -155,6 +160,17 @@ class Case(sections.BaseCase):
         )
         return replace(small, cells=tuple(itertools.chain(*kept)))
 
+    def _check_parts(self, pde: PDE, parts: tuple[int, ...]) -> None:
+        """What can be checked of them while the number of ranks is not known."""
+        if pde.mesh is not None:
+            raise ValueError(f"pde.parts = {list(parts)}: with pde.mesh it is cells of x that are shared; leave it out")
+        d = self.model.dimension
+        cells = [n for _, some in pde.cells_of() for n in (some if len(some) == d else some * d)]
+        try:
+            check_parts(parts, cells if self.model.form != "hartree" else [*cells[:d], *(1,) * d], math.prod(parts))
+        except InputError as error:
+            raise ValueError(str(error)) from error
+
     def _check_functions(self) -> None:
         """Try test functions by Python in the domain, and whether those of a torus close around it."""
         model, box = self.model, np.concatenate([self.model.x_box, self.model.v_box])
@@ -186,6 +202,8 @@ class Case(sections.BaseCase):
             numbers = f"{parts} or {parts * d} numbers" if d > 1 else ("2 numbers" if parts == 2 else "1 number")
             what = "of x, then of v" if pde.mesh is None else "of v alone, as x has a mesh"
             raise ValueError(f"pde.cells = {list(pde.cells)}: must be {numbers}, {what}")
+        if pde.parts is not None:
+            self._check_parts(pde, pde.parts)
         if pde.fit is not None and pde.fit[0] >= self.time.end:
             raise ValueError(f"pde.fit = {list(pde.fit)}: must begin before time.end = {self.time.end:g}")
         check_unknown(self.model.form, on_mesh=pde.mesh is not None, positivity=pde.positivity)

@@ -61,6 +61,8 @@ class Solver:
         positivity: keep f >= 0 by scaling it towards its mean within each cell.
         mesh: a mesh for x instead of a tensor grid; it has walls.
         walls: of the mesh: "absorbing" or "specular".
+        parts: of the ranks along each of the 2 d coordinates of a tensor grid; their product is the number of ranks. By
+            default, those with which a step takes the least time by the bytes that ranks send.
         comm: the ranks to use.
 
     Attributes:
@@ -90,6 +92,7 @@ class Solver:
         positivity: bool = False,
         mesh: AnyMesh | None = None,
         walls: Literal["absorbing", "specular"] = "absorbing",
+        parts: Sequence[int] | None = None,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         if not (step > 0 and math.isfinite(step)):
@@ -115,6 +118,10 @@ class Solver:
         self.space: Any
         self.form: Form
         if mesh is not None:
+            if parts is not None:
+                raise InputError(
+                    f"pde.parts = {list(parts)}: with pde.mesh it is cells of x that are shared; leave it out"
+                )
             x_mesh, d = make_mesh(mesh, model.dimension, comm), model.dimension
             x_nodes = x_mesh.topology.index_map(d).size_global * math.comb(degree + d, d)
             _check_memory(x_nodes * math.prod(axis.n for axis in v_axes), comm)
@@ -134,12 +141,13 @@ class Solver:
             x_axes = _axes(model.x_box, x_cells, degree, periodic=model.domain.periodic)
             values = math.prod(axis.n for axis in (*x_axes, *v_axes))
             _check_memory(values * (1 if model.form == "density" else 2), comm)
+            shared: dict[str, Any] = {"parts": parts, "sweeps": _sweeps(x_axes, v_axes, step, order)}
             if model.form == "density":
-                self.space = TensorSpace(x_axes, v_axes, positivity=positivity, comm=comm)
+                self.space = TensorSpace(x_axes, v_axes, positivity=positivity, comm=comm, **shared)
                 self.field = make_field(model, self.space)
                 self.form = DensityForm(start, self.space, self.field)
             else:
-                self.form = make_form(model, start, x_axes, v_axes, comm)
+                self.form = make_form(model, start, x_axes, v_axes, comm, **shared)
                 self.space, self.field = self.form.space, self.form.field
         self.outside = self._outside(start)
         self._outputs: PhaseOutputs | None = None
@@ -267,6 +275,16 @@ def _check_memory(values: int, comm: MPI.Comm) -> None:
             f"pde.cells: {values:.3g} numbers are {needed / 2**30:.3g} GiB for each of {comm.size} ranks, whose share "
             f"of the memory is {share / 2**30:.3g} GiB; take fewer cells, a lower degree, or more machines"
         )
+
+
+def _sweeps(x_axes: Sequence[Axis], v_axes: Sequence[Axis], step: float, order: int) -> list[np.ndarray]:
+    """Whole cells by which lines along each axis are moved in a step, (S, M); in v none, as forces are not known."""
+    shares = {kind: [abs(share) for name, share in merged(order, 3)[1] if name == kind] for kind in ("drift", "kick")}
+    drifts = [
+        np.floor(np.abs(np.multiply.outer(shares["drift"], v.nodes)) * step / x.h)
+        for x, v in zip(x_axes, v_axes, strict=True)
+    ]
+    return [*drifts, *[np.zeros((len(shares["kick"]), 1))] * len(v_axes)]
 
 
 def _axes(box: np.ndarray, cells: Sequence[int], degree: int, *, periodic: bool) -> list[Axis]:

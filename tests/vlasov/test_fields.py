@@ -6,7 +6,9 @@ converge to exact ones at their orders, and in all of them int rho F dx = 0 to r
 
 from __future__ import annotations
 
+import functools
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from limitpde.fem.linear import LinearSolver
 from limitpde.potentials import on_torus
 from limitpde.vlasov.fields import Field, make_field
 from limitpde.vlasov.fields.convolution import Convolution
-from limitpde.vlasov.fields.poisson import Line, diagonalised, factorised
+from limitpde.vlasov.fields.poisson import Line
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.phase_space import Axis, TensorSpace
 
@@ -356,13 +358,57 @@ def test_a_solver_that_fails_is_an_error(monkeypatch):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_both_ways_to_solve_poisson_agree(d):
-    _, space = setting(POISSON, d, periodic=True, cells=[5, 3, 2][:d], degree=2)
-    lines = [Line(axis) for axis in space.x_axes]
-    right_side = np.random.default_rng(7).normal(size=math.prod(line.mass.shape[0] for line in lines))
-    right_side -= right_side.mean()
-    one, other = factorised(lines)(right_side), diagonalised(lines)(right_side)
-    np.testing.assert_allclose(one - one[0], other - other[0], atol=1e-12 * np.abs(other).max())
+def test_poisson_is_that_of_the_matrices_over_all_nodes(d):
+    """Kronecker products, and K^+ by the singular values of K."""
+    model, space = setting(POISSON, d, periodic=True, cells=[5, 3, 2][:d], degree=2 if d < 3 else 1)
+    field, lines = make_field(model, space)._interaction, [Line(axis) for axis in space.x_axes]
+
+    def over_all(factors):
+        return functools.reduce(np.kron, [factor.toarray() for factor in factors])
+
+    def at(j, name, others):
+        return over_all([getattr(line, name if i == j else others) for i, line in enumerate(lines)])
+
+    E, D = over_all([line.values for line in lines]), [at(j, "slopes", "values") for j in range(d)]
+    K, weights = sum(at(j, "stiffness", "mass") for j in range(d)), space.x_weights.ravel()
+    integrals = E.T @ weights
+    without_mean = np.eye(len(K)) - np.outer(np.ones(len(K)), integrals) / weights.sum()
+    inverse = without_mean @ np.linalg.pinv(K, rcond=1e-12, hermitian=True) @ without_mean.T
+    strength = model.potential.strength
+    forces = [-strength / 2 * (slope @ inverse @ E.T - E @ inverse @ slope.T) * weights for slope in D]
+    rho, *current = np.random.default_rng(7).normal(size=(1 + d, *space.x_shape))
+    expected = {
+        "potential": strength * E @ (inverse @ (E.T @ (weights * rho.ravel()))),
+        "force": np.stack([force @ rho.ravel() for force in forces]),
+        "coupling": -sum(force @ part.ravel() for force, part in zip(forces, current, strict=True)),
+    }
+    for name, values in expected.items():
+        found = getattr(field, name)(np.stack(current) if name == "coupling" else rho)
+        np.testing.assert_allclose(found.ravel(), values.ravel(), rtol=0, atol=1e-12 * np.abs(values).max())
+
+
+@pytest.mark.parametrize(("potential", "most"), [(POISSON, 600), (GAUSSIAN, 600)])
+def test_what_a_field_stores_is_little_for_each_position(potential, most):
+    """Bytes for each x node in d = 3, where the matrices over all nodes have thousands."""
+    model, space = setting(potential, 3, periodic=True, cells=[6, 6, 6], degree=2)
+    field = make_field(model, space)._interaction
+    kept = len(pickle.dumps({name: value for name, value in vars(field).items() if not callable(value)}))
+    assert kept < most * math.prod(space.x_shape)
+
+
+@pytest.mark.ranks
+def test_a_convolution_keeps_its_share_of_the_frequencies(comm):
+    def kernel(x):
+        return np.exp(-(x**2).sum(axis=1)), -2 * x * np.exp(-(x**2).sum(axis=1))[:, None]
+
+    _, space = setting(GAUSSIAN, 2, periodic=False, cells=[4, 3], degree=1)
+    axes = space.x_axes
+    shared, alone = Convolution(kernel, axes, comm), Convolution(kernel, axes)
+    rho = np.random.default_rng(3).random([axis.n for axis in axes])
+    for name, values in (("force", rho), ("potential", rho), ("coupling", np.stack([rho, rho**2]))):
+        found, expected = getattr(shared, name)(values), getattr(alone, name)(values)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+    assert shared._slopes.size <= -(-alone._slopes.size // comm.size) + 2 * 16
 
 
 @pytest.mark.parametrize("potential", [{**GAUSSIAN, "strength": 0.0}, {**GAUSSIAN, "width": 1e4}])

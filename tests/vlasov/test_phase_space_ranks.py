@@ -15,8 +15,12 @@ from mpi4py import MPI
 from phase_spaces import SMALL, everywhere, force_at, given, mass, noise, space
 
 from limitpde.errors import InputError
+from limitpde.vlasov import pde
 from limitpde.vlasov.phase_space import Axis, TensorSpace, tensor
 from limitpde.vlasov.phase_space.grid import ProcessGrid, parts_of
+from limitpde.vlasov.phase_space.halo import needed
+from limitpde.vlasov.phase_space.translation import moves
+from limitpde.vlasov.splitting import merged
 
 THREE = {
     (9, 5): (3, 1),
@@ -51,6 +55,64 @@ def test_blocks_cover_every_node_once(ranks, cells):
     for rank in range(ranks):
         owners[grid.nodes(rank)] += 1
     np.testing.assert_array_equal(owners, 1)
+
+
+def counted(cells, degree, parts, rank, length, speed, dt):
+    """Own volumes that a rank receives in drifts along x of a step of order 4, by what `halo` asks of others."""
+    d, P = len(cells) // 2, degree + 1
+    place = np.unravel_index(rank, parts)
+    ends = [np.arange(p + 1) * n // p for n, p in zip(cells, parts, strict=True)]
+    total = 0.0
+    for share in [share for kind, share in merged(4, 3)[1] if kind == "drift"]:
+        for j in (j for j in range(d) if parts[j] > 1):
+            x = Axis(low=0.0, high=length, cells=cells[j], degree=degree, periodic=True)
+            v = Axis(low=-speed, high=speed, cells=cells[d + j], degree=degree, periodic=False)
+            first, end, k = ends[d + j][place[d + j]], ends[d + j][place[d + j] + 1], place[j]
+            moved = moves(x, v.nodes[first * P : end * P] * share * dt)
+            found, there = needed(moved.cells, moved.forward, int(ends[j][k]), int(ends[j][k + 1]), x)
+            away = there & ((found < ends[j][k]) | (found >= ends[j][k + 1]))
+            total += away.sum() / len(moved.cells) / (ends[j][k + 1] - ends[j][k])
+    return total
+
+
+@pytest.mark.parametrize(
+    ("cells", "degree", "ranks", "least", "most"),
+    [((64,) * 4, 3, 1024, 7.0, 2.0), ((32,) * 6, 2, 4096, 4.0, 2.5), ((128, 256), 3, 128, 9.0, 1.5)],
+)
+def test_many_ranks_cut_velocities_too_and_receive_less(cells, degree, ranks, least, most):
+    """Least: with parts of x alone, or of as many as go there; both by the halo that ranks ask for."""
+    d, (length, speed, dt) = len(cells) // 2, (12.566, 6.0, 0.1)
+    x = [Axis(low=0.0, high=length, cells=n, degree=degree, periodic=True) for n in cells[:d]]
+    v = [Axis(low=-speed, high=speed, cells=n, degree=degree, periodic=False) for n in cells[d:]]
+    parts = parts_of(cells, ranks, d, pde._sweeps(x, v, dt, 4))
+    share = round(ranks ** (1 / d))
+    in_x = (share,) * d + (1,) * d
+    worst = [
+        max(counted(cells, degree, some, rank, length, speed, dt) for rank in (0, ranks // 2, ranks - 1))
+        for some in (in_x, parts)
+    ]
+    assert math.prod(-(-n // p) for n, p in zip(cells, parts, strict=True)) * ranks == math.prod(cells)
+    assert worst[0] > least
+    assert worst[1] < most
+
+
+@pytest.mark.ranks
+def test_parts_may_be_asked_for(comm):
+    parts = (1, comm.size)
+    here, alone = (space((3, 7), 2, ranks, parts=p) for ranks, p in ((comm, parts), (MPI.COMM_SELF, (1, 1))))
+    assert here.grid.parts == parts
+    assert here.grid.balance == pytest.approx(7 / comm.size / -(-7 // comm.size))
+    values = noise(alone)
+    for found, expected in zip(run(here, values, 0.3), run(alone, values, 0.3), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13 * max(1.0, np.abs(expected).max()))
+    for wrong, says in [
+        ((comm.size + 1, 1), "ranks|cells"),
+        ((1,), "2 numbers"),
+        ((0, 1), "2 numbers"),
+        ((1, 8), "cells"),
+    ]:
+        with pytest.raises(InputError, match=rf"^pde\.parts = \[.*\]: .*({says})"):
+            space((3, 7), 2, comm, parts=wrong)
 
 
 def run(here, values, dt):

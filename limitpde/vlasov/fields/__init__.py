@@ -16,7 +16,8 @@ All but the two for poisson are, up to rounding, the sum over the Gauss points y
 which is exact for int phi rho dx with phi of degree k + 1 in each cell. In all of them the matrix of the force is
 antisymmetric in the scalar product of that quadrature, so that int rho F dx = 0 to rounding: momentum is conserved.
 
-The positions are few against the phase space: every rank gathers rho and does the same work.
+The positions are few against the phase space: every rank gathers rho and does the same work, but for `convolution`,
+where each has a share of the frequencies. None stores more than some numbers for each position.
 """
 
 from limitpde.vlasov.fields.field import Field, make_field

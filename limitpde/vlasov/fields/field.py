@@ -23,7 +23,7 @@ LARGEST_SERIES = 20_000_000
 
 
 class TensorInteraction(Protocol):
-    """Convolutions with Gamma of functions given at all nodes (*X), the same on every rank."""
+    """Convolutions with Gamma of functions given at all nodes (*X), the same on every rank. Collective."""
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """Gamma * rho, (*X) -> (*X)."""
@@ -106,8 +106,8 @@ def _interaction(model: Model, space: Any) -> TensorInteraction:
         case GaussianPotential() if not periodic and max(axis.n for axis in axes) <= LARGEST_MATRIX:
             return Separable(potential.strength, potential.width, axes)
     if not periodic:
-        return Convolution(lambda x: (potential.value(x), potential.gradient(x)), axes)
+        return Convolution(lambda x: (potential.value(x), potential.gradient(x)), axes, space.comm)
     modes = potential.modes(model.x_box)
     if modes is None or (len(axes) == 1 and len(modes.c) * axes[0].n > LARGEST_SERIES):
-        return Convolution(lambda x: on_torus(potential, x, model.x_box), axes)
+        return Convolution(lambda x: on_torus(potential, x, model.x_box), axes, space.comm)
     return Trigonometric(modes, axes)

@@ -14,20 +14,19 @@ which is, in W, and is as accurate: both parts converge to -d_j phi with order k
 superconvergence there, the second, which solves for the derivative itself, in the L2 norm. The potential gives the
 energy strength / 2 (W rho)^T E K^+ E^T W rho = int |grad phi|^2 / (2 strength).
 
-The tensor grid makes K a sum of Kronecker products of matrices of one coordinate. For d = 1, 2 it is factorised once by
-PETSc, on every rank the same; the constant is fixed by one degree of freedom and then by the mean. For d = 3 the
-factors fill up (46 656 unknowns take minutes), so K is diagonalised instead, coordinate by coordinate (Lynch, Rice and
-Thomas, Numer. Math. 6 (1964)): with S_j V_j = M_j V_j diag(lambda_j), V_j^T M_j V_j = 1,
+For d = 1 K is factorised by PETSc; the constant is fixed by one degree of freedom and then by the mean. For d = 2, 3
+E and D_j are products of matrices of one coordinate each, and K a sum of such. K is diagonalised, coordinate by
+coordinate (Lynch, Rice and Thomas, Numer. Math. 6 (1964)): with S_j V_j = M_j V_j diag(lambda_j), V_j^T M_j V_j = 1,
 
-    K^+ = V diag(1 / (lambda_1 + lambda_2 + lambda_3)) V^T,    V = V_1 x V_2 x V_3,
+    K^+ = V diag(1 / (lambda_1 + ... + lambda_d)) V^T,    V = V_1 x ... x V_d,
 
-without the constant, for which the sum is 0.
+without the constant, for which the sum is 0. What is kept are E V and D_j V by their factors, 16 n^2 bytes for an axis
+of n nodes, which are applied along one axis of an array after the other.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,10 +77,6 @@ class Line:
         self.stiffness = spread(at_points[1].T @ (weights[:, None] * at_points[1]) / axis.h, dofs)
 
 
-def _kronecker(matrices: Sequence[scipy.sparse.csr_array]) -> scipy.sparse.csr_array:
-    return functools.reduce(lambda a, b: scipy.sparse.kron(a, b, format="csr"), matrices)
-
-
 class TorusPoisson:
     """Convolutions with the periodic Gamma, -Lap Gamma = strength (delta - mean).
 
@@ -91,52 +86,49 @@ class TorusPoisson:
     """
 
     def __init__(self, strength: float, axes: Sequence[Any]) -> None:
-        self._strength = strength
-        d = len(axes)
+        self._strength, self._weights = strength, weights_of(axes)
         lines = [Line(axis) for axis in axes]
-        self._weights = weights_of(axes)
-        self._values = _kronecker([line.values for line in lines])
-        self._slopes = [
-            _kronecker([line.slopes if i == j else line.values for i, line in enumerate(lines)]) for j in range(d)
-        ]
-        self._integrals = self._values.T @ self._weights.ravel()
-        self._volume = math.prod(axis.high - axis.low for axis in axes)
-        self._inverse = factorised(lines) if d < 3 else diagonalised(lines)
+        self._values: list[Any] = [line.values for line in lines]
+        self._slopes: list[Any] = [line.slopes for line in lines]
+        if len(lines) == 1:
+            self._inverse = factorised(lines[0])
+            return
+        self._inverse, vectors = diagonalised(lines)
+        self._values = [matrix @ V for matrix, V in zip(self._values, vectors, strict=True)]
+        self._slopes = [matrix @ V for matrix, V in zip(self._slopes, vectors, strict=True)]
 
-    def _solve(self, right_side: np.ndarray) -> np.ndarray:
-        """K^+ applied to (dofs,): to its part without mean, and without mean itself."""
-        balanced = right_side - right_side.sum() / self._volume * self._integrals
-        solution = self._inverse(balanced)
-        return np.asarray(solution - self._integrals @ solution / self._volume)
+    def _solve(self, functions: Sequence[Any], values: np.ndarray) -> np.ndarray:
+        """K^+ applied to the integrals of values (*X) with products of functions given at the nodes of each axis."""
+        return self._inverse(along([matrix.T for matrix in functions], self._weights * values))
+
+    def _one_slope(self, j: int) -> list[Any]:
+        """The factors of D_j."""
+        return [*self._values[:j], self._slopes[j], *self._values[j + 1 :]]
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """phi, (*X) -> (*X)."""
-        phi = self._solve(self._values.T @ (self._weights * rho).ravel())
-        return np.asarray(self._strength * (self._values @ phi).reshape(rho.shape))
+        return self._strength * along(self._values, self._solve(self._values, rho))
 
     def force(self, rho: np.ndarray) -> np.ndarray:
         """-grad Gamma * rho, (*X) -> (d, *X)."""
-        weighted = (self._weights * rho).ravel()
-        phi = self._solve(self._values.T @ weighted)
-        parts = [slope @ phi - self._values @ self._solve(slope.T @ weighted) for slope in self._slopes]
-        return np.asarray(-self._strength / 2 * np.stack(parts).reshape(-1, *rho.shape))
+        phi = self._solve(self._values, rho)
+        parts = [
+            along(slope, phi) - along(self._values, self._solve(slope, rho))
+            for slope in map(self._one_slope, range(rho.ndim))
+        ]
+        return -self._strength / 2 * np.stack(parts)
 
     def coupling(self, current: np.ndarray) -> np.ndarray:
         """sum_j d_j Gamma * J_j, (d, *X) -> (*X)."""
-        weighted = (self._weights * current).reshape(len(current), -1)
-        weak = sum(slope.T @ part for slope, part in zip(self._slopes, weighted, strict=True))
-        total = -self._values @ self._solve(np.asarray(weak))
-        for slope, part in zip(self._slopes, weighted, strict=True):
-            total = total + slope @ self._solve(self._values.T @ part)
-        return np.asarray(self._strength / 2 * total.reshape(current.shape[1:]))
+        total = np.zeros(current.shape[1:])
+        for slope, part in zip(map(self._one_slope, range(len(current))), current, strict=True):
+            total += along(slope, self._solve(self._values, part)) - along(self._values, self._solve(slope, part))
+        return self._strength / 2 * total
 
 
-def factorised(lines: Sequence[Line]) -> Callable[[np.ndarray], np.ndarray]:
-    """K^{-1} with the first unknown fixed at 0, (dofs,) -> (dofs,), by a factorisation of K."""
-    parts = [
-        _kronecker([line.stiffness if i == j else line.mass for i, line in enumerate(lines)]) for j in range(len(lines))
-    ]
-    matrix = scipy.sparse.csr_array(sum(parts[1:], parts[0])[1:, 1:])
+def factorised(line: Line) -> Callable[[np.ndarray], np.ndarray]:
+    """K^+ of one coordinate by a factorisation of K with the first unknown fixed at 0, (dofs,) -> (dofs,)."""
+    matrix = scipy.sparse.csr_array(line.stiffness[1:, 1:])
     matrix.sort_indices()
     rows, columns = (part.astype(PETSc.IntType) for part in (matrix.indptr, matrix.indices))
     aij = PETSc.Mat().createAIJ(matrix.shape, csr=(rows, columns, matrix.data), comm=PETSc.COMM_SELF)
@@ -144,25 +136,23 @@ def factorised(lines: Sequence[Line]) -> Callable[[np.ndarray], np.ndarray]:
     aij.assemble()
     options = symmetric_options(aij, constant=True, relative_tolerance=1e-14)
     solver = LinearSolver(aij, prefix="vlasov_poisson", options=options)
+    integrals = line.mass.sum(axis=1)
+    length = integrals.sum()
 
     def solve(right_side: np.ndarray) -> np.ndarray:
-        found, _, reason = solver.solve(right_side[1:])
+        balanced = right_side - right_side.sum() / length * integrals
+        found, _, reason = solver.solve(balanced[1:])
         if reason < 0:
             raise RunError(f"the Poisson solver failed: PETSc gives reason {reason}")
-        return np.concatenate([[0.0], found])
+        solution = np.concatenate([[0.0], found])
+        return np.asarray(solution - integrals @ solution / length)
 
     return solve
 
 
-def diagonalised(lines: Sequence[Line]) -> Callable[[np.ndarray], np.ndarray]:
-    """K^+ by the eigenvectors of each coordinate, (dofs,) -> (dofs,)."""
+def diagonalised(lines: Sequence[Line]) -> tuple[Callable[[np.ndarray], np.ndarray], list[np.ndarray]]:
+    """K^+ for coefficients of the eigenvectors of each coordinate, (*dofs) -> (*dofs), and these vectors."""
     pairs = [scipy.linalg.eigh(line.stiffness.toarray(), line.mass.toarray()) for line in lines]
-    vectors = [vector for _, vector in pairs]
-    transposed = [vector.T for vector in vectors]
     sums = functools.reduce(np.add.outer, [values for values, _ in pairs])
     sums[(0,) * len(lines)] = np.inf  # the constant
-
-    def solve(right_side: np.ndarray) -> np.ndarray:
-        return along(vectors, along(transposed, right_side.reshape(sums.shape)) / sums).ravel()
-
-    return solve
+    return lambda right_side: right_side / sums, [vectors for _, vectors in pairs]

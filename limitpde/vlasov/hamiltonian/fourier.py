@@ -18,9 +18,10 @@ import scipy.fft
 from mpi4py import MPI
 
 from limitpde.errors import InputError
+from limitpde.vlasov.parts import check_parts
 from limitpde.vlasov.phase_space import kernels
 from limitpde.vlasov.phase_space.axes import Axis, CellAxis
-from limitpde.vlasov.phase_space.grid import ProcessGrid, parts_of
+from limitpde.vlasov.phase_space.grid import ProcessGrid, gathered_x, parts_of
 from limitpde.vlasov.phase_space.halo import bring
 from limitpde.vlasov.phase_space.lines import drift_lines
 from limitpde.vlasov.phase_space.tensor import WIDEST, product
@@ -74,6 +75,8 @@ class FourierSpace:
     Args:
         x_axes: d axes, periodic or with ends.
         v_axes: d axes, whose intervals and numbers of points are taken.
+        parts: of the ranks along each axis, one along those of v; by default what is fastest.
+        sweeps: as for `TensorSpace`.
         comm: the ranks, each with a block of cells of x and all velocities.
 
     Attributes:
@@ -85,7 +88,15 @@ class FourierSpace:
         InputError: the axes do not fit together.
     """
 
-    def __init__(self, x_axes: Sequence[Axis], v_axes: Sequence[Axis], *, comm: MPI.Comm = MPI.COMM_WORLD) -> None:
+    def __init__(
+        self,
+        x_axes: Sequence[Axis],
+        v_axes: Sequence[Axis],
+        *,
+        parts: Sequence[int] | None = None,
+        sweeps: Sequence[np.ndarray] | None = None,
+        comm: MPI.Comm = MPI.COMM_WORLD,
+    ) -> None:
         if len(x_axes) != len(v_axes) or not 1 <= len(x_axes) <= 3:
             raise InputError(f"{len(x_axes)} x axes, {len(v_axes)} v axes: 1 to 3 are needed, as many of v as of x")
         if len({axis.degree for axis in x_axes}) > 1:
@@ -93,8 +104,12 @@ class FourierSpace:
         self.x_axes, self.comm, self.d, self.degree = tuple(x_axes), comm, len(x_axes), x_axes[0].degree
         self.v_axes = tuple(UniformAxis(axis.low, axis.high, axis.cells, axis.degree) for axis in v_axes)
         d = self.d
-        parts = parts_of([axis.cells for axis in x_axes], comm.size, d)
-        self.grid = ProcessGrid([*x_axes, *v_axes], d, comm, [*parts, *(1,) * d])
+        if parts is not None:  # velocities are on every rank, as if each of their axes had one cell
+            check_parts(parts, [*(axis.cells for axis in x_axes), *(1,) * d], comm.size)
+        else:
+            cells = [axis.cells for axis in x_axes]
+            parts = [*parts_of(cells, comm.size, d, sweeps and sweeps[:d]), *(1,) * d]
+        self.grid = ProcessGrid([*x_axes, *v_axes], d, comm, parts)
         self.place = self.grid.nodes(comm.rank)[:d] + tuple(slice(0, axis.n) for axis in self.v_axes)
         self.whole_shape = tuple(axis.n for axis in self.axes)
         nodes = [axis.nodes[part] for axis, part in zip(x_axes, self.place[:d], strict=True)]
@@ -157,16 +172,13 @@ class FourierSpace:
 
     def integrate_x(self, values: np.ndarray) -> np.ndarray:
         """Integrals over all x of values (..., *x_shape): (...), on every rank. Collective."""
-        return np.asarray(self.comm.allreduce(np.tensordot(values, self.x_weights, axes=self.d)))
+        total = np.array(np.tensordot(values, self.x_weights, axes=self.d))
+        self.comm.Allreduce(MPI.IN_PLACE, total)
+        return total
 
     def gather_x(self, values: np.ndarray) -> np.ndarray:
         """Values (..., *x_shape) of all x nodes, (..., *X), on every rank. Collective."""
-        lead = values.shape[: values.ndim - self.d]
-        whole = np.empty((*lead, *(axis.n for axis in self.x_axes)), dtype=values.dtype)
-        for rank, part in enumerate(self.comm.allgather(np.ascontiguousarray(values))):
-            index: Any = (..., *self.grid.nodes(rank)[: self.d])
-            whole[index] = part
-        return whole
+        return gathered_x(self.grid, self.d, self.whole_shape[: self.d], values)
 
     def local_x(self, values: np.ndarray) -> np.ndarray:
         """The part (..., *x_shape) of this rank of values (..., *X) at all x nodes."""

@@ -17,9 +17,10 @@ from mpi4py import MPI
 
 from limitpde.compiled import compiled
 from limitpde.errors import InputError
+from limitpde.vlasov.parts import check_parts
 from limitpde.vlasov.phase_space import kernels, limiter
 from limitpde.vlasov.phase_space.axes import Axis
-from limitpde.vlasov.phase_space.grid import ProcessGrid
+from limitpde.vlasov.phase_space.grid import ProcessGrid, gathered_x
 from limitpde.vlasov.phase_space.halo import bring
 from limitpde.vlasov.phase_space.kicks import kick
 from limitpde.vlasov.phase_space.lines import Lines, drift_lines, kick_lines
@@ -41,6 +42,8 @@ class TensorSpace:
         x_axes: d axes, periodic or with ends.
         v_axes: d axes with ends.
         positivity: keep what is >= 0 so.
+        parts: of the ranks along each axis, x then v; by default what is fastest.
+        sweeps: for each axis (S, M) whole cells by which its lines are moved in a step, if that is known.
         comm: the ranks.
 
     Attributes:
@@ -61,6 +64,8 @@ class TensorSpace:
         v_axes: Sequence[Axis],
         *,
         positivity: bool = False,
+        parts: Sequence[int] | None = None,
+        sweeps: Sequence[np.ndarray] | None = None,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         axes = [*x_axes, *v_axes]
@@ -72,7 +77,9 @@ class TensorSpace:
             raise InputError(f"degrees {[axis.degree for axis in axes]}: must be the same for all axes")
         self.x_axes, self.v_axes, self.positivity, self.comm = (tuple(x_axes), tuple(v_axes), positivity, comm)
         self.d, self.degree = len(x_axes), axes[0].degree
-        self.grid = ProcessGrid(axes, self.d, comm)
+        if parts is not None:
+            check_parts(parts, [axis.cells for axis in axes], comm.size)
+        self.grid = ProcessGrid(axes, self.d, comm, parts, sweeps)
         self.place, self.whole_shape = self.grid.nodes(comm.rank), tuple(axis.n for axis in axes)
         nodes = [axis.nodes[part] for axis, part in zip(axes, self.place, strict=True)]
         weights = [axis.weights[part] for axis, part in zip(axes, self.place, strict=True)]
@@ -239,14 +246,7 @@ class TensorSpace:
 
     def gather_x(self, values: np.ndarray) -> np.ndarray:
         """Values (..., *x_shape) of all x nodes, (..., *X), on every rank. Collective."""
-        comm, d, lead = self.grid.x_comm, self.d, values.shape[: values.ndim - self.d]
-        whole = np.empty((*lead, *(axis.n for axis in self.x_axes)), dtype=values.dtype)
-        parts = self.grid.parts[d:]
-        for rank, part in enumerate(comm.allgather(np.ascontiguousarray(values)) if comm.size > 1 else [values]):
-            first = rank * int(np.prod(parts))  # the rank of the same block of x, with the first block of v
-            index: Any = (..., *self.grid.nodes(first)[:d])
-            whole[index] = part
-        return whole
+        return gathered_x(self.grid, self.d, self.whole_shape[: self.d], values)
 
     def local_x(self, values: np.ndarray) -> np.ndarray:
         """The part (..., *x_shape) of this rank of values (..., *X) at all x nodes."""
