@@ -240,27 +240,30 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             )
             bar.advance(solver.t)
 
-            def record(step: StepReport) -> None:
+            saved, work = time.monotonic(), 0
+
+            def record(step: StepReport) -> bool:
+                """Whether a checkpoint is due."""
                 files.record(step)
                 self.record.log(logging.DEBUG, "equation: t = %.6g, dt = %.3g", step.t, step.dt)
                 self.record.save(pde=steps.figures())
+                return time.monotonic() - saved > case.output.checkpoint_every
 
             if not files.resumed:
                 files.write_fields(0.0)
                 on_root(self.comm, lambda: record(StepReport(t=0.0, dt=0.0, order=0, figures=steps.start_row())))
             outputs = deque([*(t for t in case.output_times if t > solver.t * (1 + 1e-9)), math.inf])
-            saved, work = time.monotonic(), 0
 
             def observe(step: StepReport) -> None:
                 nonlocal saved, work
                 steps.add(step)
-                work += solver.dofs
+                work += solver.dofs * step.steps
                 if math.isclose(step.t, outputs[0], rel_tol=1e-9):
                     files.write_fields(outputs.popleft())  # at the very times of the particles' snapshots
-                on_root(self.comm, lambda: record(step))
-                bar.advance(step.dt)
+                due = on_root(self.comm, lambda: record(step))
+                bar.advance(step.dt * step.steps)
                 self.stop.check(self.comm)
-                if self.comm.bcast(time.monotonic() - saved > case.output.checkpoint_every):
+                if due:
                     files.keep()
                     saved = time.monotonic()
 

@@ -121,5 +121,7 @@ class StopRequest:
 
     def check(self, comm: MPI.Comm) -> None:
         """Raise `Interrupted` on all ranks if any of them was asked to stop. Collective."""
-        if comm.allreduce(self.asked, op=MPI.LOR):
+        asked = np.array([self.asked])
+        comm.Allreduce(MPI.IN_PLACE, asked, op=MPI.LOR)
+        if asked[0]:
             raise Interrupted("stopped on request (Ctrl-C or SIGTERM)")

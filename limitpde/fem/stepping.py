@@ -32,6 +32,8 @@ class StepReport:
     """Size of the step, after whatever the gate did to it."""
     order: int
     """Order of the formula that was accepted."""
+    steps: int = 1
+    """Steps of this size that were made since the report before."""
     refused: tuple[str, ...] = ()
     """Why each attempt before it was refused; empty where the first one was accepted."""
     figures: dict[str, float] = field(default_factory=dict)
@@ -172,10 +174,26 @@ def check_step(dt: float) -> None:
         raise InputError(f"dt = {dt}: must be finite and greater than 0")
 
 
-def march(solver: Steppable, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
+def march(
+    solver: Steppable,
+    end: float,
+    *,
+    stops: Iterable[float] = (),
+    observers: Iterable[Observer] = (),
+    several: Callable[[float, int], StepReport] | None = None,
+) -> None:
     """Step a solver up to `end`, landing on every time in `stops` on the way, in equal steps between them.
 
     Each observer is called with the report of each step. Collective if the solver is.
+
+    Args:
+        solver: makes the steps.
+        end: time.
+
+    Keyword Args:
+        stops: times on the way.
+        observers: of the reports.
+        several: makes some steps of a size, at most as many as given, with one report; one by `solver.step` by default.
 
     Raises:
         InputError: `end` lies before the time of the solver.
@@ -186,7 +204,8 @@ def march(solver: Steppable, end: float, *, stops: Iterable[float] = (), observe
     for stop in sorted({*(s for s in stops if solver.t < s < end), end}):
         while not math.isclose(solver.t, stop, rel_tol=1e-12, abs_tol=1e-14 * min(1.0, end)):
             left = stop - solver.t
-            report = solver.step(left / math.ceil(left / solver.suggested_step * (1 - 1e-9)))
+            count = math.ceil(left / solver.suggested_step * (1 - 1e-9))
+            report = several(left / count, count) if several else solver.step(left / count)
             if report.dt < 1e-13 * max(abs(stop), report.dt):
                 reason = f"; last refused: {report.refused[-1]}" if report.refused else ""
                 raise RunError(f"the step has shrunk to {report.dt:.3g} at t = {report.t:.6g}{reason}")

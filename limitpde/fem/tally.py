@@ -122,7 +122,7 @@ class Tally[S: Observed]:
             RunError: one of its figures is not a number, or of a mass that no step should change most is lost or new.
         """
         self._check(step)
-        self.steps += 1
+        self.steps += step.steps
         self.last = step.figures
         for name, value in (self._extremes(step.figures) | self.extremes(step)).items():
             self.largest[name] = max(self.largest.get(name, value), value)

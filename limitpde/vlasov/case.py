@@ -64,6 +64,9 @@ class PDE(sections.BasePDE):
     """A mesh with walls for x, instead of a tensor grid: a box, a ball, a disk, or the path of a gmsh file."""
     walls: Literal["absorbing", "specular"] = "absorbing"
     """What the walls of the mesh do."""
+    observe_every: Annotated[int, Field(ge=1)] = 1
+    """Steps between rows of diagnostics.csv and times at which W is measured; the ends of those between are joined,
+    which makes them nearly twice as fast."""
     parts: Parts | None = None
     """Parts into which the ranks cut each of the 2 d coordinates of a tensor grid, x then v, as many as ranks in all;
     by default, those with which a step takes the least time by the bytes that ranks send."""

@@ -39,9 +39,13 @@ from limitpde.vlasov.initial import MOST_OUTSIDE, Initial, Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.outputs import PhaseOutputs
 from limitpde.vlasov.phase_space import Axis, TensorSpace
+from limitpde.vlasov.phase_space.grid import ProcessGrid
 from limitpde.vlasov.phase_space.mesh import MeshSpace, make_mesh
 from limitpde.vlasov.sight import check_seen
 from limitpde.vlasov.splitting import composition, merged
+
+BALANCE = 0.9
+"""Mean part of phase space of a rank, over the largest, below which a run says that ranks wait for each other."""
 
 
 class Solver:
@@ -61,6 +65,7 @@ class Solver:
         positivity: keep f >= 0 by scaling it towards its mean within each cell.
         mesh: a mesh for x instead of a tensor grid; it has walls.
         walls: of the mesh: "absorbing" or "specular".
+        observe_every: `solve` measures after so many steps; those between have their neighbouring ends joined.
         parts: of the ranks along each of the 2 d coordinates of a tensor grid; their product is the number of ranks. By
             default, those with which a step takes the least time by the bytes that ranks send.
         comm: the ranks to use.
@@ -71,6 +76,7 @@ class Solver:
         field: what gives the forces.
         form: the unknown.
         outside: share of the initial density that lies outside of the box, or of the mesh.
+        warnings: what a user should know of the ranks.
 
     Raises:
         InputError: an argument is out of range, or does not fit the model.
@@ -78,7 +84,6 @@ class Solver:
 
     STATE = "vlasov.Solver 2"
     step_figures: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -92,6 +97,7 @@ class Solver:
         positivity: bool = False,
         mesh: AnyMesh | None = None,
         walls: Literal["absorbing", "specular"] = "absorbing",
+        observe_every: int = 1,
         parts: Sequence[int] | None = None,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
@@ -100,7 +106,9 @@ class Solver:
         if not 1 <= degree <= 5:
             raise InputError(f"pde.degree = {degree}: must lie between 1 and 5")
         check_unknown(model.form, on_mesh=mesh is not None, positivity=positivity)
-        self.model, self.requested_step, self.t = model, step, 0.0
+        if observe_every < 1:
+            raise InputError(f"pde.observe_every = {observe_every}: must be at least 1")
+        self.model, self.requested_step, self.t, self._together = model, step, 0.0, observe_every
         if order is None:
             order = 2 if mesh is not None and walls == "absorbing" else 4
         composition(order)  # checks it
@@ -150,6 +158,7 @@ class Solver:
                 self.form = make_form(model, start, x_axes, v_axes, comm, **shared)
                 self.space, self.field = self.form.space, self.form.field
         self.outside = self._outside(start)
+        self.warnings = () if mesh is not None else _unbalanced(self.space.grid)
         self._outputs: PhaseOutputs | None = None
 
     def _outside(self, start: Start) -> float:
@@ -186,21 +195,22 @@ class Solver:
                 (self.form.drift if kind == "drift" else self.form.kick)(share * dt)
         self.t += steps * dt
 
-    def step(self, dt: float) -> StepReport:
-        """Advance by dt, and measure. Collective.
+    def step(self, dt: float, steps: int = 1) -> StepReport:
+        """Make equal steps, and measure. Collective.
 
         Raises:
             RunError: f is no longer finite.
         """
-        self.advance(dt)
+        self.advance(dt, steps)
         figures = self.figures()
         if not math.isfinite(figures["energy"] + figures["l2"]):
             raise RunError(f"f is no longer finite at t = {self.t:.6g}")
-        return StepReport(t=self.t, dt=dt, order=self.order, figures=figures)
+        return StepReport(t=self.t, dt=dt, order=self.order, steps=steps, figures=figures)
 
     def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:
-        """Step up to time `end`, landing on every time in `stops`; each observer sees the report of each step."""
-        march(self, end, stops=stops, observers=observers)
+        """Step up to time `end`, landing on every time in `stops`; each observer sees the report of those measured."""
+        several = None if self._together == 1 else lambda dt, most: self.step(dt, min(self._together, most))
+        march(self, end, stops=stops, observers=observers, several=several)
 
     # --- what the state is ----------------------------------------------------------------------------------------
 
@@ -275,6 +285,16 @@ def _check_memory(values: int, comm: MPI.Comm) -> None:
             f"pde.cells: {values:.3g} numbers are {needed / 2**30:.3g} GiB for each of {comm.size} ranks, whose share "
             f"of the memory is {share / 2**30:.3g} GiB; take fewer cells, a lower degree, or more machines"
         )
+
+
+def _unbalanced(grid: ProcessGrid) -> tuple[str, ...]:
+    """What to say where ranks wait for the one with the largest part."""
+    if grid.balance >= BALANCE:
+        return ()
+    return (
+        f"the largest part of phase space is {1 / grid.balance:.2g} times the mean one, so {grid.comm.size} ranks do "
+        f"what {grid.balance * grid.comm.size:.3g} could: take a number of ranks, or pde.parts, that divides pde.cells",
+    )
 
 
 def _sweeps(x_axes: Sequence[Axis], v_axes: Sequence[Axis], step: float, order: int) -> list[np.ndarray]:

@@ -24,8 +24,6 @@ from limitpde.vlasov.residual import off_torus
 
 LOST_WARNING = 1e-6
 """Share of the mass that left the domain from which the domain is called into question."""
-BALANCE_WARNING = 0.9
-"""Mean part of phase space of a rank, over the largest, below which ranks wait for each other."""
 BOUND_WARNING = 1e-6
 """Part by which the norm of alpha may exceed the bound of Corollary 3.6 before that is pointed out."""
 OUTSIDE_WARNING = 1e-3
@@ -102,13 +100,7 @@ class PDESummary(Tally[Solver]):
     def warnings(self) -> list[str]:
         """What a user must know before trusting the figures."""
         found = super().warnings()
-        lost, grid = self._lost, getattr(self.solver.space, "grid", None)
-        if grid is not None and grid.balance < BALANCE_WARNING:
-            found.append(
-                f"the largest part of phase space is {1 / grid.balance:.2g} times the mean one, so {grid.comm.size} "
-                f"ranks do what {grid.balance * grid.comm.size:.3g} could: take a number of ranks, or pde.parts, that "
-                "divides pde.cells"
-            )
+        lost = self._lost
         if lost > LOST_WARNING:
             found.append(
                 f"{lost:.2g} of the mass left the domain, as too fast or through its ends; unless that is wanted, take "

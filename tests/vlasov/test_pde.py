@@ -8,6 +8,8 @@ translations themselves are in test_phase_space.py.
 from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import pickle
+
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -214,6 +216,56 @@ def test_ranks_may_have_nothing(cells, comm):
         solver.outputs()
         found.append([*solver.figures().values(), *residual.values[-1]])
     np.testing.assert_allclose(*found, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("order", [2, 4])
+def test_steps_that_nobody_looks_at_are_joined(comm, order):
+    """The reports are those of `advance`, at the same times: every fourth step, and where the solver must land."""
+    options = {"cells": (8, 24), "degree": 3, "step": 0.1, "order": order, "comm": comm}
+    solver, other = (perturbed("landau 0.5", amplitude=0.3, **options, **more) for more in ({"observe_every": 4}, {}))
+    reports = []
+    solver.solve(1.5, stops=[0.6], observers=[reports.append])
+    assert [report.steps for report in reports] == [4, 2, 4, 4, 1]
+    assert [report.t for report in reports] == pytest.approx([0.4, 0.6, 1.0, 1.4, 1.5])
+    for report in reports:
+        other.advance(report.dt, report.steps)
+        assert other.figures() == pytest.approx(report.figures, rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.ranks
+def test_ranks_that_wait_for_the_largest_part_are_told_of(comm):
+    def told(x_cells):
+        options = {"cells": (x_cells, 24), "step": 0.1, "order": 2, "parts": (comm.size, 1), "comm": comm}
+        return perturbed("landau 0.5", amplitude=0.3, **options).warnings
+
+    assert told(4 * comm.size) == ()
+    warnings = told(4 * comm.size + 1)
+    assert len(warnings) == (0 if comm.size == 1 else 1)
+    assert all("ranks do what" in text for text in warnings)
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("parts", ["x", "v"])
+def test_nothing_is_pickled_between_reports(comm, parts):
+    solver = perturbed(
+        "landau 0.5", amplitude=0.3, cells=(8, 24), step=0.1, order=2, comm=comm,
+        parts=(comm.size, 1) if parts == "x" else (1, comm.size),
+    )  # fmt: skip
+    pickled = []
+
+    def dumps(*arguments):
+        pickled.append(arguments)
+        return pickle.dumps(*arguments)
+
+    MPI.pickle.__init__(dumps, pickle.loads)
+    try:
+        solver.advance(0.1, 5)
+        assert pickled == []
+        comm.bcast(0)
+        assert len(pickled) == (1 if comm.rank == 0 else 0) or comm.size == 1
+    finally:
+        MPI.pickle.__init__()
 
 
 @pytest.mark.ranks

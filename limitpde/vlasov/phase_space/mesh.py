@@ -194,6 +194,10 @@ class MeshSpace:
         """Smallest nodal value of one component, on every rank. Collective."""
         return float(self.comm.allreduce(float(f.min(initial=np.inf)), op=MPI.MIN))
 
+    def square_and_minimum(self, f: np.ndarray) -> tuple[float, float]:
+        """Both of these. Collective."""
+        return self.square_integral(f), self.minimum(f)
+
     # --- natural order ------------------------------------------------------------------------------------------------
 
     def gather_x(self, values: np.ndarray) -> np.ndarray:

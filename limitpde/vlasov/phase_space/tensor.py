@@ -8,6 +8,7 @@ has a block of whole cells (`grid`). Transport along a coordinate is exact trans
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -223,15 +224,19 @@ class TensorSpace:
         sums = np.tensordot(values, self.x_weights, axes=self.d)
         return self._total(self.grid.x_comm, np.asarray(sums, dtype=float))
 
+    def square_and_minimum(self, f: np.ndarray) -> tuple[float, float]:
+        """int f^2 of one component and its smallest value, by one pass over f. Collective."""
+        weights = np.multiply.outer(self.x_weights, product(self.v_weights[:-1])).ravel()
+        sums, least = squares(f.reshape(len(weights), self.v_shape[-1]), self.v_weights[-1])
+        return total_and_least(self.comm, float(sums @ weights), float(least.min(initial=np.inf)))
+
     def square_integral(self, f: np.ndarray) -> float:
         """int f^2 of one component. Collective."""
-        weights = np.multiply.outer(self.x_weights, product(self.v_weights[:-1])).ravel()
-        rows = squares(f.reshape(len(weights), self.v_shape[-1]), self.v_weights[-1])
-        return float(self.comm.allreduce(float(rows @ weights)))
+        return self.square_and_minimum(f)[0]
 
     def minimum(self, f: np.ndarray) -> float:
         """Smallest value of one component on all ranks. Collective."""
-        return float(self.comm.allreduce(float(np.min(f, initial=np.inf)), op=MPI.MIN))
+        return self.square_and_minimum(f)[1]
 
     @staticmethod
     def _total(comm: MPI.Comm, local: np.ndarray) -> np.ndarray:
@@ -269,16 +274,24 @@ class TensorSpace:
         return whole
 
 
+def total_and_least(comm: MPI.Comm, summand: float, value: float) -> tuple[float, float]:
+    """Sum over the ranks of one number, and the least of another. Collective."""
+    found = np.empty((comm.size, 2))
+    comm.Allgather(np.array([summand, value]), found)
+    return math.fsum(found[:, 0]), float(found[:, 1].min())
+
+
 @compiled(parallel=True, fastmath=kernels.FAST)
-def squares(f: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """sum_n weights_n f_n^2 of each row of f (rows, n), (rows,)."""
-    sums = np.empty(len(f))
+def squares(f: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """sum_n weights_n f_n^2 of each row of f (rows, n), (rows,), and the least of each."""
+    sums, least = np.empty(len(f)), np.empty(len(f))
     for i in numba.prange(len(f)):
-        row, total = f[i], 0.0
+        row, total, smallest = f[i], 0.0, np.inf
         for k in range(len(weights)):
             total += weights[k] * row[k] * row[k]
-        sums[i] = total
-    return sums
+            smallest = row[k] if row[k] < smallest else smallest
+        sums[i], least[i] = total, smallest
+    return sums, least
 
 
 def product(factors: Sequence[np.ndarray]) -> np.ndarray:
