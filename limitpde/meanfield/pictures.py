@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from limitpde.results import pictures
+from limitpde.results import maps, pictures
 from limitpde.results.canvas import Canvas
-from limitpde.results.pictures import Columns
+from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
 
 MOST_DOTS = 400
 """Particles of each species drawn over a map, so that the map can still be seen."""
 
 
-def _fields(directory: Path, canvas: Canvas) -> Any:
-    """Each density at the first and the last output, with the particles of replica 0 of its species."""
-    states, clouds = pictures.fields(directory), pictures.clouds(directory)
-    if not states:
-        return None
-    names = [name for name in states[0][2] if name.startswith("rho")]
-    line = np.ptp(states[0][0][:, 1]) == 0
-    if line and len(names) == 1:
-        return pictures.density_over_x(canvas, states, names[0], clouds)
-    figure, axes = pictures.field_panels(canvas, [[(state, name, {}) for name in names] for state in states])
-    if line:
-        return figure
-    for row, cloud in zip(axes, clouds, strict=False):  # of the particles there may be none
-        for species, axis in enumerate(row, start=1):
-            mine = pictures.thinned(cloud[0][cloud[1]["species"] == species], MOST_DOTS)
-            axis.scatter(mine[:, 0], mine[:, 1], s=5, c="white", edgecolors="black", linewidths=0.25)
-    for axis in axes.flat:
-        axis.set(aspect="equal")
-    return figure
+def _panels(states: Mapping[str, State]) -> list[Panel]:
+    """Each density, with one scale."""
+    state = states["fields"]
+    return [Panel(state, name) for name in state[2] if name.startswith("rho")]
+
+
+def _over(row: Sequence[Any], cloud: Cloud) -> None:
+    """The particles of each species over its density: dots in the plane, a histogram on a line."""
+    positions, data, _ = cloud
+    for species, axis in enumerate(row, start=1):
+        mine = positions[data["species"] == species]
+        if np.ptp(positions[:, 1]) == 0:
+            pictures.histogram(axis, mine[:, 0], 1 / len(positions))
+        else:
+            shown = maps.thinned(mine, MOST_DOTS)
+            axis.scatter(shown[:, 0], shown[:, 1], s=5, c="white", edgecolors="black", linewidths=0.25)
 
 
 def _invariants(directory: Path, canvas: Canvas) -> Any:
@@ -48,5 +46,5 @@ def _masses(table: Columns) -> Columns:
     }
 
 
-PAINTERS = {"fields": _fields, "invariants": _invariants}
+PAINTERS: dict[str, pictures.Painter] = {"fields": StatePicture(_panels, _over), "invariants": _invariants}
 """Name of a picture -> what draws it from the files of a result, or returns None."""

@@ -120,14 +120,19 @@ def density_over_x(
     for state, look in zip(states, ({"color": "0.5", "ls": "--"}, {"color": "k"}), strict=True):
         axis.plot(*line(state, name), label=f"equation, {at(state[3])}", **look)
     low, high = states[-1][0][:, 0].min(), states[-1][0][:, 0].max()
+    axis.set(xlabel="$x$", ylabel=symbol(name), xlim=(low, high))
     for positions, _, t in snapshots[-1:]:
-        count = len(positions)
-        bins = np.linspace(low, high, 1 + int(np.clip(math.sqrt(count) / 2, 8, 48)))
-        weights = np.full(count, mass / (count * (bins[1] - bins[0])))
-        axis.hist(positions[:, 0], bins, weights=weights, label=f"{count} particles, {at(t)}", **HISTOGRAM)
-    axis.set(xlabel="$x$", ylabel=symbol(name), xlim=(low, high), ylim=(0, 1.25 * axis.get_ylim()[1]))
+        histogram(axis, positions[:, 0], mass / len(positions), label=f"{len(positions)} particles, {at(t)}")
+    axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
     axis.legend(ncols=3, loc="upper center")
     return figure
+
+
+def histogram(axis: Any, x: np.ndarray, weight: float, **look: Any) -> None:
+    """Particles of this mass as a density, over the axis as it is."""
+    low, high = axis.get_xlim()
+    bins = np.linspace(low, high, 1 + int(np.clip(math.sqrt(len(x)) / 2, 8, 48)))
+    axis.hist(x, bins, weights=np.full(len(x), weight / (bins[1] - bins[0])), **(HISTOGRAM | look))
 
 
 def means(axis: Any, x: Any, mean: Any, stderr: Any = math.nan, **look: Any) -> None:

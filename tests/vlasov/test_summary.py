@@ -175,7 +175,7 @@ CASE = {
     "pde": {"cells": [8, 16], "step": 0.25, "fit": [0.0, 1.0]},
     "particles": {"counts": [100, 400], "replicas": 20, "step": 0.1},
     "compare": {"test_functions": [{"shape": "gaussian", "center": [3.0, 0.5], "width": 0.9}]},
-    "output": {"every": 0.5, "pictures": False},
+    "output": {"every": 0.5},
 }
 
 
