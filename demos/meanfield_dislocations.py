@@ -32,7 +32,7 @@ QUICK = "--quick" in sys.argv
 FOLDER = Path("results/meanfield_dislocations_quick" if QUICK else "results/meanfield_dislocations")
 EPS = 0.15
 D = 0.1
-COUNTS, REPLICAS = ([24, 72], 80) if QUICK else ([64, 256, 1024], 48)
+COUNTS, REPLICAS = ([24, 72], 80) if QUICK else ([64, 256], 240)
 CELL, END = (0.12, 0.4) if QUICK else (0.06, 1.0)
 NOISES = (0.1, 0.03) if QUICK else (0.1, 0.03, 0.01)
 

@@ -25,7 +25,7 @@ from limitpde.fem.mesh import Box
 
 QUICK = "--quick" in sys.argv
 FOLDER = Path("results/meanfield_swarm_quick" if QUICK else "results/meanfield_swarm")
-COUNTS, REPLICAS, END = ([32, 96], 60, 0.5) if QUICK else ([64, 256, 1024], 60, 1.0)
+COUNTS, REPLICAS, END = ([32, 96], 60, 0.5) if QUICK else ([64, 256], 180, 1.0)
 CELL = 0.2 if QUICK else 0.08
 
 
@@ -61,6 +61,7 @@ CASE = {
     "pde": {"mesh": {"shape": "box", "size": 8.0, "origin": -4.0, "cell_size": CELL}, "step": 0.02},
     "particles": {"counts": COUNTS, "replicas": REPLICAS, "step": 0.02},
     "compare": {
+        "precision": 0.05,
         "test_functions": [
             {"shape": "gaussian", "center": (0.0, 0.0), "width": 0.7},
             {"shape": "wave", "k": (1.5, 0.0)},

@@ -18,6 +18,7 @@ from limitpde.nbody.diffusions import DiffusionEnsemble, Diffusions, Motion
 from limitpde.nbody.replicas import ALONE, Controls
 from limitpde.nbody.sums import make_sums
 from limitpde.nbody.sums.closed import AnySums
+from limitpde.parallel import on_all
 from limitpde.potentials import AnyPotential
 
 
@@ -59,6 +60,7 @@ def simulate(
         Interrupted: asked to stop before any replica was finished.
     """
     initial.check(model)
+    on_all(controls.comm, lambda: model.check(initial.box()))
     FunctionTable.of(test_functions, model.dimension)
     species = np.repeat(np.arange(len(model.strengths)), initial.numbers(count))
     other = interaction not in (None, model.interaction) or sigma not in (None, model.sigma)
