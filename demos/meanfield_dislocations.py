@@ -32,7 +32,7 @@ QUICK = "--quick" in sys.argv
 FOLDER = Path("results/meanfield_dislocations_quick" if QUICK else "results/meanfield_dislocations")
 EPS = 0.15
 D = 0.1
-COUNTS, REPLICAS = ([24, 72], 80) if QUICK else ([64, 256], 240)
+COUNTS, REPLICAS = ([24, 72], 80) if QUICK else ([64, 256], 80)
 CELL, END = (0.12, 0.4) if QUICK else (0.06, 1.0)
 NOISES = (0.1, 0.03) if QUICK else (0.1, 0.03, 0.01)
 
@@ -66,7 +66,7 @@ CASE = {
     "pde": {"mesh": {"shape": "box", "size": 6.0, "origin": -3.0, "cell_size": CELL}, "step": 0.02},
     "particles": {"counts": COUNTS, "replicas": REPLICAS, "step": 0.02},
     "compare": {
-        "precision": 0.02,
+        "precision": 0.05,
         "test_functions": [
             {"shape": "gaussian", "center": (0.0, 0.0), "width": 0.6},
             {"shape": "wave", "k": (2.0, 0.0)},

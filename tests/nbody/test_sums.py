@@ -16,7 +16,7 @@ from numba import njit
 from limitpde.errors import InputError
 from limitpde.nbody.sums import METHODS, Sums, make_sums
 from limitpde.nbody.sums.arithmetic import FARTHEST, exp_minus, mean_turn, sine
-from limitpde.nbody.sums.closed import AnySums, HarmonicSums, NoSums, SheetSums
+from limitpde.nbody.sums.closed import SIDE, AnySums, HarmonicSums, NoSums, SheetSums
 from limitpde.nbody.sums.pairs import PairSums
 from limitpde.nbody.sums.trigonometric import BLOCK, TrigonometricSums
 from limitpde.potentials import (
@@ -215,3 +215,22 @@ def test_wrong_methods() -> None:
     for kernel in (GaussianPotential(), Softened()):
         with pytest.raises(InputError, match="no sum below N"):
             sums_of(kernel, None, 2, "fast")
+
+
+@pytest.mark.parametrize("count", [7, SIDE + 44])
+def test_sums_by_blocks_with_strengths_are_those_of_a_loop(count: int) -> None:
+    """Each pair is evaluated once: what the second feels of the first is minus the gradient, by its own strength."""
+    rng = np.random.default_rng(3)
+    x, strengths = rng.standard_normal((3, count, 2)), rng.standard_normal((count, count))
+
+    def bell(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value = np.exp(-(r**2).sum(axis=1))
+        return value, -2 * r * value[:, None]
+
+    apart = x[:, :, None] - x[:, None]
+    value, slope = (part.reshape(3, count, count, -1) for part in bell(apart.reshape(-1, 2)))
+    found = AnySums(bell, strengths=strengths).gradients(x)
+    assert found == pytest.approx(np.einsum("ij,rijk->rik", strengths, slope), abs=1e-12)
+    assert AnySums(bell).gradients(x) == pytest.approx(slope.sum(axis=2), abs=1e-12)
+    energy = (value.sum(axis=(1, 2, 3)) - count) / 2  # without the pairs of a particle with itself
+    assert AnySums(bell).energies(x) == pytest.approx(energy, rel=1e-12)
