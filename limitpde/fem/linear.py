@@ -12,8 +12,9 @@ Options = dict[str, str | int | float | None]
 
 _numbers = itertools.count()
 
-REDUNDANT_LIMIT = 100_000
-"""Unknowns up to which every rank factorises the whole matrix by itself."""
+FEW_RANKS, REDUNDANT_LIMIT = 4, 100_000
+"""Ranks up to which each factorises the whole matrix by itself, up to DIRECT_LIMIT unknowns; and unknowns up to which
+more ranks do so (docs/scaling.md)."""
 DIRECT_LIMIT = 500_000
 """Unknowns up to which a matrix that rarely changes is factorised; above, algebraic multigrid needs less."""
 
@@ -92,12 +93,12 @@ def symmetric_options(matrix: PETSc.Mat, *, constant: bool, relative_tolerance: 
     times as fast as MUMPS, and even the same one on every rank is faster than MUMPS spread over a few
     (demos/benchmarks).
     """
-    size = matrix.size[0]
+    size, ranks = matrix.size[0], matrix.comm.size
     iterative: Options = {"ksp_type": "cg", "ksp_rtol": relative_tolerance, "ksp_max_it": 500}
     start: Options = {"ksp_type": "preonly"} if constant else iterative
-    if size <= (DIRECT_LIMIT if matrix.comm.size == 1 else REDUNDANT_LIMIT):
-        outer = {"pc_type": "redundant"} if matrix.comm.size > 1 else {}
-        prefix = "redundant_" if matrix.comm.size > 1 else ""
+    if size <= (DIRECT_LIMIT if ranks <= FEW_RANKS else REDUNDANT_LIMIT):
+        outer = {"pc_type": "redundant"} if ranks > 1 else {}
+        prefix = "redundant_" if ranks > 1 else ""
         return {**start, **outer, f"{prefix}pc_type": "cholesky", f"{prefix}pc_factor_mat_ordering_type": "nd"}
     if size <= DIRECT_LIMIT and constant and PETSc.Sys.hasExternalPackage("mumps"):
         return {**start, "pc_type": "cholesky", "pc_factor_mat_solver_type": "mumps"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import math
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,22 @@ from limitpde.fem.stepping import Bdf, StepReport, march
 from limitpde.fem.tally import Tally
 
 # Time steps
+
+
+@pytest.mark.parametrize(
+    ("unknowns", "ranks", "chosen"),
+    [
+        (158_000, 1, {"pc_type": "cholesky"}),
+        (158_000, 2, {"pc_type": "redundant", "redundant_pc_type": "cholesky"}),
+        (77_000, 16, {"pc_type": "redundant", "redundant_pc_type": "cholesky"}),
+        (158_000, 16, {"pc_type": "cholesky", "pc_factor_mat_solver_type": "mumps"}),
+        (600_000, 1, {"pc_type": "gamg"}),
+    ],
+)
+def test_the_linear_solver_goes_by_size_and_ranks(unknowns, ranks, chosen):
+    matrix = SimpleNamespace(size=(unknowns, unknowns), comm=SimpleNamespace(size=ranks))
+    options = symmetric_options(matrix, constant=True, relative_tolerance=1e-12)
+    assert {name: value for name, value in options.items() if "pc_" in name and "ordering" not in name} == chosen
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.5, 1.0, 1.37, 2.0])
