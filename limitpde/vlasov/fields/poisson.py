@@ -40,6 +40,8 @@ from limitpde.errors import RunError
 from limitpde.fem.linear import LinearSolver, symmetric_options
 from limitpde.vlasov.fields.along import along, weights_of
 
+Inverse = Callable[[np.ndarray], np.ndarray]
+
 
 class Line:
     """Matrices of the continuous elements of degree k + 1 on the periodic cells of one axis, sparse.
@@ -93,7 +95,7 @@ class TorusPoisson:
         if len(lines) == 1:
             self._inverse = factorised(lines[0])
             return
-        self._inverse, vectors = diagonalised(lines)
+        self._inverse, vectors = diagonalised(lines, [axis.weights for axis in axes])
         self._values = [matrix @ V for matrix, V in zip(self._values, vectors, strict=True)]
         self._slopes = [matrix @ V for matrix, V in zip(self._slopes, vectors, strict=True)]
 
@@ -126,7 +128,7 @@ class TorusPoisson:
         return self._strength / 2 * total
 
 
-def factorised(line: Line) -> Callable[[np.ndarray], np.ndarray]:
+def factorised(line: Line) -> Inverse:
     """K^+ of one coordinate by a factorisation of K with the first unknown fixed at 0, (dofs,) -> (dofs,)."""
     matrix = scipy.sparse.csr_array(line.stiffness[1:, 1:])
     matrix.sort_indices()
@@ -150,9 +152,19 @@ def factorised(line: Line) -> Callable[[np.ndarray], np.ndarray]:
     return solve
 
 
-def diagonalised(lines: Sequence[Line]) -> tuple[Callable[[np.ndarray], np.ndarray], list[np.ndarray]]:
-    """K^+ for coefficients of the eigenvectors of each coordinate, (*dofs) -> (*dofs), and these vectors."""
-    pairs = [scipy.linalg.eigh(line.stiffness.toarray(), line.mass.toarray()) for line in lines]
-    sums = functools.reduce(np.add.outer, [values for values, _ in pairs])
-    sums[(0,) * len(lines)] = np.inf  # the constant
-    return lambda right_side: right_side / sums, [vectors for _, vectors in pairs]
+def diagonalised(lines: Sequence[Line], weights: Sequence[np.ndarray]) -> tuple[Inverse, list[np.ndarray]]:
+    """K^+ for coefficients of the eigenvectors of each coordinate, (*dofs) -> (*dofs), and these vectors.
+
+    S = D^T W D, as the Gauss points integrate products of derivatives: its eigenvectors are found as singular vectors,
+    without squares, else the smallest eigenvalues would lose as many digits as the largest are larger.
+    """
+    values, vectors = [], []
+    for line, w in zip(lines, weights, strict=True):
+        lower = np.linalg.cholesky(line.mass.toarray())
+        slopes = np.sqrt(w)[:, None] * line.slopes.toarray()
+        _, singular, right = scipy.linalg.svd(scipy.linalg.solve_triangular(lower, slopes.T, lower=True).T)
+        values.append(singular**2)
+        vectors.append(scipy.linalg.solve_triangular(lower.T, right.T))
+    sums = functools.reduce(np.add.outer, values)
+    sums[(-1,) * len(lines)] = np.inf  # the constant
+    return lambda right_side: right_side / sums, vectors
