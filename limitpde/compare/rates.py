@@ -29,18 +29,24 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """(E |W|^power)^(1/root) of independent samples of W."""
+    """(E |W|^power)^(1/root) of independent samples of W, or E W."""
 
     power: int
     root: int = 1
+    signed: bool = False
+    """W itself in place of |W|."""
+
+    def _moments(self, values: np.ndarray) -> np.ndarray:
+        return np.asarray((values if self.signed else np.abs(values)) ** self.power)
 
     def __call__(self, values: np.ndarray) -> float:
         """Of samples (R,)."""
-        return float((np.abs(values) ** self.power).mean()) ** (1 / self.root)
+        found = float(self._moments(values).mean())
+        return found if self.root == 1 else found ** (1 / self.root)
 
     def log_error(self, values: np.ndarray) -> float:
         """Standard error of the log of it, from samples (R,)."""
-        moments = np.abs(values) ** self.power
+        moments = self._moments(values)
         return float(moments.std(ddof=1) / (math.sqrt(len(moments)) * moments.mean())) / self.root
 
     def degrees(self, variances: np.ndarray, sizes: np.ndarray) -> float:
@@ -54,6 +60,8 @@ class Statistic:
         return float(welch(variances, sizes))
 
 
+mean = Statistic(power=1, signed=True)
+"""E W."""
 mean_abs = Statistic(power=1)
 """E|W|."""
 rms = Statistic(power=2, root=2)
@@ -71,10 +79,10 @@ def fit_rate(counts: Sequence[int], samples: Sequence[np.ndarray], statistic: St
     Args:
         counts: particle numbers N, (K,).
         samples: one array of replicas (R_N,) for each N.
-        statistic: `mean_abs`, `rms` or `mean_square`.
+        statistic: `mean`, `mean_abs`, `rms` or `mean_square`.
 
     Returns:
-        The rate; None with fewer than two particle numbers, fewer than two replicas, or a statistic that is zero.
+        The rate; None with fewer than two particle numbers or replicas, or a statistic that is not positive.
     """
     logs = np.log(np.asarray(counts, dtype=float))
     sizes = np.array([len(sample) for sample in samples])

@@ -19,6 +19,7 @@ from limitpde.fem.mesh import Ball, Box, Disk, coarser, finer, mesh_kind
 from limitpde.files import ExistingFile
 from limitpde.potentials import AnyPotential
 from limitpde.sections import Positive
+from limitpde.vlasov.counting_section import Counting
 from limitpde.vlasov.forms import check_unknown
 from limitpde.vlasov.initial import Initial, PhaseDensityFromFile, Start
 from limitpde.vlasov.model import Model
@@ -112,6 +113,9 @@ class Particles(sections.BaseParticles):
 class Compare(sections.BaseCompare):
     """Section [compare]; test functions are phi(x, v): center and k have 2 d entries, x then v."""
 
+    counting: Counting | None = None
+    """Measure beta_N of Theorem 4.8, for model.form = "hamiltonian" or "hartree"."""
+
     def __post_init__(self) -> None:
         for number, function in enumerate(self.test_functions):
             if isinstance(function, UserFunction):
@@ -146,6 +150,8 @@ class Case(sections.BaseCase):
         if self.compare is not None:
             FunctionTable.of(self.compare.test_functions, 2 * self.model.dimension)
             self._check_functions()
+            if self.compare.counting is not None:
+                self._check_counting(self.compare.counting)
         if self.pde is not None:
             self._check_pde(self.pde)
         if self.particles is not None:
@@ -185,6 +191,26 @@ class Case(sections.BaseCase):
                     raise ValueError(
                         f"compare.test_functions[{number}].python: with [pde] they are for model.dimension = 1"
                     )
+
+    def _check_counting(self, counting: Counting) -> None:
+        """Check that Theorem 4.8 can be measured.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        model, key, allowed = self.model, "compare.counting", ""
+        if model.form == "density" or self.pde is None:
+            allowed = "needs [pde] and model.form = 'hamiltonian' or 'hartree', for alpha"
+        elif model.dimension == 3 or model.exterior is not None:
+            allowed = "needs model.dimension = 1 or 2 and no model.exterior"
+        elif not math.isclose(self.initial.mass, 1.0, rel_tol=1e-12):
+            allowed = "needs initial.mass = 1, as alpha is normalised"
+        elif counting.times is not None and counting.times[-1] > self.time.end:
+            allowed = f"times must not be after time.end = {self.time.end:g}"
+        elif any(isinstance(function, UserFunction) for function in self.test_functions):
+            allowed = "takes test functions with a shape only, 'gaussian' or 'wave'"
+        if allowed:
+            raise ValueError(f"{key}: {allowed}")
 
     def _check_particles(self, particles: Particles) -> None:
         if isinstance(self.initial, PhaseDensityFromFile) and self.model.dimension == 3:

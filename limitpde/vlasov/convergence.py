@@ -22,6 +22,7 @@ from limitpde.vlasov.distances import distance_figures
 from limitpde.vlasov.initial import Start
 from limitpde.vlasov.particles import Ensemble
 from limitpde.vlasov.residual import PDEResidual
+from limitpde.vlasov.theorem import counting_figures
 
 THEORY = -0.5
 """Power of N of what is drawn independently."""
@@ -41,12 +42,13 @@ def comparison_figures(case: Case, ensembles: Sequence[Ensemble], solution: PDER
         solution: W of the solution of the equation, if it was solved.
         comm: the ranks.
     """
+    counted = counting_figures(case, comm) if solution is not None and solution.solver.t >= case.time.end else {}
     if not ensembles or solution is None:
-        return {}
+        return counted
     if not math.isclose(solution.times[-1], ensembles[0].times[-1], rel_tol=1e-9):
-        return {}
+        return counted
     theory = _theory(case, ensembles)
-    found: Row = {"rates": on_root(comm, lambda: list(observable_rates(ensembles, solution, theory)))}
+    found: Row = counted | {"rates": on_root(comm, lambda: list(observable_rates(ensembles, solution, theory)))}
     solver = solution.solver
     if solver.space.dofs > LARGEST:
         return found | {

@@ -108,11 +108,34 @@ def _distances(directory: Path, canvas: Canvas) -> Any:
     return figure
 
 
+def _counting(directory: Path, canvas: Canvas) -> Any:
+    """beta_N at the last time against N, with the power of Theorem 4.8."""
+    compare = figures.read(directory / "summary.json").get("compare", {})
+    entries = sorted((e for e in compare.get("counting", []) if e["high"] > 0), key=lambda entry: entry["N"])
+    if len({entry["N"] for entry in entries}) < 2:
+        return None
+    end = max(entry["t"] for entry in entries)
+    figure, axis = canvas.subplots(figsize=(6.4, 4.6))
+    for number, exponent in enumerate(dict.fromkeys(entry["lambda"] for entry in entries)):
+        mine = [entry for entry in entries if entry["t"] == end and entry["lambda"] == exponent]
+        counts, low, high = (np.array([entry[key] for entry in mine], dtype=float) for key in ("N", "low", "high"))
+        middle, power = (low + high) / 2, min(exponent, (1 - exponent) / 4)
+        style: dict[str, Any] = {"color": f"C{number}"}
+        axis.errorbar(counts, middle, (high - low) / 2, fmt="o", capsize=3, label=f"lambda = {exponent:g}", **style)
+        axis.plot(counts, middle[0] * (counts / counts[0]) ** -power, "--", lw=1, **style)
+    axis.set(
+        xscale="log", yscale="log", xlabel="N", ylabel="beta_N", title=f"t = {end:.4g} (dashed: Theorem 4.8's power)"
+    )
+    axis.legend(fontsize=8)
+    return figure
+
+
 PAINTERS: dict[str, pictures.Painter] = {
     "phase_space": StatePicture(_panels, _over, stems=("fields", "slice_*")),
     "field_energy": _field_energy,
     "density": _density,
     "distances": _distances,
+    "counting": _counting,
     "invariants": _invariants,
 }
 """Name of a picture -> what draws it from the files of a result, or returns None."""

@@ -15,6 +15,35 @@ DISTANCES = {
 }
 
 
+COUNTING = {
+    "N": "N",
+    "t": "t",
+    "lambda": "lambda",
+    "beta_N at least": "low",
+    "beta_N at most": "high",
+    "beta_N(0)": "start",
+    "log10 of the bound": "log10_bound",
+    "with the norms as they are": "log10_bound_measured_norms",
+}
+COUNTED = {
+    "N": "N",
+    "t": "t",
+    "E k": "excited",
+    "stderr": "excited_stderr",
+    "E k(k - 1)": "pairs",
+    "stderr of that": "pairs_stderr",
+}
+MARGINALS = {
+    "N": "N",
+    "t": "t",
+    "test function": "test_function",
+    "particles": "mean",
+    "stderr": "stderr",
+    "alpha": "limit",
+    "bound of the difference, in max abs phi": "bound",
+}
+
+
 class VlasovWording(Wording):
     """What report.md says about the Vlasov system."""
 
@@ -72,6 +101,29 @@ class VlasovWording(Wording):
 
     def comparison_section(self, compare: Record) -> str:
         """What is compared for this system alone, from `compare` of summary.json."""
+        found = [self._distances(compare), self._counting(compare)]
+        return "\n\n".join(part for part in found if part)
+
+    def _counting(self, compare: Record) -> str:
+        """Theorem 4.8: the number k of particles that are not in the state alpha."""
+        if not compare.get("counting"):
+            return ""
+        text = (
+            "beta_N is the mean of min(k / N^lambda, 1), k the number of particles outside the state alpha; low and "
+            "high are a 95 % interval. Bounds: Theorem 4.8 with the norms that are proven (Corollaries 3.6, 3.8, "
+            "Lemma 3.4), and with those that alpha and alpha_N have at these times."
+        )
+        rates = [
+            rate_line(rate, f"beta_N for lambda = {rate['lambda']:g}") + f"; the theorem allows N^{rate['theorem']:g}"
+            for rate in compare.get("counting_rates", [])
+        ]
+        after = "Marginals differ in L^1 by at most twice the root of E k / N."
+        parts = [columns(compare["counting"], COUNTING), text, "\n".join(rates), columns(compare["counted"], COUNTED)]
+        parts += [columns(compare["marginals"], MARGINALS), after]
+        return "\n\n".join(["### Particles outside the mean-field state (Theorem 4.8)", *filter(None, parts)])
+
+    def _distances(self, compare: Record) -> str:
+        """Wasserstein's distances."""
         entries = compare.get("distances", [])
         if not entries:
             return f"Distances: {compare['distances_left_out']}." if "distances_left_out" in compare else ""

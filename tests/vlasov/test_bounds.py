@@ -13,9 +13,15 @@ import pytest
 from scipy.integrate import quad
 from vlasov_alpha import CIRCLE, CURVED, HMF, landau, model, solved
 
+from limitpde.compare.test_functions import Wave
 from limitpde.vlasov.hamiltonian import bounds
+from limitpde.vlasov.hamiltonian.counting import beta
+from limitpde.vlasov.hamiltonian.grid_state import GridState
 from limitpde.vlasov.hamiltonian.liouville import Liouville
-from limitpde.vlasov.hamiltonian.trajectories import GridState
+from limitpde.vlasov.hamiltonian.many_body_starts import PRODUCT, ManyBodyStart, TiltedState
+from limitpde.vlasov.hamiltonian.mean_field_bound import CUTOFFS, Norms, a_priori, gronwall, rates
+from limitpde.vlasov.hamiltonian.trajectories import excitations
+from limitpde.vlasov.initial import Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.phase_space import Axis
@@ -111,7 +117,7 @@ def test_second_derivatives_stay_below_the_bound_of_corollary_3_8(strength):
     norms = []
     for end in (0.0, 0.5, 1.0, 2.0):
         solver.solve(end)
-        state = GridState(solver.space.x_axes[0], solver.space.v_axes[0], solver.form.alpha_values())
+        state = GridState([*solver.space.x_axes, *solver.space.v_axes], solver.form.alpha_values())
         norms.append(hessian(state.evaluate(z).reshape(48, 160), (CIRCLE, 11.0)))
         bound = bounds.second_derivative_bound(*norms[0], bounds.potential_bound(setting), end, dimension=1)
         assert norms[-1][2] <= bound * (1 + 1e-12)
@@ -212,3 +218,50 @@ def test_bounds_of_lemma_3_4_solve_their_differential_inequalities():
         assert (w(t + h) - w(t - h)) / (2 * h) == pytest.approx(expected, rel=1e-6)
     assert bounds.many_body_slope_bound(slope, constants, 0.0) == slope
     assert bounds.many_body_curvature_bound(slope, curvature, constants, 0.0) == pytest.approx(curvature)
+
+
+# --- Theorem 4.8 --------------------------------------------------------------------------------------------------
+
+
+def test_gronwall_of_constant_norms_and_the_powers_of_theorem_4_8():
+    """Against the closed form with one cutoff; N^-rate for R = N^((1 - lambda) / 4), and at least that for the best."""
+    norms, C, t = Norms(0.7, 1.1, 1.3), 0.4, 0.8
+    common = {"constant": C, "start": 0.03, "particles": 50, "exponent": 0.3}
+    found = gronwall([0.0, t / 3, t], [norms] * 3, **common)
+    best = min(
+        math.log10(0.03 + second * t) + first * t / math.log(10)
+        for first, second in (rates(norms, C, particles=50, exponent=0.3, cutoff=R) for R in CUTOFFS)
+    )
+    assert found == pytest.approx(best, rel=1e-12)
+    few, many = 10**8, 10**12
+    seconds, firsts = [], []
+    for N in (few, many):
+        first, second = rates(norms, C, particles=N, exponent=0.2, cutoff=N**0.2)
+        seconds.append(second)
+        firsts.append(first)
+    assert math.log(seconds[1] / seconds[0]) / math.log(many / few) == pytest.approx(-0.2, abs=2e-3)
+    assert firsts[1] == pytest.approx(2 * math.sqrt(2) * C * norms.slope, rel=0.02)
+    late = [
+        gronwall([0.0, t], [norms] * 2, **common | {"start": 0.0, "particles": N, "exponent": 0.2}) for N in (few, many)
+    ]
+    assert (late[1] - late[0]) / math.log10(many / few) <= -0.2 + 0.01
+
+
+def test_beta_stays_below_the_bound_of_theorem_4_8():
+    """A weak potential and a short time, for which the bound says something; from a state with beta_N(0) > 0 too."""
+    setting = model("hamiltonian", potential={"kind": "cosine", "strength": 0.05})
+    initial, end, N = landau(CURVED), 0.4, 32
+    solver = Solver(setting, initial, cells=(8, 20), degree=4, step=0.1)
+    first = GridState([*solver.space.x_axes, *solver.space.v_axes], solver.form.alpha_values())
+    solver.solve(end)
+    state = GridState(first.axes, solver.form.alpha_values())
+    for shape, start in ((PRODUCT, 0.0), (TiltedState(number=0.3, function=Wave(k=(1.0, 0.0))), None)):
+        many = ManyBodyStart(Start(initial, setting), setting, shape, first)
+        law = many.law(N)
+        common = {"constant": 0.05, "start": beta(law, 0.2), "particles": N, "exponent": 0.2}
+        assert start is None or common["start"] == start
+        known = a_priori(0.05, 1, N, (first.slope(), first.curvature()), many.norms(N))
+        times = np.linspace(0, end, 20).tolist()
+        bound = 10 ** gronwall(times, [known(t) for t in times], **common)
+        found = excitations(setting, many, state, time=end, particles=N, replicas=1000, step=0.2).beta(0.2)
+        assert found.ends[0] - 4.5 * found.errors[0] < bound < 0.8

@@ -14,20 +14,24 @@ import pytest
 from mpi4py import MPI
 from vlasov_alpha import CIRCLE, CURVED, HMF, landau, model, solved
 
+from limitpde.compare.test_functions import Wave
 from limitpde.errors import InputError
 from limitpde.vlasov.hamiltonian.counting import (
     beta,
-    beta_bounds,
     cut_share,
+    enclosure,
     expectation,
     occupation,
     share,
     theorem_rate,
 )
+from limitpde.vlasov.hamiltonian.grid_state import GridState
 from limitpde.vlasov.hamiltonian.liouville import Liouville, many_body_model
-from limitpde.vlasov.hamiltonian.trajectories import GridState, excitations
-from limitpde.vlasov.initial import Start
+from limitpde.vlasov.hamiltonian.many_body_starts import PRODUCT, ExcitedState, ManyBodyStart, TiltedState
+from limitpde.vlasov.hamiltonian.trajectories import excitations
+from limitpde.vlasov.initial import PhaseGaussian, Start
 from limitpde.vlasov.model import Model
+from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.phase_space import Axis
 
 # --- Liouville's equation -----------------------------------------------------------------------------------------
@@ -167,23 +171,36 @@ def test_counting_functions_and_rates():
         cut_share(np.arange(3.0), 2, 1.5)
 
 
-def test_moments_of_the_number_enclose_beta():
+def test_what_is_measured_of_the_number_encloses_beta():
+    """Samples that are all the same; beta itself where N^lambda <= L + 1 and where all probabilities are there."""
     rng = np.random.default_rng(8)
-    for N, power in itertools.product((2, 3, 10, 64), (0.0, 0.2, 0.5, 0.9, 1.0)):
-        for _ in range(50):
-            P = rng.dirichlet(np.full(N + 1, 0.2))
-            k = np.arange(N + 1.0)
-            low, high = beta_bounds(float(P @ k), float(P @ (k * (k - 1))), N, power)
-            assert low - 1e-12 <= beta(P, power) <= high + 1e-12
+    for N, L, power in itertools.product((2, 3, 10, 64), (0, 1, 3), (0.0, 0.2, 0.5, 0.9, 1.0)):
+        for _ in range(20):
+            P, k = rng.dirichlet(np.full(N + 1, 0.2)), np.arange(N + 1.0)
+            rows = np.tile([*P[: L + 1], P @ k, P @ (k * (k - 1))], (2, 1))
+            found = enclosure(rows[:, :-2], rows[:, -2], rows[:, -1], N, power)
+            (low, high), exact = found.ends, beta(P, power)
+            assert low - 1e-12 <= exact <= high + 1e-12
+            if N**power <= min(L, N) + 1 or power == 1 or L >= N:
+                assert low == pytest.approx(exact, abs=1e-12)
+                assert found.low.mean() == pytest.approx(exact, abs=1e-12)
 
 
 # --- Monte Carlo --------------------------------------------------------------------------------------------------
 
 
+def grid_state(solver) -> GridState:
+    return GridState([*solver.space.x_axes, *solver.space.v_axes], solver.form.alpha_values())
+
+
+def product(initial, setting) -> ManyBodyStart:
+    return ManyBodyStart(Start(initial, setting), setting)
+
+
 def test_states_on_a_grid_are_evaluated_and_drawn_from():
     x, v = Axis(0.0, CIRCLE, 7, 3, True), Axis(-3.0, 3.0, 8, 3, False)
     nodes = np.stack(np.meshgrid(x.nodes, v.nodes, indexing="ij"), axis=-1)
-    state = GridState(x, v, 5j * (1.5 + np.cos(nodes[..., 0])) ** 0.5 * np.exp(-(nodes[..., 1] ** 2) / 4))
+    state = GridState([x, v], 5j * (1.5 + np.cos(nodes[..., 0])) ** 0.5 * np.exp(-(nodes[..., 1] ** 2) / 4))
     rng = np.random.default_rng(1)
     found = state.evaluate(nodes.reshape(-1, 2))
     weights = np.outer(x.weights, v.weights).ravel()
@@ -201,31 +218,92 @@ def test_states_on_a_grid_are_evaluated_and_drawn_from():
     assert np.all(np.abs(observed.mean(axis=1) - expected) < 4.5 * error)
 
 
-@pytest.mark.parametrize("phase", [None, CURVED])
-def test_monte_carlo_sums_agree_with_the_grid_of_two_particles(phase):
-    initial, end = landau(phase), 1.0
-    solver = solved(model(), initial, end, MPI.COMM_SELF, cells=(8, 24))
-    state = GridState(solver.space.x_axes[0], solver.space.v_axes[0], solver.form.alpha_values())
-    found = excitations(solver.model, initial, state, time=end, particles=2, replicas=8000, step=0.25, seed=3)
-    two = Liouville(model(), initial, particles=2, cells=(5, 8), degree=4, comm=MPI.COMM_SELF)
+WAVY = Wave(k=(1.0, 0.0), phase=0.3)
+SHAPES = [PRODUCT, TiltedState(number=0.7, function=WAVY), ExcitedState(number=1, function=WAVY)]
+
+
+@pytest.mark.parametrize(("phase", "shape"), [(None, PRODUCT), *((CURVED, shape) for shape in SHAPES)])
+def test_monte_carlo_sums_agree_with_the_grid_of_two_particles(phase, shape):
+    """Also for states that are no products; on the grid their norms, too."""
+    initial, end, setting = landau(phase), 1.0, model()
+    solver = Solver(setting, initial, cells=(8, 24), degree=4, step=0.1, comm=MPI.COMM_SELF)
+    start = ManyBodyStart(Start(initial, setting), setting, shape, grid_state(solver))
+    solver.solve(end)
+    found = excitations(setting, start, grid_state(solver), time=end, particles=2, replicas=4000, step=0.25, seed=3)
+    two = Liouville(setting, initial, particles=2, cells=(5, 8), degree=4, factor=start.factor, comm=MPI.COMM_SELF)
+    axes = [two.form.space.x_axes[0]] * 2 + [two.form.space.v_axes[0]] * 2
+    slope, curvature = start.norms(2)
+    at_start = GridState(axes, two.form.alpha_values())
+    assert at_start.slope() / math.sqrt(2) == pytest.approx(slope, rel=0.01)
+    assert at_start.curvature() <= 1.02 * curvature
+    if shape.shape != "excited":  # there it is a bound
+        assert at_start.curvature() == pytest.approx(curvature, rel=0.05)
     two.advance(end, 4)
-    one = solved(model(), initial, end, MPI.COMM_SELF, cells=(5, 8))
-    axes = one.space.x_axes[0], one.space.v_axes[0]
-    P = occupation(two.form.alpha_values(), one.form.alpha_values(), (axes[0].weights, axes[1].weights))
-    assert abs(P[1] + 2 * P[2] - found.excited) < 4.5 * found.excited_error + 1e-3
-    assert abs(2 * P[2] - found.pairs) < 4.5 * found.pairs_error + 1e-3
+    one = solved(setting, initial, end, MPI.COMM_SELF, cells=(5, 8))
+    weights = one.space.x_axes[0].weights, one.space.v_axes[0].weights
+    P = occupation(two.form.alpha_values(), one.form.alpha_values(), weights)
+    assert abs(P[1] + 2 * P[2] - found.excited) < 4.5 * found.excited_error + 2e-3
+    assert abs(2 * P[2] - found.pairs) < 4.5 * found.pairs_error + 2e-3
+    errors = found.occupied.std(axis=0) / math.sqrt(4000)
+    assert (np.abs(found.occupied.mean(axis=0) - P) < 4.5 * errors + 2e-3).all()
     for power in (0.2, 0.5, 1.0):
-        low, high = found.beta_bounds(power)
-        assert low - 0.02 < beta(P, power) < high + 0.02
+        enclosed = found.beta(power)
+        (low, high), errors = enclosed.ends, enclosed.errors
+        assert low - 4.5 * errors[0] - 2e-3 < beta(P, power) < high + 4.5 * errors[1] + 2e-3
     assert found.excited > 0.3
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_number_has_its_law_at_time_zero(shape):
+    setting, initial = model(), landau(CURVED)
+    state = grid_state(Solver(setting, initial, cells=(8, 24), degree=4, step=0.1, comm=MPI.COMM_SELF))
+    start = ManyBodyStart(Start(initial, setting), setting, shape, state)
+    found = excitations(setting, start, state, time=0.0, particles=6, replicas=3000, step=0.1, levels=3)
+    law = start.law(6)
+    assert law.sum() == pytest.approx(1.0)
+    errors = found.occupied.std(axis=0) / math.sqrt(3000)
+    assert (np.abs(found.occupied.mean(axis=0) - law[:4]) < 4.5 * errors + 1e-5).all()
+    assert abs(found.excited - law @ np.arange(7)) < 4.5 * found.excited_error + 1e-4
+    squares = start.factor(start.sample(20_000, 6, np.random.default_rng(2))) ** 2
+    assert abs(squares.mean() - 1) <= 4.5 * squares.std() / math.sqrt(20_000)
+
+
+def test_two_dimensions_without_coupling_are_two_lines():
+    """A sum of cosines and normal laws: alpha and alpha_N are products over the axes, so <p_1> is a square."""
+    cosine, found = {"kind": "cosine", "strength": -1.0}, []
+    for d, cells in ((1, (10, 16)), (2, (5, 7))):
+        domain = {"x": (0.0, CIRCLE), "v": (-3.6, 3.6)}
+        setting = Model(dimension=d, potential=cosine, form="hamiltonian", domain=domain)
+        initial = PhaseGaussian(center=(3.0,) * d + (0.3,) * d, width=(0.9, 0.7))
+        solver = Solver(setting, initial, cells=cells, degree=3, step=0.4, comm=MPI.COMM_SELF)
+        solver.solve(0.8)
+        kept = {"time": 0.8, "particles": 4, "replicas": 1500, "step": 0.4, "levels": 0}
+        found.append(excitations(setting, product(initial, setting), grid_state(solver), **kept).single)
+    line, plane = (1 - values.mean() for values in found)
+    error = math.hypot(2 * line * found[0].std(), found[1].std()) / math.sqrt(1500)
+    assert line < 1 - 9 * error
+    assert abs(plane - line**2) < 4.5 * error + 2e-3
+
+
+@pytest.mark.ranks
+def test_excitations_do_not_depend_on_the_ranks(comm):
+    setting, initial = model(), landau(CURVED)
+    solver = Solver(setting, initial, cells=(5, 10), degree=2, step=0.1, comm=MPI.COMM_SELF)
+    common = {"time": 0.2, "particles": 64, "replicas": 1500, "step": 0.2, "seed": 7, "levels": 1}
+    state, start = grid_state(solver), product(initial, setting)
+    here, alone = (excitations(setting, start, state, comm=ranks, **common) for ranks in (comm, MPI.COMM_SELF))
+    np.testing.assert_array_equal(here.single, alone.single)
+    np.testing.assert_array_equal(here.occupied, alone.occupied)
 
 
 def test_three_particles_on_trajectories_and_on_a_coarse_grid():
     """A grid of R^6 with few cells, for a wide alpha."""
     initial, end = landau(CURVED, thermal=0.9, amplitude=0.3), 0.6
     solver = solved(model(v=5.0), initial, end, MPI.COMM_SELF, cells=(8, 24))
-    state = GridState(solver.space.x_axes[0], solver.space.v_axes[0], solver.form.alpha_values())
-    found = excitations(solver.model, initial, state, time=end, particles=3, replicas=4000, step=0.2, seed=4)
+    state = grid_state(solver)
+    found = excitations(
+        solver.model, product(initial, solver.model), state, time=end, particles=3, replicas=4000, step=0.2, seed=4
+    )
     setting = model("hartree", v=5.0)
     three = Liouville(setting, initial, particles=3, form="hartree", cells=(2, 3), degree=4, order=2)
     three.advance(end, 3)
@@ -241,41 +319,44 @@ def test_free_particles_and_linear_phases_have_no_excitations_of_their_own():
     """Without interaction alpha_N stays a product; a phase linear in x and v changes nothing."""
     free = model(potential={"kind": "none"})
     solver = solved(free, landau(CURVED), 1.0, MPI.COMM_SELF, cells=(12, 30))
-    state = GridState(solver.space.x_axes[0], solver.space.v_axes[0], solver.form.alpha_values())
-    found = excitations(free, landau(CURVED), state, time=1.0, particles=5, replicas=200, step=0.5)
+    state = grid_state(solver)
+    found = excitations(free, product(landau(CURVED), free), state, time=1.0, particles=5, replicas=200, step=0.5)
     assert found.excited < 1e-6
     sums = []
     for phase in (None, (2.0, -0.7)):
         solver = solved(model(), landau(phase), 1.0, MPI.COMM_SELF, cells=(8, 24))
-        state = GridState(solver.space.x_axes[0], solver.space.v_axes[0], solver.form.alpha_values())
-        sums.append(excitations(model(), landau(phase), state, time=1.0, particles=4, replicas=500, step=0.2))
+        state = grid_state(solver)
+        sums.append(
+            excitations(model(), product(landau(phase), model()), state, time=1.0, particles=4, replicas=500, step=0.2)
+        )
     assert sums[0].excited == pytest.approx(sums[1].excited, abs=5 * math.hypot(*(s.excited_error for s in sums)))
 
 
 def test_the_number_of_excitations_stays_bounded_as_n_grows():
     initial = landau(CURVED)
     solver = solved(model(), initial, 1.0, MPI.COMM_SELF, cells=(8, 24))
-    state = GridState(solver.space.x_axes[0], solver.space.v_axes[0], solver.form.alpha_values())
+    state = grid_state(solver)
     few, many = (
-        excitations(solver.model, initial, state, time=1.0, particles=N, replicas=600, step=0.25) for N in (4, 16)
+        excitations(solver.model, product(initial, solver.model), state, time=1.0, particles=N, replicas=600, step=0.25)
+        for N in (4, 16)
     )
     assert many.excited < few.excited + 4.5 * math.hypot(few.excited_error, many.excited_error)
     assert many.excited_error < 0.1 * many.excited
 
 
 def test_arguments_of_the_monte_carlo_sums_are_checked():
-    state = GridState(Axis(0.0, CIRCLE, 2, 1, True), Axis(-4.5, 4.5, 2, 1, False), np.ones((4, 4), dtype=complex))
+    axes = [Axis(0.0, CIRCLE, 2, 1, True), Axis(-4.5, 4.5, 2, 1, False)]
+    state = GridState(axes, np.ones((4, 4), dtype=complex))
+    start = ManyBodyStart(Start(landau(), model()), model())
     good = {"time": 1.0, "particles": 2, "replicas": 4, "step": 0.1}
     for wrong, message in (
         ({"particles": 1}, "particles = 1"),
         ({"replicas": 1}, "replicas = 1"),
-        ({"time": 0.0}, "time = 0"),
+        ({"time": -1.0}, "time = -1"),
         ({"step": -1.0}, "step = -1"),
     ):
         with pytest.raises(InputError, match=message):
-            excitations(model(), landau(), state, **good | wrong)
-    with pytest.raises(InputError, match="mass"):
-        excitations(model(), landau(mass=2.0), state, **good)
+            excitations(model(), start, state, **good | wrong)
     trap = Model(exterior=HMF, domain={"x": (0.0, CIRCLE), "v": (-4.0, 4.0)})
     with pytest.raises(InputError, match="exterior"):
-        excitations(trap, landau(), state, **good)
+        excitations(trap, start, state, **good)

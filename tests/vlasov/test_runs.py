@@ -173,6 +173,32 @@ def test_every_form_gives_the_same_density(shared_folder, comm):
 
 
 @pytest.mark.ranks
+def test_theorem_4_8_from_a_case(shared_folder, comm):
+    """One particle is excited at time 0; the figures are there, and those that are known are right."""
+    excited = {"shape": "excited", "number": 1, "function": {"shape": "wave", "k": [1.0, 0.0]}}
+    counting = {"counts": [4, 8], "replicas": 400, "step": 0.2, "exponents": [0.0, 0.2], "start": excited}
+    case = without("particles") | {"model": CASE["model"] | {"form": "hamiltonian"}, "time": {"end": 0.4}}
+    case["compare"] |= {"counting": counting, "budget": False}
+    summary = run(shared_folder, comm, case)
+    assert summary["status"] == "done", summary.get("reason")
+    compare = summary["compare"]
+    assert len(compare["counting"]) == 2 * 2 * 2
+    for row in compare["counting"]:
+        assert row["low"] <= row["high"]
+        assert row["start"] == pytest.approx(min(row["N"] ** -row["lambda"], 1))
+        if row["t"] == 0:
+            assert row["below"] - SE * row["stderr"] - 1e-3 < row["start"] < row["above"] + SE * row["stderr"] + 1e-3
+        else:
+            assert row["log10_bound"] > row["log10_bound_measured_norms"] > np.log10(row["start"])
+    for row in compare["marginals"]:
+        assert abs(row["mean"] - row["limit"]) < row["bound"] + SE * row["stderr"]
+    assert [row["theorem"] for row in compare["counting_rates"]] == pytest.approx([0.0, -0.2])
+    if comm.rank == 0:
+        assert "Theorem 4.8" in (shared_folder / "report.md").read_text()
+        assert (shared_folder / "pictures" / "counting.png").exists()
+
+
+@pytest.mark.ranks
 def test_f_lies_on_the_phase_plane_for_paraview(shared_folder, comm):
     summary = run(shared_folder, comm, without("particles", "compare"))
     assert summary["status"] == "done", summary.get("reason")
@@ -218,6 +244,12 @@ def test_f_lies_on_the_phase_plane_for_paraview(shared_folder, comm):
         ({"pde": {"stpe": 0.1}}, "step"),
         ({"particles": {"counts": [10, 10]}}, "counts"),
         ({"compare": {"test_functions": [{"shape": "wave", "k": [1.0]}]}}, "2 entries"),
+        ({"compare": {"counting": {"counts": [4], "step": 0.1}}}, "needs .pde. and model.form = 'hamiltonian'"),
+        (
+            {"compare": {"counting": {"counts": [4], "step": 0.1, "times": [3.0]}}, "model": {"form": "hartree"}},
+            "times must not be after time.end",
+        ),
+        ({"compare": {"counting": {"counts": [1], "step": 0.1}}, "model": {"form": "hartree"}}, "at least 2"),
         ({"compare": {"test_functions": [{"shape": "wave", "k": [1.0, 0.0], "n": 1}]}}, "leave it out"),
     ],
 )

@@ -8,8 +8,9 @@
 
     beta_N(t) <= (N^-lambda + N^{-(1 - lambda)/4}) C(t)    for beta_N(0) = 0.
 
-Where only <q_1> and <q_1 q_2> are known, E k = N <q_1> and E k(k - 1) = N (N - 1) <q_1 q_2> enclose beta_N
-(`beta_bounds`): k / N <= m_lambda(k) <= k / N^lambda, and for integers (k - K)^+ <= k (k - 1) / (4 K - 2), here with
+Where <P_0>, ..., <P_L>, E k = N <q_1> and E k(k - 1) = N (N - 1) <q_1 q_2> are measured, beta_N is known for N^lambda
+<= L + 1, as 1 - m_lambda vanishes for k > L, and for lambda = 1, where it is <q_1>; otherwise it is enclosed
+(`enclosure`) by k / N <= m_lambda(k) <= min(k / N^lambda, 1) and, for integers, (k - K)^+ <= k (k - 1) / (4 K - 2) with
 K = floor(N^lambda).
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -95,9 +97,55 @@ def beta(probabilities: np.ndarray, exponent: float) -> float:
     return expectation(cut_share(np.arange(N + 1.0), N, exponent), probabilities)
 
 
-def beta_bounds(excited: float, pairs: float, particles: int, exponent: float) -> tuple[float, float]:
-    """What lies below and above beta_N, from E k = `excited` and E k (k - 1) = `pairs`."""
-    scale = particles**-exponent
-    kept = math.floor(particles**exponent * (1 + 1e-12))
-    low = max(scale * (excited - pairs / (4 * kept - 2)), excited / particles)
-    return low, min(1.0, scale * excited)
+@dataclass(frozen=True, slots=True)
+class Enclosure:
+    """What lies below and above beta_N, each a mean of independent samples."""
+
+    low: np.ndarray
+    """(R,) samples whose mean is at most beta_N."""
+    high: np.ndarray
+    """(R,) samples whose mean is at least beta_N; both are the same where beta_N itself is measured best."""
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both means, between 0 and 1."""
+        low, high = (min(max(float(end.mean()), 0.0), 1.0) for end in (self.low, self.high))
+        return low, high
+
+    @property
+    def errors(self) -> tuple[float, float]:
+        """Their standard errors."""
+        low, high = (float(end.std(ddof=1)) / math.sqrt(len(end)) for end in (self.low, self.high))
+        return low, high
+
+
+def enclosure(
+    occupied: np.ndarray, excited: np.ndarray, pairs: np.ndarray, particles: int, exponent: float
+) -> Enclosure:
+    """Enclose beta_N as closely as these samples allow: the ends are those whose 95 % intervals reach least far.
+
+    Args:
+        occupied: (R, L + 1) samples of <P_0>, ..., <P_L>.
+        excited: (R,) samples of E k.
+        pairs: (R,) samples of E k (k - 1).
+        particles: N.
+        exponent: lambda.
+    """
+    k = np.arange(occupied.shape[1])
+    m, size = cut_share(k, particles, exponent), particles**exponent
+    body, kept = occupied @ m, math.floor(size * (1 + 1e-12))
+    rest = 1 - occupied.sum(axis=1), excited - occupied @ k, pairs - occupied @ (k * (k - 1.0))
+    below = [(excited - pairs / (4 * kept - 2)) / size, body + (rest[1] - rest[2] / (4 * kept - 2)) / size]
+    above = [excited / size, body + rest[0], body + rest[1] / size]
+    if exponent == 1:
+        below = above = [excited / particles]
+    elif size <= len(k) * (1 + 1e-12) or len(k) > particles:
+        below, above = [*below, body + rest[0]], above
+    else:
+        below.append(body + rest[0] * len(k) / size)
+    return Enclosure(max(below, key=lambda line: _reach(line, -1)), min(above, key=lambda line: _reach(line, 1)))
+
+
+def _reach(samples: np.ndarray, sign: int) -> float:
+    """The mean, moved by two standard errors."""
+    return float(samples.mean() + sign * 2 * samples.std(ddof=1) / math.sqrt(len(samples)))

@@ -9,7 +9,8 @@ is the transport of (HVl) with dimension N, no two-body potential, and the exter
 
 without a two-body potential theta = 0. Its Fourier transform in all velocities, (PsQM^N), is (HHt) with the same U,
 since F . xi = 1/(2 (N - 1)) sum_{m != n} Vhat(z_m - z_n). H_VL is H_{N,VL} = 1/(2i) int H_N [conj(alpha_N), alpha_N]
-then, and |alpha_N|^2 solves (Lv^N). The state starts as the product of N times the same alpha_0.
+then, and |alpha_N|^2 solves (Lv^N). The state starts as the product of N times the same alpha_0, or that times a
+symmetric factor.
 """
 
 from __future__ import annotations
@@ -63,11 +64,12 @@ def many_body_model(model: Model, particles: int, form: Literal["density", "hami
 
 
 class ProductStart:
-    """alpha_0(z_1) ... alpha_0(z_N) at points (x_1, ..., x_N, v_1, ..., v_N).
+    """alpha_0(z_1) ... alpha_0(z_N), times a factor, at points (x_1, ..., x_N, v_1, ..., v_N).
 
     Args:
         start: alpha_0, of one particle.
         particles: N.
+        factor: what alpha is multiplied with besides, of points (n, N, 2); nothing by default.
 
     Attributes:
         mass: integral of the square.
@@ -76,8 +78,8 @@ class ProductStart:
 
     parts = None
 
-    def __init__(self, start: Start, particles: int) -> None:
-        self._start, self._particles = start, particles
+    def __init__(self, start: Start, particles: int, factor: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self._start, self._particles, self._factor = start, particles, factor
         self.mass, self.outside = start.mass**particles, 1 - (1 - start.outside) ** particles
 
     def _product(self, function: Callable[[np.ndarray], np.ndarray], z: np.ndarray) -> np.ndarray:
@@ -86,11 +88,16 @@ class ProductStart:
 
     def density(self, z: np.ndarray) -> np.ndarray:
         """f_0 of all particles, (n, 2 N) -> (n,)."""
-        return self._product(self._start.density, z)
+        return self._product(self._start.density, z) * self._other(z) ** 2
 
     def alpha(self, z: np.ndarray) -> np.ndarray:
         """alpha_0 of all particles, (n, 2 N) -> complex (n,)."""
-        return self._product(self._start.alpha, z)
+        return self._product(self._start.alpha, z) * self._other(z)
+
+    def _other(self, z: np.ndarray) -> np.ndarray:
+        if self._factor is None:
+            return np.ones(len(z))
+        return self._factor(np.ascontiguousarray(z.reshape(len(z), 2, self._particles).swapaxes(1, 2)))
 
 
 class Liouville:
@@ -106,6 +113,7 @@ class Liouville:
         cells: numbers of cells of each x and of each v.
         degree: of the polynomials.
         order: of the splitting in time, 2 or 4.
+        factor: what the product is multiplied with at time 0, of points (n, N, 2) (`ManyBodyStart.factor`).
         comm: the ranks.
 
     Attributes:
@@ -123,10 +131,11 @@ class Liouville:
         cells: tuple[int, int],
         degree: int = 3,
         order: int = 4,
+        factor: Callable[[np.ndarray], np.ndarray] | None = None,
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         many = many_body_model(model, particles, form)
-        start = ProductStart(Start(initial, model), particles)
+        start = ProductStart(Start(initial, model), particles, factor)
         x_axis, v_axis = (
             Axis(low=float(low), high=float(high), cells=count, degree=degree, periodic=periodic)
             for (low, high), count, periodic in (
