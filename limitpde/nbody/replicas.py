@@ -194,6 +194,15 @@ def in_order(parts: Sequence[Measurements]) -> Measurements:
     return {name: values[order] for name, values in joined.items()}
 
 
+def in_order_kept(parts: Sequence[Measurements], kept: int, *names: str) -> Measurements:
+    """The same, where parts have rows under these names for their replicas below `kept` only."""
+    found = in_order([{name: rows for name, rows in part.items() if name not in names} for part in parts])
+    some = [
+        {"replicas": part["replicas"][part["replicas"] < kept]} | {name: part[name] for name in names} for part in parts
+    ]
+    return found | {name: rows for name, rows in in_order(some).items() if name in names}
+
+
 class Stopped(Exception):  # noqa: N818 - not an error
     """The user asked to stop: the batch under way is given up."""
 

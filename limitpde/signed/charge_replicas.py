@@ -66,7 +66,14 @@ class ChargeReplicas:
         totals = self._balance.totals() | {"positive": self._positive, "parts": self._parts} | self._encounters()
         if self._estimates is not None:
             totals |= self._estimates.totals()
+        totals["ends"] = self._ends()
         return {"replicas": self._replicas, **stacked, **totals}
+
+    def _ends(self) -> np.ndarray:
+        """x, y and the sign, 0 of those that were annihilated, of the replicas that are kept, (K, N, 3)."""
+        kept, state = self._replicas < self._run.kept, self._state
+        signs = np.where(state.encounters.alive, state.signs, 0.0)
+        return np.stack([state.x, state.y, signs], axis=2)[kept]
 
     def _encounters(self) -> dict[str, np.ndarray]:
         """Who has met whom, and when, where charges that meet stay together or vanish."""

@@ -43,7 +43,7 @@ from limitpde.nbody.replicas import (
     ReplicaEnsemble,
     check_arguments,
     ensemble_seed,
-    in_order,
+    in_order_kept,
     simulate_replicas,
     time_grid,
 )
@@ -109,6 +109,8 @@ class Ensemble(ReplicaEnsemble):
     scattered: np.ndarray
     """(P,) bool, test functions whose W does not concentrate: where opposite charges move by their exact law, W of a
     charged phi has terms like 1 / r of partners, whose square is not integrable in time."""
+    ends: np.ndarray
+    """(K, N, 3) x, y and the sign, 0 of those that were annihilated, at the end of the first K replicas."""
     estimates: dict[str, np.ndarray]
     """What `limitpde.signed.estimates` needs, a row for each replica; empty where it was not asked for."""
     estimate_eps: tuple[float, ...]
@@ -276,7 +278,7 @@ def simulate(
         steps=run.steps,
         work=lambda part: int((part["parts"] + 1).sum()) * sum_size,
     )
-    found: dict[str, Any] = in_order(simulated.parts)
+    found: dict[str, Any] = in_order_kept(simulated.parts, run.kept, "ends")
     estimated = ("phi", "distance", "pair_integrals", "regularisation_gaps") if run.estimate_eps is not None else ()
     estimates = {name: found.pop(name) for name in estimated}
     return Ensemble(

@@ -16,6 +16,17 @@ ESTIMATES = {
 }
 
 
+DISTANCES = {
+    "N": "N",
+    "sign": "sign",
+    "distance": "distance",
+    "particles": "mean",
+    "stderr": "stderr",
+    "independent draws": "floor",
+    "stderr of those": "floor_stderr",
+}
+
+
 class SignedWording(Wording):
     """What report.md says about signed charges."""
 
@@ -82,6 +93,17 @@ class SignedWording(Wording):
             f"time of the {level}-fold largest density": f"blow_up.amplification_times.{level}" for level in levels
         }
         return "## The limit equation\n\n" + listing(shown, self.EQUATION | times)
+
+    def comparison_section(self, compare: Record) -> str:
+        """Distances of L^N to rho, from `compare` of summary.json."""
+        entries = compare.get("distances", [])
+        text = (
+            "At the end, of the charges of each sign and of their density, each divided by its mass: Wasserstein-1 of "
+            "the marginals and its mean over slices, and the energy distance; beside what as many independent draws "
+            "from the density have. Repulsion puts particles below that, attraction above."
+        )
+        title = "### Distances between the particles and the solution"
+        return "\n\n".join([title, columns(entries, DISTANCES), text]) if entries else ""
 
     def particles_section(self, particles: list[Record]) -> str:
         """The part on the particles, from `particles` of summary.json."""

@@ -246,6 +246,8 @@ class PDEResidual(ObservedIntegrals):
     Keyword Args:
         model: the equation that is asked; the solver's own by default.
 
+    Attributes:
+        solver: whose solution it is.
     """
 
     STATE = "signed.PDEResidual 2"
@@ -258,7 +260,7 @@ class PDEResidual(ObservedIntegrals):
         model: Model | None = None,
     ) -> None:
         FunctionTable.of(test_functions, 2)  # checks the dimension
-        self._solver, self._model, self._functions = solver, model or solver.model, test_functions
+        self.solver, self._model, self._functions = solver, model or solver.model, test_functions
         self._by_python = any(isinstance(function, UserFunction) for function in test_functions)
         self._walls = isinstance(solver.poisson, WallPoisson)
         self._tabulate()
@@ -266,7 +268,7 @@ class PDEResidual(ObservedIntegrals):
 
     def _tabulate(self) -> None:
         """phi, grad phi, Lap phi and grad U at the points of the quadrature."""
-        solver, model, quadrature = self._solver, self._model, self._solver.quadrature
+        solver, model, quadrature = self.solver, self._model, self.solver.quadrature
         self._quadrature = quadrature
         self._phi = [{} if isinstance(f, UserFunction) else self._of_shape(f) for f in self._functions]
         self._slope = None
@@ -276,12 +278,12 @@ class PDEResidual(ObservedIntegrals):
     def _of_shape(self, function: GaussianBump | Wave) -> Tabulated:
         """phi, grad phi and Lap phi of each species, which do not depend on time."""
         value, gradient, laplacian = evaluate(function, self._quadrature.points)
-        factors = {name: SIGNS[name] if function.charge else 1.0 for name in self._solver.densities}
+        factors = {name: SIGNS[name] if function.charge else 1.0 for name in self.solver.densities}
         return {name: (b * value, b * gradient, b * laplacian) for name, b in factors.items()}
 
     def _look_up(self) -> None:
         """phi, grad phi, Lap phi and d phi / dt of functions by Python at the present time. Collective."""
-        solver, points = self._solver, self._quadrature.points
+        solver, points = self.solver, self._quadrature.points
         for p, function in enumerate(self._functions):
             if isinstance(function, UserFunction):
 
@@ -293,7 +295,7 @@ class PDEResidual(ObservedIntegrals):
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """int phi rho_t, and what the time integrals of the other terms grow by, a row for each."""
-        if self._solver.quadrature is not self._quadrature:
+        if self.solver.quadrature is not self._quadrature:
             self._tabulate()  # on a new mesh
         self._look_up()
         rates = [self._interaction_rate(), self._diffusion_rate(), self._confinement_rate()]
@@ -305,40 +307,40 @@ class PDEResidual(ObservedIntegrals):
 
     def _integrals(self, part: int) -> np.ndarray:
         """sum_s int a_s rho_s with a_s = phi (part 0), Lap phi (part 2) or d phi / dt (part 3), (P,)."""
-        quadrature, local = self._solver.quadrature, np.zeros(len(self._phi))
-        for name, density in self._solver.densities.items():
+        quadrature, local = self.solver.quadrature, np.zeros(len(self._phi))
+        for name, density in self.solver.densities.items():
             mass = quadrature.weights * quadrature.values(density)
             local += [float(phi[name][part] @ mass) if part < len(phi[name]) else 0.0 for phi in self._phi]
-        return self._solver.sums.add(local)
+        return self.solver.sums.add(local)
 
     def _diffusion_rate(self) -> np.ndarray:
         """D int Lap phi rho_t, (P,); between walls -D int grad rho_t . grad phi."""
         if not self._walls:
             return self._model.D * self._integrals(2)
         local = np.zeros(len(self._phi))
-        for name, density in self._solver.densities.items():
-            local += [self._solver.quadrature.along_gradient(density, phi[name][1]) for phi in self._phi]
-        return -self._model.D * self._solver.sums.add(local)
+        for name, density in self.solver.densities.items():
+            local += [self.solver.quadrature.along_gradient(density, phi[name][1]) for phi in self._phi]
+        return -self._model.D * self.solver.sums.add(local)
 
     def _confinement_rate(self) -> np.ndarray:
         """-int grad U . grad phi rho_t, (P,)."""
         local = np.zeros(len(self._phi))
         if self._slope is None:
             return local
-        quadrature = self._solver.quadrature
-        for name, density in self._solver.densities.items():
+        quadrature = self.solver.quadrature
+        for name, density in self.solver.densities.items():
             mass = quadrature.weights * quadrature.values(density)
             local -= [float((self._slope * phi[name][1]).sum(axis=1) @ mass) for phi in self._phi]
-        return self._solver.sums.add(local)
+        return self.solver.sums.add(local)
 
     def _reaction_rate(self) -> np.ndarray:
         """-4 pi gamma_bar int (phi_+ + phi_-) rho_+ rho_-, (P,)."""
-        quadrature, local = self._solver.quadrature, np.zeros(len(self._phi))
-        if len(self._solver.densities) == len(SPECIES):
-            both = [quadrature.values(density) for density in self._solver.densities.values()]
+        quadrature, local = self.solver.quadrature, np.zeros(len(self._phi))
+        if len(self.solver.densities) == len(SPECIES):
+            both = [quadrature.values(density) for density in self.solver.densities.values()]
             mass = self._model.reaction * quadrature.weights * both[0] * both[1]
-            local -= [sum(float(phi[name][0] @ mass) for name in self._solver.densities) for phi in self._phi]
-        return self._solver.sums.add(local)
+            local -= [sum(float(phi[name][0] @ mass) for name in self.solver.densities) for phi in self._phi]
+        return self.solver.sums.add(local)
 
     def _interaction_rate(self) -> np.ndarray:
         """g iint b b' K . grad phi rho rho = -g sum_s b_s int rho_s grad psi . grad phi, g = +-gamma_bar, (P,).
@@ -346,7 +348,7 @@ class PDEResidual(ObservedIntegrals):
         For vortices gamma_bar iint b' K_perp . grad phi rho rho = gamma_bar sum_s int rho_s grad psi . grad_perp phi,
         grad_perp = (-d_y, d_x).
         """
-        solver, quadrature, model = self._solver, self._solver.quadrature, self._model
+        solver, quadrature, model = self.solver, self.solver.quadrature, self._model
         charges = dict(zip(solver.densities, solver.charges, strict=True))
         local = np.zeros(len(self._phi))
         for name, density in solver.densities.items():

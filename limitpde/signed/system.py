@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.signed import summary as figures
 from limitpde.signed.case import Case
+from limitpde.signed.distances import distance_figures
 from limitpde.signed.fluctuations import covariance_of_charges, first_order, predictable
 from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.pde import Solver
@@ -73,6 +74,12 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
         fixed = case.initial.signs == "fixed"
         solver = self.solver(first, comm)
         return covariance_of_charges(solver, case.test_functions, case.time.end, numbers_fixed=fixed, stepped=stepped)
+
+    def comparison_figures(
+        self, case: Case, ensembles: Sequence[Ensemble], solution: PDEResidual | None, comm: MPI.Comm
+    ) -> Record:
+        """Distances of L^N to rho. Collective."""
+        return {} if solution is None else distance_figures(solution.solver, ensembles, case.seed, comm)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""

@@ -32,7 +32,7 @@ from limitpde.nbody.replicas import (
     Stopped,
     check_arguments,
     ensemble_seed,
-    in_order,
+    in_order_kept,
     simulate_replicas,
     time_grid,
 )
@@ -262,14 +262,12 @@ class _NewtonReplicas:
 
 def _ensemble(run: _NewtonSetup, simulated: Simulated) -> Ensemble:
     parts = simulated.parts
-    found = in_order([{name: rows for name, rows in part.items() if name != "points"} for part in parts])
-    kept = [(part["replicas"][part["replicas"] < run.kept], part["points"]) for part in parts]
-    points = in_order([{"replicas": numbers, "points": rows} for numbers, rows in kept])["points"]
+    found = in_order_kept(parts, run.kept, "points")
     return Ensemble(
         **simulated.common(found, count=run.count, steps=run.steps, times=(t for t, _ in run.grid)),
         momentum=np.moveaxis(found["momentum"], 1, 2),
         kinetic=found["kinetic"],
         energy=found["energy"],
-        points=points,
+        points=found["points"],
         in_theory=run.limit is None,
     )

@@ -12,6 +12,7 @@ from limitpde.results import figures, maps, pictures, style
 from limitpde.results.canvas import Canvas
 from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
 from limitpde.results.symbols import at
+from limitpde.vlasov.hamiltonian.counting import theorem_rate
 
 MOST_DOTS = 2000
 """Particles drawn over a map, so that the map can still be seen."""
@@ -115,18 +116,20 @@ def _counting(directory: Path, canvas: Canvas) -> Any:
     if len({entry["N"] for entry in entries}) < 2:
         return None
     end = max(entry["t"] for entry in entries)
-    figure, axis = canvas.subplots(figsize=(6.4, 4.6))
+    figure, axis = canvas.subplots(figsize=(5.6, 4.4))
     for number, exponent in enumerate(dict.fromkeys(entry["lambda"] for entry in entries)):
         mine = [entry for entry in entries if entry["t"] == end and entry["lambda"] == exponent]
         counts, low, high = (np.array([entry[key] for entry in mine], dtype=float) for key in ("N", "low", "high"))
-        middle, power = (low + high) / 2, min(exponent, (1 - exponent) / 4)
-        style: dict[str, Any] = {"color": f"C{number}"}
-        axis.errorbar(counts, middle, (high - low) / 2, fmt="o", capsize=3, label=f"lambda = {exponent:g}", **style)
-        axis.plot(counts, middle[0] * (counts / counts[0]) ** -power, "--", lw=1, **style)
-    axis.set(
-        xscale="log", yscale="log", xlabel="N", ylabel="beta_N", title=f"t = {end:.4g} (dashed: Theorem 4.8's power)"
-    )
-    axis.legend(fontsize=8)
+        middle, color = (low + high) / 2, f"C{number % 7}"
+        label = rf"$\lambda = {exponent:g}$"
+        axis.errorbar(
+            counts, middle, (high - low) / 2, fmt=style.MARKERS[number % 8], capsize=3, label=label, color=color
+        )
+        axis.plot(counts, middle[0] * (counts / counts[0]) ** -theorem_rate(exponent), "--", lw=1, color=color)
+    axis.set(xscale="log", yscale="log", xlabel="$N$")
+    pictures.count_axis(axis, sorted({entry["N"] for entry in entries}), r"$\beta_N$")
+    axis.set_title(f"{at(end)}; bars: 95 %; dashed: the power of Theorem 4.8", fontsize="small")
+    axis.legend()
     return figure
 
 
