@@ -126,7 +126,6 @@ def _counting(directory: Path, canvas: Canvas) -> Any:
             counts, middle, (high - low) / 2, fmt=style.MARKERS[number % 8], capsize=3, label=label, color=color
         )
         axis.plot(counts, middle[0] * (counts / counts[0]) ** -theorem_rate(exponent), "--", lw=1, color=color)
-    axis.set(xscale="log", yscale="log", xlabel="$N$")
     pictures.count_axis(axis, sorted({entry["N"] for entry in entries}), r"$\beta_N$")
     axis.set_title(f"{at(end)}; bars: 95 %; dashed: the power of Theorem 4.8", fontsize="small")
     axis.legend()
