@@ -1,6 +1,7 @@
 # make demo    install what is needed into .venv, run the signed dipole on two ranks (results/signed_dipole)
 # make quick   the same installation; lint, types, and the tests that do not take long (CONTRIBUTING.md says when)
 # make test    lint, types, and all tests; those in which the number of ranks matters on 2 and 3 ranks as well
+# make docs    the site of the documents, build/docs/index.html; a warning is an error
 # make nightly ten thousand mutated cases, where the tests take some hundred; runs that are killed, damaged, crowded
 #
 # DOLFINx comes as a wheel. To use one that is already there (conda, a cluster, a container), name its Python:
@@ -50,11 +51,15 @@ test -e "$$header" || { echo "DOLFINx compiles at run time: $$header is missing 
 endef
 export CHECK_COMPILER
 
-.PHONY: demo quick quick-tests test nightly durations lint pythons clean
+.PHONY: demo docs quick quick-tests test nightly durations lint pythons clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
 	$(MPIEXEC) -n 2 $(BIN)/python -m mpi4py demos/signed_dipole.py
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS),docs]"
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 # MPICH's ranks that wait give way to those that work: three of them on two cores take a third less
 quick test nightly durations: export MPIR_CVAR_ENABLE_HEAVY_YIELD = 1

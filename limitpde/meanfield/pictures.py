@@ -12,6 +12,13 @@ from limitpde.results import maps, pictures
 from limitpde.results.canvas import Canvas
 from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
 
+SHOWN = {
+    "second moment": ["second_moment"],
+    "free energy": ["free_energy"],
+    "smallest density": ["minimum"],
+    "step": ["dt"],
+}
+"""Title of a panel over time -> columns of diagnostics.csv."""
 MOST_DOTS = 400
 """Particles of each species drawn over a map, so that the map can still be seen."""
 
@@ -36,8 +43,7 @@ def _over(row: Sequence[Any], cloud: Cloud) -> None:
 
 def _invariants(directory: Path, canvas: Canvas) -> Any:
     """Masses, free energy, second moment and smallest density over time."""
-    panels = {name.replace("_", " "): [name] for name in ("second_moment", "free_energy", "minimum", "dt")}
-    return pictures.invariants(canvas, directory, _masses, panels)
+    return pictures.invariants(canvas, directory, _masses, SHOWN)
 
 
 def _masses(table: Columns) -> Columns:

@@ -19,8 +19,10 @@ from limitpde.results.vtkhdf import times
 
 STEEP = 2.5
 """Ratio of the largest values of maps with one scale of colours from which that is one of square roots."""
-PANEL = (2.9, 3.0)
-"""Width and height of a map, inches."""
+WIDTH, AROUND = 2.9, 1.0
+"""Width of a panel, and height of what is written around its map, inches."""
+ROOM = 1.2
+"""Upper end of an axis over which a line is drawn, in parts of its largest value."""
 MOST_TICKS = 5
 """On a bar of colours."""
 Columns = dict[str, np.ndarray]
@@ -104,10 +106,11 @@ class StatePicture:
         rows = self.rows(directory, steps)
         if not rows:
             return None
-        figure, axes = panels(canvas, rows, tops)
+        alone = len(rows[0]) == 1  # then the times stand beside each other
+        figure, axes = panels(canvas, [[panel for row in rows for panel in row]] if alone else rows, tops)
         limits = self.limits(directory)
         particles = file_of_particles(directory)
-        for row, shown in zip(axes, rows, strict=True):
+        for row, shown in zip(axes.T if alone else axes, rows, strict=True):
             for axis in row:
                 axis.set(**({"xlim": axis.get_xlim(), "ylim": axis.get_ylim()} | limits))  # particles change none
             cloud = _at(particles, shown[0].state[3]) if particles is not None else None
@@ -129,12 +132,12 @@ def panels(
     """A figure and its axes: rows of maps, one bar for each scale of colours."""
     from matplotlib.ticker import MaxNLocator
 
-    width, height = PANEL
+    width, height = _size(rows[0][0])
     figure, axes = canvas.subplots(
         len(rows), len(rows[0]), figsize=(width * len(rows[0]), height * len(rows)), squeeze=False
     )
     drawn = [[_Drawn.of(panel) for panel in row] for row in rows]
-    tops = tops if tops is not None else _tops(drawn)
+    tops = tops if tops is not None else _tops(drawn if len(drawn) > 1 else zip(*drawn, strict=True))
     scales: dict[str, list[tuple[Any, Any, Panel]]] = {}
     for axis, shown in zip(axes.flat, (shown for row in drawn for shown in row), strict=True):
         panel = shown.panel
@@ -149,6 +152,13 @@ def panels(
         )
         bar.locator = MaxNLocator(MOST_TICKS, symmetric=found[0][2].signed)
     return figure, axes
+
+
+def _size(panel: Panel) -> tuple[float, float]:
+    """Width and height of a panel, inches: a map with one unit of length is as high as its domain."""
+    across, up = np.ptp(panel.state[0][:, :2], axis=0)
+    ratio = float(np.clip(up / across, 0.3, 1.6)) if panel.square and across > 0 and up > 0 else 1.0
+    return WIDTH, AROUND + 2.0 * ratio
 
 
 def tops_of(rows: Iterable[Sequence[Panel]]) -> dict[str, list[float]]:
@@ -218,7 +228,7 @@ class _Drawn:
         axis.set(title=f"{symbol(panel.name)}, {at(panel.state[3])}{self.height}", xlabel=across)
         if self.cells.shape[1] == 2:
             axis.plot(*line(panel.state, panel.name))
-            axis.set(ylim=(0, 1.05 * norm.vmax), ylabel=symbol(panel.name))
+            axis.set(ylim=(0, ROOM * norm.vmax), ylabel=symbol(panel.name))
             return None
         axis.set(ylabel=up, aspect="equal" if panel.square else "auto")
         axis.margins(0)

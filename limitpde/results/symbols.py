@@ -24,6 +24,8 @@ SYMBOLS = {
     "second_moment": r"$\int |x|^2\, \mathrm{d}\rho_t$",
 }
 """Name in the files of a result -> how it is written; see `symbol` for those with a number."""
+LETTERS = {"f": "f", "rho": r"\rho"}
+"""Of fields with a number."""
 RATES = r"$\mathrm{E}\,|W[T, \varphi]|$"
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
 
@@ -31,8 +33,8 @@ NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
 def symbol(name: str) -> str:
     """A field or a column as it is written; one that has no symbol by its name."""
     letter, _, number = name.partition("_")
-    if number.isdigit() and letter == "f":
-        return f"$f_{{{number}}}$"
+    if number.isdigit() and letter in LETTERS:
+        return f"${LETTERS[letter]}_{{{number}}}$"
     if number.isdigit() and letter == "moment":
         power = {"0": "", "1": r"\, n "}.get(number, rf"\, n^{{{number}}} ")
         return rf"$\Sigma_n {power}\int f_n$"

@@ -37,7 +37,7 @@ def test_says_what_it_claims(demo):
     assert text is not None
     assert text.startswith("Claim: ")
     assert f"demos/{demo.name}" in next(line for line in text.splitlines() if line.startswith("Run: "))
-    assert f"demos/{demo.name}" in (ROOT / "README.md").read_text()
+    assert f"demos/{demo.name}" in (ROOT / "docs" / "gallery.md").read_text()
 
 
 def test_false_claim_fails(tmp_path):
