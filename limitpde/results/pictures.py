@@ -129,9 +129,10 @@ def density_over_x(
 
 
 def histogram(axis: Any, x: np.ndarray, weight: float, **look: Any) -> None:
-    """Particles of this mass as a density, over the axis as it is."""
-    low, high = axis.get_xlim()
-    bins = np.linspace(low, high, 1 + int(np.clip(math.sqrt(len(x)) / 2, 8, 48)))
+    """Particles of this mass as a density, in bins from the first of them to the last; nothing where there are none."""
+    if not len(x):
+        return
+    bins = np.linspace(x.min(), x.max(), 1 + int(np.clip(math.sqrt(len(x)) / 2, 8, 48)))
     axis.hist(x, bins, weights=np.full(len(x), weight / (bins[1] - bins[0])), **(HISTOGRAM | look))
 
 

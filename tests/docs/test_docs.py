@@ -282,6 +282,18 @@ def test_python_runs_and_cases_are_valid(document, results, monkeypatch):
             limitpde.run(path)
 
 
+@pytest.mark.parametrize("notebook", sorted((ROOT / "docs/notebooks").glob("*.ipynb")), ids=name_of)
+def test_notebooks_run(notebook, monkeypatch):
+    """Their code, without a kernel; `make docs` runs them in one."""
+    monkeypatch.chdir(notebook.parent)
+    cells = [cell for cell in json.loads(text_of(notebook))["cells"] if cell["cell_type"] == "code"]
+    assert cells
+    assert not any(cell["outputs"] for cell in cells), "clear the outputs: the site has its own"
+    space: dict[str, Any] = {"__name__": notebook.stem}
+    for cell in cells:
+        exec("".join(line for line in cell["source"] if not line.startswith("%")), space)
+
+
 def test_blocks_are_seen():
     """What the patterns above find is what is there."""
     for document in DOCUMENTS:

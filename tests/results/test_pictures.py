@@ -76,6 +76,25 @@ def test_particles_change_no_range(tmp_path):
     assert (figure.axes[0].get_xlim(), figure.axes[0].get_ylim()) == ((0.0, 5.0), (0.0, 7.0))
 
 
+def test_times_of_one_field_stand_beside_each_other(tmp_path):
+    class OfStates(maps.StatePicture):
+        def rows(self, directory, steps):
+            return [[maps.Panel(state(1.0 + step, float(step)), "rho")] for step in steps]
+
+    picture = OfStates(lambda states: [], lambda row, cloud: None)
+    figure = picture.draw(tmp_path, Canvas(), [0, 1])
+    left, right = figure.axes[:2]
+    assert left.get_subplotspec().rowspan == right.get_subplotspec().rowspan
+    assert (left.get_title(), right.get_title()) == (r"$\rho$, $t$ = 0", r"$\rho$, $t$ = 1")
+
+
+def test_a_histogram_is_a_density_of_the_mass():
+    axis = Canvas().subplots(figsize=(3.0, 2.0))[1]
+    pictures.histogram(axis, np.linspace(1.0, 3.0, 100), 0.5 / 100)
+    assert sum(bar.get_width() * bar.get_height() for bar in axis.patches) == pytest.approx(0.5)
+    pictures.histogram(axis, np.empty(0), 0.5)
+
+
 def test_no_linear_axis_for_rounding_and_no_offset(tmp_path):
     empty(tmp_path)
     t = np.linspace(0.0, 1.0, 11)
