@@ -15,6 +15,7 @@ from limitpde.results import figures, pictures, report
 from limitpde.results.canvas import Canvas
 from limitpde.results.folder import Folder
 from limitpde.results.pictures import means
+from limitpde.results.symbols import RATES, phi, symbol
 from limitpde.results.tables import Cell, Table, read_columns
 
 LIMIT_KEYS = ("particles", "low", "high", "solution", "difference", "solution_error", "step_error", "detectable")
@@ -23,7 +24,7 @@ RATE_KEYS = ("slope", "low", "high", "theory")
 """Of an entry of `compare.rates`."""
 CHANGES = ("max_relative_drift", "largest_change", "max_change")
 """How far what is conserved has moved, in an entry of `particles`."""
-COLOURS = {"confirmed": "C2", "refuted": "C3", "undecided": "C7"}
+COLOURS = {"confirmed": "#009E73", "refuted": "#D55E00", "undecided": "0.5"}
 ROOM = 0.05
 """Part of the range of a picture that is left empty at both ends."""
 WIDE = 10.0
@@ -180,7 +181,7 @@ def paint(directory: Path, canvas: Canvas) -> Any:
         axis.set_xlabel(key or "run")
         panel(axis, shown[panel])
         _same_range(axis, tried.x, key)
-        axis.legend(fontsize=7)
+        axis.legend()
     return figure
 
 
@@ -255,10 +256,11 @@ def _limits(axis: Any, runs: _Shown) -> bool:
     for c, p in enumerate(found if axis is not None else ()):
         value, low, high = (runs.numbers[f"limits.{p}.{key}"] for key in ("particles", "low", "high"))
         runs.along(axis, runs.numbers[f"limits.{p}.solution"], f"C{c % 10}_-")
-        style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
+        style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": phi(int(p), "")}
         axis.errorbar(runs.x, value, [value - low, high - value], **style)
     if axis is not None:
-        axis.set_title("particles, N to infinity (95 %), and solution (lines), at the end", fontsize=9)
+        axis.set_ylabel(r"$\int \varphi\, \mathrm{d}\rho_T$")
+        axis.set_title(r"particles, $N \to \infty$ (95 %), and solution (lines)", fontsize="small")
     return bool(found)
 
 
@@ -275,9 +277,9 @@ def _differences(axis: Any, runs: _Shown) -> bool:
         found = runs.numbers["verdict.detectable"]
         axis.set(
             yscale="log" if np.nanmax(found) > WIDE * np.nanmin(found) else "linear",
-            ylabel="% of max |phi| times the mass",
+            ylabel=r"% of max $|\varphi|$ times the mass",
         )
-        axis.set_title("the smallest difference that would have been found", fontsize=9)
+        axis.set_title("the smallest difference that would have been found", fontsize="small")
     return True
 
 
@@ -289,12 +291,13 @@ def _rates(axis: Any, runs: _Shown) -> bool:
         name = form.replace("*", p)
         slope = runs.numbers[f"{name}.slope"]
         ends = [runs.numbers.get(f"{name}.{end}", np.full_like(slope, math.nan)) for end in ("low", "high")]
-        style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": f"test function {p}"}
+        style = {"fmt": "o", "ms": 4, "capsize": 2, "color": f"C{c % 10}", "label": phi(int(p), "")}
         axis.errorbar(runs.x, slope, [slope - ends[0], ends[1] - slope], **style)
         if f"{name}.theory" in runs.numbers:
             runs.along(axis, runs.numbers[f"{name}.theory"], "k_--")
     if axis is not None:
-        axis.set_title("power of N of E |W| (95 %; dashed: theory)", fontsize=9)
+        axis.set_ylabel(f"power of $N$ of {RATES}")
+        axis.set_title("fitted powers (95 %; dashed: theory)", fontsize="small")
     return bool(found)
 
 
@@ -306,14 +309,14 @@ def _ends(axis: Any, runs: _Shown) -> bool:
     counts = _having(runs.numbers, "particles.*.second_moment.end.mean")
     if axis is not None:
         for c, name in enumerate(shown):
-            runs.along(axis, ends[name], f"C{c}.-", name)
+            runs.along(axis, ends[name], f"C{c}.-", symbol(name))
         for c, count in enumerate(counts, start=len(shown)):
             means(
                 axis,
                 runs.x,
                 runs.numbers[f"particles.{count}.second_moment.end.mean"],
                 color=f"C{c % 10}",
-                label=f"second moment, N = {count}",
+                label=rf"{symbol('second_moment')}, $N$ = {count}",
             )
-        axis.set_title("at the end", fontsize=9)
+        axis.set_title("at the end", fontsize="small")
     return bool(shown or counts)
