@@ -19,6 +19,9 @@ from petsc4py import PETSc
 from limitpde.errors import InputError
 from limitpde.fem.sums import GlobalSums
 
+FLAT = 1e-5
+"""Part of the largest weight below which a negative one is zero: coordinates in single precision are off by that."""
+
 
 class EdgeGraph:
     """Nodes, edges, edge weights and Voronoi areas of a triangulation. Collective.
@@ -84,6 +87,7 @@ class EdgeGraph:
         self.tail, self.head, self.weight = tail[:n].copy(), head[:n].copy(), weight.array[:n].copy()
         self.beside = beside.array[:n].copy()
         self._check_weights()
+        np.maximum(self.weight, 0.0, out=self.weight)
         length2 = ((self.points[self.tail] - self.points[self.head]) ** 2).sum(axis=1)
         share = 0.25 * self.weight * length2
         self.area = self.add_at_nodes(share, share)
@@ -91,7 +95,7 @@ class EdgeGraph:
     def _check_weights(self) -> None:
         edges = GlobalSums(self.comm, len(self.weight))
         largest, smallest = edges.maximum(self.weight), edges.minimum(self.weight)
-        negative = int(edges.add(np.array([np.count_nonzero(self.weight < -1e-10 * largest)]))[0])
+        negative = int(edges.add(np.array([np.count_nonzero(self.weight < -FLAT * largest)]))[0])
         if negative:
             raise InputError(
                 f"the mesh is not Delaunay: {negative} edges have a negative weight (smallest {smallest:.3g}), so no "

@@ -248,7 +248,8 @@ def build(
 ) -> dolfinx.mesh.Mesh:
     """The DOLFINx mesh of a description, or of a gmsh or XDMF file; a DOLFINx mesh is returned as it is. Collective.
 
-    Opposite faces of a torus are not identified here.
+    One with coordinates in single precision is made anew in double precision. Opposite faces of a torus are not
+    identified here.
 
     Raises:
         InputError: the file is not there, not readable, or holds no simplices of this dimension; the description is
@@ -257,8 +258,23 @@ def build(
     import dolfinx.mesh
 
     if isinstance(mesh, dolfinx.mesh.Mesh):
-        return mesh
+        return mesh if mesh.geometry.x.dtype == np.float64 else _in_double(mesh)
     return create(lambda: arrays(mesh, dimension), comm, dimension=dimension)
+
+
+def _in_double(mesh: dolfinx.mesh.Mesh) -> dolfinx.mesh.Mesh:
+    """A mesh of simplices again, its nodes numbered as they were in its input. Collective."""
+    geometry, owned = mesh.geometry, mesh.topology.index_map(mesh.topology.dim).size_local
+    numbers = np.asarray(geometry.input_global_indices)
+    mine = geometry.index_map().size_local
+    cells = mesh.comm.gather(numbers[geometry.dofmaps[0][:owned]])
+    points = mesh.comm.gather((numbers[:mine], geometry.x[:mine, : geometry.dim].astype(float)))
+
+    def put_together() -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(np.concatenate([found for found, _ in points]))
+        return np.concatenate([found for _, found in points])[order], np.concatenate(cells)
+
+    return create(put_together, mesh.comm, dimension=mesh.topology.dim)
 
 
 def arrays(mesh: Disk | Torus | Box | Ball | str | Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:

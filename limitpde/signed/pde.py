@@ -63,8 +63,8 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         initial: the initial densities; each part is scaled so that its discrete mass is exact.
 
     Keyword Args:
-        mesh: a disk, a box, the path of a gmsh file, or a DOLFINx mesh; for the plane its boundary must be a circle
-            around all mass.
+        mesh: a disk, a box, the path of a gmsh file, a DOLFINx mesh, or one with the tags of its facets, (mesh, tags);
+            for the plane its boundary must be a circle around all mass.
         step: size of the time step; also what `suggested_step` grows back to after the gate has cut it. With a
             tolerance the first one; with degree 1 a hundredth of it is, or less (its part sqrt(tolerance)).
         degree: polynomial degree, 1 for any data, 2 to 4 for smooth ones in the whole plane.
@@ -72,7 +72,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         refinement: how fine the mesh becomes where the densities need it; it stays as it is by default.
         boundary: psi at the boundary: that of the whole plane; zero ("grounded"); no field through it ("insulated", the
             net charge is neutralised by a uniform background); or a value for each conducting group of lines of a gmsh
-            file, by name or number, where what is not named is insulated.
+            file, by name or number, or for each tag of facets, where what is not named is insulated.
         undershoot: how far below zero densities of degree 2 to 4 may fall, as a part of their largest value.
         multipoles: highest multipole moment in the boundary data of the potential.
         transport: for degree 1 exponentially fitted fluxes ("fitted"), those with a correction to second order
@@ -129,11 +129,12 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         if refinement is not None:
             adaptive = adaptive_mesh(mesh, refinement, initial, lines, comm, round_=plane)
         self.adaptive = adaptive
+        shape = mesh[0] if isinstance(mesh, tuple) else mesh
 
         def on_mesh() -> Scheme | GalerkinScheme:
             if degree > 1:
-                return GalerkinScheme(model, charges, build_curved(mesh, degree, comm), degree, multipoles)
-            made = meshes.build(mesh, comm) if adaptive is None else meshes.create(adaptive.arrays, comm)
+                return GalerkinScheme(model, charges, build_curved(shape, degree, comm), degree, multipoles)
+            made = meshes.build(shape, comm) if adaptive is None else meshes.create(adaptive.arrays, comm)
             walls = lines if adaptive is None else adaptive.lines()
             return Scheme(
                 model, charges, masses, made, boundary=boundary, multipoles=multipoles, lines=walls,

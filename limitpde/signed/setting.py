@@ -28,7 +28,8 @@ from limitpde.signed.options import NEEDS_WALLS, BoundaryKind, check_vortices
 
 type Figures = dict[str, float]
 type WallLines = tuple[np.ndarray, np.ndarray]
-type MeshSource = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh
+type TaggedMesh = tuple[dolfinx.mesh.Mesh, dolfinx.mesh.MeshTags]
+type MeshSource = meshes.Disk | meshes.Box | str | Path | dolfinx.mesh.Mesh | TaggedMesh
 
 
 SEEN = (0.9, 1.1)
@@ -87,9 +88,25 @@ def wall_lines(mesh: MeshSource, boundary: BoundaryKind, comm: MPI.Comm) -> Wall
     """
     if isinstance(boundary, str):
         return None
+    if isinstance(mesh, tuple):
+        return _tagged_lines(mesh[0], mesh[1], boundary)
     if not isinstance(mesh, str | Path):
-        raise InputError(f"pde.boundary = {dict(boundary)}: names groups of lines, which only a gmsh file has")
+        has = "a gmsh file has, or facet tags beside a DOLFINx mesh: mesh = (mesh, tags)"
+        raise InputError(f"pde.boundary = {dict(boundary)}: names groups of lines, which {has}")
     return on_root(comm, lambda: simplices.boundary_lines(Path(mesh), boundary))
+
+
+def _tagged_lines(mesh: dolfinx.mesh.Mesh, tags: dolfinx.mesh.MeshTags, groups: Mapping[str, float]) -> WallLines:
+    """The facets with the tags that are named, as `wall_lines` gives them. Collective."""
+    known = sorted(set().union(*mesh.comm.allgather(np.unique(tags.values).tolist())))
+    numbers, found = np.asarray(mesh.geometry.input_global_indices), []
+    mesh.topology.create_connectivity(1, 2)
+    for name in map(str, groups):
+        if name not in map(str, known):
+            raise InputError(f"pde.boundary: no facet has the tag {name!r} (there are {', '.join(map(str, known))})")
+        nodes = dolfinx.mesh.entities_to_geometry(mesh, 1, tags.find(int(name)))
+        found.append(np.concatenate(mesh.comm.allgather(numbers[nodes].reshape(-1, 2))))
+    return np.concatenate(found), np.repeat(np.arange(len(found)), list(map(len, found)))
 
 
 def adaptive_mesh(
@@ -116,7 +133,7 @@ def adaptive_mesh(
     Raises:
         InputError: the mesh is one of DOLFINx; the boundary is no circle; lines lie elsewhere than on the boundary.
     """
-    if isinstance(mesh, dolfinx.mesh.Mesh):
+    if isinstance(mesh, dolfinx.mesh.Mesh | tuple):
         raise InputError("refinement: needs a mesh by its description or its file, not one of DOLFINx")
     given = [[part for part in initial.parts(s) if not isinstance(part, Uniform)] for s in range(len(SPECIES))]
 
