@@ -23,6 +23,7 @@ from limitpde import case as cases
 from limitpde import needs
 from limitpde.compare.measured import check_finite
 from limitpde.compare.statistics import mean_and_stderr
+from limitpde.dolfinx_versions import check_dolfinx
 from limitpde.error_budget import companions, fluctuations, halved
 from limitpde.errors import InputError, Interrupted, RunError, describe, is_out_of_memory
 from limitpde.fem.stepping import StepReport
@@ -85,6 +86,7 @@ def run(
         path, changes = Path(case), list(overrides)
         name, case = name or path.stem, on_root(comm, lambda: cases.read(path, changes))
     name = name or case.system
+    check_dolfinx()
     directory = cases.directory_of(case, name, out, quick=quick)
     case = asked = case.smaller() if quick else case
     machine = needs.Machine.of(comm)

@@ -43,7 +43,7 @@ def build_curved(mesh: Disk | Box | str | Path | dolfinx.mesh.Mesh, degree: int,
             _round(nodes, cells, outer, degree, *fitted_circle(nodes[ends]))
 
     on_root(comm, make)
-    return dolfinx.mesh.create_mesh(comm, cells, element, nodes)
+    return dolfinx.mesh.create_mesh(comm, cells, e=element, x=nodes)
 
 
 def raised(corners: np.ndarray, triangles: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from limitpde.dolfinx_versions import coordinate_map
 from limitpde.errors import InputError
 from limitpde.fem.sums import GlobalSums
 
@@ -48,7 +49,7 @@ class EdgeGraph:
     """
 
     def __init__(self, mesh: dolfinx.mesh.Mesh) -> None:
-        straight = mesh.geometry.cmaps[0].degree == 1
+        straight = coordinate_map(mesh).degree == 1
         if mesh.topology.cell_type != dolfinx.mesh.CellType.triangle or mesh.geometry.dim != 2 or not straight:
             raise InputError("the mesh must consist of triangles in the plane, with straight edges")
         self.mesh, self.comm = mesh, mesh.comm

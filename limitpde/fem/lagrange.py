@@ -12,6 +12,7 @@ import numpy as np
 import ufl
 from petsc4py import PETSc
 
+from limitpde.dolfinx_versions import cell_nodes, coordinate_map
 from limitpde.errors import InputError
 from limitpde.fem import jit
 from limitpde.fem.linear import LinearSolver, symmetric_options
@@ -128,11 +129,11 @@ class Quadrature:
         degree, mesh = space.degree, space.mesh
         reference, weights = basix.make_quadrature(basix.CellType.triangle, 3 * degree)
         cells = mesh.topology.index_map(2).size_local
-        geometry = mesh.geometry.cmaps[0]
+        geometry = coordinate_map(mesh)
         shape = basix.create_element(
             basix.ElementFamily.P, basix.CellType.triangle, geometry.degree, basix.LagrangeVariant(geometry.variant)
         ).tabulate(1, reference)[..., 0]
-        corners = mesh.geometry.x[mesh.geometry.dofmaps[0][:cells], :2]
+        corners = mesh.geometry.x[cell_nodes(mesh)[:cells], :2]
         jacobian = np.einsum("jqn,cnd->cqdj", shape[1:], corners)
         self.points = np.einsum("qn,cnd->cqd", shape[0], corners).reshape(-1, 2)
         self.weights = (np.abs(np.linalg.det(jacobian)) * weights).ravel()

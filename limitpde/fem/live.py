@@ -15,7 +15,7 @@ from mpi4py import MPI
 from limitpde.errors import InputError
 from limitpde.fem.stepping import StepReport
 
-type Functions = dict[str, dolfinx.fem.Function]
+type Fields = dict[str, dolfinx.fem.Function]
 
 
 class WithOutputs(Protocol):
@@ -25,7 +25,7 @@ class WithOutputs(Protocol):
     def t(self) -> float:
         """Time reached."""
 
-    def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, Functions]]:
+    def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, Fields]]:
         """Name of a file -> its mesh and the functions on it, of the present state."""
 
 
@@ -85,7 +85,7 @@ class LiveFunctions(Mapping[str, dolfinx.fem.Function]):
             raise InputError("pde.refinement: the mesh has changed, on which the functions live; make them anew")
         self._take(functions)
 
-    def _take(self, functions: Functions) -> None:
+    def _take(self, functions: Fields) -> None:
         for name, function in self._functions.items():
             function.x.array[:] = functions[name].x.array * self._scale
 

@@ -264,10 +264,12 @@ def build(
 
 def _in_double(mesh: dolfinx.mesh.Mesh) -> dolfinx.mesh.Mesh:
     """A mesh of simplices again, its nodes numbered as they were in its input. Collective."""
+    from limitpde.dolfinx_versions import cell_nodes
+
     geometry, owned = mesh.geometry, mesh.topology.index_map(mesh.topology.dim).size_local
     numbers = np.asarray(geometry.input_global_indices)
     mine = geometry.index_map().size_local
-    cells = mesh.comm.gather(numbers[geometry.dofmaps[0][:owned]])
+    cells = mesh.comm.gather(numbers[cell_nodes(mesh)[:owned]])
     points = mesh.comm.gather((numbers[:mine], geometry.x[:mine, : geometry.dim].astype(float)))
 
     def put_together() -> tuple[np.ndarray, np.ndarray]:
@@ -305,7 +307,7 @@ def create(
 
     on_root(comm, keep)
     element = basix.ufl.element("Lagrange", simplices.CELLS[dimension], 1, shape=(dimension,))
-    return dolfinx.mesh.create_mesh(comm, cells, element, points)
+    return dolfinx.mesh.create_mesh(comm, cells, e=element, x=points)
 
 
 def _rounded_up(ratio: float) -> int:

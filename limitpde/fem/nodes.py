@@ -19,6 +19,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from limitpde.dolfinx_versions import cell_nodes, coordinate_map
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
@@ -252,7 +253,7 @@ class NodeSpace:
 
 
 def _check_cells(mesh: dolfinx.mesh.Mesh, dimension: int) -> None:
-    straight = mesh.geometry.cmaps[0].degree == 1
+    straight = coordinate_map(mesh).degree == 1
     found = (mesh.topology.cell_name(), mesh.geometry.dim)
     if found != (CELLS[dimension], dimension) or not straight:
         raise InputError(
@@ -265,7 +266,7 @@ def _corner_points(space: dolfinx.fem.FunctionSpace) -> np.ndarray:
     """Points (n_local, d) of the degrees of freedom of a first-order Lagrange space: those of the mesh, to the bit."""
     geometry = space.mesh.geometry
     points = np.empty((space.dofmap.index_map.size_local + space.dofmap.index_map.num_ghosts, geometry.dim))
-    points[space.dofmap.list] = geometry.x[geometry.dofmaps[0], : geometry.dim]
+    points[space.dofmap.list] = geometry.x[cell_nodes(space.mesh), : geometry.dim]
     return points
 
 

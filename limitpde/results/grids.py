@@ -10,6 +10,7 @@ import numpy as np
 from dolfinx import fem
 from dolfinx.mesh import CellType, Mesh
 
+from limitpde.dolfinx_versions import cell_nodes, coordinate_map
 from limitpde.errors import InputError
 from limitpde.parallel import gathered
 from limitpde.results import vtkhdf
@@ -43,7 +44,7 @@ class Grid:
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
-        self._degree = mesh.geometry.cmaps[0].degree
+        self._degree = coordinate_map(mesh).degree
         pieces = _pieces(mesh.topology.cell_type, self._degree)
         if pieces is None:
             raise InputError(
@@ -81,7 +82,7 @@ class Grid:
         geometry, topology = self.mesh.geometry, self.mesh.topology
         nodes, cells = geometry.index_map().size_local, topology.index_map(topology.dim).size_local
         points = gathered(self.mesh.comm, self._nodes[:nodes], geometry.x[:nodes].astype("f8"))
-        pieces = self._nodes[geometry.dofmaps[0][:cells]][:, self._pieces].astype("i8")
+        pieces = self._nodes[cell_nodes(self.mesh)[:cells]][:, self._pieces].astype("i8")
         corners = gathered(self.mesh.comm, self._cells[:cells], pieces).reshape(-1, self._pieces.shape[1])
         return {
             "Points": points,
@@ -110,7 +111,7 @@ class Grid:
         """Row in the file of each local degree of freedom of each local cell, (cells, dofs of a cell)."""
         if place == "Cell":
             return self._cells[:cells, None]
-        rows: np.ndarray = self._nodes[self.mesh.geometry.dofmaps[0][:cells]]
+        rows: np.ndarray = self._nodes[cell_nodes(self.mesh)[:cells]]
         return rows
 
     def _gather(self, function: fem.Function, place: Place) -> np.ndarray:

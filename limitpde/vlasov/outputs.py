@@ -222,7 +222,7 @@ def _tensor_mesh(comm: MPI.Comm, edges: Sequence[np.ndarray]) -> dolfinx.mesh.Me
     nodes = [np.ravel_multi_index(tuple(corner), [n + 1 for n in shape]) for corner in corners]
     coordinates = np.stack([ends[index] for ends, index in zip(edges, points, strict=True)], axis=-1)
     element = basix.ufl.element("Lagrange", CELLS[d], 1, shape=(d,))
-    return dolfinx.mesh.create_mesh(comm, np.stack(nodes, axis=-1).astype(np.int64), element, coordinates)
+    return dolfinx.mesh.create_mesh(comm, np.stack(nodes, axis=-1).astype(np.int64), e=element, x=coordinates)
 
 
 def _share(comm: MPI.Comm, count: int) -> np.ndarray:

@@ -31,7 +31,7 @@ LEVELS = (
     ("results",),
     ("densities", "domains"),
     ("files",),
-    ("checked", "parallel"),
+    ("checked", "dolfinx_versions", "parallel"),
     ("arrays", "compiled", "errors", "launch", "version"),
 )
 """Rooms from top to bottom: each imports those of lower levels only."""

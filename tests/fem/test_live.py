@@ -5,6 +5,7 @@ from __future__ import annotations
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import math
 
+import dolfinx
 import dolfinx.mesh
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mpi4py import MPI
 from limitpde import coagulation, signed
 from limitpde.coagulation.model import Part, Rates
 from limitpde.densities import Gaussian
+from limitpde.dolfinx_versions import check_dolfinx
 from limitpde.errors import InputError
 from limitpde.fem.live import FormSeries, LiveFunctions
 from limitpde.fem.mesh import Disk
@@ -98,3 +100,9 @@ def test_a_file_that_is_not_there_is_named():
     solver = signed.Solver(MODEL, PAIR, mesh=Disk(radius=4.0, cell_size=0.4), step=0.02)
     with pytest.raises(InputError, match="file = 'moments': must be one of those of the solver \\('fields'\\)"):
         LiveFunctions(solver, "moments")
+
+
+def test_another_dolfinx_is_one_line(monkeypatch):
+    monkeypatch.setattr(dolfinx, "__version__", "0.8.0")
+    with pytest.raises(InputError, match=r"^DOLFINx 0\.8\.0: limitpde works with 0\.9, 0\.10 and 0\.11$"):
+        check_dolfinx()

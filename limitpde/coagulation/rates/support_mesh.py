@@ -88,7 +88,8 @@ def around(interaction: Interaction, *, layers: int, radius: float, comm: MPI.Co
         points, cells = icosahedral_ball(radii)
     if isinstance(interaction, Ellipsoid) and stretched:
         points = _stretch(points, np.array(interaction.axes), reach * radius)
-    return dolfinx.mesh.create_mesh(comm, cells, basix.ufl.element("Lagrange", "tetrahedron", 2, shape=(3,)), points)
+    element = basix.ufl.element("Lagrange", "tetrahedron", 2, shape=(3,))
+    return dolfinx.mesh.create_mesh(comm, cells, e=element, x=points)
 
 
 def _stretch(points: np.ndarray, axes: np.ndarray, radius: float) -> np.ndarray:
@@ -117,7 +118,7 @@ def from_file(path: Path, volume: int | str | None, comm: MPI.Comm) -> tuple[dol
     if comm.rank != 0:
         cells = np.empty((0, nodes), dtype=np.int64)
     element = basix.ufl.element("Lagrange", "tetrahedron", 1 if nodes == 4 else 2, shape=(3,))
-    mesh = dolfinx.mesh.create_mesh(comm, cells, element, points)
+    mesh = dolfinx.mesh.create_mesh(comm, cells, e=element, x=points)
     return mesh, inside[mesh.topology.original_cell_index]
 
 

@@ -28,6 +28,7 @@ import scipy.sparse
 import ufl
 from mpi4py import MPI
 
+from limitpde.dolfinx_versions import cell_nodes
 from limitpde.errors import RunError
 from limitpde.fem import jit
 from limitpde.fem.linear import LinearSolver, symmetric_options
@@ -56,7 +57,7 @@ class MeshPoisson:
         vertices, points = space.cells.vertices, space.cells.points
         d, total = space.d, len(vertices)
         geometry = basix.ufl.element("Lagrange", CELLS[d], 1, shape=(d,))
-        mesh = dolfinx.mesh.create_mesh(MPI.COMM_SELF, vertices, geometry, points)
+        mesh = dolfinx.mesh.create_mesh(MPI.COMM_SELF, vertices, e=geometry, x=points)
         functions = dolfinx.fem.functionspace(mesh, ("Lagrange", space.degree + 1))
         self._fixed = _boundary_dofs(functions)
         if self._natural:
@@ -65,7 +66,7 @@ class MeshPoisson:
         values, slopes, integrals = _tables(functions, space.element)
         order = np.argsort(mesh.topology.original_cell_index)  # the cell of this mesh for each of the input mesh
         dofs = functions.dofmap.list[order].astype(np.int64)
-        gradients, volume = barycentric(mesh.geometry.x[mesh.geometry.dofmaps[0][order], :d])
+        gradients, volume = barycentric(mesh.geometry.x[cell_nodes(mesh)[order], :d])
         size = functions.dofmap.index_map.size_local
         self._load = _assembled(volume[:, None, None] * integrals, dofs, size).T.tocsr()
         self._values = _assembled(np.broadcast_to(values, (total, *values.shape)), dofs, size)

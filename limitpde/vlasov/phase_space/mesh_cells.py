@@ -14,6 +14,7 @@ import dolfinx.mesh
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.dolfinx_versions import cell_nodes, coordinate_map
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.nodes import FLAT, Halo
@@ -108,7 +109,7 @@ class MeshCells:
         owned = mesh.topology.index_map(d).size_local
         self.original = np.asarray(mesh.topology.original_cell_index)[:owned].astype(np.int64)
         numbers = np.asarray(mesh.geometry.input_global_indices)
-        local = mesh.geometry.dofmaps[0][:owned]
+        local = cell_nodes(mesh)[:owned]
         parts = self.comm.allgather((self.original, numbers[local], mesh.geometry.x[local, :d].copy()))
         original, cells, corners = (np.concatenate(part) for part in zip(*parts, strict=True))
         _, first, cells = np.unique(cells, return_index=True, return_inverse=True)
@@ -171,7 +172,7 @@ def _facet_neighbours(vertices: np.ndarray) -> np.ndarray:
 
 def _check_kind(mesh: dolfinx.mesh.Mesh) -> None:
     d = mesh.topology.dim
-    if mesh.topology.cell_name() != CELLS.get(d) or mesh.geometry.dim != d or mesh.geometry.cmaps[0].degree != 1:
+    if mesh.topology.cell_name() != CELLS.get(d) or mesh.geometry.dim != d or coordinate_map(mesh).degree != 1:
         raise InputError(
             f"mesh: must consist of first-order intervals, triangles or tetrahedra in 1, 2 or 3 dimensions, not of "
             f"{mesh.topology.cell_name()} cells in {mesh.geometry.dim}"
