@@ -65,7 +65,7 @@ CASE = {
         "test_functions": [
             {"shape": "gaussian", "center": (0.0, 0.0), "width": 0.7},
             {"shape": "wave", "k": (1.5, 0.0)},
-        ]
+        ],
     },
 }
 
