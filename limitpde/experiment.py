@@ -16,13 +16,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from mpi4py import MPI
 
 from limitpde import case as cases
 from limitpde import needs
 from limitpde.compare.measured import check_finite
-from limitpde.compare.statistics import mean_and_stderr
 from limitpde.dolfinx_versions import check_dolfinx
 from limitpde.error_budget import companions, fluctuations, halved
 from limitpde.errors import InputError, Interrupted, RunError, describe, is_out_of_memory
@@ -31,14 +29,13 @@ from limitpde.files import check_ranks
 from limitpde.findings import Findings, Known
 from limitpde.nbody.replicas import Controls
 from limitpde.parallel import StopRequest, all_arrive, on_root
+from limitpde.particle_files import ParticleFiles
 from limitpde.progress import Bar
 from limitpde.result import Result
 from limitpde.results import figures, pictures, report
 from limitpde.results.checkpoint import Checkpoint
 from limitpde.results.folder import Folder
 from limitpde.results.inputs import Inputs
-from limitpde.results.particles import ParticleSeries
-from limitpde.results.tables import Table
 from limitpde.run_record import RunRecord
 from limitpde.sections import BaseCase
 from limitpde.solution_files import SolutionFiles
@@ -299,13 +296,11 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         with self.record.timed("particles"):
             for count in counts:
                 ensemble = self._simulate_count(count)
-                check_finite(ensemble)
                 self.ensembles.append(ensemble)
                 self.record.summary["particles"].append(self.system.particle_figures(self.case, ensemble))
                 self.record.summary["warnings"] += self.system.particle_warnings(self.case, ensemble)
                 self.record.cautions += self.system.particle_cautions(self.case, ensemble)
                 rates[str(count)] = ensemble.work_per_second
-                on_root(self.comm, partial(self._write_observables, ensemble))
                 if not ensemble.complete:
                     finished = f"{len(ensemble.replicas)} replicas of N = {count} are finished"
                     raise Interrupted(f"stopped on request (Ctrl-C or SIGTERM): {finished}, not all")
@@ -313,39 +308,22 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 on_root(self.comm, partial(self.record.save, force=True))
 
     def _simulate_count(self, count: int) -> E:
-        series: list[ParticleSeries] = []
-
-        def snapshot(t: float, positions: np.ndarray, **data: np.ndarray) -> None:
-            if not series:
-                series.append(ParticleSeries(self.folder.own(f"particles/N{count}/particles.vtkhdf")))
-            series[0].write(t, positions, **data)
-
+        files = ParticleFiles(self.folder, count)
         finished, bad = on_root(self.comm, lambda: self.checkpoint.replicas(count) if self.resume else ([], []))
         self.record.note_damage(bad, f"those replicas of N = {count} are simulated anew")
         with Bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self.record.told) as bar:
             controls = Controls(
-                snapshot=snapshot,
+                snapshot=files.snapshot,
                 finished=finished,
                 keep=partial(self.checkpoint.save_replicas, count),
                 progress=bar.advance,
                 stop_asked=lambda: self.stop.asked,
                 comm=self.comm,
             )
-            return self.system.simulate(self.case, count, controls)
-
-    def _write_observables(self, ensemble: E) -> None:
-        """particles/N<count>/observables.csv, means over the replicas at the output times, and more. On rank 0."""
-        series = dict(self.system.observable_series(ensemble))
-        series |= {f"test_function_{p}": ensemble.observables[:, p] for p in range(len(self.functions))}
-        columns = {"t": ensemble.times}
-        for name, values in series.items():
-            mean, error = mean_and_stderr(values)
-            columns |= {f"{name}_mean": mean} if error is None else {f"{name}_mean": mean, f"{name}_stderr": error}
-        table = Table(self.folder.own(f"particles/N{ensemble.count}/observables.csv"), list(columns))
-        table.extend(dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True))
-        for name, rows in self.system.particle_tables(ensemble).items():
-            kept = list(rows)
-            Table(self.folder.own(f"particles/N{ensemble.count}/{name}.csv"), list(kept[0])).extend(kept)
+            ensemble = self.system.simulate(self.case, count, controls)
+        check_finite(ensemble)
+        on_root(self.comm, lambda: files.write(self.system, ensemble))
+        return ensemble
 
     # --- the comparison, and the files ------------------------------------------------------------------------------
 

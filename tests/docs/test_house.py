@@ -19,7 +19,7 @@ LEVELS = (
     ("refining",),
     ("experiment",),
     ("result",),
-    ("case", "findings", "progress", "run_record", "solution_files"),
+    ("case", "findings", "particle_files", "progress", "run_record", "solution_files"),
     ("error_budget",),
     SYSTEMS,
     ("needs", "system"),
