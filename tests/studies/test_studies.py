@@ -115,6 +115,7 @@ def test_a_sweep_is_the_runs_one_by_one(shared_folder, comm):
         assert {path.name for path in (shared_folder / "s").iterdir() if path.is_file()} == {
             "case.toml",
             "files.txt",
+            "report.html",
             "report.md",
             "study.csv",
             "study.png",

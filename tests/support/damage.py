@@ -117,7 +117,7 @@ def furnish(folder, system="signed"):
 def files_of(folder):
     """Names of all files of a result that a run reads when it goes on, relative to it."""
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [name for name in names if not name.startswith("pictures/") and name != "report.md"]
+    return [name for name in names if not name.startswith("pictures/") and not name.startswith("report.")]
 
 
 def damage(path, kind, random):
