@@ -13,7 +13,8 @@ integral of 1 + z . grad W_eps(z), z = x - y, over rho(x) rho(y), which vanishes
     run         the verdict refutes no particles but those with W without its second term (charges)
     particles   their second moment is that of the equation less (1 - exp(-2 t)) / (2 N), within 4.5 standard errors
     rest        2 m = 4 D + 1 - delta within 0.005, delta summed directly over all pairs of nodes
-    walls       with D falling, int x_1^2 rho falls to 0, and int x_2^2 rho comes to 1/2, that of the semicircle
+    walls       with D falling, int x_1^2 rho falls to 0; int x_2^2 rho is that of the semicircle, 1/2, within 0.1: eps
+                takes delta / 2 from it
 
 Run: python demos/meanfield_dislocations.py      -> results/meanfield_dislocations/{dislocations,charges}/report.md
 """
