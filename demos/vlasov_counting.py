@@ -1,4 +1,4 @@
-"""Claim: beta_N of Theorem 4.8 (Neiss and Pickl) falls like N^-lambda where the theorem has N^{-(1 - lambda)/4}.
+"""Claim: for lambda = 1/2 beta_N of Theorem 4.8 (Neiss and Pickl) falls much faster than the theorem's N^-1/8.
 
 beta_N(t) = <m_lambda>, m_lambda(k) = min(k / N^lambda, 1), counts the particles k that are not in the mean-field state
 alpha (HVl); alpha_N solves (HLv^N), the transport along Newton's trajectories. The theorem bounds it by C(t) (N^-lambda

@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compare.comparison import Row
 from limitpde.compare.rates import fit_rate, mean
 from limitpde.compare.spatial import evaluate_all
 from limitpde.compare.test_functions import GaussianBump, Wave, on_torus, with_shapes
@@ -31,7 +31,6 @@ from limitpde.vlasov.initial import Start
 from limitpde.vlasov.model import Model
 from limitpde.vlasov.pde import Solver
 
-Row = dict[str, Any]
 Z95 = 1.96
 """Standard errors on either side of a 95 % interval."""
 
