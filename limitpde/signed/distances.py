@@ -1,4 +1,4 @@
-"""Distances of L^N to rho at the end, sign by sign (van Meurs-Peletier-Slangen (5.1), Theorem 5.4), beside their floor."""
+"""Distances of L^N to rho at the end, sign by sign (van Meurs-Peletier-Slangen (5.1), Theorem 5.4), and their floor."""
 
 from __future__ import annotations
 
