@@ -30,7 +30,7 @@ from mpi4py import MPI
 import limitpde
 from limitpde import coagulation, signed, vlasov
 from limitpde.fem.mesh import Box, Disk
-from limitpde.vlasov.pde import _sweeps
+from limitpde.vlasov.pde import cells_moved
 from limitpde.vlasov.phase_space import Axis
 from limitpde.vlasov.phase_space.grid import parts_of, received
 
@@ -82,7 +82,7 @@ class Model:
     @property
     def sweeps(self) -> list[np.ndarray]:
         """Cells by which lines are moved."""
-        return _sweeps(*axes_of(self.cells, self.degree), STEP, 2)
+        return cells_moved(*axes_of(self.cells, self.degree), STEP, 2)
 
     @property
     def values(self) -> int:

@@ -149,7 +149,7 @@ class Solver:
             x_axes = _axes(model.x_box, x_cells, degree, periodic=model.domain.periodic)
             values = math.prod(axis.n for axis in (*x_axes, *v_axes))
             _check_memory(values * (1 if model.form == "density" else 2), comm)
-            shared: dict[str, Any] = {"parts": parts, "sweeps": _sweeps(x_axes, v_axes, step, order)}
+            shared: dict[str, Any] = {"parts": parts, "sweeps": cells_moved(x_axes, v_axes, step, order)}
             if model.form == "density":
                 self.space = TensorSpace(x_axes, v_axes, positivity=positivity, comm=comm, **shared)
                 self.field = make_field(model, self.space)
@@ -297,7 +297,7 @@ def _unbalanced(grid: ProcessGrid) -> tuple[str, ...]:
     )
 
 
-def _sweeps(x_axes: Sequence[Axis], v_axes: Sequence[Axis], step: float, order: int) -> list[np.ndarray]:
+def cells_moved(x_axes: Sequence[Axis], v_axes: Sequence[Axis], step: float, order: int) -> list[np.ndarray]:
     """Whole cells by which lines along each axis are moved in a step, (S, M); in v none, as forces are not known."""
     shares = {kind: [abs(share) for name, share in merged(order, 3)[1] if name == kind] for kind in ("drift", "kick")}
     drifts = [

@@ -84,7 +84,7 @@ def test_many_ranks_cut_velocities_too_and_receive_less(cells, degree, ranks, le
     d, (length, speed, dt) = len(cells) // 2, (12.566, 6.0, 0.1)
     x = [Axis(low=0.0, high=length, cells=n, degree=degree, periodic=True) for n in cells[:d]]
     v = [Axis(low=-speed, high=speed, cells=n, degree=degree, periodic=False) for n in cells[d:]]
-    parts = parts_of(cells, ranks, d, pde._sweeps(x, v, dt, 4))
+    parts = parts_of(cells, ranks, d, pde.cells_moved(x, v, dt, 4))
     share = round(ranks ** (1 / d))
     in_x = (share,) * d + (1,) * d
     worst = [
