@@ -27,8 +27,8 @@ HOURS = 24.0 * 365
 """Hours that a run may take by default."""
 PROCESS = 3.6e8
 """Bytes of a rank that has nothing to do: its libraries, and what draws."""
-FIXED_DISK, DRAWN = 2.5e5, 3.5e5
-"""Bytes of what each result has: pictures, report, summary; of the pictures of fields."""
+FIXED_DISK, DRAWN = 9e5, 7e5
+"""Bytes of what each result has: pictures, those in report.html again, summary; of the pictures of fields."""
 FIXED_SECONDS = 4.0
 """Seconds of what each run does: load its libraries, draw its pictures."""
 BUDGETED = 1.25

@@ -31,14 +31,15 @@ def distance_figures(solver: Solver, ensembles: Sequence[Ensemble], seed: int, c
         return {}
     owned = solver.sums.owned
     masses = {name: solver.stepping.scheme.tested(density)[:owned] for name, density in solver.densities.items()}
-    parts = comm.gather((solver.nodes.points[:owned, :2], masses))
+    parts = comm.gather((solver.stepping.scheme.numbers[:owned], solver.nodes.points[:owned, :2], masses))
 
     def measure() -> dict[str, Any]:
         assert parts is not None
-        points = np.concatenate([part[0] for part in parts])
+        order = np.argsort(np.concatenate([part[0] for part in parts]))  # that of the mesh, for draws by their numbers
+        points = np.concatenate([part[1] for part in parts])[order]
         rows = []
         for name in masses:
-            rho = Atoms(points, np.concatenate([part[1][name] for part in parts]))
+            rho = Atoms(points, np.concatenate([part[2][name] for part in parts])[order])
             for ensemble in ensembles:
                 clouds = [cloud[cloud[:, 2] == SIGNS[name], :2] for cloud in ensemble.ends]
                 labels = {"N": ensemble.count, "sign": name, "t": float(ensemble.times[-1])}

@@ -4,11 +4,59 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
-from limitpde.checked import record
+from limitpde.checked import record, told_apart
+from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.sections import Counts, Positive
-from limitpde.vlasov.hamiltonian.many_body_starts import PRODUCT, ManyBodyState
+
+
+def _kind(value: object) -> str | None:
+    return value.get("shape") if isinstance(value, dict) else getattr(value, "shape", None)
+
+
+PhaseSpaceFunction = Annotated[
+    Annotated[GaussianBump, Tag("gaussian")] | Annotated[Wave, Tag("wave")], told_apart(_kind, "'gaussian', 'wave'")
+]
+
+
+@record
+class ProductState:
+    """alpha_0 x ... x alpha_0: beta_N(0) = 0."""
+
+    shape: Literal["product"] = "product"
+
+
+@record
+class TiltedState:
+    """A product of alpha_0 + (number / N)^(1/2) gamma, normalised."""
+
+    shape: Literal["tilted"] = "tilted"
+    number: Annotated[float, Field(gt=0, le=10)]
+    """c, about the mean number of particles outside alpha_0 at time 0."""
+    function: PhaseSpaceFunction
+    """h(x, v), for gamma; center and k have 2 d entries."""
+
+
+@record
+class ExcitedState:
+    """m particles in gamma and N - m in alpha_0, symmetrised; no product."""
+
+    shape: Literal["excited"] = "excited"
+    number: Annotated[int, Field(ge=1, le=10)]
+    """m, the number of particles outside alpha_0 at time 0."""
+    function: PhaseSpaceFunction
+    """h(x, v), for gamma; center and k have 2 d entries."""
+
+
+ManyBodyState = Annotated[
+    Annotated[ProductState, Tag("product")]
+    | Annotated[TiltedState, Tag("tilted")]
+    | Annotated[ExcitedState, Tag("excited")],
+    told_apart(_kind, "'product', 'tilted', 'excited'"),
+]
+"""alpha_N at time 0."""
+PRODUCT = ProductState()
 
 
 @record

@@ -37,6 +37,7 @@ FILES = {
     "particles/N8/particles.vtkhdf",
     "pde/diagnostics.csv",
     "pde/fields.vtkhdf",
+    "report.html",
     "report.md",
     "summary.json",
 }

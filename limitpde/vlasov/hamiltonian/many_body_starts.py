@@ -13,67 +13,17 @@ space, gamma = r alpha_0 is normalised and orthogonal to alpha_0. The states are
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
 
 import numpy as np
 import scipy.stats
-from pydantic import Field, Tag
 
-from limitpde.checked import record, told_apart
 from limitpde.compare.spatial import evaluate_all
-from limitpde.compare.test_functions import GaussianBump, Wave, on_torus, waves_off_torus
+from limitpde.compare.test_functions import on_torus, waves_off_torus
 from limitpde.errors import InputError
+from limitpde.vlasov.counting_section import PRODUCT, ExcitedState, ManyBodyState, ProductState, TiltedState
 from limitpde.vlasov.hamiltonian.grid_state import GridState
 from limitpde.vlasov.initial import Start
 from limitpde.vlasov.model import Model
-
-
-def _kind(value: object) -> str | None:
-    return value.get("shape") if isinstance(value, dict) else getattr(value, "shape", None)
-
-
-PhaseSpaceFunction = Annotated[
-    Annotated[GaussianBump, Tag("gaussian")] | Annotated[Wave, Tag("wave")], told_apart(_kind, "'gaussian', 'wave'")
-]
-
-
-@record
-class ProductState:
-    """alpha_0 x ... x alpha_0: beta_N(0) = 0."""
-
-    shape: Literal["product"] = "product"
-
-
-@record
-class TiltedState:
-    """A product of alpha_0 + (number / N)^(1/2) gamma, normalised."""
-
-    shape: Literal["tilted"] = "tilted"
-    number: Annotated[float, Field(gt=0, le=10)]
-    """c, about the mean number of particles outside alpha_0 at time 0."""
-    function: PhaseSpaceFunction
-    """h(x, v), for gamma; center and k have 2 d entries."""
-
-
-@record
-class ExcitedState:
-    """m particles in gamma and N - m in alpha_0, symmetrised; no product."""
-
-    shape: Literal["excited"] = "excited"
-    number: Annotated[int, Field(ge=1, le=10)]
-    """m, the number of particles outside alpha_0 at time 0."""
-    function: PhaseSpaceFunction
-    """h(x, v), for gamma; center and k have 2 d entries."""
-
-
-ManyBodyState = Annotated[
-    Annotated[ProductState, Tag("product")]
-    | Annotated[TiltedState, Tag("tilted")]
-    | Annotated[ExcitedState, Tag("excited")],
-    told_apart(_kind, "'product', 'tilted', 'excited'"),
-]
-"""alpha_N at time 0."""
-PRODUCT = ProductState()
 
 
 class ManyBodyStart:
