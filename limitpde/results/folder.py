@@ -43,6 +43,7 @@ class Folder:
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         self._own = [name for name in text.split("\n") if name]
         self._torn = not text.endswith("\n") and bool(text)
+        self._begun = f"{LIST}\n".startswith(text)  # all that a full disk or a kill has left of the first line
 
     @property
     def listed(self) -> bool:
@@ -163,7 +164,7 @@ class Folder:
         """Whether a run has written this file, or was writing it when it was killed."""
         if (self.directory / name).is_symlink():
             return False
-        if name == lock.NAME:
+        if name == lock.NAME or (name == LIST and self._begun):
             return True
         return _fits(name, self._own)
 

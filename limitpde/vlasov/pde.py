@@ -233,7 +233,7 @@ class Solver:
             "field_energy": float(field_energy),
             **{f"momentum_{axes[j]}": float(vectors[j]) for j in range(d)},
             "second_moment": float(square),
-            **{f"centre_{axes[j]}": float(vectors[d + j] / mass) for j in range(d)},
+            **{f"centre_{axes[j]}": float(vectors[d + j] / mass) if mass else math.nan for j in range(d)},
             **self.form.figures(self.t),
         }
 

@@ -17,7 +17,7 @@ from processes import CASE, DENSITIES, PYTHON, call, end, files_below, started, 
 
 from limitpde.errors import InputError
 from limitpde.results import lock
-from limitpde.results.folder import Folder
+from limitpde.results.folder import ALWAYS, Folder
 from limitpde.results.lock import Lock
 
 SHORT = ("time.end=0.02", "pde.mesh.cell_size=1.0", "particles.counts=[4]")
@@ -124,6 +124,19 @@ def test_foreign_files_are_refused_and_stay(cases, capsys, foreign):
     code, _, err = call(capsys, "run", cases / "case.toml", "--out", cases / "r", "--set", *SHORT)
     assert (code, foreign in err) == (2, True)
     assert contents(cases / "r") == {foreign: b"mine"}
+
+
+@pytest.mark.parametrize("left", ["", "fil", "files.txt\n"])
+def test_a_list_that_a_full_disk_cut_is_the_run_s_own(tmp_path, left):
+    (tmp_path / "files.txt").write_text(left)
+    folder = Folder(tmp_path)
+    assert folder.check("case", resume=True) == (False, [])
+    folder.begin("case", resume=False)
+    assert (tmp_path / "files.txt").read_text().splitlines()[-3:] == list(ALWAYS)
+    (tmp_path / "case.toml").unlink()
+    (tmp_path / "files.txt").write_text("of mine")
+    with pytest.raises(InputError, match=r"files\.txt"):
+        Folder(tmp_path).check("case", resume=False)
 
 
 def test_foreign_files_in_a_result_are_refused_and_stay(cases, capsys):
