@@ -1,4 +1,4 @@
-"""Claim: particles whose rate grows like n m gel as a random graph does: one cluster takes off at t = 1, as M_2 diverges.
+"""Claim: particles whose rate grows like n m gel as a random graph does: a heaviest one takes off at t = 1.
 
 Particles of P_{N,beta} (Hammond, section 3.4) with beta = 1/4 on a torus that they cross quickly: alpha(n, m) = n m /
 |ball| gives the naive rate n m. Well mixed, they are the Marcus-Lushnikov process with this kernel, the clusters of
