@@ -7,7 +7,7 @@ the heaviest one has a vanishing share of the mass; after it that share is g(t) 
 
     mean of sum n^2 / N at t = 0.3, 0.5         1 / (1 - t), within 4.5 standard errors and 10 / N of finite N
     number of clusters at t = 0.5                N (1 - t / 2), likewise
-    heaviest share at t = 0.5, at t = 1.4 (2)    under 0.1; over 0.2, and under g(t) and its error (full size: at t = 2)
+    heaviest share at t = 0.5, at t = 1.4 (2)    under 0.1; over 0.15, under g(t) and its error (full size: at 2)
 
 The gel eats what is near it faster than others come, so that its share stays a little below g.
 
@@ -22,7 +22,7 @@ from limitpde import coagulation
 from limitpde.domains import Domain
 
 QUICK = "--quick" in sys.argv
-COUNT, REPLICAS, END, DIFFUSIVITY = (512, 4, 1.4, 0.3) if QUICK else (512, 24, 2.0, 1.0)
+COUNT, REPLICAS, END, DIFFUSIVITY = (512, 3, 1.4, 0.2) if QUICK else (512, 24, 2.0, 1.0)
 STOPS = (0.3, 0.5, 0.8, 1.0, 1.2, 1.4)
 
 model = coagulation.Model(
@@ -67,5 +67,5 @@ for t in (0.3, 0.5):
 k, last = at[0.5], len(found.times) - 1
 assert abs(clusters[k] - 0.75) < 4.5 * clusters_error[k] + 10 / COUNT, "number of clusters"
 assert heaviest[k] < 0.1, "a gel before its time"
-assert heaviest[last] > 0.2, "no gel"
+assert heaviest[last] > 0.15, "no gel"
 assert heaviest[last] < share(END) + 4.5 * heaviest_error[last], "more gel than there can be"

@@ -34,7 +34,7 @@ STARTS = {
     "tilted": f'shape="tilted", number=0.5, function={WAVE}',
     "excited": f'shape="excited", number=1, function={WAVE}',
 }
-SMALL = ["compare.counting.counts=[4, 32]", "compare.counting.replicas=600", "compare.counting.times=[1.0]"]
+SMALL = ["compare.counting.counts=[4, 16]", "compare.counting.replicas=400", "compare.counting.times=[1.0]"]
 CHANCE = 4.5
 
 

@@ -70,13 +70,18 @@ def write(folder: Folder, pictures: Sequence[Path], wording: Wording, summary: f
 def put(folder: Folder, text: str, title: str) -> None:
     """Write a report in Markdown, and the same as one page of HTML with its pictures inside. On one rank."""
     figures.write_text(folder.own("report.md"), text)
-    figures.write_text(folder.own("report.html"), page(text, folder.directory, title))
+    figures.write_text(folder.own("report.html"), page(text, folder.directory, _encodable(title)))
 
 
 def plain(text: str) -> str:
     """Text of any kind, such as the name of a file, in Markdown: it is shown as it is, in one line."""
-    line = " ".join(text.encode("utf-8", "backslashreplace").decode("utf-8").split())
+    line = " ".join(_encodable(text).split())
     return re.sub(r"[\\`*\[<>|~$#&]|(?<!\w)_|_(?!\w)", r"\\\g<0>", line)
+
+
+def _encodable(text: str) -> str:
+    """Without what UTF-8 does not have, as names of files may."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _number(value: Any) -> str:

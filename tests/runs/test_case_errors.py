@@ -158,7 +158,7 @@ def test_too_many_outputs_are_refused_before_they_are_listed(folder, overrides):
         read(folder, *overrides)
 
 
-@pytest.mark.parametrize("end", [1e308, 1e-300])
+@pytest.mark.parametrize("end", [1e308, 1e-100])
 def test_an_extreme_end(folder, end):
     case = read(folder, f"time.end={end}", f"output.every={end}")
     times = case.output_times

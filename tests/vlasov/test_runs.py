@@ -177,7 +177,7 @@ def test_theorem_4_8_from_a_case(shared_folder, comm):
     """One particle is excited at time 0; the figures are there, and those that are known are right."""
     excited = {"shape": "excited", "number": 1, "function": {"shape": "wave", "k": [1.0, 0.0]}}
     counting = {"counts": [4, 8], "replicas": 400, "step": 0.2, "exponents": [0.0, 0.2], "start": excited}
-    case = without("particles") | {"model": CASE["model"] | {"form": "hamiltonian"}, "time": {"end": 0.4}}
+    case = without("particles") | {"model": CASE["model"] | {"form": "hamiltonian"}, "time": {"end": 0.4}, "output": {}}
     case["compare"] |= {"counting": counting, "budget": False}
     summary = run(shared_folder, comm, case)
     assert summary["status"] == "done", summary.get("reason")
