@@ -22,7 +22,7 @@ from limitpde import coagulation
 from limitpde.domains import Domain
 
 QUICK = "--quick" in sys.argv
-COUNT, REPLICAS, END, DIFFUSIVITY = (512, 3, 1.4, 0.2) if QUICK else (512, 24, 2.0, 1.0)
+COUNT, REPLICAS, END, DIFFUSIVITY = (512, 3, 1.4, 0.2) if QUICK else (512, 12, 2.0, 1.0)
 STOPS = (0.3, 0.5, 0.8, 1.0, 1.2, 1.4)
 
 model = coagulation.Model(
