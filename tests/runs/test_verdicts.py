@@ -61,8 +61,14 @@ def run(tmp_path, comm):
     return go
 
 
-@pytest.mark.ranks
-@pytest.mark.parametrize("text", [SIGNED, VLASOV, COAGULATION], ids=["signed", "vlasov", "coagulation"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(SIGNED, id="signed", marks=pytest.mark.ranks),
+        pytest.param(COAGULATION, id="coagulation", marks=pytest.mark.ranks),
+        pytest.param(VLASOV, id="vlasov"),  # which takes long; tests/vlasov/test_runs.py runs on ranks
+    ],
+)
 def test_a_right_model_is_confirmed(run, text, tmp_path, comm):
     found = run(text)
     verdict, row = found["verdict"], found["compare"]["limits"][0]
