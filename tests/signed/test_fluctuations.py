@@ -86,8 +86,10 @@ def test_fourier() -> None:
     assert abs(fine + (fine - coarse) / 3 - 0.0512931) < 1e-3 * 0.0512931
 
 
-@pytest.mark.ranks
-@pytest.mark.parametrize(("interaction", "gamma_bar"), [("signed", 1.5), ("repulsive", 2.0), ("attractive", 1.0)])
+@pytest.mark.parametrize(
+    ("interaction", "gamma_bar"),
+    [pytest.param("signed", 1.5, marks=pytest.mark.ranks), ("repulsive", 2.0), ("attractive", 1.0)],
+)
 def test_linear_response(interaction: str, gamma_bar: float) -> None:
     """What a shift of the data does to int phi rho_T, by the nonlinear solver, is int psi_0 times their change."""
     model = Model(sigma=1.0, gamma_bar=gamma_bar, interaction=interaction)
