@@ -34,17 +34,3 @@ import json
 one, two = (json.load(open(f'results/{name}/summary.json')) for name in ('case', 'two_ranks'))
 print(one['pde']['field_growth_rate'], two['pde']['field_growth_rate'])\"" 2
 step "ls results/case results/case/pictures" 24
-echo
-echo '## An interaction of your own'
-step "cat > mine.py << END
-def attraction(x):  # W and its gradient at points (n, 2)
-    return 0.5 * (x**2).sum(axis=1), x
-END
-limitpde new meanfield > mine.toml
-limitpde run mine.toml --quick --set 'model.interaction={ python = \"mine.py:attraction\" }'" 2
-echo
-echo '## A mesh of your own, on two ranks'
-step "mpiexec -n 2 limitpde run demos/coagulation_room.toml --set 'pde.mesh=\"meshes/room.msh\"' --quick --out results/room" 2
-echo
-echo '## A published figure: Landau damping'
-step "python demos/vlasov_landau.py --quick | cut -c1-150" 3
