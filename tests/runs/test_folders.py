@@ -20,7 +20,7 @@ from limitpde.results import lock
 from limitpde.results.folder import ALWAYS, Folder
 from limitpde.results.lock import Lock
 
-SHORT = ("time.end=0.02", "pde.mesh.cell_size=1.0", "particles.counts=[4]")
+SHORT = ("time.end=0.02", "pde.mesh.cell_size=1.0", "particles.counts=[4]", "output.pictures=false")
 LONG = ("time.end=50", "output.every=10", "particles.replicas=20000")
 
 
@@ -142,11 +142,11 @@ def test_a_list_that_a_full_disk_cut_is_the_run_s_own(tmp_path, left):
 def test_foreign_files_in_a_result_are_refused_and_stay(cases, capsys):
     run = ("run", cases / "case.toml", "--quiet", "--out", cases / "r", "--set", *SHORT)
     assert call(capsys, *run)[0] == 0
-    (cases / "r" / "pictures" / "mine.png").write_text("mine")
+    (cases / "r" / "compare" / "mine.csv").write_text("mine")
     before = contents(cases / "r")
     assert call(capsys, *run)[0] == 2
     assert contents(cases / "r") == before
-    (cases / "r" / "pictures" / "mine.png").unlink()
+    (cases / "r" / "compare" / "mine.csv").unlink()
     assert call(capsys, *run)[0] == 0
 
 
