@@ -1,7 +1,6 @@
 # make demo    install what is needed into .venv, run the signed dipole on two ranks (results/signed_dipole)
 # make quick   the same installation; lint, types, and the tests that do not take long (CONTRIBUTING.md says when)
-# make test    lint, types, and all tests; those in which the number of ranks matters on 2 and 3 ranks as well (slow ones on
-#              3 alone, for time; make nightly has them on 2)
+# make test    lint, types, and all tests; those in which the number of ranks matters on 2 and 3 ranks as well
 # make docs    the site of the documents, build/docs/index.html; a warning is an error
 # make nightly ten thousand mutated cases, where the tests take some hundred; runs that are killed, damaged, crowded
 #
@@ -74,12 +73,11 @@ quick-tests: $(VENV)/.installed
 
 test: lint
 	$(SHARED)
-	$(MPIEXEC) -n 2 $(PYTEST) -m "ranks and not slow"
+	$(MPIEXEC) -n 2 $(PYTEST) -m ranks
 	$(MPIEXEC) -n 3 $(PYTEST) -m ranks
 
 # what is drawn at random, in larger numbers
 nightly: $(VENV)/.installed
-	$(MPIEXEC) -n 2 $(PYTEST) -m "ranks and slow"
 	MUTANTS=10000 $(PYTEST) --timeout 7200 tests/runs/test_mutants.py
 	$(BIN)/python tests/support/endurance.py --many 40
 	$(BIN)/python demos/benchmarks/long_runs.py
