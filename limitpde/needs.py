@@ -252,6 +252,16 @@ def learn(case: BaseCase, summary: dict[str, Any]) -> None:
 # --- what the formulas of all systems have in common ------------------------------------------------------------------
 
 
+def loads_of[C: BaseCase](
+    case: C, equation: Callable[[C, Any], Load], particles: Callable[[C, Any, int], Load]
+) -> list[Load]:
+    """What the sections of a case ask for: the equation of [pde], and each particle number of [particles]."""
+    found = [] if case.pde is None else [equation(case, case.pde)]
+    if case.particles is not None:
+        found += [particles(case, case.particles, count) for count in case.particles.counts]
+    return found
+
+
 def steps(case: BaseCase, step: float) -> float:
     """Steps of at most this size, with an end at every output time; infinite where there are too many to count."""
     times = np.diff([0.0, *case.output_times])

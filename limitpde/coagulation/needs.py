@@ -45,10 +45,7 @@ PARTICLE_SPEEDS = ((250.0, 1.5e5), (1e3, 2.5e5), (1e5, 2e5))
 
 def loads(case: Case) -> list[Load]:
     """The equation, and each particle number."""
-    found = [] if case.pde is None else [_equation(case, case.pde)]
-    if case.particles is not None:
-        found += [_particles(case, case.particles, count) for count in case.particles.counts]
-    return found
+    return needs.loads_of(case, _equation, _particles)
 
 
 def _equation(case: Case, pde: PDE) -> Load:

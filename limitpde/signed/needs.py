@@ -28,10 +28,7 @@ BATCHES_SPEEDS = ((1e3, 4e6), (2e4, 5.6e6))
 
 def loads(case: Case) -> list[Load]:
     """The equation, and each particle number."""
-    found = [] if case.pde is None else [_equation(case, case.pde)]
-    if case.particles is not None:
-        found += [_particles(case, case.particles, count) for count in case.particles.counts]
-    return found
+    return needs.loads_of(case, _equation, _particles)
 
 
 def _equation(case: Case, pde: PDE) -> Load:

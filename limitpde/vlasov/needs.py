@@ -37,10 +37,7 @@ PYTHON_SPEEDS = ((1e2, 3e5), (1e3, 3e4), (1e4, 3e3))
 
 def loads(case: Case) -> list[Load]:
     """The equation, and each particle number."""
-    found = [] if case.pde is None else [_equation(case, case.pde)]
-    if case.particles is not None:
-        found += [_particles(case, case.particles, count) for count in case.particles.counts]
-    return found
+    return needs.loads_of(case, _equation, _particles)
 
 
 def _equation(case: Case, pde: PDE) -> Load:
