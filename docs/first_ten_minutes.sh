@@ -34,3 +34,18 @@ import json
 one, two = (json.load(open(f'results/{name}/summary.json')) for name in ('case', 'two_ranks'))
 print(one['pde']['field_growth_rate'], two['pde']['field_growth_rate'])\"" 2
 step "ls results/case results/case/pictures" 24
+echo
+echo '## An interaction of your own'
+step "cat > mine.py << END
+def attraction(x):  # W and its gradient at points (n, 2)
+    return 0.1 * (x**2).sum(axis=1), 0.2 * x
+END
+limitpde new meanfield > mine.toml
+limitpde run mine.toml --set 'model.interaction={ python = \"mine.py:attraction\" }'" 2
+echo
+echo '## A mesh of your own, on two ranks'
+step "limitpde new signed > charges.toml
+mpiexec -n 2 limitpde run charges.toml --set 'pde.mesh=\"meshes/disk.msh\"' --out results/disk" 2
+echo
+echo '## A published figure: Landau damping'
+step "python demos/vlasov_landau.py --quick | grep reference" 7
