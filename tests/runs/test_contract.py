@@ -74,19 +74,17 @@ def near(first, second, where=""):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_case_lives(system, registered, tmp_path):
-    """new -> check -> run --quick -> a run that is stopped -> --resume on two ranks -> show: the same figures."""
-    (tmp_path / "case.toml").write_text(called(registered, tmp_path, "new", system))
-    assert "a valid case" in called(registered, tmp_path, "check", "case.toml", "--set", *SMALL[system])
-    assert f'"{system}"' in called(registered, tmp_path, "keys", system)
-    small = ["--set", *SMALL[system], "output.pictures=false"]
-    called(registered, tmp_path, "run", "case.toml", "--quick", "--out", "whole", *small)
-    (tmp_path / "stopped.py").write_text(STOPPED)
+    """new, check, keys, run --quick, a run that is stopped; --resume on two ranks; show: the same figures."""
+    (tmp_path / "life.py").write_text(LIFE)
+    small = [*SMALL[system], "output.pictures=false"]
     done = subprocess.run(
-        [sys.executable, "stopped.py", *small[1:]], cwd=tmp_path, env=registered, text=True, capture_output=True
+        [sys.executable, "life.py", system, *small], cwd=tmp_path, env=registered, text=True, capture_output=True
     )
     assert done.returncode == 130, (done.stdout, done.stderr)
+    assert "a valid case" in done.stdout
+    assert f'"{system}"' in done.stdout
     assert json.loads((tmp_path / "parts" / "summary.json").read_text())["status"] == "interrupted"
-    called(registered, tmp_path, "run", "case.toml", "--quick", "--out", "parts", "--resume", *small, ranks=2)
+    called(registered, tmp_path, "run", "case.toml", "--quick", "--out", "parts", "--resume", "--set", *small, ranks=2)
     near(figures_of(tmp_path / "parts"), figures_of(tmp_path / "whole"))
     assert not (tmp_path / "parts" / "pictures").exists()
     drawn = called(registered, tmp_path, "show", "parts").split()
@@ -94,11 +92,28 @@ def test_a_case_lives(system, registered, tmp_path):
     assert all((tmp_path / path).is_file() for path in drawn)
 
 
-STOPPED = """
-import sys
+LIFE = """
+import contextlib, sys
+from pathlib import Path
+from limitpde.cli import main
 from limitpde.errors import Interrupted
 from limitpde.parallel import StopRequest
 
+system, *small = sys.argv[1:]
+
+
+def called(*arguments):
+    try:
+        main(list(arguments))
+    except SystemExit as end:
+        assert end.code == 0, (arguments, end.code)
+
+
+with Path("case.toml").open("w") as file, contextlib.redirect_stdout(file):
+    called("new", system)
+called("check", "case.toml", "--set", *small)
+called("keys", system)
+called("run", "case.toml", "--quick", "--out", "whole", "--set", *small)
 asked = [0]
 
 
@@ -110,9 +125,7 @@ def check(self, comm):
 
 
 StopRequest.check = check
-from limitpde.cli import main
-
-main(["run", "case.toml", "--quick", "--out", "parts", "--set", *sys.argv[1:]])
+main(["run", "case.toml", "--quick", "--out", "parts", "--set", *small])
 """
 
 
