@@ -1,10 +1,12 @@
-"""Where releases of DOLFINx differ: what is used of a mesh, with any of those that are known."""
+"""Where releases of DOLFINx and its petsc4py differ: what is used of a mesh and a matrix, with any that are known."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from petsc4py import PETSc
 
 from limitpde.errors import InputError
 
@@ -39,3 +41,29 @@ def coordinate_map(mesh: dolfinx.mesh.Mesh) -> Any:
     """The map of the reference cell to the cells, with a degree and a variant."""
     geometry: Any = mesh.geometry
     return geometry.cmaps[0] if hasattr(geometry, "cmaps") else geometry.cmap
+
+
+def entries_setter(matrix: PETSc.Mat, rows: np.ndarray, columns: np.ndarray) -> Callable[[np.ndarray], None]:
+    """Give a matrix with sizes and a type its places, and return what sets it. Collective, and so is that.
+
+    Args:
+        matrix: an AIJ matrix without entries.
+        rows: (n,) of any rank's rows; a place may stand several times, one with a negative index does not count.
+        columns: (n,).
+
+    Returns:
+        A function of values (n,) that sets each entry to the sum of its values, and assembles.
+    """
+    if hasattr(matrix, "setPreallocationCOO"):  # petsc4py of 2024 (DOLFINx 0.9) does not have it
+        matrix.setPreallocationCOO(rows, columns)
+        return lambda values: matrix.setValuesCOO(values, addv=PETSc.InsertMode.INSERT_VALUES)
+    rows, columns = rows.reshape(-1, 1), columns.reshape(-1, 1)
+
+    def set_entries(values: np.ndarray) -> None:
+        if matrix.assembled:
+            matrix.zeroEntries()
+        matrix.setValuesRCV(rows, columns, values.reshape(-1, 1), addv=PETSc.InsertMode.ADD_VALUES)
+        matrix.assemble()
+
+    matrix.setUp()
+    return set_entries

@@ -16,7 +16,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from limitpde.dolfinx_versions import coordinate_map
+from limitpde.dolfinx_versions import coordinate_map, entries_setter
 from limitpde.errors import InputError
 from limitpde.fem.sums import GlobalSums
 
@@ -196,7 +196,7 @@ class EdgeMatrix:
         self.mat.setType(PETSc.Mat.Type.AIJ)
         rows = np.concatenate([tail, tail, head, head, number[:n]])
         columns = np.concatenate([tail, head, tail, head, number[:n]])
-        self.mat.setPreallocationCOO(rows, columns)
+        self._fill = entries_setter(self.mat, rows, columns)
         self._values = np.zeros(4 * len(tail) + n)
         self.edges = self._values[: 4 * len(tail)].reshape(4, -1)
         self.diagonal = self._values[4 * len(tail) :]
@@ -209,7 +209,7 @@ class EdgeMatrix:
     def assemble(self) -> PETSc.Mat:
         """Put `edges` and `diagonal` into the matrix. Collective."""
         self.diagonal[self._fixed] = 1.0
-        self.mat.setValuesCOO(self._values, addv=PETSc.InsertMode.INSERT_VALUES)
+        self._fill(self._values)
         return self.mat
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from limitpde.dolfinx_versions import cell_nodes, coordinate_map
+from limitpde.dolfinx_versions import cell_nodes, coordinate_map, entries_setter
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
@@ -172,8 +172,8 @@ class NodeSpace:
         matrix = PETSc.Mat().create(self.comm)
         matrix.setSizes((sizes, sizes))
         matrix.setType(PETSc.Mat.Type.AIJ)
-        matrix.setPreallocationCOO(np.repeat(index, width, axis=1).ravel(), np.tile(index, (1, width)).ravel())
-        matrix.setValuesCOO(local.ravel(), addv=PETSc.InsertMode.INSERT_VALUES)
+        rows, columns = np.repeat(index, width, axis=1).ravel(), np.tile(index, (1, width)).ravel()
+        entries_setter(matrix, rows, columns)(local.ravel())
         self._set_rows(*matrix.getValuesCSR())
         matrix.destroy()
         lumped.destroy()
