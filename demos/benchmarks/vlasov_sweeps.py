@@ -27,7 +27,6 @@ from mpi4py import MPI
 from limitpde.nbody.threads import use_threads
 from limitpde.vlasov import Landau, Model, Solver
 from limitpde.vlasov.phase_space import TensorSpace, kernels
-from limitpde.vlasov.phase_space.halo import bring
 from limitpde.vlasov.phase_space.lines import drift_lines, kick_lines
 from limitpde.vlasov.phase_space.tensor import WIDEST
 from limitpde.vlasov.phase_space.translation import moves
@@ -65,7 +64,7 @@ def sweep(space: TensorSpace, f: np.ndarray, which: int) -> None:
     else:
         force = np.sin(space.x_points[..., which - d]).ravel()
         lines = kick_lines(f.shape, which - d, axis.P, moves(axis, force * STEP))
-    kernels.sweep(flat, lines, bring(flat, lines, which, axis, space.grid), axis.P)
+    kernels.move(flat, lines, which, axis, space.grid)
 
 
 def measure(case: str, solver: Solver, threads: int) -> None:

@@ -16,9 +16,10 @@ from phase_spaces import SMALL, everywhere, force_at, given, mass, noise, space
 
 from limitpde.errors import InputError
 from limitpde.vlasov import pde
-from limitpde.vlasov.phase_space import Axis, TensorSpace, tensor
+from limitpde.vlasov.phase_space import Axis, TensorSpace, halo, tensor
 from limitpde.vlasov.phase_space.grid import ProcessGrid, parts_of
 from limitpde.vlasov.phase_space.halo import needed
+from limitpde.vlasov.phase_space.lines import drift_lines, kick_lines
 from limitpde.vlasov.phase_space.translation import moves
 from limitpde.vlasov.splitting import merged
 
@@ -146,6 +147,39 @@ def test_ranks_do_not_matter(cells, dt, periodic, components, comm):
     assert here.dofs == alone.dofs
     if cells == (1, 1):
         assert comm.allreduce(int(math.prod(here.shape) == 0)) == comm.size - 1
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("dt", [0.06, -1.7])
+@pytest.mark.parametrize("cells", THREE)
+def test_messages_may_be_short(cells, dt, comm, monkeypatch):
+    degree = {2: 3, 4: 1, 6: 1}[len(cells)]
+    here = space(cells, degree, comm)
+    values = noise(here)
+    expected = run(here, values, dt)
+    monkeypatch.setattr(halo, "PIECE", 5)
+    for found, whole in zip(run(here, values, dt), expected, strict=True):
+        np.testing.assert_array_equal(found, whole)
+
+
+@pytest.mark.parametrize("axis", range(4))
+def test_pieces_are_all_the_lines(axis):
+    """Each number of the array belongs to one line of one piece."""
+    shape, P = (4, 6, 2, 8), 2
+    turns = np.linspace(-0.7, 0.9, shape[axis + 2] if axis < 2 else shape[0] * shape[1])
+    x = Axis(low=0.0, high=1.0, cells=shape[axis] // P, degree=P - 1, periodic=axis < 2)
+    moved = moves(x, turns)
+    lines = drift_lines(shape, axis, P, moved, 128) if axis < 2 else kick_lines(shape, axis - 2, P, moved)
+    for count in (1, 2, 3, 100):
+        pieces, seen = lines.pieces(count), np.zeros(math.prod(shape), dtype=int)
+        assert 1 <= len(pieces) <= count
+        assert count == 1 or len(pieces) > 1
+        for piece in pieces:
+            outer, outer_stride, cells, stride, mid, mid_stride = piece.layout
+            for base, width in zip(piece.base, piece.width, strict=True):
+                o, c, m, k = np.ix_(range(outer), range(cells * P), range(mid), range(width))
+                np.add.at(seen, (base + o * outer_stride + c * stride + m * mid_stride + k).ravel(), 1)
+        np.testing.assert_array_equal(seen, 1)
 
 
 @pytest.mark.ranks

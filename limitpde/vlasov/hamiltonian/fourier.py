@@ -22,7 +22,6 @@ from limitpde.vlasov.parts import check_parts
 from limitpde.vlasov.phase_space import kernels
 from limitpde.vlasov.phase_space.axes import Axis, CellAxis
 from limitpde.vlasov.phase_space.grid import ProcessGrid, gathered_x, parts_of
-from limitpde.vlasov.phase_space.halo import bring
 from limitpde.vlasov.phase_space.lines import drift_lines
 from limitpde.vlasov.phase_space.tensor import WIDEST, product
 from limitpde.vlasov.phase_space.translation import moves
@@ -168,7 +167,7 @@ class FourierSpace:
         for j, axis in enumerate(self.x_axes):
             v = self.v_nodes[j] if j < self.d - 1 else np.repeat(self.v_nodes[j], 2)
             lines = drift_lines(shape, j, axis.P, moves(axis, v * dt), WIDEST)
-            kernels.sweep(flat, lines, bring(flat, lines, j, axis, self.grid), axis.P)
+            kernels.move(flat, lines, j, axis, self.grid)
 
     def integrate_x(self, values: np.ndarray) -> np.ndarray:
         """Integrals over all x of values (..., *x_shape): (...), on every rank. Collective."""

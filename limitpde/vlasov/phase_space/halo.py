@@ -4,11 +4,15 @@ With t >= 0 whole cells along a direction, a block of N cells needs the cells t 
 first, counted along the direction; those of its own cells that are needed as well it still has when it comes to them.
 Every rank of a line of ranks knows the moves of the others, which are its own, so nobody has to ask: each works out
 what the others lack and sends it.
+
+The lines are taken some at a time, and the messages of the next ones are under way while those before are moved: what
+is sent and what comes stays small, whatever the size of the block.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from mpi4py import MPI
@@ -20,6 +24,8 @@ from limitpde.vlasov.phase_space.lines import Lines
 
 NOTHING = -1
 """Place of a cell beyond an end of the axis: f is zero there."""
+PIECE = 1 << 19
+"""Numbers that a rank receives at a time, about."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,22 @@ class LineHalo:
     inside: bool
 
 
+@dataclass
+class _Exchange:
+    """Messages under way."""
+
+    halo: LineHalo
+    """What has come when they have arrived."""
+    requests: list[MPI.Request] = field(default_factory=list)
+    sent: list[np.ndarray] = field(default_factory=list)
+    """Must not change until they have gone."""
+
+    def finish(self) -> LineHalo:
+        """Wait for them."""
+        MPI.Request.Waitall(self.requests)
+        return self.halo
+
+
 def needed(cells: np.ndarray, forward: np.ndarray, begin: int, end: int, axis: Axis) -> tuple[np.ndarray, np.ndarray]:
     """Cells of the axis that a block [begin, end) needs for moves by `cells`, (R, K), and whether there are any such.
 
@@ -52,8 +74,10 @@ def needed(cells: np.ndarray, forward: np.ndarray, begin: int, end: int, axis: A
     return found, (k < most[:, None]) & (found >= 0) & (found < axis.cells)
 
 
-def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid) -> LineHalo:
-    """Fetch what other ranks have. Collective on the ranks along the axis.
+def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid) -> Iterator[tuple[Lines, LineHalo]]:
+    """Some of the lines after others, each with what other ranks have of them. Collective on the ranks along the axis.
+
+    Lines may be changed as soon as they are given.
 
     Args:
         f: one component of this rank's block, flat.
@@ -62,9 +86,22 @@ def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid
         axis: the axis.
         grid: the ranks.
     """
+    if grid.parts[which] == 1:
+        yield lines, LineHalo(np.empty(0), np.empty((len(lines.cells), 0), dtype=np.int64), axis.periodic)
+        return
+    most = lines.slab(axis.P) * (np.minimum(lines.cells, axis.cells) + 1)  # the same on all ranks along the axis
+    pieces = lines.pieces(-(-int(most.sum()) // PIECE))
+    ahead = _start(f, pieces[0], which, axis, grid)
+    for number, piece in enumerate(pieces, 1):
+        present = ahead
+        if number < len(pieces):
+            ahead = _start(f, pieces[number], which, axis, grid)
+        yield piece, present.finish()
+
+
+def _start(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid) -> _Exchange:
+    """Send what the others need of some lines, and receive what this rank does."""
     parts, ends = grid.parts[which], grid.ends[which]
-    if parts == 1:
-        return LineHalo(np.empty(0), np.empty((len(lines.cells), 0), dtype=np.int64), axis.periodic)
     mine, slab = grid.place[which], lines.slab(axis.P)
     found, there = needed(lines.cells, lines.forward, int(ends[mine]), int(ends[mine + 1]), axis)
     owner = np.where(there, np.searchsorted(ends[1:], found, side="right"), -1)
@@ -76,17 +113,16 @@ def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid
         places[run, column] = total + starts
         sizes.append(int(slab[run].sum()))
         total += sizes[-1]
-    values = np.empty(total)
-    requests, at = [], 0
+    values, at = np.empty(total), 0
+    exchange = _Exchange(LineHalo(values, places, False))
     for part, size in enumerate(sizes):
         if size and part != mine:
-            requests.append(grid.comm.Irecv(values[at : at + size], grid.rank_at(which, part)))
+            exchange.requests.append(grid.comm.Irecv(values[at : at + size], grid.rank_at(which, part)))
         elif size:
             own = owner == part
             run = np.nonzero(own)[0]
             _collect(f, lines.layout, lines.base, lines.width, run, found[own] - ends[mine], axis.P, values[at:])
         at += size
-    held = []  # until the messages have gone
     for part in (part for part in range(parts) if part != mine):
         wanted, there = needed(lines.cells, lines.forward, int(ends[part]), int(ends[part + 1]), axis)
         own = there & (wanted >= ends[mine]) & (wanted < ends[mine + 1])
@@ -94,10 +130,9 @@ def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid
         message = np.empty(int(slab[run].sum()))
         if len(message):
             _collect(f, lines.layout, lines.base, lines.width, run, wanted[own] - ends[mine], axis.P, message)
-            held.append(message)
-            requests.append(grid.comm.Isend(message, grid.rank_at(which, part)))
-    MPI.Request.Waitall(requests)
-    return LineHalo(values, places, False)
+            exchange.sent.append(message)
+            exchange.requests.append(grid.comm.Isend(message, grid.rank_at(which, part)))
+    return exchange
 
 
 @compiled

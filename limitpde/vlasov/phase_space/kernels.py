@@ -20,7 +20,9 @@ import numpy as np
 
 from limitpde.compiled import compiled
 from limitpde.vlasov.phase_space import lanes
-from limitpde.vlasov.phase_space.halo import LineHalo
+from limitpde.vlasov.phase_space.axes import Axis
+from limitpde.vlasov.phase_space.grid import ProcessGrid
+from limitpde.vlasov.phase_space.halo import LineHalo, bring
 from limitpde.vlasov.phase_space.lines import Lines
 from limitpde.vlasov.phase_space.registers import LANES, expect, multiply_sorted, sort
 
@@ -28,6 +30,20 @@ FAST = {"contract", "reassoc", "nsz"}
 TASKS_PER_THREAD = 8
 TOGETHER = 64
 """Lines of width 1 that a thread takes at a time."""
+
+
+def move(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid) -> None:
+    """Move all lines of one component along an axis, in place. Collective on the ranks along the axis.
+
+    Args:
+        f: the component, flat.
+        lines: its lines, and their moves.
+        which: number of the axis in the grid.
+        axis: the axis.
+        grid: the ranks.
+    """
+    for some, halo in bring(f, lines, which, axis, grid):
+        sweep(f, some, halo, axis.P)
 
 
 def sweep(f: np.ndarray, lines: Lines, halo: LineHalo, P: int) -> None:

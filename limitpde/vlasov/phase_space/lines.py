@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,31 @@ class Lines:
     def slab(self, P: int) -> np.ndarray:
         """Numbers in one cell of all lines of a run, (R,)."""
         return np.asarray(self.width * (self.layout[0] * P * self.layout[4]))
+
+    def pieces(self, count: int) -> list[Lines]:
+        """The lines in so many parts, or as many as there can be: of outer or mid indices, or of runs of one move."""
+        along = 0 if self.layout[0] > 1 else 4
+        shared = int(self.layout[along])
+        if shared <= 1 and self.varying:
+            return [self]
+        most = shared if shared > 1 else len(self.base)
+        number = max(1, min(count, most))
+        cuts = itertools.pairwise(most * k // number for k in range(number + 1))
+        part = functools.partial(self._of_indices, along) if shared > 1 else self._of_runs
+        return [part(first, end) for first, end in cuts]
+
+    def _of_indices(self, along: int, first: int, end: int) -> Lines:
+        """The lines of some outer (along = 0) or mid (4) indices."""
+        layout, stride = self.layout.copy(), self.layout[along + 1]
+        layout[along] = end - first
+        return replace(self, layout=layout, base=self.base + first * stride)
+
+    def _of_runs(self, first: int, end: int) -> Lines:
+        """Some of the runs, of those with one move each."""
+        part, moves = slice(first, end), self.moves
+        some = Moves(moves.cells[part], moves.forward[part], moves.near[part], moves.far[part])
+        numbers = np.arange(end - first)
+        return Lines(self.layout, self.base[part], self.width[part], numbers, some, False, some.cells, some.forward)
 
     @functools.cached_property
     def groups(self) -> Groups:

@@ -22,10 +22,10 @@ from limitpde.vlasov.parts import check_parts
 from limitpde.vlasov.phase_space import kernels, limiter
 from limitpde.vlasov.phase_space.axes import Axis
 from limitpde.vlasov.phase_space.grid import ProcessGrid, gathered_x
-from limitpde.vlasov.phase_space.halo import bring
 from limitpde.vlasov.phase_space.kicks import kick
 from limitpde.vlasov.phase_space.lines import Lines, drift_lines, kick_lines
 from limitpde.vlasov.phase_space.outflow import outflow
+from limitpde.vlasov.phase_space.registers import LANES
 from limitpde.vlasov.phase_space.translation import moves
 
 BLOCK = 1 << 16
@@ -180,7 +180,7 @@ class TensorSpace:
                 limiter.before(flat, lines, axis.P)
             if len(f) == 1 and not axis.periodic:
                 lost = outflow(flat, lines, axis, begin, end, self._across(lines, which))
-            kernels.sweep(flat, lines, bring(flat, lines, which, axis, self.grid), axis.P)
+            kernels.move(flat, lines, which, axis, self.grid)
             if self.positivity:
                 limiter.after(flat, lines, axis.P)
         return lost
@@ -212,12 +212,14 @@ class TensorSpace:
             (Q, *x_shape)
         """
         rows = [int(np.prod(self.shape[: self.d + j], dtype=np.int64)) for j in range(self.d)]
-        sums = f.reshape(rows[-1], self.v_shape[-1]) @ (factors[-1] * self.v_weights[-1]).T
+        last, which = np.unique(factors[-1], axis=0, return_inverse=True)  # the more, the longer
+        sums = row_sums(f.reshape(rows[-1], self.v_shape[-1]), last * self.v_weights[-1])
+        found = [sums[at] for at in which.ravel()]
         for j in range(self.d - 2, -1, -1):
-            sums = sums.reshape(rows[j], self.v_shape[j], len(factors[j]))
-            sums = np.einsum("anq,qn->aq", sums, factors[j] * self.v_weights[j])
-        found = np.ascontiguousarray(sums.T).reshape(len(factors[0]), *self.x_shape)
-        return self._total(self.grid.v_comm, found)
+            weighted = factors[j] * self.v_weights[j]
+            found = [part.reshape(rows[j], self.v_shape[j]) @ row for part, row in zip(found, weighted, strict=True)]
+        stacked = np.stack(found).reshape(len(found), *self.x_shape)
+        return self._total(self.grid.v_comm, stacked)
 
     def integrate_x(self, values: np.ndarray) -> np.ndarray:
         """Integrals over all x of values (..., *x_shape): (...), on every rank. Collective."""
@@ -282,15 +284,34 @@ def total_and_least(comm: MPI.Comm, summand: float, value: float) -> tuple[float
 
 
 @compiled(parallel=True, fastmath=kernels.FAST)
+def row_sums(f: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """sum_n factors_qn f_in of each row of f (rows, n), for factors (Q, n): (Q, rows)."""
+    sums = np.empty((len(factors), len(f)))
+    for i in numba.prange(len(f)):
+        row = f[i]
+        for q in range(len(factors)):
+            factor, total = factors[q], 0.0
+            for k in range(len(factor)):
+                total += factor[k] * row[k]
+            sums[q, i] = total
+    return sums
+
+
+@compiled(parallel=True, fastmath=kernels.FAST)
 def squares(f: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sum_n weights_n f_n^2 of each row of f (rows, n), (rows,), and the least of each."""
     sums, least = np.empty(len(f)), np.empty(len(f))
+    whole = len(weights) // LANES * LANES
     for i in numba.prange(len(f)):
-        row, total, smallest = f[i], 0.0, np.inf
+        row, total, smallest = f[i], 0.0, np.full(LANES, np.inf)
         for k in range(len(weights)):
             total += weights[k] * row[k] * row[k]
-            smallest = row[k] if row[k] < smallest else smallest
-        sums[i], least[i] = total, smallest
+        for first in range(0, whole, LANES):  # side by side, or they are compared one after the other
+            for k in range(LANES):
+                smallest[k] = row[first + k] if row[first + k] < smallest[k] else smallest[k]
+        for k in range(whole, len(weights)):
+            smallest[0] = row[k] if row[k] < smallest[0] else smallest[0]
+        sums[i], least[i] = total, smallest.min()
     return sums, least
 
 
