@@ -25,6 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compiled import compiled
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.gate import ROUNDING
 from limitpde.fem.lagrange import LagrangeSpace
@@ -46,11 +47,7 @@ class CellPeclet:
     """
 
     def __init__(self, graph: EdgeGraph | LagrangeSpace) -> None:
-        self._graph, corners = graph, graph.points[graph.cells]
-        sides = np.stack([corners[:, (k + 2) % 3] - corners[:, (k + 1) % 3] for k in range(3)], axis=1)
-        self._longest = np.sqrt((sides**2).sum(axis=2).max(axis=1, initial=0.0))
-        cross = sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]
-        self._turned = sides / cross[:, None, None]  # sum_k V_k turned_k is grad V, turned by a right angle
+        self._graph = graph
 
     def __call__(self, potentials: Sequence[np.ndarray], densities: Sequence[np.ndarray], diffusivity: float) -> float:
         """The number over all cells that a density of SEEN of the largest touches; infinite for D = 0.
@@ -65,10 +62,27 @@ class CellPeclet:
         graph, found = self._graph, 0.0
         least = SEEN * graph.sums.maximum(*densities)
         for potential, density in zip(potentials, densities, strict=True):
-            seen = density[graph.cells].max(axis=1, initial=0.0) >= least
-            slope = np.einsum("ck,ckd->cd", potential[graph.cells], self._turned)
-            found = max(found, float((np.hypot(*slope.T) * self._longest)[seen].max(initial=0.0)))
+            found = max(found, _steepest(graph.points, graph.cells, potential, density, least))
         return float(graph.comm.allreduce(found, op=MPI.MAX)) / (2 * diffusivity)
+
+
+@compiled
+def _steepest(
+    points: np.ndarray, cells: np.ndarray, potential: np.ndarray, density: np.ndarray, least: float
+) -> float:
+    """The largest |grad V| times the longest edge of cells with a density of at least `least` at a corner."""
+    largest = 0.0
+    for c in range(len(cells)):
+        i, j, k = cells[c]
+        if max(density[i], density[j], density[k]) >= least:
+            ax, ay = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1]
+            bx, by = points[k, 0] - points[i, 0], points[k, 1] - points[i, 1]
+            cross = ax * by - ay * bx
+            first, second = potential[j] - potential[i], potential[k] - potential[i]
+            gx, gy = first * by - second * ay, second * ax - first * bx  # cross times the gradient
+            longest = max(ax * ax + ay * ay, bx * bx + by * by, (bx - ax) ** 2 + (by - ay) ** 2)
+            largest = max(largest, (gx * gx + gy * gy) * longest / (cross * cross))
+    return math.sqrt(largest)
 
 
 class FluxCorrection:
