@@ -67,9 +67,7 @@ class CellPeclet:
 
 
 @compiled
-def _steepest(
-    points: np.ndarray, cells: np.ndarray, potential: np.ndarray, density: np.ndarray, least: float
-) -> float:
+def _steepest(points: np.ndarray, cells: np.ndarray, potential: np.ndarray, density: np.ndarray, least: float) -> float:
     """The largest |grad V| times the longest edge of cells with a density of at least `least` at a corner."""
     largest = 0.0
     for c in range(len(cells)):

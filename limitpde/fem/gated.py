@@ -73,6 +73,20 @@ class History:
         """Coefficients for a step of this size."""
         return Bdf.of(order, dt / self.steps[0] if self.steps else 1.0)
 
+    def foreseen(self, order: int, dt: float, of: Callable[[GatedState], np.ndarray]) -> np.ndarray:
+        """A value of the states at the end of a step of this size, if its local error were zero: where solvers begin.
+
+        Args:
+            order: of the formula.
+            dt: size of the step.
+            of: the value of a state, an array; that of the present state is the answer where there are too few.
+        """
+        weights = self.error_weights(order, dt)
+        if weights is None:
+            return of(self.now)
+        states = (self.now, *self.past)
+        return np.asarray(sum(-w / weights[0] * of(state) for w, state in zip(weights[1:], states, strict=False)))
+
     def error_weights(self, order: int, dt: float) -> np.ndarray | None:
         """Weights of its end and of the states, the last one first, in its local error; None if there are too few."""
         return bdf_error_weights(order, (dt, *self.steps[:order])) if len(self.past) >= order else None

@@ -80,6 +80,7 @@ class PlanePoisson:
         options = symmetric_options(self._matrix, constant=True, relative_tolerance=1e-13)
         self._solver = LinearSolver(self._matrix, prefix="poisson", options=options)
         self._modes, self._factors = self._harmonic_modes(multipoles)
+        self._on_circle = np.ascontiguousarray(self._modes[:, self.fixed])
 
     def _harmonic_modes(self, multipoles: int) -> tuple[np.ndarray, np.ndarray]:
         """Discrete harmonic extensions e_k (2 k + 1, n_local) of the circle's modes, and their factors c_k."""
@@ -109,12 +110,18 @@ class PlanePoisson:
         Args:
             charge: u at the nodes, (n_local,).
         """
+        return _series(self._modes, self._coefficients(charge))
+
+    def _coefficients(self, charge: np.ndarray) -> np.ndarray:
+        """c_k <e_k, u>, (2 k + 1,)."""
         moments = self._graph.sums.add(_moments(self._modes, self._graph.tested(charge), self._graph.owned))
-        return _series(self._modes, self._factors * moments)
+        return self._factors * moments
 
     def lifted(self, charge: np.ndarray, guess: np.ndarray) -> np.ndarray:
         """A guess of psi, (n_local,), with the values on the circle that u, (n_local,), makes there. Collective."""
-        return np.where(self.fixed, self.boundary_data(charge), guess)
+        lifted = guess.copy()
+        lifted[self.fixed] = _series(self._on_circle, self._coefficients(charge))
+        return lifted
 
     def source(self, charge: np.ndarray) -> np.ndarray:
         """2 pi int u v_i, (n_local,)."""

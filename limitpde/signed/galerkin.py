@@ -73,7 +73,7 @@ class GalerkinScheme:
         self.quadrature = self.nodes.quadrature
         self.poisson = PlanePoisson(self.nodes, multipoles=multipoles)
         self._solvers: dict[float, LinearSolver] = {0.0: self.nodes.helmholtz(0.0)}
-        self._outer = self.poisson.outer()
+        self.outer = self.poisson.outer()
         self._prepare_drift()
         self._exterior = exterior_potential(self.nodes, model)
         self._peclet = CellPeclet(self.nodes)
@@ -185,7 +185,7 @@ class GalerkinScheme:
         """The state of these densities, (S, n_local). Collective."""
         potential, sums = self._potential_of(densities), self.nodes.sums
         energy = self._energy(densities, potential)
-        walled = has_reached_edge(sums, self._mass_times(densities).sum(axis=0), self._outer)
+        walled = has_reached_edge(sums, self._mass_times(densities).sum(axis=0), self.outer)
         return GatedState(densities, potential, energy, sums.minimum(*densities), sums.maximum(*densities), walled)
 
     def _energy(self, densities: np.ndarray, potential: np.ndarray) -> float:

@@ -286,7 +286,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         """
         now, tested = self.now, self.stepping.scheme.tested
         masses = {name: tested(density) for name, density in self.densities.items()}
-        found = moments(self.sums, self.nodes.points, masses, self.poisson.outer())
+        found = moments(self.sums, self.nodes.points, masses, self.stepping.scheme.outer)
         found |= {"free_energy": now.energy, "minimum": now.minimum, "maximum": now.maximum}
         if self._may_collapse:
             found["cell_share"] = self.cell_share

@@ -45,7 +45,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from limitpde.densities import Uniform
-from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
+from limitpde.fem.edge_flux import climb_along, fill_transport, predictor_edges
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.face_flux import FaceFluxes
 from limitpde.fem.flux_correction import CellPeclet, FluxCorrection, repaired
@@ -89,6 +89,7 @@ class Scheme:
         numbers: (n_local,) of the nodes in the input mesh.
         quadrature: points that integrate products of densities: the nodes.
         poisson: the solver for psi.
+        outer: (n_local,) bool, nodes too far out to be trusted.
     """
 
     formulas: tuple[Formula, ...] = BDF_FORMULAS
@@ -113,11 +114,12 @@ class Scheme:
         self.numbers = original_nodes(graph.space)
         self.quadrature = LumpedQuadrature(graph)
         self.poisson = potential_solver(graph, boundary, multipoles, lines)
-        self._outer = self.poisson.outer()
+        self.outer = self.poisson.outer()
         self._exterior = exterior_potential(graph, model)
         if model.coupling > 0:  # else (A) is not needed, and PETSc would point at options that nothing used
             self._predictor = EdgeMatrix(graph, self.poisson.fixed)
             options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
+            options["ksp_norm_type"] = "unpreconditioned"  # one use of the preconditioner less, and of a guess
             self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
         if model.circulation > 0:
             self._face_fluxes = FaceFluxes(graph)
@@ -129,10 +131,10 @@ class Scheme:
             prefix="transport",
             options={
                 "ksp_type": "bcgs",
-                "pc_type": "bjacobi",
+                "pc_type": "jacobi",
                 "ksp_rtol": ROUNDING / 10,
                 "ksp_divtol": 1e12,
-                "ksp_max_it": 500,
+                "ksp_max_it": 1500,
             },
         )
 
@@ -202,7 +204,8 @@ class Scheme:
         guess = combine(bdf.extrapolation, now.potential, before.potential)
         predicted, predictor_iterations, reason = guess, 0, 1
         if self._model.coupling > 0:
-            predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, known, expected, guess)
+            foreseen = history.foreseen(order, dt, lambda state: state.potential)
+            predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, known, expected, guess, foreseen)
         figures = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0, "cell_peclet": 0.0}
         if reason < 0:
             text = f"the predictor of the potential did not converge (PETSc reason {reason})"
@@ -217,7 +220,8 @@ class Scheme:
         densities, errors = [], []
         for index in range(len(self._charges)):
             self._fill_transport(climbs[index], dt, bdf)
-            density, count, reason = self._transported(known[index], expected[index])
+            foreseen = history.foreseen(order, dt, lambda state, index=index: state.densities[index])
+            density, count, reason = self._transported(known[index], foreseen)
             if reason > 0 and corrected:
                 density, extra, reason = self._correction(
                     density,
@@ -246,35 +250,44 @@ class Scheme:
         return Trial(self._checked_state(densities, masses), estimate if judged else None, figures), corrected
 
     def _predict_potential(
-        self, dt: float, bdf: Bdf, history: list[np.ndarray], expected: list[np.ndarray], guess: np.ndarray
+        self,
+        dt: float,
+        bdf: Bdf,
+        history: list[np.ndarray],
+        expected: list[np.ndarray],
+        guess: np.ndarray,
+        foreseen: np.ndarray,
     ) -> tuple[np.ndarray, int, int]:
         """(A): the potential at the end of the step, (n_local,), iterations and PETSc's reason."""
-        graph, diffusivity = self.graph, self._model.D
-        scale = 2 * np.pi / bdf.implicit
-        seen, balance = np.zeros(len(graph.weight)), np.zeros(graph.local)
-        for charge, density in zip(self._charges, expected, strict=True):
-            mean = np.zeros_like(seen)
-            add_mean_density(mean, graph.tail, graph.head, self._barrier(charge, guess), density, diffusivity, 1.0)
-            pushed = scale * dt * charge * graph.weight * mean
-            add_gradient_flux(balance, graph.tail, graph.head, pushed, self._exterior)
-            seen += mean
-        conductance = graph.weight * (1.0 + scale * dt * self._model.coupling * seen)
+        graph, owned, fixed = self.graph, self.graph.owned, self.poisson.fixed
+        start = self.poisson.lifted(self.net_charge(expected), guess)
+        conductance, balance = np.empty(len(graph.weight)), np.zeros(graph.local)
+        predictor_edges(
+            conductance,
+            balance,
+            graph.tail,
+            graph.head,
+            graph.weight,
+            np.array(expected),
+            np.array(self._charges),
+            np.stack([guess, self._exterior, start]),
+            self._model.coupling,
+            self._model.D,
+            2 * np.pi * dt / bdf.implicit,
+        )
         self._predictor.set_laplacian(conductance)
         self._predictor.assemble()
-        charge_expected, charge_history = self.net_charge(expected), self.net_charge(history)
-        start = self.poisson.lifted(charge_expected, guess)
-        add_gradient_flux(balance, graph.tail, graph.head, conductance, start)
-        add_gradient_flux(balance, graph.tail, graph.head, scale * dt * diffusivity * graph.weight, charge_expected)
-        balance = graph.share_sum(balance) + self.poisson.source(charge_history) / bdf.implicit
-        balance[self.poisson.fixed] = 0.0
-        correction, iterations, reason = self._predict.solve(balance[: graph.owned])
-        start[: graph.owned] += correction
+        balance = graph.share_sum(balance) + self.poisson.source(self.net_charge(history)) / bdf.implicit
+        balance[fixed] = 0.0
+        likely = np.where(fixed, 0.0, foreseen - start)
+        correction, iterations, reason = self._predict.solve(balance[:owned], likely[:owned])
+        start[:owned] += correction
         return graph.share(start), iterations, reason
 
     def _climbs(self, barriers: list[np.ndarray], potential: np.ndarray) -> list[np.ndarray]:
         """Of each species what its drift takes from the head of an edge to the tail, per density, (n_edges,)."""
         graph = self.graph
-        climbs = [graph.weight * (barrier[graph.head] - barrier[graph.tail]) for barrier in barriers]
+        climbs = [climb_along(graph.tail, graph.head, graph.weight, barrier) for barrier in barriers]
         if self._model.circulation == 0:
             return climbs
         carried = self._face_fluxes(self._model.circulation * potential)
@@ -283,8 +296,7 @@ class Scheme:
     def _fill_transport(self, climb: np.ndarray, dt: float, bdf: Bdf) -> None:
         """The matrix of (B) for one species."""
         graph = self.graph
-        fill_transport(self._transport.edges, graph.weight, climb, self._model.D)
-        self._transport.edges *= dt
+        fill_transport(self._transport.edges, graph.weight, climb, self._model.D, dt)
         self._transport.diagonal[:] = bdf.implicit * graph.area[: graph.owned]
         self._transport.assemble()
 
@@ -320,7 +332,7 @@ class Scheme:
         sums = self.graph.sums
         total = float(sums.total(self.graph.area * energy)[0])
         mass = np.sum([self.graph.area * density for density in densities], axis=0)
-        walled = has_reached_edge(sums, mass, self._outer)
+        walled = has_reached_edge(sums, mass, self.outer)
         return GatedState(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities), walled)
 
     def _norm(self, densities: list[np.ndarray]) -> float:
