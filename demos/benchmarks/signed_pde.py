@@ -116,7 +116,7 @@ def run_ours(solver: Solver) -> dict[str, float]:
     """Solve to the end; seconds of the parts of the solver, and of everything ("all")."""
     now = solver.stepping.scheme
     parts: dict[str, list[tuple[Any, str]]] = {
-        "assembly": [(scheme, name) for name in ("fill_transport", "add_mean_density", "add_gradient_flux")],
+        "assembly": [(scheme, name) for name in ("fill_transport", "climb_along", "predictor_edges")],
         "transport solves": [(now._solve_transport, "solve")],
         "predictor": [(now._predict, "solve")],
         "Poisson": [(solver.poisson, "solve")],

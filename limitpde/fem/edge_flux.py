@@ -124,14 +124,16 @@ def predictor_edges(
     diffusivity: float,
     scale: float,
 ) -> None:
-    """The edges' part of the equation for the potential psi_p at the end of a step, see `limitpde.signed.scheme`:
+    """The edges' part of equation (A) of `limitpde.signed.scheme` for the potential psi_p at the end of a step.
 
-        K psi_p + scale sum_s b_s [D K rho_s + L_s (g b_s psi_p + U)] = ...,   L_s the Laplacian with the weights kappa w_s.
+        K psi_p + scale sum_s b_s [D K rho_s + L_s (b_s g psi_p + U)] = ...,   L_s: the Laplacian with kappa w_s
 
     Args:
         conductance: (n_edges,), written: kappa (1 + scale g sum_s w_s), of the Laplacian of psi_p.
         balance: (n_local,): what the other terms, and this Laplacian of `start`, take from each node is subtracted.
-        tail, head, weight: of the edges.
+        tail: (n_edges,) first nodes of the edges.
+        head: their other nodes.
+        weight: (n_edges,) kappa.
         densities: (S, n_local) rho_s.
         charges: (S,) b_s, of size one.
         potentials: (3, n_local): psi in the weights w_s, U, and `start`.

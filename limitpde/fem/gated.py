@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -73,19 +73,18 @@ class History:
         """Coefficients for a step of this size."""
         return Bdf.of(order, dt / self.steps[0] if self.steps else 1.0)
 
-    def foreseen(self, order: int, dt: float, of: Callable[[GatedState], np.ndarray]) -> np.ndarray:
-        """A value of the states at the end of a step of this size, if its local error were zero: where solvers begin.
+    def foreseen(self, order: int, dt: float, values: Sequence[np.ndarray]) -> np.ndarray:
+        """Values at the end of a step of this size, if its local error were zero: where its solvers begin.
 
         Args:
             order: of the formula.
             dt: size of the step.
-            of: the value of a state, an array; that of the present state is the answer where there are too few.
+            values: those of the present state and of the ones before it; the first where they are too few.
         """
         weights = self.error_weights(order, dt)
         if weights is None:
-            return of(self.now)
-        states = (self.now, *self.past)
-        return np.asarray(sum(-w / weights[0] * of(state) for w, state in zip(weights[1:], states, strict=False)))
+            return values[0]
+        return np.asarray(sum(-w / weights[0] * value for w, value in zip(weights[1:], values, strict=False)))
 
     def error_weights(self, order: int, dt: float) -> np.ndarray | None:
         """Weights of its end and of the states, the last one first, in its local error; None if there are too few."""

@@ -204,7 +204,7 @@ class Scheme:
         guess = combine(bdf.extrapolation, now.potential, before.potential)
         predicted, predictor_iterations, reason = guess, 0, 1
         if self._model.coupling > 0:
-            foreseen = history.foreseen(order, dt, lambda state: state.potential)
+            foreseen = history.foreseen(order, dt, [state.potential for state in (now, *past)])
             predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, known, expected, guess, foreseen)
         figures = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0, "cell_peclet": 0.0}
         if reason < 0:
@@ -220,7 +220,7 @@ class Scheme:
         densities, errors = [], []
         for index in range(len(self._charges)):
             self._fill_transport(climbs[index], dt, bdf)
-            foreseen = history.foreseen(order, dt, lambda state, index=index: state.densities[index])
+            foreseen = history.foreseen(order, dt, [state.densities[index] for state in (now, *past)])
             density, count, reason = self._transported(known[index], foreseen)
             if reason > 0 and corrected:
                 density, extra, reason = self._correction(
