@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from mpi4py import MPI
 
 from limitpde.coagulation import Initial, Model, exact, simulate
 from limitpde.coagulation.rates import propensity
@@ -30,7 +29,7 @@ INITIAL = Initial(masses=[{"n": 1, "shape": "uniform", "mass": 1.0}])
 
 def own(count: int, replicas: int, method: str) -> float:
     """Run, print a row, return the seconds of a replica."""
-    options = {"domain": Domain.torus(np.ones(3)), "end": END, "method": method, "comm": MPI.COMM_SELF}
+    options = {"domain": Domain.torus(np.ones(3)), "end": END, "method": method}
     simulate(MODEL, INITIAL, count=100, replicas=1, **options)  # compile
     began = time.perf_counter()
     ensemble = simulate(MODEL, INITIAL, count=count, replicas=replicas, **options)
