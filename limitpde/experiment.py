@@ -226,7 +226,8 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             self.solution = solution = self.system.residual(solver, self.functions)
             files = SolutionFiles(
                 self.folder, self.checkpoint, solver, solution, steps, self.comm,
-                shared=partial(self.system.shared, solver), resume=self.resume,
+                outputs=partial(self.system.outputs, case, solver), shared=partial(self.system.shared, solver),
+                resume=self.resume,
             )  # fmt: skip
             begins = (
                 f"goes on from the checkpoint before, t = {solver.t:.6g}"

@@ -274,6 +274,11 @@ def fields(nodes: float, cells: float, corners: int, numbers: float, outputs: in
     return ROOM * (24 * nodes + cells * (8 * corners + 9) + 8 * numbers * nodes * (outputs + 1))
 
 
+def vectors(case: BaseCase, number: float, places: float, outputs: int) -> float:
+    """Bytes of so many vectors at each of some places, where a case asks for fluxes."""
+    return ROOM * 24 * number * places * (outputs + 1) * case.output.fluxes
+
+
 def rows(case: BaseCase, steps: float, columns: int) -> float:
     """Bytes of diagnostics.csv with so many columns, and of W of the solution, which have a row for each step."""
     return steps * (FIGURE * columns + ROW * len(case.test_functions))

@@ -49,6 +49,8 @@ class Output:
     """Seconds of wall time between saves of summary.json while the run goes on."""
     pictures: bool = True
     """Whether pictures are drawn at the end; `limitpde show` draws them at any time."""
+    fluxes: bool = False
+    """Whether the fluxes of the densities, and of charges the electric field, are written beside them, as vectors."""
 
 
 @record
@@ -133,6 +135,8 @@ class BaseCase:
     """What runs it, "module:object", a `limitpde.system.System`; loaded only when a case is run."""
     NEEDS: ClassVar[str] = ""
     """What says what a case will need, "module:function", case -> list of `limitpde.needs.Load`; unknown by default."""
+    FLUXES: ClassVar[bool] = False
+    """Whether its solver has fluxes to write."""
     system: str
     model: object
     initial: object
@@ -150,6 +154,9 @@ class BaseCase:
             raise ValueError("nothing to do: the case needs a section [pde] or [particles] (or both)")
         if self.time.end < SHORTEST:
             raise ValueError(f"time.end = {self.time.end}: too small, must be {SHORTEST} or more")
+        if self.output.fluxes and not (self.FLUXES and self.pde is not None):
+            why = "needs a section [pde]" if self.FLUXES else f"system = {self.system!r} has none to write"
+            raise ValueError(f"output.fluxes = true: {why}")
         every = self.output.every or self.time.end / 10
         if self.time.end / every > MOST_OUTPUTS:
             raise ValueError(f"output.every = {every}: too small, it asks for over {MOST_OUTPUTS} outputs")

@@ -11,7 +11,7 @@ from mpi4py import MPI
 from limitpde.fem.stepping import StepReport
 from limitpde.parallel import on_root
 from limitpde.results.checkpoint import Checkpoint, PartState
-from limitpde.results.fields import FieldSeries
+from limitpde.results.fields import FieldSeries, Outputs
 from limitpde.results.folder import Folder
 from limitpde.results.shared_array import Block
 from limitpde.results.tables import Table
@@ -33,6 +33,7 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
         comm: the ranks.
 
     Keyword Args:
+        outputs: what is written of the solver, below pde/.
         shared: the array that all ranks have of the state of the solver, if there is one.
         resume: go on from the checkpoint, if there is one.
 
@@ -50,18 +51,19 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
         steps: StepSummary,
         comm: MPI.Comm,
         *,
+        outputs: Callable[[], Outputs],
         shared: Callable[[], Block | None],
         resume: bool,
     ) -> None:
-        self._shared = shared
+        self._outputs, self._shared = outputs, shared
         self._checkpoint, self._comm = checkpoint, comm
         self._solver, self._solution, self._steps = solver, solution, steps
         self._table = Table(on_root(comm, lambda: folder.own(DIAGNOSTICS)), ("t", "dt", "order", *steps.columns))
         self.resumed, self.damaged = self._restore(resume)
-        outputs = solver.outputs()
-        paths = on_root(comm, lambda: {stem: folder.own(f"pde/{stem}.vtkhdf") for stem in outputs})
+        first = outputs()
+        paths = on_root(comm, lambda: {stem: folder.own(f"pde/{stem}.vtkhdf") for stem in first})
         mode: Mode = "a" if self.resumed else "w"
-        self._series = {stem: FieldSeries(paths[stem], mesh, mode=mode) for stem, (mesh, _) in outputs.items()}
+        self._series = {stem: FieldSeries(paths[stem], mesh, mode=mode) for stem, (mesh, _) in first.items()}
         if self.resumed:
             for file in self._series.values():
                 file.truncate(solver.t)
@@ -93,7 +95,7 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
 
     def write_fields(self, t: float) -> None:
         """Write the outputs of the solver at its time, each into its file below pde/, unless they are there already."""
-        for stem, (_, functions) in self._solver.outputs().items():
+        for stem, (_, functions) in self._outputs().items():
             if t > self._last[stem] * (1 + 1e-12):
                 self._series[stem].write(t, functions)
                 self._last[stem] = t

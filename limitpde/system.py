@@ -176,6 +176,10 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
             InputError: the mesh or the data are unfit.
         """
 
+    def outputs(self, case: C, solver: S) -> Outputs:
+        """What a case writes of its solver at the output times. Collective."""
+        return solver.outputs()
+
     def shared(self, solver: S) -> Block | None:
         """The array of the state of a solver that its ranks have together, too large for `state`, if there is one.
 

@@ -73,6 +73,7 @@ class Case(sections.BaseCase):
 
     SYSTEM: ClassVar[str] = "limitpde.coagulation.system:SYSTEM"
     NEEDS: ClassVar[str] = "limitpde.coagulation.needs:loads"
+    FLUXES: ClassVar[bool] = True
     system: Literal["coagulation"]
     model: Model
     initial: Initial

@@ -55,6 +55,7 @@ def _equation(case: Case, pde: PDE) -> Load:
     if not isinstance(pde.mesh, Point):
         nodes = float(np.prod(pde.mesh.boxes(d) + 1.0)) if isinstance(pde.mesh, Torus) else counts.nodes
         drawn = needs.DRAWN + needs.fields(nodes, counts.cells, d + 1, min(masses, SHOWN) + 3, outputs)
+        drawn += needs.vectors(case, 2, counts.cells, outputs)
     fine = masses > counts.nodes
     space = f"model.n_max = {case.model.n_max}" if fine else "pde.mesh"
     if not isinstance(pde.mesh, str | Point) and not fine:

@@ -263,16 +263,24 @@ class Solver:
         share = f"a share of {self._clipped:.2g} of a density was negative after diffusion and was set to zero"
         return [*self._warnings, f"{share}: the mesh has obtuse angles and is too coarse for these densities"]
 
-    def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
+    def outputs(self, *, fluxes: bool = False) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
         """File -> mesh and functions on it: f_n of the first masses, number and mass in all, and the mass lost.
 
         The last is called overflow or annihilated. There are none without a mesh. Collective.
+
+        Keyword Args:
+            fluxes: also those of number and mass, -sum_n d(n) grad f_n and -sum_n n d(n) grad f_n, on cells.
         """
         if self.nodes.mesh is None:
             return {}
         values = {f"f_{n:g}": self.densities[:, k] for k, n in enumerate(self.masses[:SHOWN])}
         values |= {"number": self.densities.sum(axis=1), "mass": self.densities @ self.masses, self._loss: self.lost}
         functions = {name: self.nodes.function(name, nodal) for name, nodal in values.items()}
+        if fluxes:
+            spread = self.densities * self.model.d(self.masses)
+            for name, nodal in (("flux_number", spread.sum(axis=1)), ("flux_mass", spread @ self.masses)):
+                flux = self.nodes.cell_fluxes.diffusion(self.nodes.function(name, nodal).x.array, 1.0)
+                functions[name] = self.nodes.cell_fluxes.function(name, flux)
         return {"fields": (self.nodes.mesh, functions)}
 
     def figures(self) -> dict[str, float]:

@@ -18,6 +18,7 @@ from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
 from limitpde.parallel import on_root
+from limitpde.results.fields import Outputs
 from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.system import System
@@ -51,6 +52,10 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver of the equation. Collective."""
         return Solver(case.model, case.initial, **keywords(case.pde), comm=comm)
+
+    def outputs(self, case: Case, solver: Solver) -> Outputs:
+        """With the fluxes that the case asks for. Collective."""
+        return solver.outputs(fluxes=case.output.fluxes)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""

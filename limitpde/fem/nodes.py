@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import dolfinx.fem
@@ -23,6 +24,7 @@ from limitpde.dolfinx_versions import cell_nodes, coordinate_map, entries_setter
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
+from limitpde.fem.cell_fluxes import CellFluxes
 from limitpde.fem.original import original_nodes
 from limitpde.fem.simplices import CELLS, pieces
 from limitpde.fem.sums import GlobalSums
@@ -250,6 +252,11 @@ class NodeSpace:
         self._copies.update(rows)
         function.x.array[:] = rows[self._row_of_dof]
         return function
+
+    @cached_property
+    def cell_fluxes(self) -> CellFluxes:
+        """Fluxes of densities, given as functions on the mesh, as a vector a cell. Collective at first."""
+        return CellFluxes(self.space)
 
 
 def _check_cells(mesh: dolfinx.mesh.Mesh, dimension: int) -> None:

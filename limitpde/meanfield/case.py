@@ -66,6 +66,7 @@ class Case(sections.BaseCase):
 
     SYSTEM: ClassVar[str] = "limitpde.meanfield.system:SYSTEM"
     NEEDS: ClassVar[str] = "limitpde.meanfield.needs:loads"
+    FLUXES: ClassVar[bool] = True
     system: Literal["meanfield"]
     model: Model
     initial: Initial

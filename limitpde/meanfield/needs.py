@@ -43,6 +43,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         each=EACH_BYTES * 2**d * unknowns,
         disk=needs.DRAWN
         + needs.fields(counts.nodes, counts.cells, d + 1, 2 * species, len(case.output_times))
+        + needs.vectors(case, species, counts.cells, len(case.output_times))
         + 16.0 * unknowns
         + needs.rows(case, steps, COLUMNS),
     )

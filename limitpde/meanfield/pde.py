@@ -142,12 +142,22 @@ class Solver(GatedSolver[DriftDiffusion]):
         """Figures of the masses: mass_1 ... mass_S."""
         return [f"mass_{s + 1}" for s in range(self.species)]
 
-    def outputs(self) -> Outputs:
-        """The densities rho_1 ... rho_S and the potentials V_1 ... V_S; rho and V of a single species."""
+    def outputs(self, *, fluxes: bool = False) -> Outputs:
+        """The densities rho_1 ... rho_S and the potentials V_1 ... V_S; rho and V of a single species. Collective.
+
+        Keyword Args:
+            fluxes: also those of the densities, -D grad rho_s - rho_s grad V_s, on cells.
+        """
         assert self.nodes.mesh is not None
         owned, functions = self.nodes.owned, {}
         for name, rows in (("rho", self.now.densities), ("V", self.now.potential)):
             for s in range(self.species):
                 label = f"{name}_{s + 1}" if self.species > 1 else name
                 functions[label] = self.nodes.function(label, rows[s, :owned])
+        if fluxes:
+            for rho in [label for label in functions if label.startswith("rho")]:
+                density, potential = functions[rho].x.array, functions[rho.replace("rho", "V")].x.array
+                flux = self.nodes.cell_fluxes.drift_diffusion(density, potential, self.model.D)
+                name = rho.replace("rho", "flux")
+                functions[name] = self.nodes.cell_fluxes.function(name, flux)
         return {"fields": (self.nodes.mesh, functions)}

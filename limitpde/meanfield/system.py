@@ -15,6 +15,7 @@ from limitpde.meanfield.report import MeanfieldWording
 from limitpde.meanfield.residual import PDEResidual
 from limitpde.nbody.diffusions import DiffusionEnsemble
 from limitpde.nbody.replicas import Controls
+from limitpde.results.fields import Outputs
 from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.system import System
@@ -48,6 +49,10 @@ class Meanfield(System[Case, Solver, PDEResidual, DiffusionEnsemble]):
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver of the equation. Collective."""
         return Solver(case.model, case.initial, **keywords(case.pde), comm=comm)
+
+    def outputs(self, case: Case, solver: Solver) -> Outputs:
+        """With the fluxes that the case asks for. Collective."""
+        return solver.outputs(fluxes=case.output.fluxes)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> DiffusionEnsemble:
         """Simulate the replicas of one particle number. Collective."""

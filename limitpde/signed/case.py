@@ -164,6 +164,7 @@ class Case(sections.BaseCase):
 
     SYSTEM: ClassVar[str] = "limitpde.signed.system:SYSTEM"
     NEEDS: ClassVar[str] = "limitpde.signed.needs:loads"
+    FLUXES: ClassVar[bool] = True
     system: Literal["signed"]
     model: Model
     initial: Initial

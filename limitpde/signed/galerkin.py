@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
+import basix
+import basix.ufl
 import dolfinx.fem
 import dolfinx.mesh
 import numpy as np
@@ -151,6 +153,30 @@ class GalerkinScheme:
         if reason < 0:
             raise RunError(f"a linear system of the diffusion could not be solved (PETSc reason {reason})")
         return self.nodes.share(solution)
+
+    def vectors(self, now: GatedState, names: Sequence[str]) -> list[dolfinx.fem.Function]:
+        """E = -grad psi and the flux -D grad rho_s - rho_s grad V_s of each density, projected in L2. Collective."""
+        quadrature, slope = self.nodes.quadrature, self.nodes.quadrature.gradient
+        found = [-slope(now.potential)]
+        for charge, density in zip(self._charges, now.densities, strict=True):
+            drift = quadrature.values(density)[:, None] * slope(self._barrier_of(charge, now.potential))
+            found.append(-self._model.D * slope(density) - drift)
+        return [self._projected(name, vectors) for name, vectors in zip(names, found, strict=True)]
+
+    def _projected(self, name: str, vectors: np.ndarray) -> dolfinx.fem.Function:
+        """The vector function nearest in L2 to the vectors (n, 2) at the points of the quadrature."""
+        nodes, function = self.nodes, dolfinx.fem.Function(self._vector_space, name=name)
+        loads = [nodes.gather(nodes.quadrature.tested(component)) for component in vectors.T]
+        nodal = np.stack([self._solved(load, 0.0) for load in loads], axis=1)
+        function.x.array.reshape(nodal.shape)[self._vector_space.dofmap.list] = nodal[nodes.space.dofmap.list]
+        return function
+
+    @cached_property
+    def _vector_space(self) -> dolfinx.fem.FunctionSpace:
+        mesh, degree = self.nodes.mesh, self.nodes.degree
+        variant = basix.LagrangeVariant.equispaced
+        element = basix.ufl.element("Lagrange", "triangle", degree, lagrange_variant=variant, shape=(2,))
+        return dolfinx.fem.functionspace(mesh, element)
 
     # --- one step -----------------------------------------------------------------------------------------------------
 

@@ -268,14 +268,21 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         """Largest share of all mass in one Voronoi cell, for degree 1. Collective."""
         return self.sums.maximum(self.graph.area * sum(self.now.densities)) / sum(self.mass)
 
-    def outputs(self) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
-        """File -> mesh and functions on it: densities, net charge and potential. Collective."""
+    def outputs(self, *, fluxes: bool = False) -> dict[str, tuple[dolfinx.mesh.Mesh, dict[str, dolfinx.fem.Function]]]:
+        """File -> mesh and functions on it: densities, net charge and potential. Collective.
+
+        Keyword Args:
+            fluxes: also E = -grad psi, and the flux of each density, on cells for degree 1, else at the nodes.
+        """
         values = {f"rho_{name}": density for name, density in self.densities.items()}
         values |= {"charge": self.stepping.scheme.net_charge(self.now.densities), "potential": self.potential}
         functions = {}
         for name, nodal in values.items():
             functions[name] = dolfinx.fem.Function(self.nodes.space, name=name)
             functions[name].x.array[:] = nodal
+        if fluxes:
+            names = ["E", *(f"flux_{name}" for name in self.densities)]
+            functions |= zip(names, self.stepping.scheme.vectors(self.now, names), strict=True)
         return {"fields": (self.mesh, functions)}
 
     def figures(self) -> dict[str, float]:

@@ -38,13 +38,14 @@ potential as well, so that it is not for other steps.
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import cached_property, partial
 
 import dolfinx.mesh
 import numpy as np
 from scipy.special import xlogy
 
 from limitpde.densities import Uniform
+from limitpde.fem.cell_fluxes import CellFluxes
 from limitpde.fem.edge_flux import climb_along, fill_transport, predictor_edges
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.face_flux import FaceFluxes
@@ -334,6 +335,25 @@ class Scheme:
         mass = np.sum([self.graph.area * density for density in densities], axis=0)
         walled = has_reached_edge(sums, mass, self.outer)
         return GatedState(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities), walled)
+
+    def vectors(self, now: GatedState, names: list[str]) -> list[dolfinx.fem.Function]:
+        """E = -grad psi and the flux of each density in this state, constant on each cell. Collective.
+
+        The fluxes are those along the edges, fitted where those of a step are; they move the mass that a step moves.
+        """
+        cells, model, found = self._cell_fluxes, self._model, [self._cell_fluxes.diffusion(now.potential, 1.0)]
+        barriers = [self._barrier(charge, now.potential) for charge in self._charges]
+        strong = self._peclet(barriers, now.densities, model.D) > self._corrected_from
+        fitted = self._transport_by == "fitted" or (self._transport_by == "auto" and not strong)
+        velocity = model.circulation * found[0][:, ::-1] * (-1.0, 1.0)
+        for density, barrier in zip(now.densities, barriers, strict=True):
+            carried = cells.means(density)[:, None] * velocity
+            found.append(carried + cells.drift_diffusion(density, barrier, model.D, fitted=fitted))
+        return [cells.function(name, vectors) for name, vectors in zip(names, found, strict=True)]
+
+    @cached_property
+    def _cell_fluxes(self) -> CellFluxes:
+        return CellFluxes(self.graph.space)
 
     def _norm(self, densities: list[np.ndarray]) -> float:
         """In L2, of all species together, by the lumped rule. Collective."""

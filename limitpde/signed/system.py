@@ -11,6 +11,7 @@ from mpi4py import MPI
 from limitpde.compare.companions import Orders
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
+from limitpde.results.fields import Outputs
 from limitpde.results.figures import Record
 from limitpde.sections import keywords
 from limitpde.signed import summary as figures
@@ -65,6 +66,10 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
         """The solver. Collective."""
         options = {name: value for name, value in keywords(case.pde).items() if value is not None}
         return Solver(case.limit, case.initial, **options, comm=comm)
+
+    def outputs(self, case: Case, solver: Solver) -> Outputs:
+        """With the fluxes that the case asks for. Collective."""
+        return solver.outputs(fluxes=case.output.fluxes)
 
     def limiting_covariance(self, case: Case, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
         """By the adjoint equation, in the plane, for charges that all stay and move on their own. Collective."""
