@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 
 import dolfinx.fem
 import dolfinx.mesh
@@ -35,9 +34,8 @@ from limitpde.coagulation.reaction.judged import BinsError, StepError
 from limitpde.coagulation.reaction.operator import Reaction
 from limitpde.domains import Domain
 from limitpde.errors import InputError, RunError
-from limitpde.fem import mesh as meshes
 from limitpde.fem.heat import HeatFlow
-from limitpde.fem.nodes import NodeSpace
+from limitpde.fem.nodes import MeshLike, NodeSpace
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import gathered, on_all
@@ -59,7 +57,8 @@ class Solver:
         initial: the initial densities; each part is scaled so that its discrete mass is exact.
 
     Keyword Args:
-        mesh: a torus, a box, a ball, a point, the path of a gmsh file, or a DOLFINx mesh.
+        mesh: a torus, a box, a ball, a point, the path of a gmsh file, or a DOLFINx mesh; as `fem.periodic.Periodic`
+            a torus of it.
         step: size of the time step.
         degree: polynomial degree; 1.
         bins: bins of masses; every integer up to `model.n_max` by default.
@@ -85,7 +84,7 @@ class Solver:
         model: Model,
         initial: Initial,
         *,
-        mesh: meshes.Torus | meshes.Box | meshes.Ball | meshes.Point | str | Path | dolfinx.mesh.Mesh,
+        mesh: MeshLike,
         step: float,
         degree: int = 1,
         bins: Bins | None = None,

@@ -26,6 +26,7 @@ from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.cell_fluxes import CellFluxes
 from limitpde.fem.original import original_nodes
+from limitpde.fem.periodic import Periodic, identify
 from limitpde.fem.simplices import CELLS, pieces
 from limitpde.fem.sums import GlobalSums
 from limitpde.parallel import on_all
@@ -42,7 +43,7 @@ CELLS_AT_ONCE = 4096
 FLAT = 1e-12
 """Volume of a cell, as a part of its longest edge to the power d, below which it counts as degenerate."""
 
-type MeshLike = meshes.Torus | meshes.Box | meshes.Ball | meshes.Point | str | Path | dolfinx.mesh.Mesh
+type MeshLike = meshes.Torus | meshes.Box | meshes.Ball | meshes.Point | str | Path | dolfinx.mesh.Mesh | Periodic
 
 
 class Halo:
@@ -85,7 +86,8 @@ class NodeSpace:
     """The nodes of a mesh, their volumes and the stiffness matrix between them. Collective; a rank may own nothing.
 
     Args:
-        mesh: a torus, a box, a ball, a point, the path of a gmsh file, or a DOLFINx mesh of simplices.
+        mesh: a torus, a box, a ball, a point, the path of a gmsh file, or a DOLFINx mesh of simplices; `Periodic` of
+            the latter for a torus.
         comm: communicator of the mesh.
 
     Keyword Args:
@@ -113,19 +115,23 @@ class NodeSpace:
             self.domain = mesh.domain(dimension)
         else:
             self.domain = Domain.space(dimension)
-        self.comm: MPI.Comm = mesh.comm if isinstance(mesh, dolfinx.mesh.Mesh) else comm
+        own, periodic = (mesh.mesh, True) if isinstance(mesh, Periodic) else (mesh, False)
+        self.comm: MPI.Comm = own.comm if isinstance(own, dolfinx.mesh.Mesh) else comm
         self.mesh: dolfinx.mesh.Mesh | None = None
-        if isinstance(mesh, meshes.Point):
+        if isinstance(own, meshes.Point):
             self._set_nodes(np.zeros((int(self.comm.rank == 0), dimension)))
             self.original = np.zeros(self.owned, dtype=np.int64)
             self.volume = np.ones(self.owned)
             self._set_rows(np.zeros(self.owned + 1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
             return
-        self.mesh = meshes.build(mesh, comm, dimension=dimension)
+        self.mesh = meshes.build(own, comm, dimension=dimension)
         _check_cells(self.mesh, dimension)
         self.space: dolfinx.fem.FunctionSpace = dolfinx.fem.functionspace(self.mesh, ("Lagrange", 1))
         corners = _corner_points(self.space)
-        number, kept = self._number(mesh.boxes(dimension) if isinstance(mesh, meshes.Torus) else None)
+        if periodic:
+            number, kept = self._identified(corners)
+        else:
+            number, kept = self._number(mesh.boxes(dimension) if isinstance(mesh, meshes.Torus) else None)
         self._set_nodes(corners[kept].copy())
         cells = self.space.dofmap.list[: self.mesh.topology.index_map(dimension).size_local]
         self._assemble(number[cells], corners[cells])
@@ -160,6 +166,12 @@ class NodeSpace:
         table[node[kept]] = sum(self.comm.allgather(len(kept))[: self.comm.rank]) + np.arange(len(kept))
         self.comm.Allreduce(MPI.IN_PLACE, table, op=MPI.SUM)
         return table[node], kept
+
+    def _identified(self, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same for a mesh of a user's own, at the points (n_local, d), whose opposite faces are one. Collective."""
+        found = identify(corners, self.space.dofmap.index_map, original_nodes(self.space), self.comm)
+        self.domain, self.original = found.domain, found.original
+        return found.number, found.kept
 
     def _assemble(self, cells: np.ndarray, corners: np.ndarray) -> None:
         """Volumes and K from the nodes of this rank's cells (n, d + 1) and their corners (n, d + 1, d). Collective."""

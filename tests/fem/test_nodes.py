@@ -17,8 +17,10 @@ from mpi4py import MPI
 from nodal import everywhere, stiffness
 
 from limitpde.errors import InputError
+from limitpde.fem import mesh as meshes
 from limitpde.fem.mesh import Ball, Box, Point, Torus
 from limitpde.fem.nodes import NodeSpace
+from limitpde.fem.periodic import Periodic
 from limitpde.results.fields import FieldSeries, read_fields
 
 pytestmark = pytest.mark.ranks
@@ -170,3 +172,41 @@ def test_unfit_meshes_are_refused_on_every_rank(comm, shared_folder):
     ):
         with pytest.raises(InputError, match=message):
             NodeSpace(mesh, comm, dimension=dimension)
+
+
+@pytest.mark.parametrize("of_file", [False, True])
+@IN_ALL_DIMENSIONS
+def test_a_mesh_of_dolfinx_becomes_the_torus(comm, dimension, of_file, shared_folder):
+    """The grid that `Torus` makes, given as a mesh of one's own: the same operator, as every eigenvector shows."""
+    torus = Torus(size=(1.0, 2.0, 1.5)[:dimension], cell_size=0.3, origin=-0.4)
+    if of_file and dimension != 2:
+        pytest.skip("one file is enough")
+    grid = Box(size=torus.size, cell_size=0.3, origin=-0.4)
+    mesh = meshes.build(grid, comm, dimension=dimension)
+    if of_file:
+        points, cells = grid.cells(2)
+        flat = np.column_stack([points, np.zeros(len(points))])
+        mesh = shared_folder / "box.msh"
+        if comm.rank == 0:
+            meshio.write(mesh, meshio.Mesh(flat, [("triangle", cells)]), file_format="gmsh22")
+        comm.barrier()
+    nodes, same = (NodeSpace(one, comm, dimension=dimension) for one in (Periodic(mesh), torus))
+    assert (nodes.size, nodes.domain.kind) == (same.size, "torus")
+    np.testing.assert_allclose(nodes.domain.size, same.domain.size, rtol=1e-14)
+    found, expected = (
+        (np.lexsort(np.round(x, 9).T), space) for space in (nodes, same) for x in [everywhere(space, space.points)]
+    )
+    K, exact = (stiffness(space)[np.ix_(order, order)] for order, space in (found, expected))
+    np.testing.assert_allclose(K, exact, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(everywhere(nodes, nodes.volume)[found[0]], everywhere(same, same.volume)[expected[0]])
+    wave = 2 * np.pi / np.array(torus.size)
+    function = nodes.function("u", np.cos((nodes.points + 0.4) @ wave))
+    at = nodes.space.tabulate_dof_coordinates()[:, :dimension]
+    np.testing.assert_allclose(function.x.array, np.cos((at + 0.4) @ wave), rtol=0, atol=1e-12)
+
+
+def test_faces_that_do_not_match_are_refused(comm):
+    mesh = dolfinx.mesh.create_unit_square(comm, 4, 4)
+    mesh.geometry.x[:, 1] += 0.1 * mesh.geometry.x[:, 0] * mesh.geometry.x[:, 1] * (1 - mesh.geometry.x[:, 1])
+    with pytest.raises(InputError, match=r"mesh: is not periodic: the node at \(1, .*\) has none opposite to it"):
+        NodeSpace(Periodic(mesh), comm, dimension=2)
