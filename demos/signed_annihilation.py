@@ -27,6 +27,8 @@ from scipy.integrate import solve_ivp
 import limitpde  # noqa: F401  (MPI first)
 from limitpde.densities import Gaussian
 from limitpde.fem.mesh import Disk
+from limitpde.results import pictures, style
+from limitpde.results.canvas import Canvas
 from limitpde.signed import Initial, Model, Solver
 from limitpde.signed.particles import Ensemble, simulate
 
@@ -121,16 +123,17 @@ def first_collisions() -> None:
 
 def draw(path: str, shares: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
     """What is left over time, of particles and of the limit."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
-    axes.plot(TIMES, radial_share(GAMMA_BAR, 0.5), "k", label="the limit with the reaction")
-    axes.axhline(1.0, color="0.6", ls=":", label="the limit without it")
-    for (count, (share, error)), shift in zip(shares.items(), (-0.004, 0.0, 0.004), strict=False):
-        axes.errorbar(TIMES + shift, share, 2 * error, fmt=".", capsize=2, label=f"N = {count}")
-    axes.set(xlabel="t", ylabel="share of the charges that is left")
-    axes.legend()
-    figure.savefig(path, dpi=120)
+    with style.styled():
+        figure, axes = Canvas().subplots(figsize=(5.6, 3.8))
+        axes.plot(TIMES, radial_share(GAMMA_BAR, 0.5), "k", label="limit with the reaction")
+        axes.axhline(1.0, color="0.6", ls=":", label="limit without it")
+        for k, (count, (share, error)) in enumerate(shares.items()):
+            label = rf"$N$ = {count}, $\pm$ 2 standard errors"
+            places = pictures.beside(TIMES, k, len(shares))
+            pictures.means(axes, places, share, error, label=label, **style.of_count(k, len(shares)))
+        axes.set(xlabel="$t$", ylabel="share of the charges that is left")
+        axes.legend()
+        figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,8 @@ def _invariants(directory: Path, canvas: Canvas) -> Any:
 
 
 def _masses(table: Columns) -> Columns:
-    return {
-        name.replace("_", " "): values for name, values in table.items() if name[:5] == "mass_" and name[5:].isdigit()
-    }
+    found = {name: values for name, values in table.items() if name[:5] == "mass_" and name[5:].isdigit()}
+    return {name.replace("_", " ") if len(found) > 1 else "mass": values for name, values in found.items()}
 
 
 PAINTERS: dict[str, pictures.Painter] = {"fields": StatePicture(_panels, _over), "invariants": _invariants}

@@ -25,6 +25,8 @@ ROOM = 1.2
 """Upper end of an axis over which a line is drawn, in parts of its largest value."""
 MOST_TICKS = 5
 """On a bar of colours."""
+FEWER_TICKS = 3
+"""On a bar as wide as one map, with a scale of square roots, where they are close together at the upper end."""
 Columns = dict[str, np.ndarray]
 State = tuple[np.ndarray, np.ndarray, Columns, float]
 """Points, cells, values and time of `read_fields`."""
@@ -150,7 +152,8 @@ def panels(
         bar = figure.colorbar(
             found[0][1], ax=[axis for axis, _, _ in found], location="bottom", shrink=0.8, label=label
         )
-        bar.locator = MaxNLocator(MOST_TICKS, symmetric=found[0][2].signed)
+        ticks = MOST_TICKS if len(found) > len(rows) or not _is_steep(tops[scale]) else FEWER_TICKS
+        bar.locator = MaxNLocator(ticks, symmetric=found[0][2].signed)
     return figure, axes
 
 

@@ -30,6 +30,8 @@ WIDE, DECADES = 1e3, 1e-12
 """Ratio of values >= 0 from which their axis is logarithmic; part of the largest that such an axis begins with."""
 CONSTANT = 1e-3
 """Relative range below which an axis shows five per cent on both sides, and not rounding magnified."""
+LINE = 0.17
+"""Height of a line of a legend, inches."""
 DODGE = 0.12
 """Part of the distance of two points by which those of several N are moved apart."""
 Painter = Callable[[Path, Canvas], Any]
@@ -136,6 +138,16 @@ def histogram(axis: Any, x: np.ndarray, weight: float, **look: Any) -> None:
     axis.hist(x, bins, weights=np.full(len(x), weight / (bins[1] - bins[0])), **(HISTOGRAM | look))
 
 
+def legend_above(axis: Any) -> None:
+    """A legend above all that is drawn, for which the vertical axis becomes longer."""
+    lines = sum(1 + label.count("\n") for label in axis.get_legend_handles_labels()[1])
+    part = min(LINE * (lines + 0.5) / (axis.get_position().height * axis.figure.get_figheight()), 0.6)
+    transform = axis.yaxis.get_transform()
+    low, high = transform.transform(axis.get_ylim())
+    axis.set_ylim(axis.get_ylim()[0], transform.inverted().transform(low + (high - low) / (1 - part)))
+    axis.legend(loc="upper left")
+
+
 def means(axis: Any, x: Any, mean: Any, stderr: Any = math.nan, **look: Any) -> None:
     """Dots with bars of two standard errors; one without a bar where that is NaN."""
     bars = 2 * np.asarray(stderr, dtype=float)
@@ -201,7 +213,7 @@ def invariants(
         change = np.abs(values[1:] - values[0]) / (abs(values[0]) or 1.0)
         axes[0].semilogy(t[1:], np.maximum(change, NO_CHANGE), label=name)
     axes[0].set(title="change of what is conserved", xlabel="$t$", ylabel="relative change")
-    axes[0].legend()
+    legend_above(axes[0])
     for axis, (title, names) in zip(axes[1:], panels.items(), strict=True):
         for name in names:
             shown = slice(1, None) if name == "dt" else slice(None)  # nothing leads to the first row
@@ -212,7 +224,7 @@ def invariants(
             _fit_range(axis, np.concatenate([found.get_ydata() for found in axis.get_lines()]))
         axis.set(title=title, xlabel="$t$", ylabel=symbol(names[0]) if len(names) == 1 else "")
         if len(axis.get_lines()) > 1:
-            axis.legend()
+            legend_above(axis)
     return figure
 
 
@@ -255,7 +267,7 @@ def _fitted_power(axis: Any, entries: Sequence[figures.Record], rate: figures.Re
     along, colour = np.geomspace(counts.min(), counts.max(), 50), look["color"]
     interval = "its interval is not known"
     if "low" in rate and "high" in rate:
-        interval = f"95 %: {rate['low']:.2f} to {rate['high']:.2f}"
+        interval = f"95 %: ${rate['low']:.2f}$ to ${rate['high']:.2f}$"
         ends = [size * (along / place) ** rate[end] for end in ("low", "high")]
         axis.fill_between(along, np.minimum(*ends), np.maximum(*ends), color=colour, alpha=0.15, lw=0)
     axis.plot(along, size * (along / place) ** rate["slope"], color=colour, lw=1)
@@ -343,7 +355,7 @@ def _residual_in_time(directory: Path, canvas: Canvas) -> Any:
             axis.plot(table["t"][pde], table["residual"][pde], "k", label="solution")
         axis.axhline(0, color="grey", lw=0.5)
         axis.set_ylabel(rf"$W[t, \varphi_{{{number}}}]$")
-        axis.legend()
+        legend_above(axis)
     return figure
 
 

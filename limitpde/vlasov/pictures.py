@@ -36,6 +36,7 @@ def _over(row: Sequence[Any], cloud: Cloud) -> None:
     if len(row) == 2 and row[-1].get_xlabel() == "$x$":
         shown = maps.thinned(np.column_stack([positions[:, 0], velocities[:, 0]]), MOST_DOTS)
         row[-1].scatter(*shown.T, s=2, c="white", lw=0)
+        row[0].set_title(row[0].get_title(), fontsize="small")
         row[-1].set_title(f"{row[-1].get_title()}, {len(shown)} of {len(positions)} particles", fontsize="small")
 
 
@@ -64,7 +65,7 @@ def _field_energy(directory: Path, canvas: Canvas) -> Any:
     if fit is not None:
         line = np.linspace(fit["start"], min(fit["end"], t[-1]), 50)
         rate, frequency = pde["field_growth_rate"], pde["field_frequency"]
-        label = f"fit: rate {rate:.5g}" + (f", frequency {frequency:.5g}" if frequency else "")
+        label = f"fit: rate ${rate:.4g}$" + (f", frequency ${frequency:.4g}$" if frequency else "")
         axis.semilogy(line, np.exp(fit["intercept"] + 2 * rate * line), "k--", lw=1.2, label=label)
     low = max(energy[energy > 0].min(), 1e-18 * energy.max())
     axis.set(xlabel="$t$", ylabel="|energy of the field|", ylim=(0.5 * low, 2 * energy.max()))
