@@ -42,3 +42,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(f"limitpde.{_OFFERED[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """What there is to use, for those who look by the tabulator key."""
+    return [*_OFFERED, "__version__"]

@@ -10,13 +10,16 @@ its cases, as BUILT_IN does for those of this package.
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date, time
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pydantic
 import tomli_w
 
@@ -28,6 +31,10 @@ from limitpde.sections import BaseCase, load
 BUILT_IN = {name: f"limitpde.{name}.case:Case" for name in ("signed", "coagulation", "vlasov", "meanfield")}
 """Name of a system -> the record of its cases."""
 GROUP = "limitpde.systems"
+type CaseLike = str | Path | Mapping[str, Any] | BaseCase
+"""The path of a case file, nested dictionaries and lists as it would hold, or a case."""
+type Overrides = Iterable[str] | Mapping[str, Any]
+"""Lines "section.key=value", as given to --set, or keys -> values."""
 DEEPEST = 32
 """Keys and lists inside each other that a case may have."""
 
@@ -94,6 +101,38 @@ def data_of(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     return data
 
 
+def source_of(case: CaseLike, overrides: Overrides = ()) -> tuple[dict[str, Any], Path | None, str]:
+    """What a case says, unchecked; where files that it names are looked for first; what messages begin with.
+
+    Raises:
+        InputError: it is none, its file cannot be read, or an override is none.
+    """
+    folder, where = None, "case"
+    if isinstance(case, str | Path):
+        data, folder, where = data_of(case), Path(case).resolve().parent, str(case)
+    elif isinstance(case, BaseCase):
+        data = values_of(case)
+    elif isinstance(case, Mapping):
+        data = copy.deepcopy(dict(case))
+    else:
+        raise InputError(f"case = {short(case)}: must be the path of a case file, a dictionary like one, or a case")
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            assign(data, str(key), value, where=f"overrides: {key}")
+        return data, folder, where
+    for override in [overrides] if isinstance(overrides, str) else overrides:
+        _override(data, override)
+    return data, folder, where
+
+
+def of(case: CaseLike, overrides: Overrides = ()) -> BaseCase:
+    """The case that a file, a dictionary or another case is with some overrides; see `source_of` and `check`."""
+    if isinstance(case, BaseCase) and not overrides:
+        return case
+    data, folder, where = source_of(case, overrides)
+    return check(data, where=where, folder=folder)
+
+
 def check(data: dict[str, Any], *, where: str = "case", folder: Path | None = None) -> BaseCase:
     """The case of nested dictionaries and lists.
 
@@ -124,11 +163,19 @@ def check(data: dict[str, Any], *, where: str = "case", folder: Path | None = No
 
 def _json(data: dict[str, Any], where: str) -> str:
     try:
-        return json.dumps(data)
+        return json.dumps(data, default=_plain)
     except TypeError as error:
-        raise InputError(f"{where}: dates and times have no place in a case ({error})") from error
+        raise InputError(f"{where}: {error}") from error
     except ValueError as error:  # Python writes no integer of over 4,300 digits
         raise InputError(f"{where}: a number is too long ({error})") from None
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of numpy as those of Python."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    what = "dates and times" if isinstance(value, date | time) else f"objects of type {type(value).__name__}"
+    raise TypeError(f"{what} have no place in a case ({short(value)})")
 
 
 def _check_depth(data: dict[str, Any], where: str) -> None:

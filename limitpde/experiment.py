@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -43,10 +43,10 @@ from limitpde.system import LimitSolver, ObservedSolution, SimulatedEnsemble, Sy
 
 
 def run(
-    case: str | Path | BaseCase,
+    case: cases.CaseLike,
     *,
     out: str | Path | None = None,
-    overrides: Iterable[str] = (),
+    overrides: cases.Overrides = (),
     resume: bool = False,
     quick: bool = False,
     quiet: bool = True,
@@ -58,11 +58,11 @@ def run(
     """Carry out a case. Collective.
 
     Args:
-        case: the path of a case file, or a case.
+        case: the path of a case file, a dictionary like one, or a case.
 
     Keyword Args:
         out: folder of the result; the case's own by default, with "_quick" behind its name for a quick run.
-        overrides: "section.key=value" for a case file.
+        overrides: lines "section.key=value", or a dictionary {"section.key": value}.
         resume: go on from what an earlier run of the same case has left in the folder, if there is one.
         quick: a smaller run of the same case (`BaseCase.smaller`).
         quiet: no progress bars.
@@ -79,10 +79,10 @@ def run(
         RunError: the run failed; `result` of the error is what it has computed until then.
         Interrupted: it was asked to stop; likewise.
     """
-    if isinstance(case, str | Path):
-        path, changes = Path(case), list(overrides)
-        name, case = name or path.stem, on_root(comm, lambda: cases.read(path, changes))
-    name = name or case.system
+    title = name or (Path(case).stem if isinstance(case, str | Path) else None)
+    read = partial(cases.of, case, overrides)
+    case = on_root(comm, read)
+    name = title or case.system
     check_dolfinx()
     directory = cases.directory_of(case, name, out, quick=quick)
     case = asked = case.smaller() if quick else case

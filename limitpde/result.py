@@ -51,9 +51,18 @@ class Result(Mapping[str, Any]):
     def _file(self, name: str) -> Path:
         path = self.directory / name
         if not path.is_file():
-            what = "not the folder of a result" if name == "summary.json" else "this result has no such file"
-            raise InputError(f"{path}: {what}")
+            raise InputError(f"{path}: {self._missing(name)}")
         return path
+
+    def _missing(self, name: str) -> str:
+        """What to say of a file that is not there."""
+        if name == "summary.json":
+            return "not the folder of a result"
+        if "runs" in self.summary:
+            return "a study has no such file; its runs have: result.runs"
+        folder = self.directory / name.split("/")[0]
+        there = sorted({path.relative_to(folder).parts[0] for path in folder.rglob(f"*{Path(name).suffix}")})
+        return "this result has no such file" + (f"; there are {', '.join(there)}" if there and "/" in name else "")
 
     def __getitem__(self, key: str) -> Any:
         return self.summary[key]
@@ -155,7 +164,11 @@ class Result(Mapping[str, Any]):
     # --- for people -------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return f"Result({str(self.directory)!r}): {self._line()}"
+        found = f"{self.verdict['status'].capitalize()}." if self.verdict else self.told
+        return f"Result({str(self.directory)!r}): {self._line(found)}"
+
+    def __str__(self) -> str:
+        return f"Result({str(self.directory)!r}): {self._line(self.told)}"
 
     @property
     def told(self) -> str:
@@ -164,12 +177,12 @@ class Result(Mapping[str, Any]):
             return studies.told(self.summary)
         return str(self.verdict["sentence"] if self.verdict else self.summary.get("reason", ""))
 
-    def _line(self) -> str:
-        return f"{self.summary.get('system', '')}, {self.summary.get('status', '')}. {self.told}".strip()
+    def _line(self, found: str) -> str:
+        return f"{self.summary.get('system', '')}, {self.summary.get('status', '')}. {found}".strip()
 
     def _repr_html_(self) -> str:
         """Verdict, warnings and the limits of a run, or the table of a study, for a notebook."""
-        parts = [f"<b>{escape(str(self.summary.get('title', self.directory)))}</b>: {escape(self._line())}"]
+        parts = [f"<b>{escape(str(self.summary.get('title', self.directory)))}</b>: {escape(self._line(self.told))}"]
         parts += [f"<li>{escape(str(warning))}</li>" for warning in self.summary.get("warnings", [])]
         if "runs" in self.summary and (self.directory / "study.csv").is_file():
             parts.append(self.table.to_html(index=False, max_rows=20, max_cols=12, border=0))

@@ -49,14 +49,14 @@ ENDED = ("done", "failed")
 
 
 def study(
-    case: str | Path | BaseCase,
+    case: cases.CaseLike,
     *,
     over: Mapping[str, Sequence[Any]] | None = None,
     zip: bool | None = None,  # noqa: A002 - as the command has it
     precision: float | None = None,
     budget: float | None = None,
     out: str | Path | None = None,
-    overrides: Iterable[str] = (),
+    overrides: cases.Overrides = (),
     resume: bool = False,
     quiet: bool = True,
     name: str | None = None,
@@ -69,7 +69,7 @@ def study(
     study.
 
     Args:
-        case: the path of a case file, or a case.
+        case: the path of a case file, a dictionary like one, or a case.
 
     Keyword Args:
         over: key of the case, such as "model.sigma" -> its values.
@@ -77,7 +77,7 @@ def study(
         precision: stands for compare.precision; undecided runs are refined where their error budget is largest.
         budget: seconds within which runs may begin; undecided runs are refined while there is time.
         out: folder of the study; that of the case with "_study" behind its name by default.
-        overrides: "section.key=value" for a case file.
+        overrides: lines "section.key=value", or a dictionary {"section.key": value}.
         resume: go on from what an earlier call with the same case and values has left in the folder.
         quiet: nothing is said on the terminal.
         name: title of the report; that of the case file, or of the system, by default.
@@ -92,8 +92,8 @@ def study(
         InputError: the case or a value is wrong; then nothing was run.
     """
     given = {"over": _listed(over), "zip": zip, "precision": precision, "budget": budget}
-    given, changes = {key: value for key, value in given.items() if value is not None}, list(overrides)
-    plan = on_root(comm, lambda: StudyPlan.of(case, changes, given))
+    given = {key: value for key, value in given.items() if value is not None}
+    plan = on_root(comm, lambda: StudyPlan.of(case, overrides, given))
     title = name or (Path(case).stem if isinstance(case, str | Path) else plan.case.system)
     folder = cases.directory_of(plan.case, title, None, quick=False)
     directory = Path(out) if out else folder.with_name(f"{folder.name}_study")
@@ -102,7 +102,16 @@ def study(
 
 
 def _listed(over: Mapping[str, Sequence[Any]] | None) -> Mapping[str, Any] | None:
-    """The values of each key as a list, those of an array too."""
+    """The values of each key as a list, those of an array too.
+
+    Raises:
+        InputError: they are none.
+    """
+    if over is not None and not isinstance(over, Mapping):
+        raise InputError(f"over = {over!r}: must be a dictionary, such as {{'model.sigma': [0.5, 1.0]}}")
+    for key, values in (over or {}).items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise InputError(f"over: {key} = {values!r}: must be a list of values")
     return over and {key: getattr(values, "tolist", lambda same=values: same)() for key, values in over.items()}
 
 

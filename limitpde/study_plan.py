@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,19 +72,16 @@ class StudyPlan:
         self.runs = [self.made(f"run{k:03d}", values) for k, values in enumerate(self._combinations(), start=1)]
 
     @classmethod
-    def of(cls, case: str | Path | BaseCase, overrides: Sequence[str], given: Mapping[str, Any]) -> StudyPlan:
+    def of(cls, case: cases.CaseLike, overrides: cases.Overrides, given: Mapping[str, Any]) -> StudyPlan:
         """The plan of a case.
 
         Args:
-            case: a path, or a case.
-            overrides: for a case file.
+            case: a path, a dictionary, or a case.
+            overrides: of it.
             given: fields of `Study` that go before those of the case.
         """
-        if isinstance(case, BaseCase):
-            read, data, folder, where = case, cases.values_of(case), None, "case"
-        else:
-            read, folder, where = cases.read(case, overrides), Path(case).resolve().parent, str(case)
-            data = cases.data_of(case, overrides)
+        data, folder, where = cases.source_of(case, overrides)
+        read = cases.check(data, where=where, folder=folder)
         data.pop("study", None)
         return cls(data, folder, where, replace(read.study or Study(), **given))
 

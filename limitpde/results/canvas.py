@@ -47,6 +47,8 @@ class Canvas:
             figure = (self._make or Figure)(figsize=figsize, layout="constrained")
             return figure, figure.subplots(rows, columns, squeeze=squeeze, **options)
         given = np.array(self._axes, dtype=object).ravel()
+        if wrong := [axis for axis in given if not hasattr(axis, "get_subplotspec")]:
+            raise InputError(f"ax = {wrong[0]!r}: must be axes of matplotlib")
         if given.size not in (1, rows * columns):
             raise InputError(f"{given.size} axes: the picture has {rows} x {columns} panels; give one, or as many")
         if rows * columns > 1 and given.size == 1:

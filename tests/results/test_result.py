@@ -131,7 +131,7 @@ def test_the_headline_shows_the_fitted_slope(result):
     rate = next(rate for rate in result["compare"]["rates"] if rate["quantity"] == "residual_mean_abs")
     label = axis.get_legend().get_texts()[0].get_text()
     assert f"{rate['slope']:.2f}" in label
-    assert f"{rate['low']:.2f} to {rate['high']:.2f}" in label
+    assert f"${rate['low']:.2f}$ to ${rate['high']:.2f}$" in label
     dots = axis.containers[0].lines[0].get_xydata()
     entries = {entry["N"]: entry["mean_abs"] for entry in result["compare"]["residual"]}
     assert {int(n): size for n, size in dots} == pytest.approx(entries)
@@ -151,6 +151,38 @@ def test_what_a_notebook_shows_is_short(result):
     assert repr(found) == "Ensemble(N = 8, 3 replicas, 2 times to t = 0.1, 2 steps)"
     solver = Solver(model, initial, mesh=result.case.pde.mesh, step=0.1)
     assert repr(solver) == f"limitpde.signed.pde.Solver(t = 0, {solver.dofs:,} unknowns)"
+
+
+def test_what_is_not_there_is_told_with_what_is(result):
+    for read, told in (
+        (lambda: result.particles(3), "no such file; there are N16, N32"),
+        (lambda: result.observables(3), "no such file; there are N16, N32"),
+        (lambda: result.fields(file="moments"), "no such file; there are fields.vtkhdf"),
+        (lambda: result.plot.invariants(3), "ax = 3: must be axes of matplotlib"),
+    ):
+        with pytest.raises(InputError, match=told):
+            read()
+    assert dir(limitpde) == ["Result", "__version__", "run", "study"]
+    assert str(result).startswith(repr(result).split(". ")[0])
+
+
+def test_a_case_may_be_a_dictionary():
+    numbers = {"model.sigma": np.float64(0.6), "particles.counts": np.array([4, 8])}
+    case = cases.of(CASE, numbers)
+    assert (case.model.sigma, case.particles.counts, CASE["model"]["sigma"]) == (0.6, (4, 8), 0.5)
+    assert cases.of(case, "pde.step=0.05").pde.step == 0.05
+    assert cases.of(case) is case
+    for wrong, told in (
+        ((3, ()), "case = 3: must be the path of a case file, a dictionary like one, or a case"),
+        ((CASE, {"pde.stp": 1}), "case: pde.stp: unknown key; did you mean step"),
+        ((CASE, {"pde.step": object()}), "objects of type object have no place in a case"),
+    ):
+        with pytest.raises(InputError, match=told):
+            cases.of(*wrong)
+    with pytest.raises(InputError, match=r"over: model.sigma = 0.5: must be a list of values"):
+        limitpde.study(CASE, over={"model.sigma": 0.5})
+    with pytest.raises(InputError, match=r"over = \['model.sigma'\]: must be a dictionary"):
+        limitpde.study(CASE, over=["model.sigma"])
 
 
 def test_a_run_that_is_stopped_or_fails_raises_with_what_it_has(tmp_path, monkeypatch):
