@@ -57,13 +57,15 @@ def _particles(directory: Path, canvas: Canvas) -> Any:
         return None
     largest = max(data["mass"].max(initial=1) for _, data, _ in clouds)
     figure, axes = canvas.subplots(1, 2, figsize=(10, 4.8), sharex=True, sharey=True)
+    colours = {"vmin": 1, "vmax": largest} if largest > 1 else {"cmap": "gray"}  # one mass: all black
     for axis, (positions, data, t) in zip(axes, clouds, strict=True):
         shown, mass = (maps.thinned(rows, MOST_DOTS) for rows in (positions, data["mass"]))
         order = np.argsort(shown[:, 2])
         x, y, _ = shown[order].T
-        dots = axis.scatter(x, y, s=3 * mass[order] ** (2 / 3), c=mass[order], vmin=1, vmax=largest)
+        dots = axis.scatter(x, y, s=3 * mass[order] ** (2 / 3), c=mass[order], **colours)
         axis.set(title=f"{len(positions)} particles, {at(t)}", aspect="equal", xlabel="$x$", ylabel="$y$")
-    figure.colorbar(dots, ax=axes, label="mass $n$", shrink=0.8)
+    if largest > 1:
+        figure.colorbar(dots, ax=axes, label="mass $n$", shrink=0.8)
     return figure
 
 
@@ -71,8 +73,8 @@ def _spectrum(directory: Path, canvas: Canvas) -> Any:
     """How many particles of each mass there are at the end: the equation's, and those of each N with error bars."""
     summary = figures.read(directory / "summary.json")
     pde, particles = summary.get("pde", {}), summary.get("particles", [])
-    if not pde and not particles:
-        return None
+    if len(pde.get("masses", [])) < 2 and all(len(entry["density_end"]["mean"]) < 2 for entry in particles):
+        return None  # of one mass, the number over time says all
     figure, axis = canvas.subplots(figsize=(5.6, 4.4))
     if pde:
         axis.plot(pde["masses"], pde["density_end"], "k.-", lw=1, ms=4, label="solution")
@@ -121,7 +123,9 @@ def _number(directory: Path, canvas: Canvas) -> Any:
 
 def _invariants(directory: Path, canvas: Canvas) -> Any:
     """The ledger of mass, moments, and the smallest density over time."""
-    return pictures.invariants(canvas, directory, lambda table: {"mass and all that left": table["ledger"]}, OVER_TIME)
+    overflow = np.any(pictures.columns(directory).get("mass_overflow", 0))
+    shown = {title: names for title, names in OVER_TIME.items() if overflow or title != "overflow"}
+    return pictures.invariants(canvas, directory, lambda table: {"mass and all that left": table["ledger"]}, shown)
 
 
 PAINTERS: dict[str, pictures.Painter] = {
