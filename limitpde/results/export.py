@@ -13,14 +13,11 @@ from limitpde.results.folder import Folder
 from limitpde.results.vtkhdf import times
 
 HEAD = '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1">\n<Collection>\n'
-PLACES = [f"{run}{part}" for run in ("", "run*/") for part in ("", "pde/", "particles/N*/")]
-"""Where a result, or a study, has such files: what lies deeper is not of it."""
 TAIL = "</Collection>\n</VTKFile>\n"
 
 
 def export(directory: Path | str) -> list[Path]:
-    """Write NAME.pvd beside each NAME.vtkhdf of a result, or of the runs of a study, with its steps in the folder
-    NAME.steps. Serial.
+    """Write NAME.pvd beside each NAME.vtkhdf below a directory, with its steps in the folder NAME.steps. Serial.
 
     Files that hold no step yet are left out.
 
@@ -28,13 +25,15 @@ def export(directory: Path | str) -> list[Path]:
         The .pvd files.
 
     Raises:
-        InputError: there is no such directory, no .vtkhdf file with a step in it, or one is damaged.
+        InputError: there is no such directory, it is none of a result but one of its folders is, there is no .vtkhdf file with a step below it, or one is damaged.
         OSError: a file cannot be written.
     """
     if not Path(directory).is_dir():
         raise InputError(f"{directory}: there is no such directory")
-    found = {path for place in PLACES for path in Path(directory).glob(f"{place}*.vtkhdf")}
-    files = [path for path in sorted(found) if len(times(path))]
+    if not (Path(directory) / "summary.json").is_file():
+        for found in Path(directory).rglob("summary.json"):
+            raise InputError(f"{directory}: is not the folder of a result, as {found.parent} below it is: export that one")
+    files = [path for path in sorted(Path(directory).rglob("*.vtkhdf")) if len(times(path))]
     if not files:
         raise InputError(f"{directory}: holds no *.vtkhdf file with a step in it; is it the directory of a run?")
     folder = Folder(Path(directory))

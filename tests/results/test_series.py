@@ -169,6 +169,10 @@ def test_export_of_nothing(tmp_path):
     (tmp_path / "broken.vtkhdf").write_text("no HDF5")
     with pytest.raises(InputError, match="cannot be read"):
         export(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match="is not the folder of a result, as .*a below it is: export that one"):
+        export(tmp_path)
 
 
 def test_foreign_file(tmp_path):
