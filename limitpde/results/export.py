@@ -25,14 +25,15 @@ def export(directory: Path | str) -> list[Path]:
         The .pvd files.
 
     Raises:
-        InputError: there is no such directory, it is none of a result but one of its folders is, there is no .vtkhdf file with a step below it, or one is damaged.
+        InputError: there is no such directory, it holds results instead of being one, there is no .vtkhdf file with a
+            step below it, or one is damaged.
         OSError: a file cannot be written.
     """
     if not Path(directory).is_dir():
         raise InputError(f"{directory}: there is no such directory")
     if not (Path(directory) / "summary.json").is_file():
         for found in Path(directory).rglob("summary.json"):
-            raise InputError(f"{directory}: is not the folder of a result, as {found.parent} below it is: export that one")
+            raise InputError(f"{directory}: is not the folder of a result; {found.parent} is one, export that")
     files = [path for path in sorted(Path(directory).rglob("*.vtkhdf")) if len(times(path))]
     if not files:
         raise InputError(f"{directory}: holds no *.vtkhdf file with a step in it; is it the directory of a run?")

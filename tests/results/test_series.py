@@ -171,7 +171,7 @@ def test_export_of_nothing(tmp_path):
         export(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "summary.json").write_text("{}")
-    with pytest.raises(InputError, match="is not the folder of a result, as .*a below it is: export that one"):
+    with pytest.raises(InputError, match=r"is not the folder of a result; .*a is one, export that$"):
         export(tmp_path)
 
 
