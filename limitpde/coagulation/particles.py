@@ -31,15 +31,17 @@ from limitpde.coagulation.simulator.events import Functions
 from limitpde.coagulation.simulator.pairs import Physics
 from limitpde.coagulation.simulator.physics import chosen_method, physics_of
 from limitpde.coagulation.simulator.start import InitialParticles
+from limitpde.compare.clouds import clouds_kept
 from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.nbody.replicas import (
     ALONE,
     Controls,
+    Measurements,
     ReplicaEnsemble,
     ensemble_seed,
-    in_order,
+    in_order_kept,
     simulate_replicas,
 )
 from limitpde.nbody.threads import use_threads
@@ -99,6 +101,8 @@ class Ensemble(ReplicaEnsemble):
     other from the start, kin react at once or hardly at all, and are no part of f_n f_m."""
     pair_events: np.ndarray
     """(R, L, L) reactions of pairs of masses n, m, kin left out."""
+    ends: np.ndarray
+    """(K, n, d + 1) positions and masses of the first K replicas at the end, rows of mass 0 where there are fewer."""
     pair_products: np.ndarray
     """(R, D, L, L) of int_0^T int f_n^{eps,delta} f_m^{eps,delta} dx dt without the pairs i = i."""
     events: np.ndarray
@@ -192,6 +196,7 @@ def simulate(
         shape=(min(model.n_max, MOST_COUNTED), min(model.n_max, FEW)),
         residual=residual,
         domain=domain,
+        kept=clouds_kept((domain.dimension + 1) * count),
         halved=controls.halved,
     )
     simulated = simulate_replicas(
@@ -203,7 +208,7 @@ def simulate(
         steps=len(run.grid),
         work=lambda part: float(part["work"].sum()),
     )
-    found: dict[str, Any] = in_order(simulated.parts)
+    found: dict[str, Any] = in_order_kept(_widened(simulated.parts), run.kept, "ends")
     del found["work"]
     found["compensator"] = np.zeros_like(found["martingale"])
     found["counts_by_mass"] = np.moveaxis(found["counts_by_mass"], -1, 1)
@@ -216,6 +221,14 @@ def simulate(
         halved=controls.halved,
         **found,
     )
+
+
+def _widened(parts: Sequence[Measurements]) -> list[Measurements]:
+    """The same with as many rows for the particles at the end in all parts."""
+    rows = max(part["ends"].shape[1] for part in parts)
+    return [
+        part | {"ends": np.pad(part["ends"], [(0, 0), (0, rows - part["ends"].shape[1]), (0, 0)])} for part in parts
+    ]
 
 
 def _check_arguments(count: int, replicas: int, end: float, step: float | None) -> None:

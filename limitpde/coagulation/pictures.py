@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.results import figures, maps, pictures, style
+from limitpde.results import distances, figures, maps, pictures, style
 from limitpde.results.canvas import Canvas
 from limitpde.results.maps import Cloud, Panel, State, StatePicture
 from limitpde.results.symbols import at
@@ -121,6 +121,12 @@ def _number(directory: Path, canvas: Canvas) -> Any:
     return figure
 
 
+def _distances(directory: Path, canvas: Canvas) -> Any:
+    """Distances of the particles to the densities at the end against N."""
+    names = {None: "all"} | {n: f"mass {n}" for n in (1, 2, 3)}
+    return distances.picture(directory, canvas, "n", names)
+
+
 def _invariants(directory: Path, canvas: Canvas) -> Any:
     """The ledger of mass, moments, and the smallest density over time."""
     overflow = np.any(pictures.columns(directory).get("mass_overflow", 0))
@@ -133,6 +139,7 @@ PAINTERS: dict[str, pictures.Painter] = {
     "spectrum": _spectrum,
     "fields": StatePicture(_panels, _over),
     "particles": _particles,
+    "distances": _distances,
     "invariants": _invariants,
 }
 """Name of a picture -> what draws it from the files of a result, or returns None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from limitpde.results import distances
 from limitpde.results.figures import Record
 from limitpde.results.report import Wording, columns, significant
 
@@ -132,7 +133,10 @@ class CoagulationWording(Wording):
             ("The martingale of (4.1)", columns(martingale, MARTINGALE), _martingale_note(martingale)),
             ("The distance of Corollary 1.3", columns(compare.get("corollary_1_3", []), DISTANCE), ""),
         ]
-        return "\n\n".join(f"### {title}\n\n{found}\n\n{text}".rstrip() for title, found, text in parts if found)
+        found = [f"### {title}\n\n{found}\n\n{text}".rstrip() for title, found, text in parts if found]
+        subject = "the particles and the densities, of all masses together and of some"
+        far = distances.section(compare.get("distances", []), "n", subject)
+        return "\n\n".join([*found, *filter(None, [far])])
 
 
 def _known_pairs(entries: list[Record]) -> list[Record]:

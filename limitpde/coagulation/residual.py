@@ -62,7 +62,7 @@ class PDEResidual(ObservedIntegrals):
                 raise InputError(f"compare.test_functions[{number}].n = {n}: the equation has no such mass")
         if functions and model.fragmentation is not None and not solver.grid.every_integer:
             raise InputError("compare.test_functions: W of an equation with bins and fragmentation is not available")
-        self._solver = solver
+        self.solver = solver
         self._tracked = np.unique(np.append(table.masses, 0))
         self._slots = np.searchsorted(self._tracked, table.masses)
         self._phi = _nodal(solver.nodes, fit)
@@ -76,14 +76,14 @@ class PDEResidual(ObservedIntegrals):
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """int phi f, and the rates of diffusion and of reaction, with the splitting, (2, F)."""
-        f = self._solver.densities
+        f = self.solver.densities
         number, diffused = self._terms.linear(f)
         reacted = self._terms.reaction(f)
         value, laplacian = self._phi
         local = np.zeros((3, len(self._slots)))
         for p, s in enumerate(self._slots):
             local[:, p] = value[p] @ number[:, s], laplacian[p] @ diffused[:, s], value[p] @ reacted[:, s]
-        found = self._solver.nodes.sums.add(local)
+        found = self.solver.nodes.sums.add(local)
         return found[0], found[1:]
 
 

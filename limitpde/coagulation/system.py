@@ -9,6 +9,7 @@ from mpi4py import MPI
 
 from limitpde.coagulation import summary as figures
 from limitpde.coagulation.case import Case
+from limitpde.coagulation.distances import distance_figures
 from limitpde.coagulation.particles import Ensemble, simulate
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.pictures import PAINTERS
@@ -77,8 +78,8 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
     def comparison_figures(
         self, case: Case, ensembles: Sequence[Ensemble], solution: PDEResidual | None, comm: MPI.Comm
     ) -> Record:
-        """What the particles say about the steps of the proof. Collective."""
-        return on_root(
+        """What the particles say about the steps of the proof, and how far they are from f. Collective."""
+        found = on_root(
             comm,
             lambda: comparison_figures(
                 case.model,
@@ -89,6 +90,7 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
                 domain=case.domain,
             ),
         )
+        return found | ({} if solution is None else distance_figures(solution.solver, ensembles, case.seed, comm))
 
 
 SYSTEM = Coagulation()

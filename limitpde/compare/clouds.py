@@ -1,40 +1,70 @@
-"""How far clouds of N points are from a measure given as atoms, and how far N independent draws from it would be.
+"""How far clouds of N points are from a density at nodes, and how far N independent draws from it would be.
 
-Of the coordinates one by one W_1 of the marginals, exactly; of all together the mean over slices of W_1, and the energy
-distance (2 E|X - Y| - E|X - X'| - E|Y - Y'|)^(1/2). As |x| is c_d times the mean of |theta . x| over directions theta,
-the square of the latter is c_d times the mean over slices of 2 int (F - G)^2, from the same distribution functions F, G
-as W_1 = int |F - G|.
+Of the coordinates one by one W_1 of the marginals, exactly, on the circle for a coordinate of a torus; of all together
+the mean over slices of W_1, and the energy distance, by the same slices (`limitpde.compare.distances`). For these a
+coordinate of a torus becomes a point of a circle of the same circumference in the plane, with the chord as distance.
 
 All of these are of order N^(-1/2) for N independent points (the floor) and for particles that nearly are: what matters
 is how far above or below the floor they lie. Attraction puts particles above it, repulsion and screening below.
+
+The mass of a node is spread evenly over a cube of its volume, by atoms at random places in it: on a grid the marginals
+would have jumps as large as those of N = 1 / h^2 points otherwise, and draws from nodes would share them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from limitpde.compare.distances import directions
+from limitpde.compare.distances import BINS, LineMeasure, binned, directions, energy_distance
 from limitpde.compare.statistics import mean_and_stderr
+from limitpde.domains import Domain
 from limitpde.errors import RunError
 
 SLICES = 32
 """Directions of the slices."""
 MOST_CLOUDS = 32
 """Replicas of each N that are measured, and draws for their floor."""
+KEPT_NUMBERS = 4_000_000
+"""Numbers at the end of the first replicas that are kept for that."""
+ATOMS = 1 << 17
+"""At least so many atoms stand for a density whose nodes have a volume."""
 ENERGY = "energy"
 """Name of the energy distance."""
 
 
+def clouds_kept(numbers: int) -> int:
+    """Replicas whose ends are kept, of so many numbers each."""
+    return max(1, min(MOST_CLOUDS, KEPT_NUMBERS // numbers))
+
+
+class Measure(Protocol):
+    """What clouds are compared to."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the distances."""
+
+    def distances(self, cloud: np.ndarray) -> np.ndarray:
+        """Those of a cloud (N, d), in the order of `names`."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Independent points, (n, d)."""
+
+
 class Atoms:
-    """A measure in the whole space, divided by its mass. Not collective.
+    """A measure in a domain, divided by its mass. Not collective.
 
     Args:
         points: where its atoms are, (n, d).
         masses: their masses, (n,); a few may be negative.
+
+    Keyword Args:
+        volumes: over which they are spread evenly, (n,); by default they are points.
+        domain: where they are; the whole space by default.
 
     Attributes:
         names: of the distances: those of the coordinates, "sliced" and "energy".
@@ -43,33 +73,47 @@ class Atoms:
         RunError: the masses do not have a positive sum.
     """
 
-    def __init__(self, points: np.ndarray, masses: np.ndarray) -> None:
+    def __init__(
+        self,
+        points: np.ndarray,
+        masses: np.ndarray,
+        *,
+        volumes: np.ndarray | None = None,
+        domain: Domain | None = None,
+    ) -> None:
         total, d = float(masses.sum()), points.shape[1]
         if not (math.isfinite(total) and total > 0):
             raise RunError(f"distances of particles: the mass of the density is {total:g}, it must be positive")
+        self._domain = Domain.space(d) if domain is None else domain
+        if volumes is not None:
+            points, masses = _spread(points, masses, volumes, self._domain)
         self._points, self._masses = points, masses / total
-        self._lines = np.concatenate([np.eye(d), directions(d, SLICES)])
-        self._projected = [points @ line for line in self._lines]
         self.names = [*[f"x{j + 1}" for j in range(d)], "sliced", ENERGY]
-        # 1 / E|theta_1| for theta even on the sphere
-        self._constant = math.sqrt(math.pi) * math.gamma((d + 1) / 2) / math.gamma(d / 2)
+        on_torus = self._domain.kind == "torus"
+        periods = self._domain.size if on_torus else [None] * d
+        self._marginals = [self._line(points[:, j], period) for j, period in enumerate(periods)]
+        self._lines = directions(2 * d if on_torus else d, SLICES)
+        embedded = self._embedded(points)
+        self._slices = [self._line(embedded @ line, None) for line in self._lines]
+
+    def _line(self, projected: np.ndarray, period: float | None) -> LineMeasure:
+        if len(projected) <= BINS:
+            return LineMeasure(projected, self._masses, period)
+        return LineMeasure(*binned(projected, self._masses), period)
+
+    def _embedded(self, points: np.ndarray) -> np.ndarray:
+        """Points (n, d) as those of the space of the slices."""
+        if self._domain.kind != "torus":
+            return points
+        radius = self._domain.size / (2 * math.pi)
+        return np.concatenate([radius * np.cos(points / radius), radius * np.sin(points / radius)], axis=1)
 
     def distances(self, cloud: np.ndarray) -> np.ndarray:
         """Those of a cloud (N, d), in the order of `names`."""
-        found = np.array(
-            [self._line(own, cloud @ line) for own, line in zip(self._projected, self._lines, strict=True)]
-        )
-        d = cloud.shape[1]
-        sliced, squares = found[d:].mean(axis=0)
-        return np.array([*found[:d, 0], sliced, math.sqrt(self._constant * squares)])
-
-    def _line(self, own: np.ndarray, given: np.ndarray) -> tuple[float, float]:
-        """int |F - G| and 2 int (F - G)^2 on a line."""
-        points = np.concatenate([own, given])
-        order = np.argsort(points, kind="stable")
-        steps = np.concatenate([self._masses, np.full(len(given), -1 / len(given))])[order]
-        gap, lengths = np.cumsum(steps)[:-1], np.diff(points[order])
-        return float(np.abs(gap) @ lengths), float(2 * gap**2 @ lengths)
+        marginals = [measure.distance(cloud[:, j]) for j, measure in enumerate(self._marginals)]
+        projections = self._lines @ self._embedded(cloud).T
+        found = np.array([measure.gaps(p) for measure, p in zip(self._slices, projections, strict=True)])
+        return np.array([*marginals, found[:, 0].mean(), energy_distance(found[:, 1], self._lines.shape[1])])
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Independent points of the measure, (n, d); negative masses count as zero."""
@@ -77,14 +121,36 @@ class Atoms:
         return np.asarray(self._points[rng.choice(len(masses), size=n, p=masses / masses.sum())])
 
 
+def _spread(
+    points: np.ndarray, masses: np.ndarray, volumes: np.ndarray, domain: Domain
+) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms at random places of cubes of these volumes around points, but in the domain, and their masses."""
+    copies, d = -(-ATOMS // len(points)), points.shape[1]
+    edges = np.repeat(volumes ** (1 / d), copies)
+    offsets = np.random.default_rng(len(points)).random((len(edges), d)) - 0.5
+    found = np.repeat(points, copies, axis=0) + edges[:, None] * offsets
+    return _folded(found, domain), np.repeat(masses / copies, copies)
+
+
+def _folded(x: np.ndarray, domain: Domain) -> np.ndarray:
+    """Points (n, d) beyond the walls of a domain mirrored by them."""
+    if domain.kind == "box":
+        inside = domain.size - np.abs(domain.size - np.abs(x - domain.low))
+        return np.asarray(domain.low + inside)
+    if domain.kind == "ball":
+        R, r = domain.size[0] / 2, np.linalg.norm(x - domain.center, axis=1, keepdims=True)
+        return np.asarray(np.where(r > R, domain.center + (x - domain.center) * (2 * R / np.maximum(r, R) - 1), x))
+    return domain.wrap(x)
+
+
 def cloud_rows(
-    measure: Atoms, clouds: Sequence[np.ndarray], labels: dict[str, Any], seed: int
+    measure: Measure, clouds: Sequence[np.ndarray], labels: dict[str, Any], seed: int
 ) -> Iterator[dict[str, Any]]:
     """Rows over the distances: their mean over clouds (N, d), and that of as many independent draws, the floor.
 
     Args:
         measure: to which they are compared.
-        clouds: at least one, of points each; those of no points are left out.
+        clouds: of points each; those of no points are left out.
         labels: what all rows have besides.
         seed: of the draws.
     """
@@ -95,9 +161,10 @@ def cloud_rows(
     floors = np.array([measure.distances(measure.draw(len(cloud), rng)) for cloud in clouds])
     for j, name in enumerate(measure.names):
         row = labels | {"distance": name, "replicas": len(clouds)}
-        for key, values in (("mean", found[:, j]), ("floor", floors[:, j])):
-            mean, error = mean_and_stderr(values)
-            row[key] = float(mean)
-            if error is not None:
-                row["stderr" if key == "mean" else "floor_stderr"] = float(error)
-        yield row
+        yield row | mean_row(found[:, j]) | mean_row(floors[:, j], "floor", "floor_stderr")
+
+
+def mean_row(values: np.ndarray, name: str = "mean", error_name: str = "stderr") -> dict[str, float]:
+    """Mean of values (K,), and its standard error where there is one."""
+    mean, error = mean_and_stderr(values)
+    return {name: float(mean)} | ({} if error is None else {error_name: float(error)})

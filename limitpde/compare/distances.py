@@ -1,8 +1,10 @@
 """Wasserstein-1 distances between samples and a density: on a line, on a circle, and over slices of a space.
 
 W_1(mu, nu) = inf E|X - Y| over X ~ mu, Y ~ nu = sup (int phi dmu - int phi dnu) over phi with |grad phi| <= 1. On a
-line it is int |F - G| of the distribution functions, which POT computes (Python Optimal Transport, Flamary et al., JMLR
-22, 2021), on a circle min_c int |F - G - c|.
+line it is int |F - G| of the distribution functions, on a circle min_c int |F - G - c|.
+
+The energy distance is (2 E|X - Y| - E|X - X'| - E|Y - Y'|)^(1/2), all independent. As |x| is c_d times the mean of
+|theta . x| over directions theta, its square is c_d times the mean over slices of 2 int (F - G)^2.
 
 A density becomes atoms at the Gauss-Legendre points of small pieces of its cells, whose masses are its values times the
 weights: its integrals against polynomials in a cell are exact, and no mass moves farther than the length of a piece.
@@ -44,7 +46,7 @@ class LineMeasure:
     """
 
     points: np.ndarray
-    """Where the atoms are, (m,)."""
+    """Where the atoms are, (m,), put in order."""
     masses: np.ndarray
     """Their masses, (m,), made to sum to one; a few may be negative."""
     period: float | None = None
@@ -54,7 +56,9 @@ class LineMeasure:
         total = float(np.sum(self.masses))
         if not (math.isfinite(total) and total > 0):
             raise RunError(f"Wasserstein distance: the mass of the density is {total:g}, it must be positive")
-        object.__setattr__(self, "masses", np.asarray(self.masses, dtype=float) / total)
+        order = np.argsort(self.points, kind="stable")
+        object.__setattr__(self, "points", self.points[order])
+        object.__setattr__(self, "masses", np.asarray(self.masses, dtype=float)[order] / total)
 
     @classmethod
     def of_polynomial(cls, values: np.ndarray, low: float, high: float, degree: int, *, periodic: bool) -> LineMeasure:
@@ -77,41 +81,39 @@ class LineMeasure:
 
     def distance(self, samples: np.ndarray, weights: np.ndarray | None = None) -> float:
         """W_1 from the samples (n,), of equal or of positive weights (n,), which are divided by their sum."""
-        given = np.full(len(samples), 1 / len(samples)) if weights is None else weights / weights.sum()
-        negative = self.masses < 0
-        positive = self.masses > 0
-        ours, theirs = self.points[positive], np.concatenate([samples, self.points[negative]])
-        total = float(self.masses[positive].sum())
-        ours_mass = self.masses[positive] / total
-        theirs_mass = np.concatenate([given, -self.masses[negative]]) / total
         if self.period is None:
-            return total * line_distance(theirs, ours, theirs_mass, ours_mass)
-        return total * circle_distance(theirs, ours, theirs_mass, ours_mass, self.period)
+            return self.gaps(samples, weights)[0]
+        given = _shares(samples, weights)
+        return circle_distance(samples, self.points, given, self.masses, self.period)
+
+    def gaps(self, samples: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
+        """int |F - G| = W_1, and 2 int (F - G)^2, on a line."""
+        if weights is None:
+            samples = np.sort(samples)
+        points = np.concatenate([self.points, samples])
+        order = np.argsort(points, kind="stable")  # merges parts that are in order
+        lengths = np.diff(points[order])
+        gap = np.cumsum(np.concatenate([self.masses, -_shares(samples, weights)])[order])[:-1]
+        return float(np.abs(gap) @ lengths), float(2 * gap**2 @ lengths)
 
 
-def line_distance(a: np.ndarray, b: np.ndarray, a_masses: np.ndarray, b_masses: np.ndarray) -> float:
-    """W_1 between atoms on a line: int |F - G|.
+def _shares(samples: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    return np.full(len(samples), 1 / len(samples)) if weights is None else weights / weights.sum()
 
-    Args:
-        a: points of one measure, (n,).
-        b: points of the other, (m,).
-        a_masses: their masses, (n,), of sum one.
-        b_masses: those of the other, (m,), of sum one.
-    """
-    import ot  # takes the deep-learning frameworks along that it finds, which may be slow
 
-    return float(ot.emd2_1d(a, b, a_masses, b_masses, metric="euclidean", dense=False))
+def energy_distance(squares: np.ndarray, dimension: int) -> float:
+    """That in a space of this dimension, from 2 int (F - G)^2 of its slices, (S,)."""
+    constant = math.sqrt(math.pi) * math.gamma((dimension + 1) / 2) / math.gamma(dimension / 2)  # 1 / E|theta_1|
+    return math.sqrt(constant * float(squares.mean()))
 
 
 def circle_distance(a: np.ndarray, b: np.ndarray, a_masses: np.ndarray, b_masses: np.ndarray, period: float) -> float:
     """W_1 between atoms on a circle: int |D - c|, D = F - G, c the median of D.
 
-    POT 0.9.7 is not used here: its `wasserstein_circle` searches for c and misses it for some pairs of a few atoms.
-
     Args:
         a: points of one measure, (n,), any representatives.
         b: points of the other, (m,).
-        a_masses: their masses, (n,), of sum one.
+        a_masses: their masses, (n,), of sum one; a few may be negative.
         b_masses: those of the other, (m,), of sum one.
         period: length of the circle.
     """
@@ -171,6 +173,15 @@ def directions(dimension: int, count: int) -> np.ndarray:
     return np.asarray(normal / np.linalg.norm(normal, axis=1, keepdims=True))
 
 
+def binned(points: np.ndarray, masses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Few atoms in place of many on a line: each mass goes to the two next to it of BINS that are evenly spaced."""
+    low = points.min()
+    spacing = max(float(points.max() - low), 1e-300) / (BINS - 2)
+    found = np.zeros(BINS)
+    _distribute(masses[None, :], np.zeros(1), (points - low) / spacing, found)
+    return low + spacing * np.arange(BINS), found
+
+
 class Slices:
     """Slices of a measure that lives on a lattice whose projections are sums over its axes.
 
@@ -201,9 +212,16 @@ class Slices:
         kept = binned != 0
         return LineMeasure((low + spacing * np.arange(BINS))[kept], binned[kept])
 
-    def distances(self, projections: np.ndarray) -> np.ndarray:
-        """W_1 in each slice from a cloud of n points of equal weight, given by its projections (S, n) -> (S,)."""
-        return np.array([m.distance(p) for m, p in zip(self._measures, projections, strict=True)])
+    def gaps(self, projections: np.ndarray) -> np.ndarray:
+        """W_1 and 2 int (F - G)^2 in each slice from a cloud of n points of equal weight, given by its projections.
+
+        Args:
+            projections: (S, n).
+
+        Returns:
+            (2, S).
+        """
+        return np.array([m.gaps(p) for m, p in zip(self._measures, projections, strict=True)]).T
 
 
 @compiled

@@ -23,7 +23,6 @@ PACKAGES = (
     "meshio",
     "matplotlib",
     "pyvista",
-    "POT",
     "threadpoolctl",
 )
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from limitpde.compare.clouds import MOST_CLOUDS
+from limitpde.compare.clouds import clouds_kept
 from limitpde.signed.model import Model
 from limitpde.signed.options import Collision
 from limitpde.signed.residual import ParticleResidual
 from limitpde.signed.start import InitialPositions
 
 PairSum = Callable[..., None]
-KEPT_NUMBERS = 4_000_000
-"""Numbers of the charges at the end that are kept of all replicas, at most; but always one replica."""
-
 
 @dataclass(frozen=True, slots=True)
 class ChargeSetup:
@@ -56,7 +53,7 @@ class ChargeSetup:
     @property
     def kept(self) -> int:
         """Replicas whose charges at the end are kept."""
-        return max(1, min(MOST_CLOUDS, KEPT_NUMBERS // (3 * self.count)))
+        return clouds_kept(3 * self.count)
 
     @property
     def steps(self) -> int:

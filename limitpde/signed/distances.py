@@ -10,7 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.compare.clouds import Atoms, cloud_rows
-from limitpde.parallel import on_root
+from limitpde.parallel import gathered, on_root
 from limitpde.signed.particles import Ensemble
 from limitpde.signed.pde import Solver
 from limitpde.signed.residual import SIGNS
@@ -19,7 +19,8 @@ from limitpde.signed.residual import SIGNS
 def distance_figures(solver: Solver, ensembles: Sequence[Ensemble], seed: int, comm: MPI.Comm) -> dict[str, Any]:
     """`distances`: a list over N, the sign and the distances, of the mean over replicas. Collective.
 
-    rho is the measure of its nodal masses; each sign is divided by its mass, and so are the charges that are there.
+    rho has its nodal masses, spread over the parts of the nodes; each sign is divided by its mass, and so are the
+    charges that are there.
 
     Args:
         solver: at the end.
@@ -29,17 +30,15 @@ def distance_figures(solver: Solver, ensembles: Sequence[Ensemble], seed: int, c
     """
     if not ensembles or not math.isclose(solver.t, ensembles[0].times[-1], rel_tol=1e-9):
         return {}
-    owned = solver.sums.owned
-    masses = {name: solver.stepping.scheme.tested(density)[:owned] for name, density in solver.densities.items()}
-    parts = comm.gather((solver.stepping.scheme.numbers[:owned], solver.nodes.points[:owned, :2], masses))
+    owned, scheme = solver.sums.owned, solver.stepping.scheme
+    tested = {name: scheme.tested(density) for name, density in solver.densities.items()}
+    rows = [solver.nodes.points[:, :2].T, np.abs(scheme.tested(np.ones(len(scheme.numbers)))), *tested.values()]
+    nodes = gathered(comm, scheme.numbers[:owned], np.vstack(rows).T[:owned])
 
     def measure() -> dict[str, Any]:
-        assert parts is not None
-        order = np.argsort(np.concatenate([part[0] for part in parts]))  # that of the mesh, for draws by their numbers
-        points = np.concatenate([part[1] for part in parts])[order]
         rows = []
-        for name in masses:
-            rho = Atoms(points, np.concatenate([part[2][name] for part in parts])[order])
+        for k, name in enumerate(tested):
+            rho = Atoms(nodes[:, :2], nodes[:, 3 + k], volumes=nodes[:, 2])
             for ensemble in ensembles:
                 clouds = [cloud[cloud[:, 2] == SIGNS[name], :2] for cloud in ensemble.ends]
                 labels = {"N": ensemble.count, "sign": name, "t": float(ensemble.times[-1])}

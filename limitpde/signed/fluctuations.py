@@ -32,7 +32,7 @@ import numpy as np
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import TestFunction
 from limitpde.compare.user_functions import UserFunction
-from limitpde.errors import RunError
+from limitpde.errors import InputError, RunError
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeMatrix
 from limitpde.fem.linear import LinearSolver, Options
@@ -132,16 +132,22 @@ class Adjoint:
         self._matrix = EdgeMatrix(self._graph)
         options: Options = {"ksp_type": "bcgs", "pc_type": "bjacobi", "ksp_rtol": 1e-12, "ksp_max_it": 500}
         self._solve = LinearSolver(self._matrix.mat, prefix="adjoint", options=options)
-        self.psi = np.empty((len(functions), len(solver.species), self._graph.local))
-        for row, function in zip(self.psi, functions, strict=True):
-            row[:] = [self._values(function, (1.0, -1.0)[s]) for s in solver.species]
+        self.psi = np.empty((0, len(solver.species), self._graph.local))
         self._before: tuple[np.ndarray, float] | None = None
+        self.join(functions, solver.t)
 
-    def _values(self, function: TestFunction, sign: float) -> np.ndarray:
-        """phi(x, b) at the nodes, (n_local,), at the end of the solution."""
+    def join(self, functions: Sequence[TestFunction], t: float) -> None:
+        """Take more functions along from the present time t on, after the others."""
+        species = self._solver.species
+        values = [[self._values(function, (1.0, -1.0)[s], t) for s in species] for function in functions]
+        self.psi = np.concatenate([self.psi, np.reshape(values, (len(functions), *self.psi.shape[1:]))])
+        self._before = None
+
+    def _values(self, function: TestFunction, sign: float, t: float) -> np.ndarray:
+        """phi(x, b, t) at the nodes, (n_local,)."""
         points = self._graph.points
         if isinstance(function, UserFunction):
-            return function.values(points, np.full(len(points), sign), self._solver.t)
+            return function.values(points, np.full(len(points), sign), t)
         value = evaluate(function, points)[0]
         return sign * value if function.charge else value
 
@@ -230,10 +236,13 @@ def covariance_of_charges(
     functions: Sequence[TestFunction],
     end: float,
     *,
+    earlier: float | None = None,
     numbers_fixed: bool = True,
     stepped: Callable[[], object] = bool,
 ) -> np.ndarray:
     """What N Cov(int phi_p dL^N, int phi_q dL^N) tends to at a time, (P, P). Collective.
+
+    With an earlier time s it is that of int phi_p dL^N_s and int phi_q dL^N at the end.
 
     Args:
         solver: a solver at time 0, of degree 1 with noise in the whole plane, which is stepped to that time.
@@ -241,22 +250,33 @@ def covariance_of_charges(
         end: the time.
 
     Keyword Args:
+        earlier: s, at most the end.
         numbers_fixed: the number of charges of each sign is the same in all replicas; else signs are drawn as well.
         stepped: called after each step forward or backward; what it raises ends all.
 
     Raises:
+        InputError: s is not between 0 and the end.
         RunError: a step, or a linear system, could not be solved.
     """
-    kept = KeptStates(solver)
-
-    def observe(step: StepReport) -> None:
-        kept(step)
-        stepped()
-
-    solver.solve(end, observers=[observe])
-    kept.finish()
+    if earlier is not None and not 0 <= earlier <= end:
+        raise InputError(f"earlier = {earlier}: must be between 0 and {end}")
+    legs = []
+    for t in (end,) if earlier is None else (earlier, end):
+        legs.append(KeptStates(solver))
+        solver.solve(t, observers=[legs[-1], lambda step: stepped()])
+        legs[-1].finish()
     adjoint = Adjoint(solver, functions)
-    covariance, last, rate = np.zeros((len(functions), len(functions))), end, None
+    covariance = _carried_back(adjoint, legs[-1], stepped)
+    if earlier is not None:
+        adjoint.join(functions, earlier)
+        covariance = _carried_back(adjoint, legs[0], stepped)
+    covariance += adjoint.start(legs[0].densities[0], numbers_fixed=numbers_fixed)
+    return covariance if earlier is None else covariance[len(functions) :, : len(functions)]
+
+
+def _carried_back(adjoint: Adjoint, kept: KeptStates, stepped: Callable[[], object]) -> np.ndarray:
+    """Carry psi back over the states; what the noise on the way adds to the covariance, (P, P). Collective."""
+    covariance, last, rate = np.zeros((len(adjoint.psi),) * 2), kept.times[-1], None
     for t, densities in kept.backwards(adjoint.longest):
         frozen = adjoint.frozen(densities)
         if rate is not None:
@@ -265,7 +285,7 @@ def covariance_of_charges(
         now = adjoint.noise(frozen)
         covariance += 0.0 if rate is None else 0.5 * (last - t) * (now + rate)
         last, rate = t, now
-    return covariance + adjoint.start(kept.densities[0], numbers_fixed=numbers_fixed)
+    return covariance
 
 
 def predictable(case: Case) -> bool:

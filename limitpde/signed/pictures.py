@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.results import maps, pictures
+from limitpde.results import distances, maps, pictures
 from limitpde.results.canvas import Canvas
 from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
 from limitpde.results.symbols import at
@@ -98,6 +98,11 @@ def _invariants(directory: Path, canvas: Canvas) -> Any:
     return pictures.invariants(canvas, directory, _masses, SHOWN)
 
 
+def _distances(directory: Path, canvas: Canvas) -> Any:
+    """Distances of the charges to the densities of their sign at the end against N."""
+    return distances.picture(directory, canvas, "sign", {name: f"{name} charges" for name in ("positive", "negative")})
+
+
 def _masses(table: Columns) -> Columns:
     return {f"{sign} mass": table[f"mass_{sign}"] for sign in ("positive", "negative") if f"mass_{sign}" in table}
 
@@ -106,6 +111,7 @@ PAINTERS: dict[str, pictures.Painter] = {
     "fields": StatePicture(_panels, _over, box=_square),
     "mesh": _meshes,
     "particles": _particles,
+    "distances": _distances,
     "invariants": _invariants,
 }
 """Name of a picture -> what draws it from the files of a result, or returns None."""

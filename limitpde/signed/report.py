@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from limitpde.results import distances
 from limitpde.results.figures import Record
 from limitpde.results.report import Wording, columns, find, listing
 
@@ -13,17 +14,6 @@ ESTIMATES = {
     "must be": "limit",
     "room, as a factor": "margin",
     "holds": "holds",
-}
-
-
-DISTANCES = {
-    "N": "N",
-    "sign": "sign",
-    "distance": "distance",
-    "particles": "mean",
-    "stderr": "stderr",
-    "independent draws": "floor",
-    "stderr of those": "floor_stderr",
 }
 
 
@@ -96,14 +86,8 @@ class SignedWording(Wording):
 
     def comparison_section(self, compare: Record) -> str:
         """Distances of L^N to rho, from `compare` of summary.json."""
-        entries = compare.get("distances", [])
-        text = (
-            "At the end, of the charges of each sign and of their density, each divided by its mass: Wasserstein-1 of "
-            "the marginals and its mean over slices, and the energy distance; beside what as many independent draws "
-            "from the density have. Repulsion puts particles below that, attraction above."
-        )
-        title = "### Distances between the particles and the solution"
-        return "\n\n".join([title, columns(entries, DISTANCES), text]) if entries else ""
+        subject = "the charges of each sign and their density"
+        return distances.section(compare.get("distances", []), "sign", subject)
 
     def particles_section(self, particles: list[Record]) -> str:
         """The part on the particles, from `particles` of summary.json."""

@@ -62,7 +62,7 @@ def comparison_figures(case: Case, ensembles: Sequence[Ensemble], solution: PDER
         if case.model.form == "hartree":  # f is known at equally spaced velocities: even within the part of each
             v_axes = [axis.parts for axis in v_axes]
         axes = [*solver.space.x_axes, *v_axes]
-        return distance_figures(case.model, ensembles, start=start, f=f, axes=axes)
+        return distance_figures(case.model, ensembles, start=start, f=f, axes=axes, seed=case.seed)
 
     distances = on_root(comm, measure)
     rates = [

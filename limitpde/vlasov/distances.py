@@ -1,9 +1,10 @@
 """Distances between particles and f in the sense of Wasserstein-1, and how fast Dobrushin's estimate lets them grow.
 
 Measured, of the empirical measure mu^N and of f / M, M the mass of f: W_1 of the marginal of each coordinate (on the
-circle for a coordinate of a torus), and the sliced W_1 in phase space. For the latter a coordinate of a torus of length
-L becomes a point of the circle of circumference L in the plane, with the chord as distance. Each of these is at most
-W_1(mu^N, f / M) itself, and for independent draws from f / M of order N^{-1/2}.
+circle for a coordinate of a torus), the sliced W_1 in phase space, and the energy distance by the same slices. For these
+a coordinate of a torus of length L becomes a point of the circle of circumference L in the plane, with the chord as
+distance. Each W_1 is at most W_1(mu^N, f / M) itself, and for independent draws from f / M all are of order N^{-1/2}:
+their floor, which is measured beside the particles at the end.
 
 Proven (Dobrushin, Funct. Anal. Appl. 13 (1979) 115; the constant is derived here): let mu, nu be two measures of mass
 M that solve (Vl), and let L_Gamma, L_U be Lipschitz constants of grad Gamma, grad U. Couple them optimally at time 0,
@@ -26,9 +27,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from limitpde.compare.distances import LineMeasure, Slices, directions, refined
+from limitpde.compare.clouds import ENERGY, MOST_CLOUDS, mean_row
+from limitpde.compare.distances import LineMeasure, Slices, directions, energy_distance, refined
 from limitpde.compare.rates import fit_rate, mean_abs
-from limitpde.compare.statistics import mean_and_stderr
 from limitpde.potentials import AnyPotential, Centred, Pairs, on_torus
 from limitpde.vlasov.initial import Start
 from limitpde.vlasov.model import Model
@@ -89,29 +90,40 @@ class Reference:
         slices: number of directions of the sliced distance.
 
     Attributes:
-        names: of the distances: those of the coordinates (x, v, or x1, x2, ...), then "sliced".
+        names: of the distances: those of the coordinates (x, v, or x1, x2, ...), then "sliced" and "energy".
     """
 
     def __init__(self, f: np.ndarray, axes: Sequence[Axis], *, slices: int = SLICES) -> None:
         d = len(axes) // 2
         self._axes = axes
-        self.names = [f"{letter}{j + 1 if d > 1 else ''}" for letter in "xv" for j in range(d)] + ["sliced"]
+        self.names = [f"{letter}{j + 1 if d > 1 else ''}" for letter in "xv" for j in range(d)]
+        self.names += ["sliced", ENERGY]
         self._marginals = [self._marginal(f, j) for j in range(2 * d)]
         dimension = sum(2 if axis.periodic else 1 for axis in axes)
         self._directions = directions(dimension, slices)
-        masses, coordinates = self._atoms(f)
-        self._slices = Slices(masses, self._offsets(coordinates))
+        self._masses, self._coordinates = self._atoms(f)
+        self._slices = Slices(self._masses, self._offsets(self._coordinates))
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Independent points (x, v) of the density, (n, 2d), each in the middle of a small piece of a cell.
+
+        Where the density is negative it counts as zero.
+        """
+        sums = np.cumsum(np.maximum(self._masses, 0.0))
+        chosen = np.unravel_index(np.searchsorted(sums, sums[-1] * rng.random(n), side="right"), self._masses.shape)
+        return np.stack([x[k] for x, k in zip(self._coordinates, chosen, strict=True)], axis=1)
 
     def distances(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        """W_1 of each kind for K clouds (K, N, 2d) -> name: (K,); `SLICES_ERROR`: that of the mean over the slices."""
+        """Those of K clouds (K, N, 2d), name: (K,); `SLICES_ERROR`: that of the mean of W_1 over the slices."""
         return dict(zip([*self.names, SLICES_ERROR], self._each(points).T, strict=True))
 
     def _each(self, points: np.ndarray) -> np.ndarray:
         rows = []
         for cloud in points:
             row = [marginal.distance(cloud[:, j]) for j, marginal in enumerate(self._marginals)]
-            found = self._slices.distances(np.sum(self._offsets(list(cloud.T)), axis=0))
-            rows.append([*row, float(found.mean()), float(found.std(ddof=1)) / math.sqrt(len(found))])
+            found, squares = self._slices.gaps(np.sum(self._offsets(list(cloud.T)), axis=0))
+            energy = energy_distance(squares, self._directions.shape[1])
+            rows.append([*row, float(found.mean()), energy, float(found.std(ddof=1)) / math.sqrt(len(found))])
         return np.array(rows).reshape(len(points), len(self.names) + 1)
 
     def _marginal(self, f: np.ndarray, j: int) -> LineMeasure:
@@ -154,6 +166,7 @@ def distance_figures(
     start: Start,
     f: np.ndarray,
     axes: Sequence[Axis],
+    seed: int = 0,
 ) -> dict[str, Any]:
     """What distances there are between particles and f, for the part `compare` of summary.json. Not collective.
 
@@ -165,10 +178,12 @@ def distance_figures(
         start: the density at time 0.
         f: that at the end, (*X, *V), in natural order.
         axes: the axes of f, those of x first.
+        seed: of the draws for the floor.
 
     Returns:
         `distances`: a list over N, distance and t of the mean over replicas, `stderr`, for the slices `directions` and
-        `directions_stderr`, the error of the mean over them, and, at the end, `start_mean`,
+        `directions_stderr`, the error of the mean over them, and, at the end, `floor` and `floor_stderr`, those of up
+        to 32 clouds of independent draws, `start_mean`,
         `growth` (mean / start_mean) and `dobrushin_bound` (factor times start_mean; absent where infinite);
         `dobrushin`: `factor`, `rate` and `t`, absent where infinite; `rates`: fitted powers of N at the end.
     """
@@ -177,14 +192,15 @@ def distance_figures(
         return {}
     references = [Reference(nodal_values(start, axes), axes), Reference(f, axes)]
     measured = [[references[k].distances(e.points[:, k]) for k in (0, 1)] for e in ensembles]
+    floors = [_floor(references[1], ensemble, seed) for ensemble in ensembles]
     end = float(ensembles[0].times[-1])
     factor = dobrushin_factor(model, start.mass, end)
     found: dict[str, Any] = {
         "distances": [
             row
-            for ensemble, (first, last) in zip(ensembles, measured, strict=True)
+            for ensemble, (first, last), floor in zip(ensembles, measured, floors, strict=True)
             for name in references[1].names
-            for row in _rows(ensemble, name, first, last, factor)
+            for row in _rows(ensemble, name, first, last, floor, factor)
         ],
         "rates": list(_rates(ensembles, references[1].names, [last for _, last in measured])),
     }
@@ -193,33 +209,37 @@ def distance_figures(
     return found
 
 
+def _floor(reference: Reference, ensemble: ParticleEnsemble, seed: int) -> dict[str, np.ndarray]:
+    """The distances of independent draws, as many clouds as there are of particles, but at most `MOST_CLOUDS`."""
+    clouds, rng = min(len(ensemble.points), MOST_CLOUDS), np.random.default_rng([seed, ensemble.count])
+    return reference.distances(np.array([reference.draw(ensemble.count, rng) for _ in range(clouds)]))
+
+
 def _rows(
     ensemble: ParticleEnsemble,
     name: str,
     first: dict[str, np.ndarray],
     last: dict[str, np.ndarray],
+    floor: dict[str, np.ndarray],
     factor: float,
 ) -> Iterator[dict[str, Any]]:
     """Entries of one N and one distance: at time 0, and at the end."""
     for k, found in ((0, first), (-1, last)):
-        values = found[name]
-        mean, error = mean_and_stderr(values)
         row: dict[str, Any] = {
             "N": ensemble.count,
             "distance": name,
             "t": float(ensemble.times[k]),
-            "replicas": len(values),
+            "replicas": len(found[name]),
         }
-        row["mean"] = float(mean)
-        if error is not None:
-            row["stderr"] = float(error)
+        row |= mean_row(found[name])
         if name == "sliced":
             row |= {"directions": SLICES, "directions_stderr": float(found[SLICES_ERROR].mean())}
         if k == -1:
+            row |= mean_row(floor[name], "floor", "floor_stderr")
             row["start_mean"] = float(first[name].mean())
             if row["start_mean"] > 0:
                 row["growth"] = row["mean"] / row["start_mean"]
-            if math.isfinite(factor):
+            if math.isfinite(factor) and name != ENERGY:
                 row["dobrushin_bound"] = factor * row["start_mean"]
         yield row
 
@@ -231,7 +251,7 @@ def _rates(
     for name in names:
         rate = fit_rate(counts, [values[name] for values in last], mean_abs)
         if rate is not None:
-            yield {"quantity": f"wasserstein_{name}", "test_function": None, **asdict(rate), "theory": THEORY}
+            yield {"quantity": name if name == ENERGY else f"wasserstein_{name}", "test_function": None, **asdict(rate), "theory": THEORY}
 
 
 def dobrushin_rate(model: Model, mass: float) -> float:

@@ -25,6 +25,7 @@ import numpy as np
 
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave, on_torus
+from limitpde.errors import InputError
 from limitpde.vlasov.forms import DensityForm
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.phase_space import TensorSpace
@@ -49,9 +50,19 @@ class NewtonAdjoint:
     def __init__(self, solver: Solver, functions: Sequence[GaussianBump | Wave]) -> None:
         assert isinstance(solver.space, TensorSpace)
         self._field, self._space, self._order = solver.field, solver.space, solver.order
-        images, sums = on_torus(functions, *solver.model.torus)
-        self.psi = self._space.array(len(functions))
-        self._space.fill(self.psi, lambda z: sums @ np.stack([evaluate(image, z)[0] for image in images]))
+        self._functions, self._torus = functions, solver.model.torus
+        self.psi = self._values()
+
+    def _values(self) -> np.ndarray:
+        """phi at the nodes, (P, *x_shape, *v_shape)."""
+        images, sums = on_torus(self._functions, *self._torus)
+        found = self._space.array(len(self._functions))
+        self._space.fill(found, lambda z: sums @ np.stack([evaluate(image, z)[0] for image in images]))
+        return found
+
+    def join(self) -> None:
+        """Take phi itself along from the present time on, after the others."""
+        self.psi = np.concatenate([self.psi, self._values()])
 
     def step(self, f: np.ndarray, dt: float) -> np.ndarray:
         """Go back by dt, with f at the end, (1, *x_shape, *v_shape); returns f at the start. Collective."""
@@ -96,9 +107,16 @@ class NewtonAdjoint:
 
 
 def covariance_of_newton(
-    solver: Solver, functions: Sequence[GaussianBump | Wave], end: float, *, stepped: Callable[[], object] = bool
+    solver: Solver,
+    functions: Sequence[GaussianBump | Wave],
+    end: float,
+    *,
+    earlier: float | None = None,
+    stepped: Callable[[], object] = bool,
 ) -> np.ndarray:
     """What N Cov(int phi_p dmu^N, int phi_q dmu^N) tends to at a time, (P, P). Collective.
+
+    With an earlier time s it is that of int phi_p dmu^N_s and int phi_q dmu^N at the end.
 
     Args:
         solver: of f itself, on a tensor grid without a limiter, at time 0; it is stepped to that time.
@@ -106,21 +124,41 @@ def covariance_of_newton(
         end: the time.
 
     Keyword Args:
+        earlier: s, at most the end.
         stepped: called after each step forward or backward; what it raises ends all.
+
+    Raises:
+        InputError: s is not between 0 and the end.
     """
+    if earlier is not None and not 0 <= earlier <= end:
+        raise InputError(f"earlier = {earlier}: must be between 0 and {end}")
     form = solver.form
     assert isinstance(form, DensityForm)
-    steps = max(1, math.ceil(end / solver.requested_step * (1 - 1e-9)))
+    lengths = _steps(earlier or 0.0, solver.requested_step)
+    joint = len(lengths)
+    lengths += _steps(end - (earlier or 0.0), solver.requested_step)
     values = solver.space.dofs / solver.comm.size
-    every = max(1, math.ceil((steps + 1) * values / MOST_KEPT))
-    dt, kept = end / steps, {0: form.values.copy()}
-    for k in range(1, steps + 1):
+    every = max(1, math.ceil((len(lengths) + 1) * values / MOST_KEPT))
+    kept = {0: form.values.copy()}
+    for k, dt in enumerate(lengths, start=1):
         solver.advance(dt)
-        if k % every == 0 or k == steps:
+        if k % every == 0 or k == len(lengths):
             kept[k] = form.values.copy()
         stepped()
-    adjoint, f = NewtonAdjoint(solver, functions), kept[steps][None]
-    for k in range(steps, 0, -1):
-        f = adjoint.step(kept.pop(k)[None] if k in kept else f, dt)
+    adjoint, f = NewtonAdjoint(solver, functions), form.values[None].copy()
+    for k in range(len(lengths), 0, -1):
+        if earlier is not None and k == joint:
+            adjoint.join()
+        f = adjoint.step(kept.pop(k)[None] if k in kept else f, lengths[k - 1])
         stepped()
-    return adjoint.start(kept[0])
+    if earlier is None:
+        return adjoint.start(kept[0])
+    if joint == 0:
+        adjoint.join()
+    return adjoint.start(kept[0])[len(functions) :, : len(functions)]
+
+
+def _steps(duration: float, longest: float) -> list[float]:
+    """Equal steps."""
+    number = math.ceil(duration / longest * (1 - 1e-9))
+    return [duration / number] * number if number else []

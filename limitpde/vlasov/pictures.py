@@ -92,7 +92,7 @@ def _conserved(table: Columns) -> Columns:
 
 
 def _distances(directory: Path, canvas: Canvas) -> Any:
-    """Distances of the particles from f at the end against N, with the power -1/2."""
+    """Distances of the particles from f at the end against N, with those of independent draws."""
     entries = figures.read(directory / "summary.json").get("compare", {}).get("distances", [])
     entries = sorted((entry for entry in entries if entry["mean"] > 0), key=lambda entry: entry["N"])
     if len({entry["N"] for entry in entries}) < 2:
@@ -102,10 +102,12 @@ def _distances(directory: Path, canvas: Canvas) -> Any:
     for number, name in enumerate(dict.fromkeys(entry["distance"] for entry in entries)):
         mine = [entry for entry in entries if entry["t"] == end and entry["distance"] == name]
         look = {"color": f"C{number % 7}", "marker": style.MARKERS[number % 8], "ms": 6, "capsize": 3}
-        label = "sliced, in phase space" if name == "sliced" else f"of the law of ${name[0]}_{{{name[1:]}}}$"
-        pictures.against_count(axis, mine, ("mean", "stderr"), -0.5, label=label.replace("_{}", ""), **look)
+        names = {"sliced": "sliced, in phase space", "energy": "energy distance"}
+        label = names.get(name, f"of the law of ${name[0]}_{{{name[1:]}}}$")
+        floors = [entry["floor"] for entry in mine]
+        pictures.against_count(axis, mine, ("mean", "stderr"), floors, label=label.replace("_{}", ""), **look)
     pictures.count_axis(axis, sorted({entry["N"] for entry in entries}), "Wasserstein-1 distance of particles from $f$")
-    axis.set_title(f"{at(end)}; bars: 2 standard errors; dashed: $N^{{-1/2}}$", fontsize="small")
+    axis.set_title(f"{at(end)}; bars: 2 standard errors; dashed: independent draws", fontsize="small")
     axis.legend()
     return figure
 

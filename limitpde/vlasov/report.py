@@ -11,6 +11,8 @@ DISTANCES = {
     "mean at t = 0": "start",
     "mean at the end": "mean",
     "stderr": "stderr",
+    "independent draws": "floor",
+    "stderr of those": "floor_stderr",
     "stderr of the directions": "directions_stderr",
 }
 
@@ -130,9 +132,9 @@ class VlasovWording(Wording):
         starts = {(entry["N"], entry["distance"]): entry["mean"] for entry in entries if entry["t"] == 0}
         ends = [{"start": starts.get((e["N"], e["distance"])), **e} for e in entries if e["t"] > 0]
         text = (
-            "Wasserstein-1 distances of the marginals in each coordinate, and the mean over slices of phase "
-            "space, between "
-            "the particles and f divided by its mass; means over the replicas that were kept."
+            "Wasserstein-1 distances of the marginals in each coordinate, its mean over slices of phase space, and the "
+            "energy distance, between the particles and f divided by its mass; means over the replicas that were kept, "
+            "beside those of as many independent draws from f."
         )
         if "dobrushin" in compare:
             factor = f"a factor {compare['dobrushin']['factor']:.4g}"

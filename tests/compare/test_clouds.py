@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import energy_distance, wasserstein_distance
 
 from limitpde.compare.clouds import Atoms, cloud_rows
+from limitpde.domains import Domain
 from limitpde.errors import RunError
 
 
@@ -48,6 +49,38 @@ def test_independent_clouds_lie_at_their_floor_and_shifted_ones_do_not():
     shifted = [cloud + 0.6 for cloud in clouds]
     for row in cloud_rows(atoms, shifted, {"N": 64}, seed=5):
         assert row["mean"] > row["floor"] + 6 * math.hypot(row["stderr"], row["floor_stderr"]), row
+
+
+def test_the_floor_of_even_draws_around_a_circle():
+    """E of the square of the energy distance is E|X - X'| / N, of chords 4 r / pi; W_1 = int |D - c|, c the median."""
+    domain, n, rng = Domain.torus(np.array([3.0])), 40, np.random.default_rng(6)
+    nodes = 3.0 * np.arange(30)[:, None] / 30
+    atoms = Atoms(nodes, np.ones(30), volumes=np.full(30, 0.1), domain=domain)
+    found = np.array([atoms.distances(domain.sample(n, rng)) for _ in range(60)])
+    squares, exact = found[:, -1] ** 2, 4 * (3 / (2 * math.pi)) / math.pi / n
+    assert abs(squares.mean() - exact) < 4.5 * squares.std() / math.sqrt(len(squares))
+    seam = atoms.distances(np.array([[0.1], [2.9]]))[0]
+    assert seam == pytest.approx(atoms.distances(np.array([[1.6], [1.4]]))[0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "domain", [Domain.box(np.array([1.0, 2.0]), np.array([0.3, -1.0])), Domain.ball(1.0, np.array([0.5, 0.0]))]
+)
+def test_many_even_points_are_at_the_floor_of_a_coarse_grid(domain):
+    """Masses at nodes 0.25 apart have jumps of their marginals that 4000 points see; spread over cells they do not."""
+    d, rng = 2, np.random.default_rng(7)
+    middle = [low + 0.125 + 0.25 * np.arange(round(size / 0.25)) for low, size in zip(domain.low, domain.size, strict=True)]
+    nodes = np.stack(np.meshgrid(*middle, indexing="ij"), axis=-1).reshape(-1, d)
+    nodes = nodes[domain.contains(nodes)]
+    volumes = np.full(len(nodes), domain.volume / len(nodes))
+    clouds = [domain.sample(4000, rng) for _ in range(8)]
+    spread, points = Atoms(nodes, volumes, volumes=volumes, domain=domain), Atoms(nodes, volumes, domain=domain)
+    assert domain.contains(spread.draw(1000, rng)).all()
+    for row in cloud_rows(points, clouds, {}, seed=5):
+        assert row["distance"] == "sliced" or row["mean"] > row["floor"] + 6 * row["stderr"]
+    if domain.kind == "box":
+        for row in cloud_rows(spread, clouds, {}, seed=5):
+            assert abs(row["mean"] - row["floor"]) < 4.5 * math.hypot(row["stderr"], row["floor_stderr"]), row
 
 
 def test_a_density_without_mass_is_refused():

@@ -18,6 +18,7 @@ from limitpde.case import read
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian
+from limitpde.errors import InputError
 from limitpde.fem.mesh import Disk
 from limitpde.signed import fluctuations
 from limitpde.signed.confinement import HarmonicTrap
@@ -26,6 +27,7 @@ from limitpde.signed.model import Initial, Model
 from limitpde.signed.system import SYSTEM
 
 BUMP, CHARGED = GaussianBump(center=(0.4, 0.0), width=0.9), Wave(k=(1.0, 0.5), phase=0.3, charge=True)
+WAVE = Wave(k=(1.0, 0.5), phase=0.3)
 ONE = Initial(positive=(Gaussian(mass=1.0, center=(0.0, 0.0), width=0.7),))
 
 
@@ -73,6 +75,28 @@ def test_noise_is_that_of_the_scheme() -> None:
         errors.append(abs(found / expected - 1))
     assert errors[1] < 2e-3
     assert errors[0] > 3.0 * errors[1]
+
+
+@pytest.mark.ranks
+def test_independent_particles_at_two_times() -> None:
+    """gamma_bar = 0: the covariance of phi and of the heat flow of phi under rho_s, in closed form."""
+    model, s, end = Model(sigma=1.0, gamma_bar=0.0, interaction="repulsive"), 0.2, 0.5
+    errors = []
+    for cell, step in ((0.4, 0.04), (0.2, 0.02)):
+        found = covariance_of_charges(solver(model, ONE, cell, step), [BUMP, WAVE], end, earlier=s)
+        spread, k, width = 0.7**2 + s, np.array([1.0, 0.5]), 0.9**2 + end - s
+        c = np.array([0.4, 0.0])
+        phi, later = gaussian_mean(c, np.sqrt(spread), 0.9), gaussian_mean(c, np.sqrt(0.7**2 + end), 0.9)
+        # phi and its heat flow, Gaussians about c of variances w^2 and width: their product is one of their harmonic mean
+        both = 0.9**2 / width * gaussian_mean(c, np.sqrt(spread), np.sqrt(0.9**2 * width / (0.9**2 + width)))
+        decay = np.exp(-(k @ k) * (end - s) / 2)
+        means = np.cos(0.3) * np.exp(-(k @ k) * np.array([spread, 0.7**2 + end]) / 2)
+        waves = decay * (1 + np.cos(0.6) * np.exp(-2 * (k @ k) * spread)) / 2 - means[0] * means[1]
+        errors.append(np.abs(found.diagonal() / [both - phi * later, waves] - 1))
+    assert np.all(errors[0] > 3.0 * errors[1])
+    assert errors[1].max() < 1e-2
+    with pytest.raises(InputError, match="earlier"):
+        covariance_of_charges(solver(model, ONE, 0.4, 0.04), [BUMP], end, earlier=0.6)
 
 
 @pytest.mark.ranks

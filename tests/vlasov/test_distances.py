@@ -139,7 +139,7 @@ def test_slices_of_a_lattice():
     theta = directions(2, 5)
     slices = Slices(masses, [theta[:, :1] * x, theta[:, 1:] * y])
     cloud = rng.random((100, 2))
-    found = slices.distances(theta @ cloud.T)
+    found = slices.gaps(theta @ cloud.T)[0]
     grid = np.stack([g.ravel() for g in np.meshgrid(x, y, indexing="ij")], axis=1)
     for s in range(5):
         exact = scipy.stats.wasserstein_distance(cloud @ theta[s], grid @ theta[s], None, masses.ravel())
@@ -170,8 +170,8 @@ def test_marginals_and_slices_are_at_most_the_distance(model, axes):
     exact = exact_distance(cloud, stand_in, periods=periods)
     error = {name: values[0] for name, values in reference.distances(stand_in[None]).items()}
     found = {name: values[0] for name, values in reference.distances(cloud[None]).items()}
-    assert list(found) == [*reference.names, "sliced_error"] == ["x", "v", "sliced", "sliced_error"]
-    for name in reference.names:
+    assert list(found) == [*reference.names, "sliced_error"] == ["x", "v", "sliced", "energy", "sliced_error"]
+    for name in reference.names[:-1]:
         assert 0 < found[name] <= exact + error[name]
     assert found["x"] > 0.4 - error["x"]
 
@@ -185,7 +185,7 @@ def test_names_and_marginals_in_the_plane(monkeypatch):
     f = nodal_values(Start(PhaseGaussian(width=tuple(widths)), model), axes)
     reference = Reference(f, axes)
     found = reference.distances(np.zeros((1, 5, 4)))
-    assert reference.names == ["x1", "x2", "v1", "v2", "sliced"]
+    assert reference.names == ["x1", "x2", "v1", "v2", "sliced", "energy"]
     mean = widths * math.sqrt(2 / math.pi)
     assert [found[name][0] for name in reference.names[:4]] == pytest.approx(mean, rel=1e-4)
     theta = directions(4, distances.SLICES)
@@ -213,7 +213,12 @@ def test_figures_and_rates_of_independent_draws():
     clouds = [Cloud(n, np.array([[start.sample(n, rng) for _ in range(2)] for _ in range(12)])) for n in counts]
     f = nodal_values(start, TORUS_AXES)
     found = distance_figures(TORUS, clouds, start=start, f=3.0 * f, axes=TORUS_AXES)
-    assert [rate["quantity"] for rate in found["rates"]] == ["wasserstein_x", "wasserstein_v", "wasserstein_sliced"]
+    assert [rate["quantity"] for rate in found["rates"]] == [
+        "wasserstein_x",
+        "wasserstein_v",
+        "wasserstein_sliced",
+        "energy",
+    ]
     for rate in found["rates"]:
         assert rate["theory"] == -0.5
         width = (rate["high"] - rate["low"]) / (2 * 1.96)
@@ -225,7 +230,26 @@ def test_figures_and_rates_of_independent_draws():
     assert last["growth"] == pytest.approx(last["mean"] / first["mean"])
     assert found["dobrushin"]["factor"] == pytest.approx(dobrushin_factor(TORUS, 2.0, 2.0))
     assert last["dobrushin_bound"] == pytest.approx(found["dobrushin"]["factor"] * first["mean"])
+    for row in (row for row in found["distances"] if "floor" in row):
+        assert abs(row["mean"] - row["floor"]) < SE * math.hypot(row["stderr"], row["floor_stderr"]), row
     assert distance_figures(TORUS, [], start=start, f=f, axes=TORUS_AXES) == {}
+
+
+def test_energy_distance_of_independent_draws_and_of_a_shift(monkeypatch):
+    """E of its square is E|Z - Z'| / N, for a normal law in the plane sqrt(pi) / N; a shift by a adds an exact part."""
+    monkeypatch.setitem(distances.ATOMS, 1, 1 << 17)
+    start = Start(PhaseGaussian(), SPACE)
+    reference, rng, n = Reference(nodal_values(start, SPACE_AXES), SPACE_AXES), np.random.default_rng(9), 100
+    clouds = np.array([start.sample(n, rng) for _ in range(50)])
+    shift = np.array([0.3, -0.4])
+    apart = np.sqrt(np.pi) * scipy.special.hyp1f1(-0.5, 1.0, -(shift @ shift) / 4)  # E|Z - Z' + a|, a law of Rice
+    for moved, exact in ((0.0, 0.0), (shift, 2 * (apart - np.sqrt(np.pi)))):
+        squares = reference.distances(clouds + moved)["energy"] ** 2
+        error = squares.std(ddof=1) / math.sqrt(len(squares))
+        assert abs(squares.mean() - exact - np.sqrt(np.pi) / n) < SE * error, (squares.mean(), exact)
+    drawn = np.array([reference.draw(n, rng) for _ in range(50)])
+    squares = reference.distances(drawn)["energy"] ** 2
+    assert abs(squares.mean() - np.sqrt(np.pi) / n) < SE * squares.std(ddof=1) / math.sqrt(len(squares))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from limitpde.case import example, read
 from limitpde.compare.companions import COARSE, COARSEST, FINE, LONG
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave
+from limitpde.errors import InputError
 from limitpde.potentials import Cosine, Free, GaussianPotential, Harmonic, Poisson
 from limitpde.vlasov import fluctuations
 from limitpde.vlasov.fluctuations import NewtonAdjoint, covariance_of_newton
@@ -59,6 +60,13 @@ def test_free_streaming() -> None:
     # cos^2 = (1 + cos(2 .)) / 2 under the density (1 + 0.3 cos x) M(v) / (2 pi)
     mean = 0.15 * math.cos(0.3) * math.exp(-((0.8 * end) ** 2) / 2)
     assert found == pytest.approx(0.5 - mean**2, abs=1e-6)
+    for s, tolerance in ((0.0, 1e-6), (0.6, 1e-6), (end, 1e-6)):  # cos(x + s v + .3) cos(x + T v + .3), without 2 x
+        solver = Solver(model, LANDAU, cells=[16, 32], degree=3, step=0.5)
+        found = covariance_of_newton(solver, [WAVE], end, earlier=s)[0, 0]
+        before = 0.15 * math.cos(0.3) * math.exp(-((0.8 * s) ** 2) / 2)
+        assert found == pytest.approx(0.5 * math.exp(-((0.8 * (end - s)) ** 2) / 2) - before * mean, abs=tolerance)
+    with pytest.raises(InputError, match="earlier"):
+        covariance_of_newton(solver, [WAVE], end, earlier=2.0)
 
 
 @pytest.mark.ranks

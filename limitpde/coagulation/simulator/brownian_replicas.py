@@ -68,6 +68,8 @@ class BrownianSetup:
     """K masses counted, L masses of which the pairs are."""
     residual: MacroResidual | None
     domain: Domain
+    kept: int
+    """Replicas whose particles at the end are kept."""
     halved: bool = False
     """Whether each step is made as two halves, see `halves`."""
 
@@ -129,7 +131,7 @@ class BrownianReplicas:
                     for _ in ahead:
                         part_done()
                     ahead = []
-        return {"replicas": self._replicas, **self._series(), **self._totals()}
+        return {"replicas": self._replicas, **self._series(), **self._totals(), "ends": self._ends()}
 
     def _replica(self, r: int) -> ReplicaState:
         return ReplicaState(*(array[r] for array in self._state))
@@ -222,6 +224,16 @@ class BrownianReplicas:
         }
         values = self._balances[r].values()[:, 0] if self._balances else np.full(len(observed), np.nan)
         return found | {"residual": values}
+
+    def _ends(self) -> np.ndarray:
+        """Positions and masses of the replicas that are kept, (K, n, d + 1), zero where there are no more particles."""
+        state, d = self._state, self._run.domain.dimension
+        kept = np.flatnonzero(self._replicas < self._run.kept)
+        living = state.numbers[kept, COUNT]
+        found = np.zeros((len(kept), int(living.max(initial=0)), d + 1))
+        for row, r, n in zip(found, kept, living, strict=True):
+            row[:n, :d], row[:n, d] = state.x[r, :n, :d], state.mass[r, :n]
+        return found
 
     def _series(self) -> dict[str, np.ndarray]:
         """What depends on time, with time last."""
