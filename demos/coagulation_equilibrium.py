@@ -1,13 +1,13 @@
 """Claim: in equilibrium, particles that merge and split fluctuate like an Ornstein-Uhlenbeck process.
 
-Masses 1 and 2 on a torus, 1 + 1 <-> 2, started in balance (limitpde/coagulation/fluctuations.py; [24, Conjecture 2.1] of
-Hammond's paper). The covariances over a lag t of the Fourier modes of both densities tend to those of
+Masses 1 and 2 on a torus, 1 + 1 <-> 2, started in balance (limitpde/coagulation/fluctuations.py; [24, Conjecture 2.1]
+of Hammond's paper). The covariances over a lag t of the Fourier modes of both densities tend to those of
 
     dY = (d(n) Lap + R'(f)) Y dt + noise,      N Cov(Y_n(s), Y_m(s + t)) = Z / 2 (exp(t (R'(f) - |k|^2 d)) diag(f))_mn.
 
-Replicas: six waves of the smallest k, every pair of masses and every lag, within 4.5 standard errors. What the particles
-would do by their Brownian motion alone, exp(-d |k|^2 t), is refuted, and so is an equilibrium without exchange between
-the masses: a wave of mass 1 becomes one of mass 2.
+Replicas: six waves of the smallest k, every pair of masses and every lag, within 4.5 standard errors. What Brownian
+motion alone would do, exp(-d |k|^2 t), is refuted, and so is an equilibrium without exchange between the masses: a wave
+of mass 1 becomes one of mass 2.
 
 Run: python demos/coagulation_equilibrium.py     -> results/coagulation_equilibrium/covariances.png   (three minutes)
 """
@@ -59,7 +59,9 @@ modes = ensemble.observables.reshape(REPLICAS, 2, len(waves) // 2, len(LAGS))
 # products over all pairs of times with a lag: means over waves and starts, then over replicas
 products = np.stack(
     [
-        COUNT * np.einsum("rnws,rmws->rnm", modes[..., : len(LAGS) - k], modes[..., k:]) / (len(waves) // 2)
+        COUNT
+        * np.einsum("rnws,rmws->rnm", modes[..., : len(LAGS) - k], modes[..., k:])
+        / (len(waves) // 2)
         / (len(LAGS) - k)
         for k in range(len(LAGS))
     ]
@@ -90,7 +92,9 @@ for axes, (n, m) in zip(panels, ((0, 0), (0, 1), (1, 1)), strict=True):
     axes.errorbar(LAGS, measured[:, n, m], 2 * errors[:, n, m], fmt="o", label="replicas, 2 standard errors")
     axes.plot(LAGS, theory[:, n, m], label="linearised equation")
     axes.plot(LAGS, alone[:, n] if n == m else 0 * LAGS, "--", color="gray", label="Brownian motion alone")
-    axes.set(xlabel="lag $t$", title=f"mass {n + 1}, then mass {m + 1}", ylim=(min(-0.02, measured[:, n, m].min()), None))
+    axes.set(
+        xlabel="lag $t$", title=f"mass {n + 1}, then mass {m + 1}", ylim=(min(-0.02, measured[:, n, m].min()), None)
+    )
 panels[0].set_ylabel("N Cov")
 panels[0].legend(fontsize="small")
 FOLDER.mkdir(parents=True, exist_ok=True)

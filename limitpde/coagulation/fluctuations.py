@@ -1,13 +1,13 @@
-"""Fluctuations of coagulating and splitting particles in equilibrium: an Ornstein-Uhlenbeck process ([24, Conjecture
-2.1] of Hammond's paper).
+"""Equilibrium fluctuations of particles that merge and split: an Ornstein-Uhlenbeck process.
 
-On a torus let constants f_n be an equilibrium in which each reaction n + m <-> n + m is balanced by its reverse. Then
-the particles are reversible, independent and even but for what they share of the total mass, and the field
+This is [24, Conjecture 2.1] of Hammond's paper. On a torus let constants f_n be an equilibrium in which each reaction is
+balanced by its reverse. Then the particles are reversible, independent and even but for what they share of the total
+mass, and the field
 
     Y_n(phi) = lim sqrt(N) (int phi dmu_N(., n) - f_n int phi),    dY = (d(n) Lap + R'(f)) Y dt + noise,
 
-R'(f) the derivative of (1.3)-(1.4) with splitting, is stationary. Its noise follows from that: for waves phi = cos(k . x
-+ a), k != 0, on the torus of volume v, and a lag t
+R'(f) the derivative of (1.3)-(1.4) with splitting, is stationary. Its noise follows from that: for waves phi = cos(k .
+x + a), k != 0, on the torus of volume v, and a lag t
 
     N E int phi dmu_N(., n)(s) int phi dmu_N(., m)(s + t)  ->  Z v / 2 (exp(t A_k) diag(f))_mn,   A_k = R'(f) - |k|^2 d,
 

@@ -55,7 +55,7 @@ def picture(directory: Path, canvas: Canvas, kind: str, names: dict[Any, str]) -
     figure, axes = canvas.subplots(1, len(SHOWN), figsize=(9.6, 4.2))
     for axis, distance in zip(axes, SHOWN, strict=True):
         for number, (value, name) in enumerate(names.items()):
-            mine = [entry for entry in entries if entry["distance"] == distance and entry[kind] == value]
+            mine = [entry for entry in entries if entry["distance"] == distance and entry.get(kind) == value]
             if mine:
                 look = {"color": f"C{number}", "marker": style.MARKERS[number], "ms": 6, "capsize": 3}
                 floors = [entry["floor"] for entry in mine]

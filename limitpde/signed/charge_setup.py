@@ -13,6 +13,7 @@ from limitpde.signed.start import InitialPositions
 
 PairSum = Callable[..., None]
 
+
 @dataclass(frozen=True, slots=True)
 class ChargeSetup:
     """All that the replicas of one particle number have in common."""

@@ -260,10 +260,15 @@ def covariance_of_charges(
     """
     if earlier is not None and not 0 <= earlier <= end:
         raise InputError(f"earlier = {earlier}: must be between 0 and {end}")
-    legs = []
+
+    def observe(step: StepReport) -> None:
+        legs[-1](step)
+        stepped()
+
+    legs: list[KeptStates] = []
     for t in (end,) if earlier is None else (earlier, end):
         legs.append(KeptStates(solver))
-        solver.solve(t, observers=[legs[-1], lambda step: stepped()])
+        solver.solve(t, observers=[observe])
         legs[-1].finish()
     adjoint = Adjoint(solver, functions)
     covariance = _carried_back(adjoint, legs[-1], stepped)

@@ -1,10 +1,10 @@
 """Distances between particles and f in the sense of Wasserstein-1, and how fast Dobrushin's estimate lets them grow.
 
 Measured, of the empirical measure mu^N and of f / M, M the mass of f: W_1 of the marginal of each coordinate (on the
-circle for a coordinate of a torus), the sliced W_1 in phase space, and the energy distance by the same slices. For these
-a coordinate of a torus of length L becomes a point of the circle of circumference L in the plane, with the chord as
-distance. Each W_1 is at most W_1(mu^N, f / M) itself, and for independent draws from f / M all are of order N^{-1/2}:
-their floor, which is measured beside the particles at the end.
+circle for a coordinate of a torus), the sliced W_1 in phase space, and the energy distance by the same slices. For
+these a coordinate of a torus of length L becomes a point of the circle of circumference L in the plane, with the chord
+as distance. Each W_1 is at most W_1(mu^N, f / M) itself, and for independent draws from f / M all are of order
+N^{-1/2}: their floor, which is measured beside the particles at the end.
 
 Proven (Dobrushin, Funct. Anal. Appl. 13 (1979) 115; the constant is derived here): let mu, nu be two measures of mass
 M that solve (Vl), and let L_Gamma, L_U be Lipschitz constants of grad Gamma, grad U. Couple them optimally at time 0,
@@ -251,7 +251,12 @@ def _rates(
     for name in names:
         rate = fit_rate(counts, [values[name] for values in last], mean_abs)
         if rate is not None:
-            yield {"quantity": name if name == ENERGY else f"wasserstein_{name}", "test_function": None, **asdict(rate), "theory": THEORY}
+            yield {
+                "quantity": name if name == ENERGY else f"wasserstein_{name}",
+                "test_function": None,
+                **asdict(rate),
+                "theory": THEORY,
+            }
 
 
 def dobrushin_rate(model: Model, mass: float) -> float:

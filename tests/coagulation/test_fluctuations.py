@@ -64,7 +64,9 @@ def test_covariances_of_a_dimer():
     """Closed form without diffusion of the total mass: equal d. Its modes are f_1 + 2 f_2 and the reaction."""
     model, f = chain(2)
     assert dimer_equilibrium(model, f[0] + 2 * f[1]) == pytest.approx(f, rel=1e-12)
-    equal = Model(**{**{k: getattr(model, k) for k in ("dimension", "beta", "fragmentation", "n_max")}, "diffusion": (0.05,)})
+    equal = Model(
+        **{**{k: getattr(model, k) for k in ("dimension", "beta", "fragmentation", "n_max")}, "diffusion": (0.05,)}
+    )
     lags = np.array([0.0, 0.3])
     start, later = equilibrium_covariance(equal, f, (K,), lags, volume=2.0)
     scale, mass = 4.0 * f.sum() / 2, np.array([1.0, 2.0])

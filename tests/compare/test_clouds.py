@@ -69,7 +69,9 @@ def test_the_floor_of_even_draws_around_a_circle():
 def test_many_even_points_are_at_the_floor_of_a_coarse_grid(domain):
     """Masses at nodes 0.25 apart have jumps of their marginals that 4000 points see; spread over cells they do not."""
     d, rng = 2, np.random.default_rng(7)
-    middle = [low + 0.125 + 0.25 * np.arange(round(size / 0.25)) for low, size in zip(domain.low, domain.size, strict=True)]
+    middle = [
+        low + 0.125 + 0.25 * np.arange(round(size / 0.25)) for low, size in zip(domain.low, domain.size, strict=True)
+    ]
     nodes = np.stack(np.meshgrid(*middle, indexing="ij"), axis=-1).reshape(-1, d)
     nodes = nodes[domain.contains(nodes)]
     volumes = np.full(len(nodes), domain.volume / len(nodes))

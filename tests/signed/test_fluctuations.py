@@ -87,7 +87,7 @@ def test_independent_particles_at_two_times() -> None:
         spread, k, width = 0.7**2 + s, np.array([1.0, 0.5]), 0.9**2 + end - s
         c = np.array([0.4, 0.0])
         phi, later = gaussian_mean(c, np.sqrt(spread), 0.9), gaussian_mean(c, np.sqrt(0.7**2 + end), 0.9)
-        # phi and its heat flow, Gaussians about c of variances w^2 and width: their product is one of their harmonic mean
+        # phi and its heat flow, Gaussians about c: so is their product
         both = 0.9**2 / width * gaussian_mean(c, np.sqrt(spread), np.sqrt(0.9**2 * width / (0.9**2 + width)))
         decay = np.exp(-(k @ k) * (end - s) / 2)
         means = np.cos(0.3) * np.exp(-(k @ k) * np.array([spread, 0.7**2 + end]) / 2)
