@@ -1,6 +1,6 @@
 """Equilibrium fluctuations of particles that merge and split: an Ornstein-Uhlenbeck process.
 
-This is [24, Conjecture 2.1] of Hammond's paper. On a torus let constants f_n be an equilibrium in which each reaction is
+This is [24, Conjecture 2.1] of Hammond's paper. On a torus let constants f_n be an equilibrium where each reaction is
 balanced by its reverse. Then the particles are reversible, independent and even but for what they share of the total
 mass, and the field
 

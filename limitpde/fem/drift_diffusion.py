@@ -44,6 +44,7 @@ class DriftDiffusion:
     Attributes:
         points: (n_local, d) of the nodes that this rank sees, its own first.
         numbers: (n_local,) of these nodes in the input mesh.
+        tail, head, weight: of the edges from each owned node to all nodes beside it, (n_edges,): nodes, and -K.
     """
 
     formulas: tuple[Formula, ...] = BDF_FORMULAS
@@ -62,7 +63,7 @@ class DriftDiffusion:
         row = np.repeat(np.arange(nodes.owned, dtype=np.int32), np.diff(nodes.indptr))
         off = nodes.columns != row
         self._edges, self._diagonal = np.flatnonzero(off), np.flatnonzero(~off)
-        self._row, self._head, self._weight = row[off], nodes.columns[off], -nodes.values[off]
+        self.tail, self.head, self.weight = row[off], nodes.columns[off], -nodes.values[off]
         seen = np.concatenate([nodes.first + np.arange(nodes.owned), nodes.halo.ghosts])
         self._pattern = nodes.indptr.astype(PETSc.IntType), seen[nodes.columns].astype(PETSc.IntType)
         size = (nodes.owned, nodes.size)
@@ -110,17 +111,42 @@ class DriftDiffusion:
 
     def _fill(self, potential: np.ndarray, implicit: float) -> None:
         """The matrix of a step with a potential, (n_local,)."""
-        nodes, fluxes, values = self.nodes, np.empty((4, len(self._edges))), np.empty(len(self.nodes.columns))
-        climb = self._weight * (potential[self._head] - potential[self._row])
-        fill_transport(fluxes, self._weight, climb, self.diffusivity)
-        values[self._edges] = fluxes[1]
-        values[self._diagonal] = np.bincount(self._row, fluxes[0], nodes.owned) + implicit * nodes.volume
+        there, back = self.rates(potential)
+        self._set(-back, np.bincount(self.tail, there, self.nodes.owned) + implicit * self.nodes.volume)
+
+    def rates(self, potential: np.ndarray) -> np.ndarray:
+        """What the fluxes take along each edge of the density at its tail, and bring of that at its head, (2, n_edges).
+
+        Args:
+            potential: (n_local,).
+        """
+        fluxes = np.empty((4, len(self._edges)))
+        climb = self.weight * (potential[self.head] - potential[self.tail])
+        fill_transport(fluxes, self.weight, climb, self.diffusivity)
+        return fluxes[[0, 3]]
+
+    def solve_transposed(self, there: np.ndarray, implicit: float, right_side: np.ndarray) -> tuple[np.ndarray, int]:
+        """The solution (owned,) of implicit m psi_i + sum_j c_ij (psi_i - psi_j), and PETSc's reason. Collective.
+
+        Args:
+            there: c along each edge, of `rates`.
+            implicit: before the volumes m.
+            right_side: (owned,).
+        """
+        self._set(-there, np.bincount(self.tail, there, self.nodes.owned) + implicit * self.nodes.volume)
+        solution, _, reason = self._solver.solve(right_side, None)
+        return solution, reason
+
+    def _set(self, beside: np.ndarray, diagonal: np.ndarray) -> None:
+        """The matrix with these entries for the edges and on the diagonal."""
+        values = np.empty(len(self.nodes.columns))
+        values[self._edges], values[self._diagonal] = beside, diagonal
         self._matrix.setValuesCSR(*self._pattern, values)
         self._matrix.assemble()
 
     def _peclet(self, potential: np.ndarray, now: GatedState) -> float:
         """The largest |v| h / (2 D) of edges with a density of SEEN of the largest."""
-        climb = np.abs(potential[:, self._head] - potential[:, self._row])
-        seen = np.maximum(now.densities[:, self._head], now.densities[:, self._row]) >= SEEN * now.maximum
+        climb = np.abs(potential[:, self.head] - potential[:, self.tail])
+        seen = np.maximum(now.densities[:, self.head], now.densities[:, self.tail]) >= SEEN * now.maximum
         largest = self.nodes.comm.allreduce(float(np.max(climb * seen, initial=0.0)), op=MPI.MAX)
         return largest / (2 * self.diffusivity)

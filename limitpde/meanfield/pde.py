@@ -67,7 +67,7 @@ class Solver(GatedSolver[DriftDiffusion]):
         rise = ROUNDING if model.symmetric else math.inf
         scale = model.D * float(initial.masses.sum())
         self.stepping = GatedStepping(
-            lambda: DriftDiffusion(self.nodes, model.D, self._potential),
+            lambda: DriftDiffusion(self.nodes, model.D, lambda points, masses: self.potential(masses)),
             lambda scheme: np.stack([self.nodes.everywhere(self._density(initial, s)) for s in range(self.species)]),
             gate=Gate(scale, falling_maximum=False, energy_rise=rise),
             size=StepSize(step, None),
@@ -94,10 +94,13 @@ class Solver(GatedSolver[DriftDiffusion]):
             found += values / checked_share(f"initial.species[{s}][{number}]", share, self.warnings)
         return found
 
-    def _potential(self, points: np.ndarray, masses: np.ndarray) -> tuple[np.ndarray, float]:
-        """V at the nodes that this rank sees, (S, n_local), and the energy of interaction and of U."""
-        whole = self.model.matrix @ self._sums(self._sums.everywhere(masses), slice(0, 1))[0]
-        felt, owned = whole[:, self._numbers], self.nodes.owned
+    def felt(self, masses: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        """sum_t a_st W * masses_t, of masses (S, owned), at the nodes that this rank sees, (S, n_local). Collective."""
+        return np.asarray((matrix @ self._sums(self._sums.everywhere(masses), slice(0, 1))[0])[:, self._numbers])
+
+    def potential(self, masses: np.ndarray) -> tuple[np.ndarray, float]:
+        """V at the nodes that this rank sees, (S, n_local), and the energy of W and U. Collective."""
+        felt, owned = self.felt(masses, self.model.matrix), self.nodes.owned
         energy = (felt[:, :owned] / 2 + self._exterior[:owned]) * masses
         return felt + self._exterior, float(self.nodes.sums.total(energy.sum(axis=0))[0])
 

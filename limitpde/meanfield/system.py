@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from mpi4py import MPI
 
 from limitpde.compare.statistics import by_axis
 from limitpde.meanfield import summary as figures
 from limitpde.meanfield.case import Case
+from limitpde.meanfield.fluctuations import covariance_of_particles
 from limitpde.meanfield.particles import simulate
 from limitpde.meanfield.pde import Solver
 from limitpde.meanfield.pictures import PAINTERS
@@ -26,6 +29,7 @@ class Meanfield(System[Case, Solver, PDEResidual, DiffusionEnsemble]):
 
     work_unit, wording, painters = "particle_steps", MeanfieldWording(), PAINTERS
     summary, residual = figures.PDESummary, PDEResidual
+    fluctuation_order = 2.0
 
     def residual_rate(self, case: Case) -> float:
         """-1/2: W is a martingale."""
@@ -57,6 +61,12 @@ class Meanfield(System[Case, Solver, PDEResidual, DiffusionEnsemble]):
     def simulate(self, case: Case, count: int, controls: Controls) -> DiffusionEnsemble:
         """Simulate the replicas of one particle number. Collective."""
         return simulate(case.model, case.initial, count=count, controls=controls, **case.simulation())
+
+    def limiting_covariance(self, case: Case, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
+        """By the adjoint equation, for particles with noise that are those of the equation. Collective."""
+        if case.pde is None or case.model.sigma == 0 or self.departs(case):
+            return None
+        return covariance_of_particles(self.solver(case, comm), case.test_functions, case.time.end, stepped=stepped)
 
     def particle_figures(self, case: Case, ensemble: DiffusionEnsemble) -> Record:
         """One entry of the list `particles` of summary.json."""

@@ -24,7 +24,7 @@ is stable for 2 pi g rho dt < 4/3; all is of second order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +35,7 @@ from limitpde.compare.user_functions import UserFunction
 from limitpde.errors import InputError, RunError
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeMatrix
+from limitpde.fem.kept_states import KeptStates
 from limitpde.fem.linear import LinearSolver, Options
 from limitpde.fem.mesh import coarser
 from limitpde.fem.stepping import LARGEST_RATIO, Bdf, StepReport
@@ -42,65 +43,11 @@ from limitpde.signed.case import PDE, Case
 from limitpde.signed.pde import Solver
 from limitpde.signed.setting import exterior_potential
 
-MOST_STATES = 200
-"""States of the solution that are kept to go back over; of more steps every second, every fourth, ... one."""
 LONGEST = 0.5
 """Longest step backwards, in units of 1 / (2 pi g max rho), the time in which charges screen each other."""
 
 FEWEST_STEPS = 50
 """Steps that are made at least where the solution itself is of higher degree, and makes longer ones."""
-
-
-class KeptStates:
-    """Densities of a solution at some of its times, evenly thinned; an observer of its steps.
-
-    Args:
-        solver: the solver, at time 0.
-        most: how many are kept at most.
-
-    Attributes:
-        times: of those that are kept.
-        densities: (S, n_local) at each of them.
-    """
-
-    def __init__(self, solver: Solver, most: int = MOST_STATES) -> None:
-        self._solver, self._most, self._every, self._steps = solver, most, 1, 0
-        self.times, self.densities = [solver.t], [np.array(solver.now.densities)]
-
-    def __call__(self, report: StepReport) -> None:
-        """Take in one step."""
-        self._steps += 1
-        if self._steps % self._every:
-            return
-        self._keep(report.t)
-        if len(self.times) > self._most:
-            self._every *= 2
-            self.times, self.densities = self.times[::2], self.densities[::2]
-
-    def finish(self) -> None:
-        """Keep the last state."""
-        if self._solver.t > self.times[-1]:
-            self._keep(self._solver.t)
-
-    def _keep(self, t: float) -> None:
-        self.times.append(t)
-        self.densities.append(np.array(self._solver.now.densities))
-
-    def backwards(self, longest: Callable[[np.ndarray], float]) -> Iterator[tuple[float, np.ndarray]]:
-        """Times and densities from the end to 0, with others between them where a step would be too long. Collective.
-
-        Args:
-            longest: densities (S, n_local) -> how long a step from them may be.
-        """
-        yield self.times[-1], self.densities[-1]
-        for k in reversed(range(len(self.times) - 1)):
-            length = self.times[k + 1] - self.times[k]
-            limit = min(longest(self.densities[k]), longest(self.densities[k + 1]))
-            parts = max(1, int(np.ceil(length / limit * (1 - 1e-9))))
-            for part in reversed(range(parts)):
-                share = part / parts
-                between = (1 - share) * self.densities[k] + share * self.densities[k + 1]
-                yield self.times[k] + share * length, between
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian
 from limitpde.errors import InputError
+from limitpde.fem.kept_states import KeptStates
 from limitpde.fem.mesh import Disk
 from limitpde.signed import fluctuations
 from limitpde.signed.confinement import HarmonicTrap
-from limitpde.signed.fluctuations import Adjoint, KeptStates, covariance_of_charges
+from limitpde.signed.fluctuations import Adjoint, covariance_of_charges
 from limitpde.signed.model import Initial, Model
 from limitpde.signed.system import SYSTEM
 
