@@ -90,7 +90,7 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
                 domain=case.domain,
             ),
         )
-        return found | ({} if solution is None else distance_figures(solution.solver, ensembles, case.seed, comm))
+        return found | ({} if solution is None else distance_figures(solution.solver, ensembles, case.seed))
 
 
 SYSTEM = Coagulation()

@@ -14,15 +14,17 @@ would have jumps as large as those of N = 1 / h^2 points otherwise, and draws fr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from mpi4py import MPI
 
 from limitpde.compare.distances import BINS, LineMeasure, binned, directions, energy_distance
 from limitpde.compare.statistics import mean_and_stderr
 from limitpde.domains import Domain
 from limitpde.errors import RunError
+from limitpde.parallel import gathered, on_root
 
 SLICES = 32
 """Directions of the slices."""
@@ -32,6 +34,10 @@ KEPT_NUMBERS = 4_000_000
 """Numbers at the end of the first replicas that are kept for that."""
 ATOMS = 1 << 17
 """At least so many atoms stand for a density whose nodes have a volume."""
+FEWEST = 2
+"""Points that clouds must have on average."""
+LEAST_SHARE = 1e-12
+"""Part of all mass up to which a density counts as absent."""
 ENERGY = "energy"
 """Name of the energy distance."""
 
@@ -39,6 +45,18 @@ ENERGY = "energy"
 def clouds_kept(numbers: int) -> int:
     """Replicas whose ends are kept, of so many numbers each."""
     return max(1, min(MOST_CLOUDS, KEPT_NUMBERS // numbers))
+
+
+class Ended(Protocol):
+    """An ensemble, as far as its distances go."""
+
+    @property
+    def count(self) -> int:
+        """N."""
+
+    @property
+    def times(self) -> np.ndarray:
+        """Output times, (T,)."""
 
 
 class Measure(Protocol):
@@ -92,7 +110,8 @@ class Atoms:
         on_torus = self._domain.kind == "torus"
         periods = self._domain.size if on_torus else [None] * d
         self._marginals = [self._line(points[:, j], period) for j, period in enumerate(periods)]
-        self._lines = directions(2 * d if on_torus else d, SLICES)
+        dimension = 2 * d if on_torus else d
+        self._lines = directions(dimension, SLICES if dimension > 1 else 1)
         embedded = self._embedded(points)
         self._slices = [self._line(embedded @ line, None) for line in self._lines]
 
@@ -150,18 +169,59 @@ def cloud_rows(
 
     Args:
         measure: to which they are compared.
-        clouds: of points each; those of no points are left out.
+        clouds: of points each; nothing where they have fewer than two points on average, or none.
         labels: what all rows have besides.
         seed: of the draws.
     """
-    clouds, rng = [cloud for cloud in clouds if len(cloud)], np.random.default_rng([seed, len(clouds)])
-    if not clouds:
+    if sum(map(len, clouds)) < FEWEST * max(len(clouds), 1):
         return
+    clouds, rng = [cloud for cloud in clouds if len(cloud)], np.random.default_rng([seed, len(clouds)])
     found = np.array([measure.distances(cloud) for cloud in clouds])
     floors = np.array([measure.distances(measure.draw(len(cloud), rng)) for cloud in clouds])
     for j, name in enumerate(measure.names):
         row = labels | {"distance": name, "replicas": len(clouds)}
         yield row | mean_row(found[:, j]) | mean_row(floors[:, j], "floor", "floor_stderr")
+
+
+def nodal_distances[E: Ended](
+    nodes: tuple[MPI.Comm, np.ndarray, np.ndarray, np.ndarray],
+    masses: Mapping[Any, np.ndarray],
+    ensembles: Sequence[E],
+    clouds: Callable[[E, Any], list[np.ndarray]],
+    *,
+    name: str,
+    seed: int,
+    domain: Domain | None = None,
+) -> dict[str, Any]:
+    """`distances`: a list over densities, N and distances, of the mean over replicas at the end. Collective.
+
+    Args:
+        nodes: the ranks; numbers (owned,), points (owned, d) and volumes (owned,) of the nodes of this one.
+        masses: a density -> its masses at these nodes, (owned,).
+        ensembles: what was simulated, one for each N.
+        clouds: an ensemble and a density -> positions (n, d) of its particles at the end, for each replica.
+
+    Keyword Args:
+        name: key of the density in the rows.
+        seed: of the draws for the floor.
+        domain: where the nodes are; the whole space by default.
+    """
+    comm, numbers, points, volumes = nodes
+    held, d = gathered(comm, numbers, np.column_stack([points, volumes, *masses.values()])), points.shape[1]
+
+    def measure() -> dict[str, Any]:
+        rows: list[dict[str, Any]] = []
+        present = [k for k in range(len(masses)) if held[:, d + 1 + k].sum() > LEAST_SHARE * held[:, d + 1 :].sum()]
+        for k, which in enumerate(masses):
+            if k not in present:
+                continue
+            density = Atoms(held[:, :d], held[:, d + 1 + k], volumes=held[:, d], domain=domain)
+            for ensemble in ensembles:
+                labels = {"N": ensemble.count, name: which, "t": float(ensemble.times[-1])}
+                rows += cloud_rows(density, clouds(ensemble, which), labels, seed)
+        return {"distances": rows} if rows else {}
+
+    return on_root(comm, measure)
 
 
 def mean_row(values: np.ndarray, name: str = "mean", error_name: str = "stderr") -> dict[str, float]:

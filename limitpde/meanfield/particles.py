@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from limitpde.compare.clouds import clouds_kept
 from limitpde.compare.marked import evaluate_marked
 from limitpde.compare.test_functions import FunctionTable, TestFunction
 from limitpde.meanfield.model import Initial, Model
@@ -73,6 +74,7 @@ def simulate(
         start=partial(initial.draw, count),
         tested=lambda x, t: evaluate_marked(test_functions, x, np.resize(species + 1.0, len(x)), t),
         marks=(("species", species + 1),),
+        kept=clouds_kept(model.dimension * count),
     )
     return run.simulate(controls, replicas=replicas, step=step, end=end, seed=seed, stops=stops)
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from limitpde.results import maps, pictures
+from limitpde.results import distances, maps, pictures
 from limitpde.results.canvas import Canvas
 from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
 
+MOST_SPECIES = 8
+"""Species whose distances are drawn."""
 SHOWN = {
     "second moment": ["second_moment"],
     "free energy": ["free_energy"],
@@ -51,5 +53,14 @@ def _masses(table: Columns) -> Columns:
     return {name.replace("_", " ") if len(found) > 1 else "mass": values for name, values in found.items()}
 
 
-PAINTERS: dict[str, pictures.Painter] = {"fields": StatePicture(_panels, _over), "invariants": _invariants}
+def _distances(directory: Path, canvas: Canvas) -> Any:
+    """Distances of the particles to the densities of their species at the end against N."""
+    return distances.picture(directory, canvas, "n", {n: f"species {n}" for n in range(1, MOST_SPECIES + 1)})
+
+
+PAINTERS: dict[str, pictures.Painter] = {
+    "fields": StatePicture(_panels, _over),
+    "distances": _distances,
+    "invariants": _invariants,
+}
 """Name of a picture -> what draws it from the files of a result, or returns None."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from limitpde.results import distances
+from limitpde.results.figures import Record
 from limitpde.results.report import Wording
 
 
@@ -23,3 +25,7 @@ class MeanfieldWording(Wording):
         "largest |v| h / (2 D)": "cell_peclet",
     }
     PARTICLES = {"N": "N", "replicas": "replicas", "steps": "steps", "second moment at the end": "second_moment.end"}
+
+    def comparison_section(self, compare: Record) -> str:
+        """Distances of L^N to rho, from `compare` of summary.json."""
+        return distances.section(compare.get("distances", []), "n", "the particles of each species n and its density")

@@ -20,6 +20,7 @@ class PDEResidual(DriftDiffusionResidual):
     STATE = "meanfield.PDEResidual 1"
 
     def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
+        self.solver = solver
         super().__init__(
             solver.nodes,
             functions,

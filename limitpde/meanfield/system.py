@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mpi4py import MPI
@@ -10,6 +10,7 @@ from mpi4py import MPI
 from limitpde.compare.statistics import by_axis
 from limitpde.meanfield import summary as figures
 from limitpde.meanfield.case import Case
+from limitpde.meanfield.distances import distance_figures
 from limitpde.meanfield.fluctuations import covariance_of_particles
 from limitpde.meanfield.particles import simulate
 from limitpde.meanfield.pde import Solver
@@ -67,6 +68,12 @@ class Meanfield(System[Case, Solver, PDEResidual, DiffusionEnsemble]):
         if case.pde is None or case.model.sigma == 0 or self.departs(case):
             return None
         return covariance_of_particles(self.solver(case, comm), case.test_functions, case.time.end, stepped=stepped)
+
+    def comparison_figures(
+        self, case: Case, ensembles: Sequence[DiffusionEnsemble], solution: PDEResidual | None, comm: MPI.Comm
+    ) -> Record:
+        """Distances of L^N to rho. Collective."""
+        return {} if solution is None else distance_figures(solution.solver, case.initial, ensembles, case.seed)
 
     def particle_figures(self, case: Case, ensemble: DiffusionEnsemble) -> Record:
         """One entry of the list `particles` of summary.json."""

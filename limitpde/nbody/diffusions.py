@@ -22,7 +22,7 @@ from limitpde.nbody.replicas import (
     Snapshot,
     check_arguments,
     ensemble_seed,
-    in_order,
+    in_order_kept,
     simulate_replicas,
     time_grid,
     walk,
@@ -58,6 +58,8 @@ class DiffusionEnsemble(ReplicaEnsemble):
 
     quadratic_variation: np.ndarray
     """(R, P) of Q = (sigma^2 / N) int_0^T int |grad phi|^2 dmu dt."""
+    ends: np.ndarray
+    """(K, N, d) positions of the first K replicas at the end."""
     in_theory: bool = True
     """Whether the particles are those of the limit."""
 
@@ -89,6 +91,8 @@ class Diffusions:
     """Positions (R, N, d) as they are measured and shown, of particles that live on a torus or a circle, say."""
     marks: tuple[tuple[str, np.ndarray], ...] = ()
     """Name and values (N,) of what snapshots have besides."""
+    kept: int = 0
+    """Replicas whose positions at the end are kept."""
 
     def simulate(
         self, controls: Controls, *, replicas: int, step: float, end: float, seed: int, stops: Any
@@ -106,10 +110,10 @@ class Diffusions:
             steps=steps,
             work=lambda part: len(part["replicas"]) * self.count * steps,
         )
-        found = in_order(simulated.parts)
+        found = in_order_kept(simulated.parts, self.kept, "ends")
         common = simulated.common(found, count=self.count, steps=steps, times=(t for t, _ in grid))
         variation, in_theory = found["quadratic_variation"], self.equation is None
-        return DiffusionEnsemble(**common, quadratic_variation=variation, in_theory=in_theory)
+        return DiffusionEnsemble(**common, quadratic_variation=variation, ends=found["ends"], in_theory=in_theory)
 
 
 def _normals(seed: int, replica: int, shape: tuple[int, ...], *, halved: bool) -> Iterator[np.ndarray]:
@@ -162,6 +166,7 @@ class _Replicas:
             "quadratic_variation": self._variation,
             "compensator": self._bias,
             "replicas": self._numbers,
+            "ends": self._run.places(self._x[self._numbers < self._run.kept]),
         }
 
     def _rates(self, force: np.ndarray, sigma: float) -> np.ndarray:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.compare.clouds import Atoms, cloud_rows
-from limitpde.parallel import gathered, on_root
+from limitpde.compare.clouds import nodal_distances
 from limitpde.signed.particles import Ensemble
 from limitpde.signed.pde import Solver
 from limitpde.signed.residual import SIGNS
@@ -31,18 +30,11 @@ def distance_figures(solver: Solver, ensembles: Sequence[Ensemble], seed: int, c
     if not ensembles or not math.isclose(solver.t, ensembles[0].times[-1], rel_tol=1e-9):
         return {}
     owned, scheme = solver.sums.owned, solver.stepping.scheme
-    tested = {name: scheme.tested(density) for name, density in solver.densities.items()}
-    rows = [solver.nodes.points[:, :2].T, np.abs(scheme.tested(np.ones(len(scheme.numbers)))), *tested.values()]
-    nodes = gathered(comm, scheme.numbers[:owned], np.vstack(rows).T[:owned])
+    masses = {name: scheme.tested(density)[:owned] for name, density in solver.densities.items()}
+    areas = np.abs(scheme.tested(np.ones(len(scheme.numbers))))[:owned]
 
-    def measure() -> dict[str, Any]:
-        rows = []
-        for k, name in enumerate(tested):
-            rho = Atoms(nodes[:, :2], nodes[:, 3 + k], volumes=nodes[:, 2])
-            for ensemble in ensembles:
-                clouds = [cloud[cloud[:, 2] == SIGNS[name], :2] for cloud in ensemble.ends]
-                labels = {"N": ensemble.count, "sign": name, "t": float(ensemble.times[-1])}
-                rows += list(cloud_rows(rho, clouds, labels, seed))
-        return {"distances": rows} if rows else {}
+    def clouds(ensemble: Ensemble, name: str) -> list[np.ndarray]:
+        return [cloud[cloud[:, 2] == SIGNS[name], :2] for cloud in ensemble.ends]
 
-    return on_root(comm, measure)
+    nodes = comm, scheme.numbers[:owned], solver.nodes.points[:owned, :2], areas
+    return nodal_distances(nodes, masses, ensembles, clouds, name="sign", seed=seed)

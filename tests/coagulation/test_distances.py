@@ -60,8 +60,8 @@ def test_particles_of_another_diffusion_lie_above_it(shared_folder, comm):
     solver = Solver(case.model, case.initial, mesh=case.pde.mesh, step=0.02, comm=comm)
     solver.solve(0.1)
     ensemble = simulate(other.model, other.initial, count=100, replicas=12, end=0.1, domain=case.domain)
-    rows = {(row["n"], row["distance"]): row for row in distance_figures(solver, [ensemble], 0, comm)["distances"]}
+    rows = {(row["n"], row["distance"]): row for row in distance_figures(solver, [ensemble], 0)["distances"]}
     for n in (None, 1, 2):
         row = rows[n, "energy"]
         assert row["mean"] > row["floor"] + 6 * math.hypot(row["stderr"], row["floor_stderr"]), row
-    assert distance_figures(solver, [], 0, comm) == {}
+    assert distance_figures(solver, [], 0) == {}

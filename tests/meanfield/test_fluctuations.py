@@ -77,7 +77,7 @@ def test_linear_response() -> None:
 
 
 def test_a_case(shared_folder, comm) -> None:
-    """The variance of replicas is the predicted one."""
+    """The variance of replicas is the predicted one; attraction puts distances above the floor."""
     case = {
         "system": "meanfield",
         "model": {"dimension": 1, "sigma": 0.7, "interaction": {"kind": "gaussian", "strength": -3.0, "width": 1.0}},
@@ -91,4 +91,9 @@ def test_a_case(shared_folder, comm) -> None:
     summary = limitpde.run(cases.check(case), out=shared_folder, comm=comm, check=False).summary
     found = summary["compare"]["fluctuations"][0]
     assert abs(found["deviation"]) < 4.5, found
+    rows = {row["distance"]: row for row in summary["compare"]["distances"]}
+    assert list(rows) == ["x1", "sliced", "energy"]
+    assert rows["sliced"]["mean"] == pytest.approx(rows["x1"]["mean"])
+    energy = rows["energy"]
+    assert energy["mean"] > energy["floor"] + 3 * energy["stderr"], energy
     assert found["variance_theory_error"] < 0.02 * found["variance_theory"]
