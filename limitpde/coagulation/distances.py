@@ -1,4 +1,4 @@
-"""Distances of the particles to f at the end: of all of them, and mass by mass, beside their floor.
+"""Distances of the particles to f at the end (Hammond Theorem 1.1): of all, and mass by mass, beside their floor.
 
 Of the empirical measures mu_N(., n) and f_n, each divided by its mass, and of the sums over n; see
 `limitpde.compare.clouds`. They say nothing of how many particles of each mass there are: that is `density_end`.

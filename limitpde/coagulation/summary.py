@@ -35,8 +35,8 @@ FAR_FROM_LIMIT = 0.1
 SAME_EPS = 0.01
 """The same where the equation has the rate at an eps: particles of another one are not its own."""
 SPLIT_IN_STEP = 0.01
-"""Part of the particles of a mass that split within a step: these count as two until its end, also where both merge again
-at once. At 0.02 the number of monomers is 3 % too large where each third particle is a dimer."""
+"""Part of the particles that split within a step: these count as two until its end, also where both merge again at
+once. At 0.02 the number of monomers is 3 % too large where as many are dimers."""
 CLOSE = 0.2
 """Reach of V over the distance of particles where they are densest: at 0.2 one particle in thirty is within the range
 of another one from the start, at 0.44 W was 27 standard errors off."""

@@ -30,7 +30,7 @@ from limitpde.fem.stepping import LARGEST_RATIO, Bdf, StepReport
 from limitpde.meanfield.pde import Solver
 
 
-class Adjoint:
+class McKeanVlasovAdjoint:
     """psi of P test functions, backwards from the end of a solution. Collective; a rank may own nothing.
 
     Args:
@@ -131,7 +131,7 @@ def covariance_of_particles(
 
     solver.solve(end, observers=[observe])
     kept.finish()
-    adjoint = Adjoint(solver, functions)
+    adjoint = McKeanVlasovAdjoint(solver, functions)
     covariance, last, rate = np.zeros((len(functions),) * 2), end, None
     for t, densities in kept.backwards(lambda densities: np.inf):
         if rate is not None:

@@ -34,7 +34,7 @@ class EstimateIntegrals:
     def __init__(self, model: Model, residual: ParticleResidual, eps: Sequence[float], replicas: int) -> None:
         self._model, self._eps = model, tuple(eps)
         self._powers = np.array([pair_power(model, residual.count) - 2.0, -1.0])
-        self._now, self._pairs = np.empty((replicas, 2)), np.zeros((replicas, 2))
+        self._now, self._pairs = np.empty((replicas, 4)), np.zeros((replicas, 4))
         self._shape = replicas, len(residual.table.kinds)
         self._balances = [ResidualIntegrals(residual, replicas) for _ in self._eps]
 
@@ -59,8 +59,8 @@ class EstimateIntegrals:
             drift_of: eps -> (2, r, N) drifts with K_eps for K.
             rows: (r,) which replicas these are.
         """
-        now = np.empty((len(x), 2))
-        _pair_means(x, y, self._powers, now)
+        now = np.empty((len(x), 4))
+        _pair_means(x, y, signs, self._powers, now)
         self._now[rows] = now
         for eps, balance in zip(self._eps, self._balances, strict=True):
             balance.measure(x, y, drift, drift_of(eps), signs, encounters, rows, np.zeros(len(x)))
@@ -72,7 +72,7 @@ class EstimateIntegrals:
             balance.add(weights, rows)
 
     def totals(self) -> dict[str, np.ndarray]:
-        """Arrays of a replica each: pair integrals (R, 2), and W - W_eps (R, P, number of eps)."""
+        """Arrays of a replica each: pair integrals (R, 4), and W - W_eps (R, P, number of eps)."""
         gaps = np.empty((*self._shape, len(self._eps)))
         for k, balance in enumerate(self._balances):
             gaps[:, :, k] = balance.excess()
@@ -95,21 +95,27 @@ def pair_power(model: Model, count: int) -> float:
 
 
 @compiled(parallel=True)
-def _pair_means(x: Floats, y: Floats, powers: np.ndarray, out: np.ndarray) -> None:
-    """Means over the pairs of |X_i - X_j|^power, (R, 2); infinity where two coincide."""
+def _pair_means(x: Floats, y: Floats, signs: Floats, powers: np.ndarray, out: np.ndarray) -> None:
+    """Means of powers of |X_i - X_j|, (R, 4); infinity where two coincide, 0 where there are no such pairs.
+
+    The columns: both powers over all pairs, the second one over those of equal and of opposite signs.
+    """
     replicas, count = x.shape
     for r in numba.prange(replicas):
-        first = second = 0.0
+        first, second, number = 0.0, np.zeros(2), np.zeros(2)
         for i in range(count):
             for j in range(i):
+                kind = 0 if signs[r, i] * signs[r, j] > 0 else 1
+                number[kind] += 1
                 square = (x[r, i] - x[r, j]) ** 2 + (y[r, i] - y[r, j]) ** 2
                 if square == 0.0:
-                    first = second = np.inf
+                    first = second[kind] = np.inf
                 else:
                     first += square ** (0.5 * powers[0])
-                    second += square ** (0.5 * powers[1])
+                    second[kind] += square ** (0.5 * powers[1])
         pairs = max(1, count * (count - 1) // 2)
-        out[r, 0], out[r, 1] = first / pairs, second / pairs
+        out[r, 0], out[r, 1] = first / pairs, second.sum() / pairs
+        out[r, 2], out[r, 3] = second[0] / max(1.0, number[0]), second[1] / max(1.0, number[1])
 
 
 def largest_gradient(function: TestFunction) -> float:

@@ -2,7 +2,8 @@
 
     Lemma 4.3 (i)   E phi(X_t) <= (1/N_-) sum_j E phi(X_0^j) + (N/N_-) (sigma^2 + gamma (N - 1) / 2) t with
                     phi = (1 + |x|^2)^(1/2), N_- the smaller number of charges of a sign; the larger mean of both signs
-    (4.2)           int_0^T |X^i - X^j|^(alpha - 2) dt is finite for alpha > 2 gamma / sigma^2: at alpha = 1
+    (4.2)           int_0^T |X^i - X^j|^(alpha - 2) dt is finite for alpha > 2 gamma / sigma^2: at alpha = 1, over all
+                    pairs, and over those of equal and of opposite signs, which repel and attract each other
     (4.4)           the mean over pairs of E int_0^T |X^i - X^j|^(alpha - 2) dt is at most
                     2 2^(1/2) / (alpha delta beta_0) (1 + 5/4 sigma^2 T + E|X_0|), beta_0 = N_- / N,
                     delta = alpha sigma^2 - 2 gamma (N - 1), for alpha halfway between 2 gamma (N - 1) / sigma^2 and 1
@@ -104,12 +105,11 @@ def _pair_bounds(model: Model, ensemble: Ensemble) -> list[Estimate]:
     (n, fewer), gamma, sigma2 = _counts(ensemble), model.pair_strength(ensemble.count), model.sigma**2
     integrals, found = ensemble.estimates["pair_integrals"], []
     if gamma < sigma2 / 2:
-        measured, stderr = _mean(integrals[:, 1])
-        found.append(
-            Estimate(
-                "(4.2), alpha = 1", "mean of int |X_i - X_j|^-1 dt", measured, stderr, None, math.isfinite(measured)
-            )
-        )
+        every = ("", ", equal signs", ", opposite signs") if ensemble.both_signs else ("",)
+        for which, values in zip(every, integrals[:, 1:].T, strict=False):
+            measured, stderr = _mean(values)
+            name = f"mean of int |X_i - X_j|^-1 dt{which}"
+            found.append(Estimate("(4.2), alpha = 1", name, measured, stderr, None, math.isfinite(measured)))
     alpha = pair_power(model, n)
     delta = alpha * sigma2 - 2 * gamma * (n - 1)
     if n > 1 and alpha < 1 and delta > 0:

@@ -17,7 +17,7 @@ from limitpde.densities import Gaussian
 from limitpde.fem.kept_states import KeptStates
 from limitpde.fem.mesh import Box
 from limitpde.meanfield import Initial, Model, Solver
-from limitpde.meanfield.fluctuations import Adjoint, covariance_of_particles
+from limitpde.meanfield.fluctuations import McKeanVlasovAdjoint, covariance_of_particles
 from limitpde.potentials import GaussianPotential, Harmonic
 
 WAVE, BUMP = Wave(k=(0.9,), phase=0.4), GaussianBump(center=(0.3,), width=0.8)
@@ -65,7 +65,7 @@ def test_linear_response() -> None:
             kept.finish()
             phi = np.exp(-((made.nodes.points[:, 0] - 0.3) ** 2) / 1.28)
             ends.append(float(made.nodes.sums.total(phi * made.masses.sum(axis=0))[0]))
-        adjoint, last = Adjoint(made, [BUMP]), 0.6
+        adjoint, last = McKeanVlasovAdjoint(made, [BUMP]), 0.6
         for t, densities in kept.backwards(lambda densities: np.inf):
             if t < last:
                 adjoint.step(densities, last - t)

@@ -56,18 +56,21 @@ def test_all_hold_with_room(comm):
     assert not simulate(MODEL, DIPOLE, count=4, **OPTIONS).estimates
 
 
-def test_pair_integral_of_two(comm, shared_folder):
-    """E int |X_1 - X_2|^-1 dt of two free particles: 2 t R is noncentral chi-square."""
-    initial = points_file(comm, shared_folder, [(-0.5, 0.0), (0.5, 0.0)], [1, -1])
+@pytest.mark.parametrize(("gamma", "sign"), [(0.0, -1), (0.2, -1), (0.2, 1)])
+def test_pair_integral_of_two(comm, shared_folder, gamma, sign):
+    """E int |X_1 - X_2|^-1 dt of two: |X_1 - X_2|^2 / (2 t) is noncentral chi-square, of a dimension by the signs."""
+    initial = points_file(comm, shared_folder, [(-0.5, 0.0), (0.5, 0.0)], [1, sign])
     options = OPTIONS | {"replicas": 4000, "step": 0.005, "test_functions": ()}
-    ensemble = simulate(Model(sigma=1.0, gamma=0.0), initial, count=2, estimate_eps=(), **options)
+    ensemble = simulate(Model(sigma=1.0, gamma=gamma), initial, count=2, estimate_eps=(), **options)
 
     def mean(t: float) -> float:
-        law = scipy.stats.ncx2(2, 1.0 / (2 * t))
+        law = scipy.stats.ncx2(2 * (1 + sign * gamma), 1.0 / (2 * t))
         return float(law.expect(lambda s: 1 / math.sqrt(2 * t * s), lb=0, ub=np.inf)) if t > 0 else 1.0
 
     exact = scipy.integrate.quad(mean, 0.0, 0.4, limit=30, epsrel=1e-4)[0]
     values = ensemble.estimates["pair_integrals"][:, 1]
+    np.testing.assert_array_equal(ensemble.estimates["pair_integrals"][:, 2 if sign > 0 else 3], values)
+    assert not ensemble.estimates["pair_integrals"][:, 3 if sign > 0 else 2].any()
     assert abs(values.mean() - exact) < SE * values.std() / math.sqrt(4000) + 1e-3
 
 
