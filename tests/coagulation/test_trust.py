@@ -15,6 +15,7 @@ from mpi4py import MPI
 from limitpde import case as cases
 from limitpde.coagulation import exact
 from limitpde.coagulation.model import Initial, Model
+from limitpde.coagulation.particles import simulate
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.reaction.bins import Bins
 from limitpde.coagulation.report import CoagulationWording
@@ -202,3 +203,32 @@ def test_data_that_the_mesh_does_not_see_are_refused(part, mesh):
     initial = Initial(masses=[{"n": 1, "mass": 1.0, **part}])
     with pytest.raises(InputError, match=r"initial.masses\[0\]: the mesh sees .* and must see from 0.9 to 1.1"):
         Solver(model, initial, mesh=mesh, step=0.1, comm=MPI.COMM_SELF)
+
+
+# Splittings within a step
+
+
+@pytest.mark.parametrize(("step", "exceeded"), [(0.006, True), (0.003, False)])
+def test_particles_that_split_count_as_two_until_the_end_of_the_step(step, exceeded):
+    """Dimers and monomers in balance: the caution is how many are too many, as a part of the dimers."""
+    reaction = {"shape": "ball", "alpha": ((1.0, 0.0), (0.0, 0.0))}
+    model = {"diffusion": [0.02, 0.01], "interaction": reaction, "fragmentation": {"rate": 2.0}, "n_max": 2}
+    parts = [{"n": n, "shape": "uniform", "mass": mass} for n, mass in ((1, 0.76721133), (2, 0.61639433))]
+    case = cases.check(
+        {
+            "system": "coagulation",
+            "model": model,
+            "initial": {"masses": parts},
+            "time": {"end": 0.6},
+            "particles": {"counts": [60], "replicas": 300, "step": step},
+        }
+    )
+    options = case.simulation(leave_out=("domain",))
+    ensemble = simulate(case.model, case.initial, count=60, domain=case.domain, **options)
+    caution = particle_cautions(case, ensemble)[0]
+    assert (caution.name, caution.exceeded) == ("splitting_step", exceeded)
+    assert caution.value == pytest.approx(2 * 0.6 / ensemble.steps)
+    extra = ensemble.survivors[:, 1:4].mean(axis=1) - 60
+    expected = caution.value * 0.61639433 / 1.38360566 * 60
+    assert abs(extra.mean() - expected) < 4.5 * extra.std() / math.sqrt(300)
+    assert not exceeded or extra.mean() > 3 * extra.std() / math.sqrt(300)
