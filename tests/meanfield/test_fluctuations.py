@@ -27,7 +27,6 @@ def solver(model: Model, initial: Initial, cell: float) -> Solver:
     return Solver(model, initial, mesh=Box(size=12.0, origin=-6.0, cell_size=cell), step=cell / 10)
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("strength", [1.5, -0.4])
 def test_quadratic_interaction(strength: float) -> None:
     """W = k x^2 / 2: Var phi(Z) + (E phi')^2 (Var X - Var Z), X of a free particle, Z of one that is pulled to a point.
