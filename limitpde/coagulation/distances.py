@@ -32,7 +32,7 @@ def distance_figures(solver: Solver, ensembles: Sequence[Ensemble], seed: int) -
     if not same_end or solver.mesh is None:
         return {}
     nodes, f = solver.nodes, solver.densities
-    densities = {None: f.sum(axis=1)}
+    densities: dict[int | None, np.ndarray] = {None: f.sum(axis=1)}
     densities |= {n: f[:, np.searchsorted(solver.masses, n)] for n in MASSES if n in solver.masses}
     masses = {n: nodes.volume * density for n, density in densities.items()}
 

@@ -106,7 +106,9 @@ def _distances(directory: Path, canvas: Canvas) -> Any:
         label = names.get(name, f"of the law of ${name[0]}_{{{name[1:]}}}$")
         floors = [entry["floor"] for entry in mine]
         pictures.against_count(axis, mine, ("mean", "stderr"), floors, label=label.replace("_{}", ""), **look)
-    pictures.count_axis(axis, sorted({entry["N"] for entry in entries}), "Wasserstein-1 distance of particles from $f$")
+    pictures.count_axis(
+        axis, sorted({entry["N"] for entry in entries}), "distance of particles from $f$ (Wasserstein-1, energy)"
+    )
     axis.set_title(f"{at(end)}; bars: 2 standard errors; dashed: independent draws", fontsize="small")
     axis.legend()
     return figure
