@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from limitpde import case as cases
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 WHOLE = ("N", "replica", "test_function")
 """Columns of whole numbers."""
+SHOWN = 100
+"""Characters of a sentence in a list of results."""
 
 
 class Result(Mapping[str, Any]):
@@ -164,7 +167,7 @@ class Result(Mapping[str, Any]):
     # --- for people -------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        found = f"{self.verdict['status'].capitalize()}." if self.verdict else self.told
+        found = f"{self.verdict['status'].capitalize()}." if self.verdict else shorten(self.told, SHOWN)
         return f"Result({str(self.directory)!r}): {self._line(found)}"
 
     def __str__(self) -> str:
