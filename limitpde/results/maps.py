@@ -74,6 +74,8 @@ class StatePicture:
     """States -> xlim and ylim that hold what can be seen of them."""
     stems: tuple[str, ...] = ("fields",)
     """Patterns of the files below pde/ that are read."""
+    twice: bool = False
+    """Whether a map that is alone in its row is drawn a second time where there are particles, for them."""
 
     def __call__(self, directory: Path, canvas: Canvas) -> Any:
         """The figure of the first and the last time; None where there is nothing to draw."""
@@ -108,10 +110,12 @@ class StatePicture:
         rows = self.rows(directory, steps)
         if not rows:
             return None
+        particles = file_of_particles(directory)
+        if self.twice and particles is not None and len(rows[0]) == 1:
+            rows = [row * 2 for row in rows]
         alone = len(rows[0]) == 1  # then the times stand beside each other
         figure, axes = panels(canvas, [[panel for row in rows for panel in row]] if alone else rows, tops)
         limits = self.limits(directory)
-        particles = file_of_particles(directory)
         for row, shown in zip(axes.T if alone else axes, rows, strict=True):
             for axis in row:
                 axis.set(**({"xlim": axis.get_xlim(), "ylim": axis.get_ylim()} | limits))  # particles change none

@@ -16,17 +16,19 @@ from limitpde.vlasov.hamiltonian.counting import theorem_rate
 
 MOST_DOTS = 2000
 """Particles drawn over a map, so that the map can still be seen."""
+APART = 1.04
+"""Ratio of the places, on a logarithmic axis, of points that belong to one N."""
 
 
 def _panels(states: Mapping[str, State]) -> list[Panel]:
-    """f over phase space, or over its planes; in one dimension twice, for the particles over the second."""
+    """f over phase space, or over its planes."""
     found = {stem: state for stem, state in states.items() if "f" in state[2]}
     rows = []
     for stem, state in found.items():
         number = stem.removeprefix("fields").removeprefix("slice_x").partition("_")[0]
         labels = (f"$x_{number}$", f"$v_{number}$") if number else ("$x$", "$v$")
         rows.append(Panel(state, "f", flat=True, cmap="inferno", labels=labels, square=False))
-    return rows * 2 if list(found) == ["fields"] else rows
+    return rows
 
 
 def _over(row: Sequence[Any], cloud: Cloud) -> None:
@@ -122,13 +124,15 @@ def _counting(directory: Path, canvas: Canvas) -> Any:
         return None
     end = max(entry["t"] for entry in entries)
     figure, axis = canvas.subplots(figsize=(5.6, 4.4))
-    for number, exponent in enumerate(dict.fromkeys(entry["lambda"] for entry in entries)):
+    exponents = list(dict.fromkeys(entry["lambda"] for entry in entries))
+    for number, exponent in enumerate(exponents):
         mine = [entry for entry in entries if entry["t"] == end and entry["lambda"] == exponent]
         counts, low, high = (np.array([entry[key] for entry in mine], dtype=float) for key in ("N", "low", "high"))
         middle, color = (low + high) / 2, f"C{number % 7}"
         label = rf"$\lambda = {exponent:g}$"
+        places = counts * APART ** (number - (len(exponents) - 1) / 2)
         axis.errorbar(
-            counts, middle, (high - low) / 2, fmt=style.MARKERS[number % 8], capsize=3, label=label, color=color
+            places, middle, (high - low) / 2, fmt=style.MARKERS[number % 8], capsize=3, label=label, color=color
         )
         axis.plot(counts, middle[0] * (counts / counts[0]) ** -theorem_rate(exponent), "--", lw=1, color=color)
     pictures.count_axis(axis, sorted({entry["N"] for entry in entries}), r"$\beta_N$")
@@ -138,7 +142,7 @@ def _counting(directory: Path, canvas: Canvas) -> Any:
 
 
 PAINTERS: dict[str, pictures.Painter] = {
-    "phase_space": StatePicture(_panels, _over, stems=("fields", "slice_*")),
+    "phase_space": StatePicture(_panels, _over, stems=("fields", "slice_*"), twice=True),
     "field_energy": _field_energy,
     "density": _density,
     "distances": _distances,
