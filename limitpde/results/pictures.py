@@ -142,9 +142,13 @@ def legend_above(axis: Any) -> None:
     """A legend above all that is drawn, for which the vertical axis becomes longer."""
     lines = sum(1 + label.count("\n") for label in axis.get_legend_handles_labels()[1])
     part = min(LINE * (lines + 0.5) / (axis.get_position().height * axis.figure.get_figheight()), 0.6)
-    transform = axis.yaxis.get_transform()
-    low, high = transform.transform(axis.get_ylim())
-    axis.set_ylim(axis.get_ylim()[0], transform.inverted().transform(low + (high - low) / (1 - part)))
+    transform, (bottom, top) = axis.yaxis.get_transform(), axis.get_ylim()
+    low, high = transform.transform((bottom, top))
+    axis.set_ylim(bottom, transform.inverted().transform(low + (high - low) / (1 - part)))
+    ticks = [tick for tick in axis.get_yticks() if bottom <= tick <= top]
+    if axis.get_yscale() == "log" and len(ticks) > 1:  # no decades beside the legend, where nothing is
+        axis.set_yticks(ticks)
+        axis.set_yticks([], minor=True)
     axis.legend(loc="upper left")
 
 

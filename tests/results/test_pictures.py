@@ -121,3 +121,30 @@ def test_points_of_several_counts_stand_beside_each_other():
     assert np.max(np.abs(np.array(places) - [0.0, 1.0, 3.0])) < 0.25
     looks = [style.of_count(k, 5) for k in range(5)]
     assert len({look["color"] for look in looks}) == len({look["marker"] for look in looks}) == 5
+
+
+def test_a_legend_above_covers_no_line():
+    """The axis becomes longer, by more lines of the legend the more; its decades are those of the lines."""
+    figure, axes = Canvas().subplots(1, 2, figsize=(6.0, 2.6))
+    for axis, lines in zip(axes, (1, 4), strict=True):
+        for k in range(lines):
+            axis.semilogy([0.0, 1.0], [1e-15, 1e-3], label=f"line {k}")
+        pictures.legend_above(axis)
+    figure.canvas.draw()
+    for axis in axes:
+        box = axis.get_legend().get_window_extent()
+        assert box.y0 > axis.transData.transform((0.0, 1e-3))[1]
+        assert 1e-6 < max(axis.get_yticks()) <= 1e-2
+    assert axes[1].get_ylim()[1] > axes[0].get_ylim()[1]
+
+
+def test_phase_space_is_drawn_twice_for_particles_alone(tmp_path, monkeypatch):
+    picture = maps.StatePicture(
+        lambda states: [maps.Panel(states["fields"], "rho")], lambda row, cloud: None, twice=True
+    )
+    monkeypatch.setattr(maps.StatePicture, "files", lambda self, directory: {"fields": tmp_path})
+    monkeypatch.setattr(maps, "read_fields", lambda path, step: state(1.0, float(step)))
+    assert len(picture.draw(tmp_path, Canvas(), (0, -1)).axes) == 2 + 1  # two times, and the bar of colours
+    monkeypatch.setattr(maps, "file_of_particles", lambda directory: tmp_path)
+    monkeypatch.setattr(maps, "_at", lambda path, t: None)
+    assert len(picture.draw(tmp_path, Canvas(), (0, -1)).axes) == 4 + 1
