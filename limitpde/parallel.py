@@ -6,6 +6,7 @@ full disk, Ctrl-C) is told to the others here, and they all go on or all raise t
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -60,6 +61,32 @@ def gathered(comm: MPI.Comm, numbers: np.ndarray, values: np.ndarray) -> np.ndar
         return values[:0]
     rows, all_values = (np.concatenate(part) for part in zip(*parts, strict=True))
     return np.asarray(all_values[np.argsort(rows)])
+
+
+def spread(comm: MPI.Comm, numbers: np.ndarray, values: np.ndarray, total: int) -> tuple[int, np.ndarray]:
+    """Rows of all ranks in the order of their numbers, in as equal parts as can be: the first one here, and they.
+
+    Collective.
+
+    Args:
+        comm: the ranks.
+        numbers: (owned,) number of each row, each of 0 ... total - 1 on one rank.
+        values: (owned, ...) rows, float.
+        total: rows of all ranks.
+    """
+    ends = np.arange(comm.size + 1) * total // comm.size
+    first, end = ends[comm.rank : comm.rank + 2]
+    to = np.searchsorted(ends[1:], numbers, side="right")
+    order, counts = np.argsort(to, kind="stable"), np.bincount(to, minlength=comm.size)
+    coming = np.empty_like(counts)
+    comm.Alltoall(counts, coming)
+    places = np.empty(end - first, dtype=np.int64)
+    comm.Alltoallv([numbers[order].astype(np.int64), counts], [places, coming])
+    width = math.prod(values.shape[1:])
+    rows, found = (np.empty((end - first, *values.shape[1:])) for _ in range(2))
+    comm.Alltoallv([np.ascontiguousarray(values[order], dtype=float), counts * width], [rows, coming * width])
+    found[places - first] = rows
+    return int(first), found
 
 
 def all_arrive(comm: MPI.Comm, *, seconds: float) -> bool:

@@ -1,7 +1,8 @@
 """Fields on a mesh that may change from step to step, in one temporal VTKHDF file for a whole run.
 
 Rows are in the order of the input mesh (original vertex and cell numbers), so that a file does not depend on the
-number of ranks and can be continued, or read back, on another number. All goes through rank 0.
+number of ranks and can be continued, or read back, on another number. Meshes go through rank 0, and so do values unless
+they are many: then each rank writes its own by MPI-IO, between making room for the step and adding it to the file.
 
 The grids lie one after another in the file, each of them once; a step says which one is its own (Steps/PartOffsets)
 and where that begins.
@@ -20,7 +21,7 @@ from dolfinx.mesh import Mesh
 
 from limitpde.errors import InputError
 from limitpde.parallel import on_root
-from limitpde.results import vtkhdf
+from limitpde.results import shared_array, vtkhdf
 from limitpde.results.grids import Grid
 from limitpde.results.vtkhdf import PARTS, Layout, Mode, times
 
@@ -43,6 +44,8 @@ PLACES = (
 """Where the grid of a step is."""
 Outputs = dict[str, tuple[Mesh, dict[str, fem.Function]]]
 """Stem of a file -> its mesh and the functions on it."""
+LARGE = 1 << 23
+"""Values of a step from which each rank writes its own."""
 SAME_POINT = 1e-12
 """How far apart points of equal meshes may be, as a part of the largest coordinate."""
 
@@ -97,10 +100,10 @@ class FieldSeries:
         """
         t = vtkhdf.check_time(t)
         grid = self._grid_of(functions.values())
-        arrays = grid.rows(functions)
         stored = self._stored and grid is self._grid
         cells = None if stored else grid.arrays()
-        on_root(grid.mesh.comm, lambda: self._append(t, arrays, cells))
+        rows = self._filled(t, grid, functions, cells) if _are_large(functions.values()) else grid.rows(functions)
+        on_root(grid.mesh.comm, lambda: vtkhdf.append(self.path, LAYOUT, t, *self._added(rows, cells)))
         self._grid, self._stored = grid, True
 
     def read(self, t: float, functions: Mapping[str, fem.Function]) -> None:
@@ -143,8 +146,20 @@ class FieldSeries:
         mesh = next((function.function_space.mesh for function in functions), self._grid.mesh)
         return self._grid if mesh is self._grid.mesh else Grid(mesh)
 
-    def _append(self, t: float, arrays: Mapping[str, np.ndarray], grid: dict[str, np.ndarray] | None) -> None:
-        """Write a step on the last grid (None), or on a grid that is perhaps not there yet. On rank 0."""
+    def _filled(
+        self, t: float, grid: Grid, functions: Mapping[str, fem.Function], cells: dict[str, np.ndarray] | None
+    ) -> dict[str, vtkhdf.Hole]:
+        """What a step adds to its arrays, by then in the file but not yet in use. Collective."""
+        comm, parts = grid.mesh.comm, grid.parts(functions)
+        holes = {name: vtkhdf.Hole(shape, np.dtype(float)) for name, (shape, _) in parts.items()}
+        first = on_root(comm, lambda: vtkhdf.reserve(self.path, LAYOUT, t, self._added(holes, cells)[1]))
+        shared_array.fill(comm, self.path, [(first[name], block) for name, (_, block) in parts.items()])
+        return holes
+
+    def _added(
+        self, arrays: Mapping[str, np.ndarray] | Mapping[str, vtkhdf.Hole], grid: dict[str, np.ndarray] | None
+    ) -> tuple[dict[str, int], vtkhdf.Rows]:
+        """What a step adds to tables and datasets, on the last grid (None) or on one perhaps not there. On rank 0."""
         with vtkhdf.reading(self.path) as group:
             step, counts = len(group[vtkhdf.VALUES]), [group[name][:] for name in COUNTS]
             parts = group[PARTS][:step] if step else np.empty(0, dtype=np.int64)
@@ -154,7 +169,9 @@ class FieldSeries:
         added = {count: len(grid[name]) for count, name in COUNTS.items()} if grid else {}
         part = len(counts[0]) - (0 if grid else 1)
         end, first = _starts(counts, len(counts[0])), _starts(counts, part)
-        rows = {name: (end[name], array) for name, array in (grid or NO_GRID).items()}
+        rows: dict[str, tuple[int, np.ndarray | vtkhdf.Hole]] = {
+            name: (end[name], array) for name, array in (grid or NO_GRID).items()
+        }
         rows |= {
             PARTS: (step, np.array([part])),
             "Steps/NumberOfParts": (step, np.array([1])),
@@ -166,7 +183,14 @@ class FieldSeries:
             row = int(counts[0 if name.startswith("Point") else 1][parts].sum())
             rows[name] = (row, values)
             rows[_offsets(name)] = (step, np.array([row]))
-        vtkhdf.append(self.path, LAYOUT, t, added, rows)
+        return added, rows
+
+
+def _are_large(functions: Iterable[fem.Function]) -> bool:
+    """Whether each rank should write the values of these functions itself; the same on every rank."""
+    spaces = [function.function_space for function in functions]
+    values = sum(space.dofmap.index_map.size_global * space.dofmap.index_map_bs for space in spaces)
+    return values >= LARGE and all(space.mesh.comm.size > 1 for space in spaces)
 
 
 def read_fields(path: Path | str, step: int = -1) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], float]:

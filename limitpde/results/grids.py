@@ -1,8 +1,9 @@
-"""Meshes, and functions on them, as files hold them: in the order of the input mesh, gathered on rank 0."""
+"""Meshes, and functions on them, as files hold them: in the order of the input mesh, on rank 0 or in parts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import basix
@@ -12,8 +13,9 @@ from dolfinx.mesh import CellType, Mesh
 
 from limitpde.dolfinx_versions import cell_nodes, coordinate_map
 from limitpde.errors import InputError
-from limitpde.parallel import gathered
+from limitpde.parallel import gathered, spread
 from limitpde.results import vtkhdf
+from limitpde.results.shared_array import Block
 
 Place = Literal["Point", "Cell"]
 
@@ -100,7 +102,27 @@ class Grid:
             InputError: see `place`.
         """
         places = {name: self.place(name, function) for name, function in functions.items()}
-        return {f"{place}Data/{name}": self._gather(functions[name], place) for name, place in places.items()}
+        own = {f"{place}Data/{name}": self._own(functions[name], place) for name, place in places.items()}
+        return {name: gathered(self.mesh.comm, numbers, values) for name, (numbers, values) in own.items()}
+
+    def parts(self, functions: Mapping[str, fem.Function]) -> dict[str, tuple[tuple[int, ...], Callable[[], Block]]]:
+        """The shape of the same rows, and what gives those of this rank when they are in parts over the ranks.
+
+        The latter is collective, and what it gives is new.
+
+        Raises:
+            InputError: see `place`.
+        """
+        found: dict[str, tuple[tuple[int, ...], Callable[[], Block]]] = {}
+        for name, function in functions.items():
+            place, dofmap = self.place(name, function), function.function_space.dofmap
+            shape = dofmap.index_map.size_global, *((3,) if dofmap.index_map_bs > 1 else ())
+            found[f"{place}Data/{name}"] = shape, functools.partial(self._part, function, place, shape)
+        return found
+
+    def _part(self, function: fem.Function, place: Place, shape: tuple[int, ...]) -> Block:
+        first, values = spread(self.mesh.comm, *self._own(function, place), shape[0])
+        return Block(values, shape, (slice(first, first + len(values)), *(slice(0, size) for size in shape[1:])))
 
     def fill(self, function: fem.Function, place: Place, rows: np.ndarray) -> None:
         """Set a function, ghosts too, to the rows of a file, (rows, components), which every rank must have."""
@@ -114,15 +136,15 @@ class Grid:
         rows: np.ndarray = self._nodes[cell_nodes(self.mesh)[:cells]]
         return rows
 
-    def _gather(self, function: fem.Function, place: Place) -> np.ndarray:
-        """Values in the order of the file, (rows,) or (rows, 3), on rank 0; nothing elsewhere."""
+    def _own(self, function: fem.Function, place: Place) -> tuple[np.ndarray, np.ndarray]:
+        """Rows in the file of the values of this rank, (owned,), and the values, (owned,) or (owned, 3)."""
         dofmap = function.function_space.dofmap
         owned, size = dofmap.index_map.size_local, dofmap.index_map_bs
         row = np.empty(owned, dtype=np.int64)
         mine = dofmap.list < owned
         row[dofmap.list[mine]] = self._row(place, len(dofmap.list))[mine]
-        values = gathered(self.mesh.comm, row, function.x.array[: owned * size].reshape(-1, size))
-        return np.pad(values, ((0, 0), (0, 1))) if size == 2 else values[:, 0] if size == 1 else values
+        values = function.x.array[: owned * size].reshape(-1, size)
+        return row, np.pad(values, ((0, 0), (0, 1))) if size == 2 else values[:, 0] if size == 1 else values
 
 
 def _pieces(cell: CellType, degree: int) -> tuple[int, np.ndarray] | None:

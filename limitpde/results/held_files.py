@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 PAGE = 4096
 """A kill does not tear a write inside one page of memory."""
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM until the end of the block (in the main thread; elsewhere do nothing)."""
+    caught: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    held = [each for each in (signal.SIGINT, signal.SIGTERM) if main and signal.getsignal(each) is not None]
+    previous = {each: signal.signal(each, hold) for each in held}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+        for number in caught:
+            signal.raise_signal(number)
 
 
 class _OpenFile(io.RawIOBase):

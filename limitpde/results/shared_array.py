@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,13 +50,13 @@ class Block:
             MPI.DOUBLE.Create_contiguous(self.values.size),
         )
 
-    def move(self, file: MPI.File, *, write: bool) -> None:
-        """Write the values to a file, or read them from it. Collective."""
+    def move(self, file: MPI.File, *, write: bool, first: int = 0) -> None:
+        """Write the values to a file, or read them from it; the array begins at its byte `first`. Collective."""
         there, here = self._places() if self.values.size else (MPI.DOUBLE.Dup(), MPI.DOUBLE.Dup())
         there.Commit()
         here.Commit()
         try:
-            file.Set_view(0, MPI.DOUBLE, there)
+            file.Set_view(first, MPI.DOUBLE, there)
             (file.Write_all if write else file.Read_all)([self.values, min(self.values.size, 1), here])
         finally:
             there.Free()
@@ -75,6 +75,24 @@ def write(comm: MPI.Comm, path: Path, block: Block) -> str:
     if found is None:
         raise OSError(errno.EIO, "was written, but is not there", str(path))
     return found
+
+
+def fill(comm: MPI.Comm, path: Path, blocks: Sequence[tuple[int, Callable[[], Block]]]) -> None:
+    """Write arrays into a file that has room for them; they are on the disk when this returns. Collective.
+
+    Args:
+        comm: the ranks.
+        path: the file.
+        blocks: the byte at which each array begins, and what gives it, called when those before are written.
+
+    Raises:
+        OSError: they cannot be written; on every rank alike.
+    """
+
+    def move(first: int, block: Callable[[], Block], file: MPI.File) -> None:
+        block().move(file, write=True, first=first)
+
+    _with_file(comm, path, MPI.MODE_WRONLY, *(partial(move, *each) for each in blocks), MPI.File.Sync)
 
 
 def read(comm: MPI.Comm, path: Path, block: Block) -> None:

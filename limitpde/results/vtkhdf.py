@@ -15,13 +15,11 @@ therefore it writes into a `HeldFile`, which sorts them. All here is serial: one
 
 from __future__ import annotations
 
-import signal
-import threading
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import h5py
@@ -29,7 +27,7 @@ import numpy as np
 
 from limitpde.errors import InputError, LimitPDEError
 from limitpde.results.figures import draft_of, put_in_place
-from limitpde.results.held_files import PAGE, DraftFile, HeldFile
+from limitpde.results.held_files import PAGE, DraftFile, HeldFile, signals_held
 
 HEADER = 512
 """Upper bound of the length of the object headers that a commit changes."""
@@ -44,7 +42,20 @@ PARTS = "Steps/PartOffsets"
 ARRAYS = ("PointData", "CellData")
 
 Mode = Literal["w", "a"]
-Rows = Mapping[str, tuple[int, np.ndarray]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Rows of a step that are in the file by other means when the step is added: what arrays of them would be."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+Rows = Mapping[str, tuple[int, np.ndarray | Hole]]
 """Dataset -> (first row, rows): what a step adds."""
 
 
@@ -59,26 +70,6 @@ class Layout:
     """Second names of datasets: name -> dataset."""
     fixed: tuple[str, ...] = ()
     """Datasets that never change."""
-
-
-@contextmanager
-def signals_held() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM until the end of the block (in the main thread; elsewhere do nothing)."""
-    caught: list[int] = []
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-
-    main = threading.current_thread() is threading.main_thread()
-    held = [each for each in (signal.SIGINT, signal.SIGTERM) if main and signal.getsignal(each) is not None]
-    previous = {each: signal.signal(each, hold) for each in held}
-    try:
-        yield
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-        for number in caught:
-            signal.raise_signal(number)
 
 
 @contextmanager
@@ -210,20 +201,48 @@ def append(path: Path, layout: Layout, t: float, counts: Mapping[str, int], rows
     with signals_held():
         with reading(path) as group:
             _check_step(group, t, rows)
-            steps = len(group[VALUES])
-            room = 0 < steps < group[VALUES].maxshape[0] and all(
-                name in group and start + len(new) <= len(group[name]) for name, (start, new) in rows.items()
-            )
+            room = _has_room(group, rows)
             if not room:
                 _grow(path, layout, group, entries, rows)
         if room:
             with _committing(path) as group:
                 for name, (start, new) in rows.items():
-                    group[name][start : start + len(new)] = new
+                    if isinstance(new, np.ndarray):
+                        group[name][start : start + len(new)] = new
                 for name, entry in entries.items():
                     group[name].resize((len(group[name]) + 1,))
                     group[name][-1] = entry
-                group["Steps"].attrs.modify("NSteps", np.int64(steps + 1))
+                group["Steps"].attrs.modify("NSteps", np.int64(len(group[VALUES])))
+
+
+def reserve(path: Path, layout: Layout, t: float, rows: Rows) -> dict[str, int]:
+    """Make room for a step, and add it later: `append` takes the same rows when the holes among them are filled.
+
+    Until then no reader looks there.
+
+    Returns:
+        Dataset -> the byte of the file at which the first row of its hole belongs, one number after the other.
+
+    Raises:
+        InputError: see `append`.
+    """
+    with signals_held(), reading(path) as group:
+        _check_step(group, t, rows)
+        if not _has_room(group, rows):
+            _grow(path, layout, group, {}, rows)
+    with reading(path) as group:
+        return {
+            name: group[name].id.get_offset() + start * new.dtype.itemsize * math.prod(new.shape[1:])
+            for name, (start, new) in rows.items()
+            if isinstance(new, Hole)
+        }
+
+
+def _has_room(group: Any, rows: Rows) -> bool:
+    """Whether a step with these rows fits in."""
+    return len(group[VALUES]) < group[VALUES].maxshape[0] and all(
+        name in group and start + len(new) <= len(group[name]) for name, (start, new) in rows.items()
+    )
 
 
 def _check_step(group: Any, t: float, rows: Rows) -> None:
@@ -272,7 +291,7 @@ def _committing(path: Path, *, shrinking: bool = False) -> Iterator[Any]:
 
 
 def _grow(path: Path, layout: Layout, old: Any, entries: Mapping[str, float], rows: Rows) -> None:
-    """Replace the file by one with more room that also has the new step."""
+    """Replace the file by one with more room that also has the new step, or, without entries, only room for it."""
     tables = {name: np.append(old[name][:], entries.get(name, ())) for name in (VALUES, *layout.counts)}
     fixed = {name: old[name][:] for name in layout.fixed}
     _build(path, layout, tables, fixed, rows, old)
@@ -298,7 +317,8 @@ def _build(
             for first in range(0, used, BLOCK):
                 end = min(first + BLOCK, used)
                 dataset[first:end] = old[name][first:end]
-            dataset[start : start + len(new)] = new
+            if isinstance(new, np.ndarray):
+                dataset[start : start + len(new)] = new
         for name, target in layout.links.items():
             if target in group:
                 group[name] = group[target]
@@ -348,7 +368,7 @@ def _first_page(file: Any, layout: Layout, tables: Mapping[str, np.ndarray]) -> 
     return group
 
 
-def _roomy(group: Any, name: str, start: int, new: np.ndarray, old: Any) -> Any:
+def _roomy(group: Any, name: str, start: int, new: np.ndarray | Hole, old: Any) -> Any:
     """A dataset with spare room; with none for its first rows, and as long as it was where none are added."""
     room = start + len(new)
     if start:

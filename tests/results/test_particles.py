@@ -20,7 +20,7 @@ from mpi4py import MPI
 from series import MESHES, check_particles, check_particles_vtk, write_fields, write_particles
 
 from limitpde.errors import InputError
-from limitpde.results import vtkhdf
+from limitpde.results import held_files, vtkhdf
 from limitpde.results.fields import times
 from limitpde.results.particles import ParticleSeries, read_particles
 
@@ -171,7 +171,7 @@ def interruptible():
 
 def test_signals_are_held(interruptible):
     done = False
-    with pytest.raises(KeyboardInterrupt), vtkhdf.signals_held():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), held_files.signals_held():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
         done = True
     assert done

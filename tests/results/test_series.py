@@ -22,6 +22,7 @@ from mpi4py import MPI
 from series import MESHES, TIMES, fill, make_functions, particles, values, vtk_steps, write_fields, write_particles
 
 from limitpde.errors import InputError
+from limitpde.results import fields, vtkhdf
 from limitpde.results.export import export
 from limitpde.results.fields import FieldSeries, read_fields, times
 from limitpde.results.particles import ParticleSeries
@@ -89,6 +90,14 @@ def test_files_do_not_depend_on_ranks(rank_files, name):
             assert np.array_equal(cells, other_cells)
             assert arrays.keys() == other_arrays.keys()
             assert all(np.allclose(arrays[key], other_arrays[key], rtol=0, atol=1e-14) for key in arrays)
+
+
+@pytest.mark.parametrize("name", MESHES)
+def test_each_rank_writes_the_same_as_rank_0_alone(rank_files, name):
+    for folder in rank_files[1:]:
+        one, apart = folder / f"{name}.vtkhdf", folder / f"{name}_apart.vtkhdf"
+        assert fields.digests(apart) == fields.digests(one)
+        assert [t for t, *_ in vtk_steps(apart)] == TIMES
 
 
 def test_fields_truncate_and_continue(tmp_path):
@@ -182,6 +191,25 @@ def test_foreign_file(tmp_path):
         times(tmp_path / "other.vtkhdf")
 
 
+def stop_before_the_end(path, domain):
+    """A step whose values are there but which was not added is none; it can be written again, with others behind."""
+    before = domain.comm.bcast(fields.digests(path) if domain.comm.rank == 0 else None)
+
+    def fail(*arguments):
+        raise OSError("stopped")
+
+    append, vtkhdf.append = vtkhdf.append, fail
+    try:
+        write_fields(path, domain, "a", [2.0])
+    except OSError:
+        vtkhdf.append = append
+    else:
+        raise AssertionError("was not stopped")
+    assert domain.comm.bcast(fields.digests(path) if domain.comm.rank == 0 else None) == before
+    write_fields(path, domain, "a", [3.0, 4.0, 5.0]).truncate(1.0)
+    assert domain.comm.bcast(fields.digests(path) if domain.comm.rank == 0 else None) == before
+
+
 def main(root):
     """Write all meshes' fields on these ranks, after putting those of one rank less back into functions."""
     comm = MPI.COMM_WORLD
@@ -192,6 +220,11 @@ def main(root):
     for name, build in MESHES.items():
         domain = build(comm)
         write_fields(folder / f"{name}.vtkhdf", domain)
+        large, fields.LARGE = fields.LARGE, 0
+        write_fields(folder / f"{name}_apart.vtkhdf", domain)
+        if comm.size > 1:
+            stop_before_the_end(folder / f"{name}_apart.vtkhdf", domain)
+        fields.LARGE = large
         series = FieldSeries((earlier if comm.size > 1 else folder) / f"{name}.vtkhdf", domain, mode="a")
         found, wanted = make_functions(domain), make_functions(domain)
         series.read(0.25, found)
