@@ -146,14 +146,17 @@ def _collect(
     P: int,
     message: np.ndarray,
 ) -> None:
-    """Put cells (run[n], cell[n]) of all lines one behind the other."""
-    at = 0
+    """Put cells (run[n], cell[n]) of all lines one behind the other; numbers that are near each other go together."""
+    first, total = np.empty(len(run), dtype=np.int64), 0
     for n in range(len(run)):
-        w = width[run[n]]
-        for o in range(layout[0]):
-            for p in range(P):
-                for m in range(layout[4]):
+        first[n] = total
+        total += width[run[n]] * layout[0] * P * layout[4]
+    for o in range(layout[0]):
+        for p in range(P):
+            for m in range(layout[4]):
+                for n in range(len(run)):
+                    w = width[run[n]]
                     start = base[run[n]] + o * layout[1] + (cell[n] * P + p) * layout[3] + m * layout[5]
+                    at = first[n] + ((o * P + p) * layout[4] + m) * w
                     for k in range(w):
                         message[at + k] = f[start + k]
-                    at += w
