@@ -45,7 +45,7 @@ PLACES = (
 Outputs = dict[str, tuple[Mesh, dict[str, fem.Function]]]
 """Stem of a file -> its mesh and the functions on it."""
 LARGE = 1 << 23
-"""Values of a step from which each rank writes its own."""
+"""Values of a step from which each rank writes its own, if they are in double precision."""
 SAME_POINT = 1e-12
 """How far apart points of equal meshes may be, as a part of the largest coordinate."""
 
@@ -188,9 +188,10 @@ class FieldSeries:
 
 def _are_large(functions: Iterable[fem.Function]) -> bool:
     """Whether each rank should write the values of these functions itself; the same on every rank."""
-    spaces = [function.function_space for function in functions]
-    values = sum(space.dofmap.index_map.size_global * space.dofmap.index_map_bs for space in spaces)
-    return values >= LARGE and all(space.mesh.comm.size > 1 for space in spaces)
+    own = list(functions)
+    dofmaps = [function.function_space.dofmap for function in own]
+    values = sum(dofmap.index_map.size_global * dofmap.index_map_bs for dofmap in dofmaps)
+    return values >= LARGE and all(each.dtype == float and each.function_space.mesh.comm.size > 1 for each in own)
 
 
 def read_fields(path: Path | str, step: int = -1) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], float]:
