@@ -19,11 +19,17 @@ from numba import njit
 from pair_laws import bridges, disk_capture, fine_bridges, over_all_ends, reaction_chance, walks
 
 from limitpde.coagulation.interaction import Bump, DoiBall, Ellipsoid, InteractionFromFile
+from limitpde.coagulation.model import Model
 from limitpde.coagulation.rates.scattering import scattering
 from limitpde.coagulation.simulator.bridge import CANDIDATES, FIELDS, bisect, stack_size
 from limitpde.coagulation.simulator.capture import _scaled_k0, capture_time, disk_chance, sphere_chance
+from limitpde.coagulation.simulator.pairs import scan
+from limitpde.coagulation.simulator.physics import physics_of
 from limitpde.coagulation.simulator.potential import CELLS, potential_of, value
+from limitpde.coagulation.simulator.steps import make_sorted
+from limitpde.domains import Domain
 from limitpde.errors import InputError
+from limitpde.nbody.cells import make_grid, sort_into_cells
 from limitpde.nbody.random import pair_key
 
 SE = 4.5
@@ -217,3 +223,29 @@ def test_capture_times(flat, rx, ry):
     law = scipy.integrate.cumulative_trapezoid(weight, v, initial=0)
     sample = scipy.special.logit(_times(flat, rx, ry, tau, 4000))
     assert scipy.stats.kstest(sample, lambda u: np.interp(u, v, law / law[-1])).pvalue > 1e-3
+
+
+def test_the_early_draw_spares_work_and_nothing_else():
+    """The same candidates in a grid of few cells and with a bound above one, so that all pairs are asked in full."""
+    n, dt, key, step = 800, 1e-3, np.uint64(5), 7
+    model = Model(diffusion=(1.0,), interaction=DoiBall(alpha=20.0), n_max=1, reaction="annihilation")
+    physics = physics_of(model, n, 1.0, Domain.torus(np.ones(3)), method="closed", heaviest=1)
+    unbounded = physics._replace(lengths=np.append(physics.lengths[:-1], 20.0))  # the last one is for larger alpha
+    reach, rng = 4 * math.sqrt(4 * dt) + 1 / n, np.random.default_rng(3)
+    x, by, ident = rng.random((n, 3)), math.sqrt(2 * dt) * rng.standard_normal((3, n)), rng.permutation(n)
+    x[1] = x[0] + 1e-3  # just split
+    stack, results = np.empty((64, 8)), []
+    for asked, least in ((physics, reach), (unbounded, 0.3)):
+        grid = make_grid(x, n, np.zeros(3), np.ones(3), True, False, least)
+        slot, start = np.empty(n, dtype=np.int64), np.empty(np.prod(grid.cells) + 1, dtype=np.int64)
+        sort_into_cells(x, n, grid, slot, start)
+        S = make_sorted(n)
+        S.at[:, slot], S.by[:, slot], S.ident[slot], S.place[slot] = x.T, by, ident, np.arange(n)
+        S.diffusion[:], S.ranges[:], S.strength[:], S.kind[:], S.mate[:], S.offset[:] = 1.0, 0.5, 1.0, 0, -1, 0.3
+        young, old = (0, 1) if ident[0] > ident[1] else (1, 0)
+        S.mate[slot[young]] = ident[old]
+        records = np.empty((10_000, FIELDS))
+        count = scan(asked, S, grid, start, 0, len(start) - 1, key, step, dt, reach, stack, records)
+        results.append(records[np.lexsort(records[:count].T)])
+    assert len(results[0]) > 50
+    np.testing.assert_allclose(*results, rtol=1e-9)  # images are reached by shifts of other roundings

@@ -106,7 +106,7 @@ class Sorted(NamedTuple):
     mate: np.ndarray
     """(n,) int64, number of the particle from which it was just split off; -1 for none."""
     offset: np.ndarray
-    """(3, n) displacement from that one, in units of the pair's range."""
+    """(3, n) displacement from that one, in units of the pair's range, where there is one."""
 
 
 class Scratch(NamedTuple):
@@ -185,6 +185,7 @@ def scan(
 def _scan(P, S, grid, start, begin, end, key, step, dt, reach, scratch, records):  # type: ignore[no-untyped-def]
     """`scan` with room to work in."""
     first, last, shift = scratch.first, scratch.last, scratch.shift
+    at, who, where, square = S.at, scratch.who, scratch.where, reach * reach
     noted = count = 0
     for cell in range(begin, end):
         if start[cell] == start[cell + 1]:
@@ -194,34 +195,19 @@ def _scan(P, S, grid, start, begin, end, key, step, dt, reach, scratch, records)
             for k in range(-1, stretches):
                 low, high = (p + 1, start[cell + 1]) if k < 0 else (first[k], last[k])
                 s0, s1, s2 = (0.0, 0.0, 0.0) if k < 0 else (shift[k, 0], shift[k, 1], shift[k, 2])
+                x0, x1, x2 = at[0, p], at[1, p], at[2, p]
                 while low < high:
                     if noted + high - low >= NOTED:
                         count = _meet_all(P, S, scratch, noted, key, step, dt, reach, records, count)
                         noted = 0
                     top = min(high, low + NOTED - 1)
-                    noted = _note_pairs(S, p, low, top, s0, s1, s2, reach * reach, scratch, noted)
+                    for q in range(low, top):  # no branch: most pairs are too far apart, and nothing tells which
+                        r0, r1, r2 = (at[0, q] - x0) + s0, (at[1, q] - x1) + s1, (at[2, q] - x2) + s2
+                        who[noted, 0], who[noted, 1] = p, q
+                        where[noted, 0], where[noted, 1], where[noted, 2] = r0, r1, r2
+                        noted += 1 if r0 * r0 + r1 * r1 + r2 * r2 <= square else 0
                     low = top
     return _meet_all(P, S, scratch, noted, key, step, dt, reach, records, count)
-
-
-@hot
-def _note_pairs(S, p, low, high, s0, s1, s2, square, scratch, noted):  # type: ignore[no-untyped-def]
-    """Write down the pairs of p with low, ..., high - 1 that are near enough; how many are written now.
-
-    Without a branch: most pairs are not, and the processor cannot guess which.
-    """
-    at, who, where = S.at, scratch.who, scratch.where
-    x0, x1, x2 = at[0, p], at[1, p], at[2, p]
-    before = noted
-    for q in range(low, high):
-        r0, r1, r2 = (at[0, q] - x0) + s0, (at[1, q] - x1) + s1, (at[2, q] - x2) + s2
-        who[noted, 1] = q
-        noted += 1 if r0 * r0 + r1 * r1 + r2 * r2 <= square else 0
-    for k in range(before, noted):
-        q = who[k, 1]
-        who[k, 0] = p
-        where[k, 0], where[k, 1], where[k, 2] = (at[0, q] - x0) + s0, (at[1, q] - x1) + s1, (at[2, q] - x2) + s2
-    return noted
 
 
 @hot
@@ -244,11 +230,41 @@ def _sift(P, S, scratch, noted, dt):  # type: ignore[no-untyped-def]
 
 
 @hot
+def _draw_early(P, S, scratch, noted, key, step, dt):  # type: ignore[no-untyped-def]
+    """Keep the pairs that are near each other, or whose draw is below a bound on their chance; how many there are.
+
+    The bound on `sphere_chance`: expm1(z) e^(-w / 2 tau) <= z / (1 - z) for z < 1. It spares most pairs the rest.
+    """
+    by, diffusion, ranges, ident, mate = S.by, S.diffusion, S.ranges, S.ident, S.mate
+    who, where = scratch.who, scratch.where
+    widest, longest, kept = math.exp(P.log_eps), math.exp(P.lengths[-1]), 0
+    for k in range(noted):
+        p, q, r0, r1, r2 = who[k, 0], who[k, 1], where[k, 0], where[k, 1], where[k, 2]
+        y0, y1, y2 = r0 + (by[0, q] - by[0, p]), r1 + (by[1, q] - by[1, p]), r2 + (by[2, q] - by[2, p])
+        rx, ry = math.sqrt(r0 * r0 + r1 * r1 + r2 * r2), math.sqrt(y0 * y0 + y1 * y1 + y2 * y2)
+        width = widest * (ranges[p] + ranges[q])
+        radius, i, j = longest * width, min(ident[p], ident[q]), max(ident[p], ident[q])
+        z = radius * (rx + ry) / ((diffusion[p] + diffusion[q]) * dt)
+        far = min(rx, ry) > FAR * P.V.reach * width * (1.0 + 1e-9) and mate[p] != ident[q] and mate[q] != ident[p]
+        who[kept, 0], who[kept, 1] = p, q
+        where[kept, 0], where[kept, 1], where[kept, 2] = r0, r1, r2
+        if far and z < 0.5:
+            u, _ = pair_uniforms(key, i, j, step, 0)
+            bound = CANDIDATES * radius * (rx + ry) / (rx * ry * (1.0 - z))
+            kept += 1 if u <= bound * (1.0 + 1e-9) else 0
+        else:
+            kept += 1
+    return kept
+
+
+@hot
 def _meet_all(P, S, scratch, noted, key, step, dt, reach, records, count):  # type: ignore[no-untyped-def]
     """Candidates of the pairs that were written down."""
     who, where, square = scratch.who, scratch.where, reach * reach
     if P.domain < BOX:  # at a wall a mirror image may be met all the same
         noted = _sift(P, S, scratch, noted, dt)
+        if P.closed and not P.flat:
+            noted = _draw_early(P, S, scratch, noted, key, step, dt)
     for k in range(noted):
         r = (where[k, 0], where[k, 1], where[k, 2])
         count = meet_one(P, S, who[k, 0], who[k, 1], r, key, step, dt, square, scratch.stack, records, count)

@@ -257,7 +257,8 @@ def _move(P, A, B, S, slot, begin, end, seed, replica, dt):  # type: ignore[no-u
         S.diffusion[k], S.ranges[k] = d, law(P.ranges, A.mass[i])
         S.kind[k], S.strength[k] = min(A.mass[i], len(P.alpha)) - 1, law(P.strength, A.mass[i])
         S.ident[k], S.place[k], S.mate[k] = A.ident[i], i, A.mate[i]
-        S.offset[0, k], S.offset[1, k], S.offset[2, k] = A.offset[i, 0], A.offset[i, 1], A.offset[i, 2]
+        if A.mate[i] >= 0:
+            S.offset[0, k], S.offset[1, k], S.offset[2, k] = A.offset[i, 0], A.offset[i, 1], A.offset[i, 2]
 
 
 @compiled
