@@ -29,10 +29,14 @@ from limitpde.fem.edge_flux import (
     add_gradient_flux,
     add_mean_density,
     bernoulli,
+    climb_along,
     fill_transport,
+    predictor_edges,
     upwinding,
 )
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix, laplacian_matrix
+from limitpde.fem.gate import GatedState
+from limitpde.fem.gated import History
 from limitpde.fem.mesh import Disk
 from limitpde.fem.sums import GlobalSums
 
@@ -274,3 +278,42 @@ def test_global_sums_where_ranks_own_nothing(comm):
     nothing = GlobalSums(comm, 0)
     assert (nothing.minimum(np.empty(0)), nothing.maximum(np.empty(0))) == (math.inf, -math.inf)
     assert nothing.total(np.empty(0)).tolist() == [0.0]
+
+
+@pytest.mark.ranks
+def test_one_loop_for_the_predictor_is_the_sum_of_its_terms(comm):
+    graph, diffusivity, coupling, scale = EdgeGraph(mesh_of(comm, "disk")), 0.3, 0.7, 0.05
+    tail, head, weight = graph.tail, graph.head, graph.weight
+    psi, well = wiggle(graph), 3.0 * graph.points[:, 0] ** 2
+    start, charges = psi + 0.1 * graph.points[:, 1], np.array([1.0, -1.0])
+    rho = np.stack([1.0 + 0.5 * np.sin(graph.points[:, 0]), 2.0 + np.cos(graph.points[:, 1])])
+    conductance, balance = np.empty(len(weight)), np.zeros(graph.local)
+    potentials = np.stack([psi, well, start])
+    predictor_edges(conductance, balance, tail, head, weight, rho, charges, potentials, coupling, diffusivity, scale)
+    seen, expected = np.zeros(len(weight)), np.zeros(graph.local)
+    for charge, density in zip(charges, rho, strict=True):
+        mean = np.zeros_like(seen)
+        add_mean_density(mean, tail, head, charge * coupling * psi + well, density, diffusivity, 1.0)
+        add_gradient_flux(expected, tail, head, scale * charge * weight * mean, well)
+        add_gradient_flux(expected, tail, head, scale * charge * diffusivity * weight, density)
+        seen += mean
+    np.testing.assert_allclose(conductance, weight * (1 + scale * coupling * seen), rtol=1e-13)
+    add_gradient_flux(expected, tail, head, conductance, start)
+    np.testing.assert_allclose(balance, expected, rtol=1e-12, atol=1e-11)
+    climb = weight * (psi[head] - psi[tail])
+    np.testing.assert_array_equal(climb_along(tail, head, weight, psi), climb)
+    once, twice = np.empty((2, 4, len(weight)))
+    fill_transport(once, weight, climb, diffusivity)
+    fill_transport(twice, weight, climb, diffusivity, 2.0)
+    np.testing.assert_array_equal(twice, 2.0 * once)
+
+
+def test_what_is_foreseen_is_exact_for_what_the_formula_integrates_exactly():
+    """A parabola by BDF2 with uneven steps, and the last values where there are too few."""
+    times, (a, b) = np.array([0.0, 0.1, 0.25]), (2.0, -3.0)
+    values = [np.array([a * t**2 + b * t + 1.0]) for t in times[::-1]]
+    empty = GatedState(np.zeros((1, 1)), np.zeros(1), 0.0, 0.0, 0.0)
+    history = History(empty, (empty, empty), (0.15, 0.1))
+    found = history.foreseen(2, 0.2, values)
+    np.testing.assert_allclose(found, a * 0.45**2 + b * 0.45 + 1.0, rtol=1e-13)
+    assert History(empty).foreseen(2, 0.2, values) is values[0]
