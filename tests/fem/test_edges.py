@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import ufl
-from graphs import EPS, HEXAGON, KINDS, all_to_the_last, create, everywhere, mesh_of, triangulated, wiggle
+from graphs import EPS, HEXAGON, KINDS, all_to_the_last, create, everywhere, mesh_of, triangulated, wiggle, with_ghosts
 from petsc4py import PETSc
 
 from limitpde.errors import InputError
@@ -105,8 +105,7 @@ def test_graph_does_not_depend_on_ghosts_or_on_who_owns_what(comm):
     disk = Disk(radius=2.0, cell_size=0.25)
     plain = EdgeGraph(meshes.build(disk, comm))
     table = everywhere(plain, plain.area, plain.boundary, plain.laplacian(wiggle(plain)))
-    ghosts = dolfinx.mesh.create_cell_partitioner(dolfinx.mesh.GhostMode.shared_facet, 2)
-    for partitioner in (ghosts, all_to_the_last):
+    for partitioner in (with_ghosts(), all_to_the_last):
         graph = EdgeGraph(create(comm, *triangulated(disk), partitioner=partitioner))
         assert graph.size == plain.size == 1 + 3 * 8 * 9
         (edges,) = graph.sums.add(np.array([len(graph.tail)]))

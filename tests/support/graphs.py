@@ -24,14 +24,20 @@ def create(comm, points, cells, partitioner=None) -> dolfinx.mesh.Mesh:
     points = np.array(points, dtype=float) if here else np.empty((0, 2))
     cells = np.array(cells, dtype=np.int64) if here else np.empty((0, 3), dtype=np.int64)
     element = basix.ufl.element("Lagrange", "triangle", 1, shape=(2,))
-    return dolfinx.mesh.create_mesh(comm, cells, element, points, partitioner=partitioner)
+    return dolfinx.mesh.create_mesh(comm, cells, e=element, x=points, partitioner=partitioner)
 
 
 def all_to_the_last(comm, parts, types, cells):
     """Partitioner that leaves every rank but one without cells and nodes."""
     count = len(cells[0]) // 3
     table = dolfinx.graph.adjacencylist(np.full(count, parts - 1, dtype=np.int32), np.arange(count + 1, dtype=np.int32))
-    return table._cpp_object
+    return getattr(table, "_cpp_object", table)  # DOLFINx 0.9 has no other object
+
+
+def with_ghosts():
+    """Partitioner that gives a rank the cells of others behind its facets."""
+    cells_of_a_facet = () if dolfinx.__version__.startswith("0.9") else (2,)
+    return dolfinx.mesh.create_cell_partitioner(dolfinx.mesh.GhostMode.shared_facet, *cells_of_a_facet)
 
 
 def triangulated(disk: Disk):
@@ -47,8 +53,7 @@ def mesh_of(comm, kind: str) -> dolfinx.mesh.Mesh:
         case "square":
             return dolfinx.mesh.create_unit_square(comm, 5, 4)
         case "ghosts":
-            ghosts = dolfinx.mesh.create_cell_partitioner(dolfinx.mesh.GhostMode.shared_facet, 2)
-            return create(comm, *triangulated(Disk(radius=2.0, cell_size=0.25)), partitioner=ghosts)
+            return create(comm, *triangulated(Disk(radius=2.0, cell_size=0.25)), partitioner=with_ghosts())
         case "one rank":
             return create(comm, *triangulated(Disk(radius=1.0, cell_size=0.25)), partitioner=all_to_the_last)
     raise AssertionError(kind)
