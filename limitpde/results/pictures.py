@@ -30,8 +30,8 @@ WIDE, DECADES = 1e3, 1e-12
 """Ratio of values >= 0 from which their axis is logarithmic; part of the largest that such an axis begins with."""
 CONSTANT = 1e-3
 """Relative range below which an axis shows five per cent on both sides, and not rounding magnified."""
-LINE = 0.17
-"""Height of a line of a legend, inches."""
+LINE = 1.6
+"""Height of a line of a legend, in sizes of its letters."""
 DODGE = 0.12
 """Part of the distance of two points by which those of several N are moved apart."""
 Painter = Callable[[Path, Canvas], Any]
@@ -140,8 +140,12 @@ def histogram(axis: Any, x: np.ndarray, weight: float, **look: Any) -> None:
 
 def legend_above(axis: Any) -> None:
     """A legend above all that is drawn, for which the vertical axis becomes longer."""
-    lines = sum(1 + label.count("\n") for label in axis.get_legend_handles_labels()[1])
-    part = min(LINE * (lines + 0.5) / (axis.get_position().height * axis.figure.get_figheight()), 0.6)
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+
+    line = LINE * FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points() / 72
+    lines = 0.5 + sum(1 + label.count("\n") for label in axis.get_legend_handles_labels()[1])
+    part = min(line * lines / (axis.get_position().height * axis.figure.get_figheight()), 0.6)
     transform, (bottom, top) = axis.yaxis.get_transform(), axis.get_ylim()
     low, high = transform.transform((bottom, top))
     axis.set_ylim(bottom, transform.inverted().transform(low + (high - low) / (1 - part)))
