@@ -35,6 +35,7 @@ class EstimateIntegrals:
         self._model, self._eps = model, tuple(eps)
         self._powers = np.array([pair_power(model, residual.count) - 2.0, -1.0])
         self._now, self._pairs = np.empty((replicas, 4)), np.zeros((replicas, 4))
+        self._closest = np.full(replicas, np.inf)
         self._shape = replicas, len(residual.table.kinds)
         self._balances = [ResidualIntegrals(residual, replicas) for _ in self._eps]
 
@@ -59,9 +60,10 @@ class EstimateIntegrals:
             drift_of: eps -> (2, r, N) drifts with K_eps for K.
             rows: (r,) which replicas these are.
         """
-        now = np.empty((len(x), 4))
+        now = np.empty((len(x), 5))
         _pair_means(x, y, signs, self._powers, now)
-        self._now[rows] = now
+        self._now[rows] = now[:, :4]
+        self._closest[rows] = np.minimum(self._closest[rows], now[:, 4])
         for eps, balance in zip(self._eps, self._balances, strict=True):
             balance.measure(x, y, drift, drift_of(eps), signs, encounters, rows, np.zeros(len(x)))
 
@@ -72,11 +74,11 @@ class EstimateIntegrals:
             balance.add(weights, rows)
 
     def totals(self) -> dict[str, np.ndarray]:
-        """Arrays of a replica each: pair integrals (R, 4), and W - W_eps (R, P, number of eps)."""
+        """Arrays of a replica each: pair integrals (R, 4), the smallest distance of equal signs (R,), W - W_eps (R, P, #eps)."""
         gaps = np.empty((*self._shape, len(self._eps)))
         for k, balance in enumerate(self._balances):
             gaps[:, :, k] = balance.excess()
-        return {"pair_integrals": self._pairs, "regularisation_gaps": gaps}
+        return {"pair_integrals": self._pairs, "closest": self._closest, "regularisation_gaps": gaps}
 
     @staticmethod
     def present(x: Floats, y: Floats, signs: np.ndarray) -> dict[str, np.ndarray]:
@@ -96,18 +98,21 @@ def pair_power(model: Model, count: int) -> float:
 
 @compiled(parallel=True)
 def _pair_means(x: Floats, y: Floats, signs: Floats, powers: np.ndarray, out: np.ndarray) -> None:
-    """Means of powers of |X_i - X_j|, (R, 4); infinity where two coincide, 0 where there are no such pairs.
+    """Means of powers of |X_i - X_j|, (R, 5); infinity where two coincide, 0 where there are no such pairs.
 
-    The columns: both powers over all pairs, the second one over those of equal and of opposite signs.
+    The columns: both powers over all pairs, the second one over those of equal and of opposite signs; then the smallest
+    distance of equal signs, infinite without such pairs.
     """
     replicas, count = x.shape
     for r in numba.prange(replicas):
-        first, second, number = 0.0, np.zeros(2), np.zeros(2)
+        first, second, number, closest = 0.0, np.zeros(2), np.zeros(2), np.inf
         for i in range(count):
             for j in range(i):
                 kind = 0 if signs[r, i] * signs[r, j] > 0 else 1
                 number[kind] += 1
                 square = (x[r, i] - x[r, j]) ** 2 + (y[r, i] - y[r, j]) ** 2
+                if kind == 0:
+                    closest = min(closest, square)
                 if square == 0.0:
                     first = second[kind] = np.inf
                 else:
@@ -116,6 +121,7 @@ def _pair_means(x: Floats, y: Floats, signs: Floats, powers: np.ndarray, out: np
         pairs = max(1, count * (count - 1) // 2)
         out[r, 0], out[r, 1] = first / pairs, second.sum() / pairs
         out[r, 2], out[r, 3] = second[0] / max(1.0, number[0]), second[1] / max(1.0, number[1])
+        out[r, 4] = math.sqrt(closest)
 
 
 def largest_gradient(function: TestFunction) -> float:

@@ -4,6 +4,8 @@
                     phi = (1 + |x|^2)^(1/2), N_- the smaller number of charges of a sign; the larger mean of both signs
     (4.2)           int_0^T |X^i - X^j|^(alpha - 2) dt is finite for alpha > 2 gamma / sigma^2: at alpha = 1, over all
                     pairs, and over those of equal and of opposite signs, which repel and attract each other
+    (4.3)           equal signs never meet: their smallest distance at the steps is below r only by chance, for two
+                    charges (r / |X_0^1 - X_0^2|)^(2 gamma / sigma^2) of the replicas for ever
     (4.4)           the mean over pairs of E int_0^T |X^i - X^j|^(alpha - 2) dt is at most
                     2 2^(1/2) / (alpha delta beta_0) (1 + 5/4 sigma^2 T + E|X_0|), beta_0 = N_- / N,
                     delta = alpha sigma^2 - 2 gamma (N - 1), for alpha halfway between 2 gamma (N - 1) / sigma^2 and 1
@@ -110,6 +112,11 @@ def _pair_bounds(model: Model, ensemble: Ensemble) -> list[Estimate]:
             measured, stderr = _mean(values)
             name = f"mean of int |X_i - X_j|^-1 dt{which}"
             found.append(Estimate("(4.2), alpha = 1", name, measured, stderr, None, math.isfinite(measured)))
+        closest = ensemble.estimates["closest"]
+        if np.isfinite(closest).all():
+            measured, stderr = _mean(closest)
+            name = "smallest distance of equal signs"
+            found.append(Estimate("(4.3)", name, measured, stderr, None, bool(closest.min() > 0)))
     alpha = pair_power(model, n)
     delta = alpha * sigma2 - 2 * gamma * (n - 1)
     if n > 1 and alpha < 1 and delta > 0:

@@ -279,7 +279,9 @@ def simulate(
         work=lambda part: int((part["parts"] + 1).sum()) * sum_size,
     )
     found: dict[str, Any] = in_order_kept(simulated.parts, run.kept, "ends")
-    estimated = ("phi", "distance", "pair_integrals", "regularisation_gaps") if run.estimate_eps is not None else ()
+    estimated = (
+        ("phi", "distance", "pair_integrals", "closest", "regularisation_gaps") if run.estimate_eps is not None else ()
+    )
     estimates = {name: found.pop(name) for name in estimated}
     return Ensemble(
         **simulated.common(found, count=count, steps=run.steps, times=(t for t, _ in run.grid)),
