@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def _distances(directory: Path, canvas: Canvas) -> Any:
         look = {"color": f"C{number % 7}", "marker": style.MARKERS[number % 8], "ms": 6, "capsize": 3}
         names = {"sliced": "sliced, in phase space", "energy": "energy distance"}
         label = names.get(name, f"of the law of ${name[0]}_{{{name[1:]}}}$")
-        floors = [entry["floor"] for entry in mine]
+        floors = [entry.get("floor", math.nan) for entry in mine]  # results of before have none
         pictures.against_count(axis, mine, ("mean", "stderr"), floors, label=label.replace("_{}", ""), **look)
     pictures.count_axis(
         axis, sorted({entry["N"] for entry in entries}), "distance of particles from $f$ (Wasserstein-1, energy)"

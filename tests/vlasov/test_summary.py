@@ -204,7 +204,7 @@ def test_a_run_has_its_pictures_and_its_report(done):
     for cry in ("not the expected one", "does not vanish", "differ, by"):
         assert cry not in text, cry
     assert {path.name for path in (where / "pde").iterdir()} == {"diagnostics.csv", "fields.vtkhdf", "moments.vtkhdf"}
-    assert {entry["distance"] for entry in summary["compare"]["distances"]} == {"x", "v", "sliced"}
+    assert {entry["distance"] for entry in summary["compare"]["distances"]} == {"x", "v", "sliced", "energy"}
     assert {rate["theory"] for rate in summary["compare"]["distance_rates"]} == {-0.5}
     assert summary["compare"]["dobrushin"]["factor"] > 1
 
