@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -214,7 +215,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         """Make the particles and stop before their first step: what they would refuse must not cost a result."""
         for count in self.case.particles.counts if self.case.particles is not None else ():
             with suppress(Interrupted):
-                self.system.simulate(self.case, count, Controls(stop_asked=lambda: True, comm=self.comm))
+                self.system.simulate(self.case, count, replace(self._controls, stop_asked=lambda: True))
 
     # --- the limit equation -----------------------------------------------------------------------------------------
 
@@ -308,18 +309,23 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 self.stop.check(self.comm)
                 on_root(self.comm, partial(self.record.save, force=True))
 
+    @property
+    def _controls(self) -> Controls:
+        """How particles are stopped, and where they run."""
+        ranks = self.case.particles.ranks_per_replica if self.case.particles is not None else None
+        return Controls(stop_asked=lambda: self.stop.asked, comm=self.comm, ranks_per_replica=ranks)
+
     def _simulate_count(self, count: int) -> E:
         files = ParticleFiles(self.folder, count)
         finished, bad = on_root(self.comm, lambda: self.checkpoint.replicas(count) if self.resume else ([], []))
         self.record.note_damage(bad, f"those replicas of N = {count} are simulated anew")
         with Bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self.record.told) as bar:
-            controls = Controls(
+            controls = replace(
+                self._controls,
                 snapshot=files.snapshot,
                 finished=finished,
                 keep=partial(self.checkpoint.save_replicas, count),
                 progress=bar.advance,
-                stop_asked=lambda: self.stop.asked,
-                comm=self.comm,
             )
             ensemble = self.system.simulate(self.case, count, controls)
         check_finite(ensemble)
@@ -340,8 +346,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 with Bar(
                     "errors of the step", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self.record.told
                 ) as bar:
-                    controls = Controls(progress=bar.advance, stop_asked=lambda: self.stop.asked, comm=self.comm)
-                    known.halved = halved(self.system, case, controls)
+                    known.halved = halved(self.system, case, replace(self._controls, progress=bar.advance))
 
     def _predict_fluctuations(self) -> None:
         """Solve the linearised equation, for the variances of the observables. Collective."""

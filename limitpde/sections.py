@@ -85,6 +85,9 @@ class BaseParticles:
     """Particle numbers N."""
     replicas: Natural = 1
     """Independent copies of each."""
+    ranks_per_replica: Annotated[int, Field(ge=1)] | None = None
+    """MPI ranks that share the sums over pairs of one copy, at least, or all there are; by default one, or where there
+    are more ranks than copies, as many as have 512 particles each. Results do not depend on it."""
 
     def __post_init__(self) -> None:
         if len(set(self.counts)) != len(self.counts):
@@ -182,7 +185,7 @@ class BaseCase:
     def simulation(self, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
         """Keyword arguments of the system's `simulate`: the section [particles], and what all systems have."""
         return {
-            **keywords(self.particles, leave_out=("counts", *leave_out)),
+            **keywords(self.particles, leave_out=("counts", "ranks_per_replica", *leave_out)),
             "end": self.time.end,
             "seed": self.seed,
             "stops": self.output_times,

@@ -1,7 +1,7 @@
 """N particles in potentials of the user's own (`limitpde.meanfield.model`), by Euler-Maruyama, with W (`residual`).
 
 Sums over pairs are those of `limitpde.nbody.sums`: in closed form for harmonic W, compiled for Gaussian and softened W,
-by numpy over blocks of pairs for Python functions and for several species.
+by numpy over blocks of pairs for Python functions and for several species. Teams of ranks may share them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from limitpde.compare.marked import evaluate_marked
 from limitpde.compare.test_functions import FunctionTable, TestFunction
 from limitpde.meanfield.model import Initial, Model
 from limitpde.nbody.diffusions import DiffusionEnsemble, Diffusions, Motion
-from limitpde.nbody.replicas import ALONE, Controls
+from limitpde.nbody.replicas import ALONE, Controls, check_arguments, team_for
 from limitpde.nbody.sums import make_sums
 from limitpde.nbody.sums.closed import AnySums
+from limitpde.nbody.teams import Team
 from limitpde.parallel import on_all
 from limitpde.potentials import AnyPotential
 
@@ -65,28 +66,33 @@ def simulate(
     FunctionTable.of(test_functions, model.dimension)
     species = np.repeat(np.arange(len(model.strengths)), initial.numbers(count))
     other = interaction not in (None, model.interaction) or sigma not in (None, model.sigma)
-    equation = Motion(_force(model, model.interaction, species), model.sigma)
-    force = equation.force if interaction is None else _force(model, interaction, species)
-    run = Diffusions(
-        count=count,
-        motion=Motion(force, model.sigma if sigma is None else sigma),
-        equation=equation if other else None,
-        start=partial(initial.draw, count),
-        tested=lambda x, t: evaluate_marked(test_functions, x, np.resize(species + 1.0, len(x)), t),
-        marks=(("species", species + 1),),
-        kept=clouds_kept(model.dimension * count),
-    )
-    return run.simulate(controls, replicas=replicas, step=step, end=end, seed=seed, stops=stops)
+    check_arguments(count, replicas, step, end)
+    with team_for(controls, count=count, replicas=replicas) as team:
+        equation = Motion(_force(model, model.interaction, species, team), model.sigma)
+        force = equation.force if interaction is None else _force(model, interaction, species, team)
+        run = Diffusions(
+            count=count,
+            motion=Motion(force, model.sigma if sigma is None else sigma),
+            equation=equation if other else None,
+            start=partial(initial.draw, count),
+            tested=lambda x, t: evaluate_marked(test_functions, x, np.resize(species + 1.0, len(x)), t),
+            marks=(("species", species + 1),),
+            kept=clouds_kept(model.dimension * count),
+            team=team,
+        )
+        return run.simulate(controls, replicas=replicas, step=step, end=end, seed=seed, stops=stops)
 
 
-def _force(model: Model, potential: AnyPotential, species: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The force on the particles of these species, (N,), by an interaction."""
+def _force(
+    model: Model, potential: AnyPotential, species: np.ndarray, team: Team
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The force on the particles of these species, (N,), by an interaction. Collective in the team."""
     exterior, matrix = model.exterior, model.matrix
     if len(matrix) == 1:
-        scale, sums = matrix[0, 0], make_sums(potential, np.zeros((model.dimension, 2)), periodic=False)
+        scale, sums = matrix[0, 0], make_sums(potential, np.zeros((model.dimension, 2)), periodic=False, team=team)
     else:
         scale, strengths = 1.0, matrix[species[:, None], species]
-        sums = AnySums(lambda x: (potential.value(x), potential.gradient(x)), strengths=strengths)
+        sums = AnySums(lambda x: (potential.value(x), potential.gradient(x)), strengths=strengths, team=team)
 
     def force(x: np.ndarray) -> np.ndarray:
         found = -scale / x.shape[1] * sums.gradients(x)

@@ -27,6 +27,7 @@ from limitpde.nbody.replicas import (
     time_grid,
     walk,
 )
+from limitpde.nbody.teams import Team
 
 BATCH_PARTICLES = 4096
 """Particles advanced together."""
@@ -93,6 +94,8 @@ class Diffusions:
     """Name and values (N,) of what snapshots have besides."""
     kept: int = 0
     """Replicas whose positions at the end are kept."""
+    team: Team | None = None
+    """The ranks that share the force of a replica, from `team_for`; by default each rank has replicas of its own."""
 
     def simulate(
         self, controls: Controls, *, replicas: int, step: float, end: float, seed: int, stops: Any
@@ -104,6 +107,7 @@ class Diffusions:
         simulated = simulate_replicas(
             partial(_Replicas, self, grid, seed, controls.halved),
             controls,
+            team=self.team,
             count=self.count,
             replicas=replicas,
             together=max(1, BATCH_PARTICLES // self.count),

@@ -17,14 +17,14 @@ Relative to F itself (in the l2 norm over all particles) the error is smaller th
 cancel to less than the accuracy, as on an infinite lattice.
 
 Each force is summed up by one task in an order that the positions alone determine: any number of threads gives the
-same bits.
+same bits, and so does a team of ranks, which share the boxes, from one of the first levels on, and tell each other the
+points and the coefficients of theirs.
 """
 
 from __future__ import annotations
 
 import math
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 from numba import prange
@@ -34,7 +34,8 @@ from limitpde.compiled import compiled
 from limitpde.errors import InputError
 from limitpde.nbody import multipoles
 from limitpde.nbody.pairs import FLOOR, LANES, check_arrays, softness
-from limitpde.nbody.tree import Boxes, begin, halves, root
+from limitpde.nbody.teams import SINGLE, Team
+from limitpde.nbody.tree import Boxes, begin, cut_boxes, halves, own_boxes, root
 
 ACCURACIES = (1e-14, 0.1)
 """Smallest and largest accuracy that may be asked for."""
@@ -51,11 +52,21 @@ _FAST = {"reassoc", "contract", "nsz"}
 
 
 def fast_pair_sum(
-    x: Floats, y: Floats, b: Floats, fx: Floats, fy: Floats, *, eps: float, kernel: str, accuracy: float
+    x: Floats,
+    y: Floats,
+    b: Floats,
+    fx: Floats,
+    fy: Floats,
+    *,
+    eps: float,
+    kernel: str,
+    accuracy: float,
+    team: Team = SINGLE,
 ) -> None:
     """F_i = b_i sum_j b_j k(X_i - X_j) in every replica, written to fx, fy. Threaded, bitwise reproducible.
 
-    Replicas are summed one after the other. One with a NaN or inf among its positions gets NaN for all forces.
+    Collective in the team. Replicas are summed one after the other. One with a NaN or inf among its positions gets NaN
+    for all forces.
 
     Args:
         x: First coordinates, float64 (R, N), C-contiguous; all distances below 1e75.
@@ -66,9 +77,11 @@ def fast_pair_sum(
         eps: Length of the cap or of the regularisation, >= 0.
         kernel: "capped" or "regularised".
         accuracy: Largest error, in the sense of the module docstring, from 1e-14 to 0.1.
+        team: Whose ranks have the same particles, and share the boxes.
 
     Raises:
         InputError: An argument has a wrong shape, type, layout or value.
+        TeamFailure: A rank of the team has failed.
     """
     soft, floor = softness(eps, kernel)
     b = check_arrays(b, x=x, y=y, fx=fx, fy=fy)
@@ -78,9 +91,10 @@ def fast_pair_sum(
         reach = math.sqrt(soft / accuracy)
     else:
         reach = max(eps, FLOOR)
+    team.align(x, y)
     for r in range(x.shape[0] if x.size else 0):
         if np.isfinite(x[r]).all() and np.isfinite(y[r]).all():
-            _sum(x[r], y[r], b[r], fx[r], fy[r], soft, floor, reach, multipoles.coefficients(accuracy, THETA))
+            _sum(x[r], y[r], b[r], fx[r], fy[r], soft, floor, reach, multipoles.coefficients(accuracy, THETA), team)
         else:
             fx[r] = fy[r] = np.nan
 
@@ -97,42 +111,66 @@ def far_cost(p: int) -> float:
     return 0.8 * p * p + 14.0 * p
 
 
-def _sum(x, y, b, fx, fy, soft, floor, reach, p):  # type: ignore[no-untyped-def]
+def _sum(x, y, b, fx, fy, soft, floor, reach, p, team):  # type: ignore[no-untyped-def]
     """The forces of one replica, (N,) each."""
     order = np.arange(len(x))
     u, v = x.copy(), y.copy()
-    levels = _grown_tree(u, v, order, reach, far_cost(p))
+    levels = _grown_tree(u, v, order, reach, far_cost(p), team)
+    boxes = len(levels[-1].x)
+    shared = cut_boxes(boxes, team)
+    cuts = team.cuts(boxes) if shared is None else shared
+    points = cuts * len(x) // boxes
+    if shared is not None:
+        team.complete([u, v], points)
+        team.complete([order], points)
     charges = b[order]
-    local = _local(levels, u, v, charges, reach, p)
-    _forces(levels[-1], u, v, charges, order, local, fx, fy, soft, floor)
+    local = _local(levels, u, v, charges, reach, p, team)
+    found = np.empty((2, len(x)))
+    _forces(levels[-1], u, v, charges, local, *found, soft, floor, cuts[team.rank], cuts[team.rank + 1])
+    team.complete([found], points)
+    fx[order], fy[order] = found
 
 
-def _grown_tree(x: Floats, y: Floats, order: np.ndarray, reach: float, cost: float) -> list[Boxes]:
+def _grown_tree(x: Floats, y: Floats, order: np.ndarray, reach: float, cost: float, team: Team) -> list[Boxes]:
     """The levels up to the one with the least work; the points are put into the order of a finer one."""
-    n, levels, far = len(x), [root(x, y)], 0
+    n, levels, far, near = len(x), [root(x, y)], 0, 1
     least, kept = float(n) * n, 1
     work = least
-    while n >= 2 * FEWEST * len(levels[-1].x) and len(levels[-1].near) <= MOST_NEAR and work <= HOPELESS * least:
-        parents = levels[-1]
-        levels.append(halves(parents, x, y, order, THETA, reach))
-        boxes, near = len(levels[-1].x), len(levels[-1].near)
-        far += 4 * len(parents.near) - near
+    while n >= 2 * FEWEST * len(levels[-1].x) and near <= MOST_NEAR and work <= HOPELESS * least:
+        levels.append(halves(levels[-1], x, y, order, THETA, reach, team))
+        boxes, before, near = len(levels[-1].x), near, len(levels[-1].near)
+        if cut_boxes(boxes, team) is not None:
+            near = team.total(near)
+        far += 4 * before - near
         work = near * (n / boxes) ** 2 + cost * far
         if work < least:
             least, kept = work, len(levels)
     return levels[:kept]
 
 
-def _local(levels: list[Boxes], x: Floats, y: Floats, b: Floats, reach: float, p: int) -> Floats:
-    """Local coefficients (boxes, 2, p) of the last level: all that far charges do."""
-    far = [multipoles.from_charges(levels[-1], x, y, b, p)]
-    for parents, children in reversed([*pairwise(levels)]):
-        far.insert(0, multipoles.from_halves(parents, children, far[0]))
+def _local(levels: list[Boxes], x: Floats, y: Floats, b: Floats, reach: float, p: int, team: Team) -> Floats:
+    """Local coefficients (boxes, 2, p) of the last level, of this rank's boxes: all that far charges do."""
+    counts = [len(level.x) for level in levels]
+    cuts = [cut_boxes(boxes, team) for boxes in counts]
+    some = [own_boxes(boxes, team) for boxes in counts]
+    found = multipoles.from_charges(levels[-1], x, y, b, p, *some[-1])
+    far = [_everywhere(found, cuts[-1], team)]
+    for m in range(len(levels) - 2, -1, -1):
+        found = multipoles.from_halves(levels[m], levels[m + 1], far[0], *some[m])
+        far.insert(0, _everywhere(found, cuts[m], team))
     local = np.zeros_like(far[0])
-    for (parents, children), charges in zip(pairwise(levels), far[1:], strict=True):
-        local = multipoles.from_parents(parents, children, local)
-        multipoles.add_far(parents, children, charges, local, _table(p), THETA, reach)
+    for m in range(1, len(levels)):
+        parents, children = levels[m - 1], levels[m]
+        local = multipoles.from_parents(parents, children, local, *some[m])
+        multipoles.add_far(parents, children, far[m], local, _table(p), THETA, reach, *some[m])
     return local
+
+
+def _everywhere(coefficients: Floats, cuts: np.ndarray | None, team: Team) -> Floats:
+    """Coefficients (boxes, 2, p) of the boxes of all ranks."""
+    if cuts is not None:
+        team.complete([np.moveaxis(coefficients, 0, -1)], cuts)
+    return coefficients
 
 
 @cache
@@ -174,11 +212,11 @@ def _rows(x, y, i, xs, ys, bs, soft, floor):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def _forces(leaves, x, y, b, order, local, fx, fy, soft, floor):  # type: ignore[no-untyped-def]
-    """Forces of near particles by k and of far ones by the local coefficients, written in the original order."""
+def _forces(leaves, x, y, b, local, fx, fy, soft, floor, low, high):  # type: ignore[no-untyped-def]
+    """Forces on boxes `low` to `high`, of near particles by k and of far ones by the local coefficients."""
     n, boxes = len(x), len(leaves.x)
     most = (n + boxes - 1) // boxes
-    for k in prange(boxes):
+    for k in prange(low, high):
         first, last = begin(k, n, boxes), begin(k + 1, n, boxes)
         count = last - first
         u, v, f, g = np.zeros((4, most + 3))
@@ -193,8 +231,8 @@ def _forces(leaves, x, y, b, order, local, fx, fy, soft, floor):  # type: ignore
                 f[i + j] += s[j]
                 g[i + j] -= s[4 + j]
         for i in range(count):
-            fx[order[first + i]] = b[first + i] * f[i]
-            fy[order[first + i]] = -b[first + i] * g[i]
+            fx[first + i] = b[first + i] * f[i]
+            fy[first + i] = -b[first + i] * g[i]
 
 
 @compiled

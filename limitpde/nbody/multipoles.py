@@ -53,11 +53,11 @@ def radius_of(boxes: Boxes, k: int) -> float:
 
 
 @compiled(parallel=True, fastmath=_FAST)
-def from_charges(leaves: Boxes, x: np.ndarray, y: np.ndarray, b: np.ndarray, p: int) -> np.ndarray:
-    """A of the boxes of the last level, from the (n,) points and charges in its order. Threaded."""
+def from_charges(leaves: Boxes, x: np.ndarray, y: np.ndarray, b: np.ndarray, p: int, low: int, high: int) -> np.ndarray:
+    """A of boxes `low` to `high` of the last level, from the (n,) points and charges in its order. Threaded."""
     n, boxes = len(x), len(leaves.x)
     out = np.empty((boxes, 2, p))
-    for k in prange(boxes):
+    for k in prange(low, high):
         first, last = begin(k, n, boxes), begin(k + 1, n, boxes)
         inverse = 1 / radius_of(leaves, k)
         u, v = (x[first:last] - leaves.x[k]) * inverse, (y[first:last] - leaves.y[k]) * inverse
@@ -73,11 +73,14 @@ def from_charges(leaves: Boxes, x: np.ndarray, y: np.ndarray, b: np.ndarray, p: 
 
 
 @compiled(parallel=True)
-def from_halves(parents: Boxes, children: Boxes, inner: np.ndarray) -> np.ndarray:
-    """A of a level from those of the next: A_k = sum_m C(k, m) (d / R)^(k-m) (r / R)^m A_m of each half. Threaded."""
+def from_halves(parents: Boxes, children: Boxes, inner: np.ndarray, low: int, high: int) -> np.ndarray:
+    """A of boxes `low` to `high` of a level from those of the next, of their halves. Threaded.
+
+    A_k = sum_m C(k, m) (d / R)^(k-m) (r / R)^m A_m, summed over both halves.
+    """
     boxes, p = len(parents.x), inner.shape[2]
     out = np.zeros((boxes, 2, p))
-    for k in prange(boxes):
+    for k in prange(low, high):
         inverse = 1 / radius_of(parents, k)
         for child in range(2 * k, 2 * k + 2):
             d = complex(children.x[child] - parents.x[k], children.y[child] - parents.y[k]) * inverse
@@ -96,11 +99,11 @@ def from_halves(parents: Boxes, children: Boxes, inner: np.ndarray) -> np.ndarra
 
 
 @compiled(parallel=True)
-def from_parents(parents: Boxes, children: Boxes, outer: np.ndarray) -> np.ndarray:
-    """B of a level from those of the one before, about the new centres. Threaded."""
+def from_parents(parents: Boxes, children: Boxes, outer: np.ndarray, low: int, high: int) -> np.ndarray:
+    """B of boxes `low` to `high` of a level from those of the one before, about the new centres. Threaded."""
     boxes, p = len(children.x), outer.shape[2]
     out = np.empty((boxes, 2, p))
-    for k in prange(boxes):
+    for k in prange(low, high):
         inverse = 1 / radius_of(parents, k // 2)
         d = complex(children.x[k] - parents.x[k // 2], children.y[k] - parents.y[k // 2]) * inverse
         ratio, scale = radius_of(children, k) * inverse, 1.0
@@ -142,9 +145,17 @@ def _matrix(table, a, out):  # type: ignore[no-untyped-def]
 
 @compiled(parallel=True)
 def add_far(
-    parents: Boxes, level: Boxes, a: np.ndarray, b: np.ndarray, table: np.ndarray, theta: float, reach: float
+    parents: Boxes,
+    level: Boxes,
+    a: np.ndarray,
+    b: np.ndarray,
+    table: np.ndarray,
+    theta: float,
+    reach: float,
+    low: int,
+    high: int,
 ) -> None:
-    """Add to B of each box what it gets from A of those of its level that are far and whose parents are near.
+    """Add to B of boxes `low` to `high` what A of those of its level gives that are far and whose parents are near.
 
     Args:
         parents: the level before.
@@ -154,9 +165,11 @@ def add_far(
         table: from `binomials`.
         theta: as the tree was built.
         reach: likewise.
+        low: first of these boxes.
+        high: the box after the last one.
     """
-    boxes, p = len(level.x), a.shape[2]
-    for k in prange(boxes):
+    p = a.shape[2]
+    for k in prange(low, high):
         inner, outer, total = np.empty((2, p)), np.empty((2, p)), np.zeros((2, p))
         r = radius_of(level, k)
         for q in range(parents.start[k // 2], parents.start[k // 2 + 1]):

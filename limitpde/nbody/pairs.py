@@ -25,6 +25,8 @@ from numba import prange
 from limitpde.arrays import Floats
 from limitpde.compiled import compiled
 from limitpde.errors import InputError
+from limitpde.nbody.teams import SINGLE, Team
+from limitpde.nbody.tournament import Round, add_shared
 
 KERNELS = ("capped", "regularised")
 FLOOR = 1e-30  # distance below which k is capped even with eps = 0
@@ -38,8 +40,12 @@ def pair_interactions(R: int, N: int) -> int:
     return R * N * N
 
 
-def pair_sum(x: Floats, y: Floats, b: Floats, fx: Floats, fy: Floats, *, eps: float, kernel: str) -> None:
+def pair_sum(
+    x: Floats, y: Floats, b: Floats, fx: Floats, fy: Floats, *, eps: float, kernel: str, team: Team = SINGLE
+) -> None:
     """F_i = b_i sum_j b_j k(X_i - X_j) in every replica, written to fx, fy. Threaded, bitwise reproducible.
+
+    Collective in the team.
 
     b = 1 for all is the repulsive gas; b = +-1 lets equal signs repel and opposite signs attract. Any b of moderate
     size is allowed.
@@ -52,23 +58,38 @@ def pair_sum(x: Floats, y: Floats, b: Floats, fx: Floats, fy: Floats, *, eps: fl
         fy: Second components, likewise.
         eps: Length of the cap or of the regularisation, >= 0.
         kernel: "capped" or "regularised".
+        team: Whose ranks have the same particles, and share the pairs.
 
     Raises:
         InputError: An argument has a wrong shape, type, layout or value.
+        TeamFailure: A rank of the team has failed.
     """
     soft, floor = softness(eps, kernel)
     b = check_arrays(b, x=x, y=y, fx=fx, fy=fy)
-    if x.size:
-        _sum(x, y, b, fx, fy, soft, floor, _block(x.shape[1]))
+    block = _block(x.shape[1])
+    if team.size > 1:
+        team.align(x, y)
+
+        def meet(some: Round, pieces: Floats) -> None:
+            _meetings(x, y, b, some.mine, some.places, pieces, soft, floor, block)
+
+        total = np.zeros((2, *x.shape))
+        add_shared(total, _tournament, block, meet, team)
+        fx[:], fy[:] = total
+    elif x.size:
+        _sum(x, y, b, fx, fy, soft, floor, block)
 
 
-def closest_equal_signs(x: Floats, y: Floats, b: Floats) -> Floats:
+def closest_equal_signs(x: Floats, y: Floats, b: Floats, team: Team = SINGLE) -> Floats:
     """Smallest distance between two particles of equal sign in every replica, for the cut-off (4.7). Threaded.
+
+    Collective in the team.
 
     Args:
         x: First coordinates, float64 (R, N), C-contiguous; particles with a NaN are passed over.
         y: Second coordinates, likewise.
         b: Charges, float64 (N,) or (R, N): i and j are of equal sign when b_i b_j > 0.
+        team: Whose ranks share the particles, which have been aligned.
 
     Returns:
         The distances, float64 (R,); inf where no two particles have equal signs.
@@ -79,8 +100,9 @@ def closest_equal_signs(x: Floats, y: Floats, b: Floats) -> Floats:
     b = check_arrays(b, x=x, y=y)
     if x.size == 0:
         return np.full(x.shape[0], np.inf)
-    squares = _closest(_padded(x), _padded(y), _padded(b))
-    return np.asarray(np.sqrt(squares.min(axis=1)))
+    squares = _closest(_padded(x), _padded(y), _padded(b), team.rank, team.size).min(axis=1)
+    team.lower(squares)
+    return np.asarray(np.sqrt(squares))
 
 
 def softness(eps: float, kernel: str) -> tuple[float, float]:
@@ -237,6 +259,32 @@ def _sum(x, y, b, fx, fy, soft, floor, block):  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
+def _tournament(blocks: int) -> np.ndarray:
+    """The meetings of `_sum` in their order, (meetings, 2): first each block with itself, then turn after turn."""
+    last = 2 * ((blocks + 1) // 2) - 1
+    pairs = [np.stack([np.arange(blocks)] * 2, axis=1)]
+    for turn in range(last if blocks > 1 else 0):
+        m = np.arange(1, (blocks + 1) // 2)
+        met = np.stack([np.append(last, (turn + m) % last), np.append(turn, (turn - m + last) % last)], axis=1)
+        pairs.append(np.sort(met[(met < blocks).all(axis=1)], axis=1))
+    return np.concatenate(pairs)
+
+
+@compiled(parallel=True, error_model="numpy")
+def _meetings(x, y, b, pairs, places, out, soft, floor, block):  # type: ignore[no-untyped-def]
+    """The meetings of some pairs of blocks, (m, 2), in all replicas: forces out[places] (2, R, block), zero before."""
+    R, n = x.shape
+    for task in prange(R * len(pairs)):
+        r, m = task // len(pairs), task % len(pairs)
+        i, j = pairs[m, 0] * block, pairs[m, 1] * block
+        k, l = min(n, i + block), min(n, j + block)
+        mine, other = out[places[m, 0]], out[places[m, 1]]
+        _meet(
+            x[r, i:k], y[r, i:k], b[r, i:k], mine[0, r, : k - i], mine[1, r, : k - i],
+            x[r, j:l], y[r, j:l], b[r, j:l], other[0, r, : l - j], other[1, r, : l - j], i == j, soft, floor,
+        )  # fmt: skip
+
+
 @compiled(error_model="numpy")
 def _closest_to(x, y, b, i, best):  # type: ignore[no-untyped-def]
     """Lowers best[j], a squared distance, by the pairs (i, j), ..., (i+3, j) of equal sign with j > i+3."""
@@ -257,8 +305,11 @@ def _closest_to(x, y, b, i, best):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True, error_model="numpy")
-def _closest(x, y, b):  # type: ignore[no-untyped-def]
-    """Squared smallest distances between equal signs, (R, tasks per replica); N is a multiple of LANES."""
+def _closest(x, y, b, part, parts):  # type: ignore[no-untyped-def]
+    """Squared smallest distances between equal signs, (R, tasks per replica); N is a multiple of LANES.
+
+    Of the groups of four particles it takes every one of `parts`, from `part` on.
+    """
     R, n = x.shape
     groups = n // 4
     tasks = min(groups, 1 + n // 512)
@@ -266,7 +317,7 @@ def _closest(x, y, b):  # type: ignore[no-untyped-def]
     for task in prange(R * tasks):
         r, t = task // tasks, task % tasks
         best = np.full(n, np.inf)
-        for g in range(t, groups, tasks):
+        for g in range(part + parts * t, groups, parts * tasks):
             i = 4 * g
             for p in range(i, i + 4):
                 for q in range(p + 1, i + 4):

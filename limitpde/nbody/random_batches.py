@@ -38,6 +38,7 @@ from limitpde.compiled import compiled
 from limitpde.nbody.limits import groups_of
 from limitpde.nbody.pairs import check_arrays, softness
 from limitpde.nbody.random import Stream, check_seed, two_uniforms
+from limitpde.nbody.teams import SINGLE, Team
 
 TASK = 2048
 """Particles of a task of a thread, about."""
@@ -57,8 +58,11 @@ def batch_pair_sum(
     seed: int,
     replicas: np.ndarray,
     step: int,
+    team: Team = SINGLE,
 ) -> None:
     """chi_i of the module's head in every replica, written to fx, fy. Threaded, bitwise reproducible.
+
+    Collective in the team.
 
     Args:
         x: First coordinates, float64 (R, N), C-contiguous.
@@ -74,15 +78,23 @@ def batch_pair_sum(
         seed: 0 <= seed < 2^64.
         replicas: Numbers of the replicas, int64 (R,).
         step: Number of the step, below 2^40.
+        team: Whose ranks have the same particles, and share the groups.
 
     Raises:
         InputError: An argument has a wrong shape, type, layout or value.
+        TeamFailure: A rank of the team has failed.
     """
     soft, floor = softness(eps, kernel)
     b = check_arrays(b, x=x, y=y, fx=fx, fy=fy)
-    groups = groups_of(x.shape[1], size)
-    order = _orders(x.shape[1], check_seed(seed), int(Stream.EVENT), replicas, step)
-    _forces(x, y, b, fx, fy, order, groups, soft, floor)
+    count, groups = x.shape[1], groups_of(x.shape[1], size)
+    order = _orders(count, check_seed(seed), int(Stream.EVENT), replicas, step)
+    team.align(x, y)
+    cuts = team.cuts(groups)
+    found = np.empty((2, *x.shape))
+    _forces(x, y, b, *found, order, groups, cuts[team.rank], cuts[team.rank + 1], soft, floor)
+    team.complete([found], cuts * count // groups)
+    for force, ordered in zip((fx, fy), found, strict=True):
+        np.put_along_axis(force, order, ordered, axis=1)
 
 
 def batch_variance(
@@ -184,20 +196,21 @@ def _squares(xi, yi, x, y, b, soft, floor):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True, error_model="numpy")
-def _forces(x, y, b, fx, fy, order, groups, soft, floor):  # type: ignore[no-untyped-def]
-    """chi_i of all particles; group g holds the places from g N // groups on of the order."""
+def _forces(x, y, b, fx, fy, order, groups, begin, end, soft, floor):  # type: ignore[no-untyped-def]
+    """chi_i in groups `begin` to `end`, particles in the order; group g has its places from g N // groups on."""
     replicas, count = x.shape
-    tasks = min(groups, 1 + count // TASK)
+    some = end - begin
+    tasks = min(some, 1 + count // TASK)
     for task in prange(replicas * tasks):
         r, t = task // tasks, task % tasks
-        for g in range(t * groups // tasks, (t + 1) * groups // tasks):
-            members = order[r, g * count // groups : (g + 1) * count // groups]
+        for g in range(begin + t * some // tasks, begin + (t + 1) * some // tasks):
+            first = g * count // groups
+            members = order[r, first : (g + 1) * count // groups]
             u, v, q = x[r][members], y[r][members], b[r][members]
             factor = (count - 1) / (len(members) - 1)
             for k in range(len(members)):
-                i = members[k]
                 f, h = _force(u[k], v[k], u, v, q, soft, floor)
-                fx[r, i], fy[r, i] = factor * b[r, i] * f, factor * b[r, i] * h
+                fx[r, first + k], fy[r, first + k] = factor * q[k] * f, factor * q[k] * h
 
 
 @compiled(parallel=True, error_model="numpy")

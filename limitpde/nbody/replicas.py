@@ -1,10 +1,14 @@
-"""Independent copies of a simulation: spread over the ranks and gathered again, on any number of ranks alike."""
+"""Independent copies of a simulation: spread over the ranks and gathered again, on any number of ranks alike.
+
+Each is simulated by one rank, or by a team of ranks (`limitpde.nbody.teams`).
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -13,6 +17,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
+from limitpde.nbody.teams import Team, TeamFailure, teams_of
 
 Measurements = dict[str, np.ndarray]
 """Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
@@ -36,6 +41,9 @@ class Controls:
     """Asked several times a second, on each rank; where true, the replicas under way are given up."""
     comm: MPI.Comm = field(default_factory=lambda: MPI.COMM_WORLD)
     """The ranks over which the replicas are spread."""
+    ranks_per_replica: int | None = None
+    """Ranks that share the sums over pairs of one replica; by default one, or more where there are more ranks than
+    replicas. Results do not depend on it."""
     halved: bool = False
     """Whether each step is made as two of half its size, along the same Brownian paths: the increments of the halves
     add to that of the whole (`Stream.BRIDGE`). The difference is then the error of the steps, almost without noise."""
@@ -123,10 +131,31 @@ class Simulated:
         }
 
 
+def team_for(controls: Controls, *, count: int, replicas: int) -> AbstractContextManager[Team]:
+    """The team of this rank, for the replicas that are not finished; within, it may be used. Collective.
+
+    Args:
+        controls: how the simulation is watched.
+
+    Keyword Args:
+        count: N.
+        replicas: how many there are.
+
+    Raises:
+        InputError: that makes no sense.
+    """
+    ranks = controls.ranks_per_replica
+    if ranks is not None and ranks < 1:
+        raise InputError(f"particles.ranks_per_replica = {ranks}: must be at least 1")
+    left = len(_unfinished(replicas, controls.finished))
+    return teams_of(controls.comm, count=count, replicas=left, ranks=ranks)
+
+
 def simulate_replicas(
     make: Callable[[np.ndarray], ReplicasUnderWay],
     controls: Controls,
     *,
+    team: Team | None = None,
     count: int,
     replicas: int,
     together: int,
@@ -140,6 +169,7 @@ def simulate_replicas(
         controls: how the simulation is watched.
 
     Keyword Args:
+        team: of this rank, from `team_for`, where `make` has the sums shared; by default each rank is by itself.
         count: N.
         replicas: how many there are.
         together: how many are advanced together.
@@ -147,16 +177,27 @@ def simulate_replicas(
         work: units of work that the replicas of a part took.
 
     Raises:
+        InputError: sums are to be shared by ranks that are not.
         Interrupted: asked to stop before any replica was finished.
         RunError: a replica failed on some rank.
     """
     comm, began = controls.comm, time.perf_counter()
+    if team is None:
+        if (controls.ranks_per_replica or 1) > 1:
+            ranks = controls.ranks_per_replica
+            raise InputError(
+                f"particles.ranks_per_replica = {ranks}: these replicas are on one rank each; leave it out"
+            )
+        team = Team(number=comm.rank, teams=comm.size)
 
     def advance(some: np.ndarray, step_done: Callable[[], object]) -> Measurements:
-        return make(some).run(controls.snapshot if some[0] == 0 else None, step_done, controls.stop_asked)
+        shown = controls.snapshot if some[0] == 0 and team.rank == 0 else None
+        return make(some).run(shown, step_done, lambda: team.stops(controls.stop_asked()))
 
-    share = share_of(comm, replicas, controls.finished)
-    mine, failure = run_batches(share, together, advance, steps=steps, keep=controls.keep, progress=controls.progress)
+    share = _unfinished(replicas, controls.finished)[team.number :: team.teams]
+    mine, failure = run_batches(
+        share, together, advance, steps=steps, keep=controls.keep, progress=controls.progress, team=team
+    )
     new = gathered_parts(comm, mine, failure)
     speed = sum(map(work, new)) / (time.perf_counter() - began)
     parts = [*controls.finished, *new]
@@ -170,10 +211,9 @@ def ensemble_seed(seed: int, count: int) -> int:
     return int(np.random.SeedSequence([seed, count]).generate_state(1, np.uint64)[0])
 
 
-def share_of(comm: MPI.Comm, replicas: int, finished: Sequence[Measurements]) -> np.ndarray:
-    """Numbers of the replicas that this rank is to simulate: its share of those that are not finished."""
-    done = [number for part in finished for number in part["replicas"]]
-    return np.asarray(np.setdiff1d(np.arange(replicas), done)[comm.rank :: comm.size])
+def _unfinished(replicas: int, finished: Sequence[Measurements]) -> np.ndarray:
+    """Numbers of the replicas that are still to be simulated."""
+    return np.setdiff1d(np.arange(replicas), [number for part in finished for number in part["replicas"]])
 
 
 def gathered_parts(comm: MPI.Comm, mine: list[Measurements], failure: Exception | None) -> list[Measurements]:
@@ -215,8 +255,9 @@ def run_batches(
     steps: int,
     keep: Callable[[Measurements], object],
     progress: Callable[[float], object],
+    team: Team,
 ) -> tuple[list[Measurements], Exception | None]:
-    """Simulate this rank's replicas, some at a time.
+    """Simulate the replicas of this rank's team, some at a time. Collective in the team.
 
     Args:
         mine: their numbers.
@@ -227,21 +268,28 @@ def run_batches(
         steps: of one replica.
         keep: called with the measurements of each batch.
         progress: called with the share of the work that a step was.
+        team: of this rank.
 
     Returns:
-        The measurements of the batches that were finished, and why a later one failed, if it did.
+        The measurements of the batches that were finished, on the first rank of the team, and why a later one failed,
+        if it did.
     """
     finished: list[Measurements] = []
     try:
         for first in range(0, len(mine), size):
             replicas = mine[first : first + size]
             step_done = partial(progress, len(replicas) / (len(mine) * steps))
-            finished.append(run(replicas, step_done))
-            keep(finished[-1])
+            found = run(replicas, step_done)
+            if team.rank == 0:
+                finished.append(found)
+                keep(found)
+            team.agree()
     except Stopped:
         pass
+    except TeamFailure as failure:
+        return finished, failure.cause
     except Exception as error:  # every rank must learn of it before any raises
-        return finished, error
+        return finished, team.tell(error).cause
     return finished, None
 
 

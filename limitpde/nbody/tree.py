@@ -24,6 +24,7 @@ import numpy as np
 from numba import prange
 
 from limitpde.compiled import compiled, hot
+from limitpde.nbody.teams import Team
 
 
 class Boxes(NamedTuple):
@@ -57,12 +58,17 @@ def is_far(boxes: Boxes, i: int, j: int, theta: float, reach: float) -> bool:
 
 def root(x: np.ndarray, y: np.ndarray) -> Boxes:
     """Level 0: one box of all points (n >= 1,), near itself."""
-    centre_x, centre_y, radius = _measure(x, y, 1)
+    centre_x, centre_y, radius = _measure(x, y, 1, 0, 1)
     return Boxes(centre_x, centre_y, radius, np.array([0, 1]), np.zeros(1, dtype=np.int32))
 
 
-def halves(parents: Boxes, x: np.ndarray, y: np.ndarray, order: np.ndarray, theta: float, reach: float) -> Boxes:
-    """The next level. Threaded; the same for any number of threads.
+def halves(
+    parents: Boxes, x: np.ndarray, y: np.ndarray, order: np.ndarray, theta: float, reach: float, team: Team
+) -> Boxes:
+    """The next level. Threaded; the same for any number of threads. Collective in the team.
+
+    In a team (`cut_boxes`) each rank puts its points into order, and knows which boxes are near its own; all know where
+    all boxes are.
 
     Args:
         parents: a level, of at most n/2 boxes.
@@ -71,11 +77,35 @@ def halves(parents: Boxes, x: np.ndarray, y: np.ndarray, order: np.ndarray, thet
         order: (n,) int64, the numbers of the points, which go with them.
         theta: largest ratio of the series, between 0 and 1.
         reach: distance within which points are near, >= 0.
+        team: whose ranks share the boxes.
     """
-    _halve_all(x, y, order, len(parents.x))
-    centre_x, centre_y, radius = _measure(x, y, 2 * len(parents.x))
-    start, near = _near(parents, centre_x, centre_y, radius, theta, reach)
+    boxes = 2 * len(parents.x)
+    cuts = cut_boxes(boxes, team)
+    low, high = own_boxes(boxes, team)
+    _halve_all(x, y, order, len(parents.x), low // 2, (high + 1) // 2)
+    centre_x, centre_y, radius = discs = _measure(x, y, boxes, low, high)
+    if cuts is not None:
+        team.complete(discs, cuts)
+    start, near = _near(parents, centre_x, centre_y, radius, theta, reach, low, high)
     return Boxes(centre_x, centre_y, radius, start, near)
+
+
+def cut_boxes(boxes: int, team: Team) -> np.ndarray | None:
+    """The boxes of each rank at a level, (size + 1,); none where all ranks have all of them.
+
+    From one level on, the first that can be cut into parts no more than an eighth above the mean, a rank has the same
+    part of the plane on all levels.
+    """
+    first = 1
+    while -(-first // team.size) * team.size > 1.125 * first:
+        first *= 2
+    return None if boxes < first or team.size == 1 else team.cuts(first) * (boxes // first)
+
+
+def own_boxes(boxes: int, team: Team) -> tuple[int, int]:
+    """The first of this rank's boxes of a level, and the one after its last."""
+    cuts = cut_boxes(boxes, team)
+    return (0, boxes) if cuts is None else (int(cuts[team.rank]), int(cuts[team.rank + 1]))
 
 
 @hot
@@ -88,11 +118,11 @@ def _extent(v):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def _measure(x, y, boxes):  # type: ignore[no-untyped-def]
-    """Centres and radii of the boxes of a level."""
+def _measure(x, y, boxes, begin_at, end_at):  # type: ignore[no-untyped-def]
+    """Centres and radii of some boxes of a level."""
     n = len(x)
     centre_x, centre_y, radius = np.empty(boxes), np.empty(boxes), np.empty(boxes)
-    for k in prange(boxes):
+    for k in prange(begin_at, end_at):
         first, last = begin(k, n, boxes), begin(k + 1, n, boxes)
         left, right = _extent(x[first:last])
         low, high = _extent(y[first:last])
@@ -139,10 +169,10 @@ def _select(key, other, order, middle):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def _halve_all(x, y, order, boxes):  # type: ignore[no-untyped-def]
-    """Sort the points of each box into its two halves."""
+def _halve_all(x, y, order, boxes, begin_at, end_at):  # type: ignore[no-untyped-def]
+    """Sort the points of each of some boxes into its two halves."""
     n = len(x)
-    for k in prange(boxes):
+    for k in prange(begin_at, end_at):
         first, last = begin(k, n, boxes), begin(k + 1, n, boxes)
         middle = begin(2 * k + 1, n, 2 * boxes) - first
         u, v, w = x[first:last], y[first:last], order[first:last]
@@ -155,12 +185,12 @@ def _halve_all(x, y, order, boxes):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def _near(parents, x, y, radius, theta, reach):  # type: ignore[no-untyped-def]
-    """Which boxes of the new level are near each other: start and near of `Boxes`."""
+def _near(parents, x, y, radius, theta, reach, begin_at, end_at):  # type: ignore[no-untyped-def]
+    """Which boxes of the new level are near some of them: start and near of `Boxes`, where the others have none."""
     boxes = len(x)
     start = np.zeros(boxes + 1, dtype=np.int64)
     level = Boxes(x, y, radius, start, parents.near)
-    for k in prange(boxes):
+    for k in prange(begin_at, end_at):
         found = 0
         for p in range(parents.start[k // 2], parents.start[k // 2 + 1]):
             for child in range(2 * parents.near[p], 2 * parents.near[p] + 2):
@@ -169,7 +199,7 @@ def _near(parents, x, y, radius, theta, reach):  # type: ignore[no-untyped-def]
     for k in range(boxes):
         start[k + 1] += start[k]
     near = np.empty(start[boxes], dtype=np.int32)
-    for k in prange(boxes):
+    for k in prange(begin_at, end_at):
         at = start[k]
         for p in range(parents.start[k // 2], parents.start[k // 2 + 1]):
             for child in range(2 * parents.near[p], 2 * parents.near[p] + 2):

@@ -143,14 +143,14 @@ class ChargeReplicas:
         else:
             batch_pair_sum(
                 x, y, b, *felt, eps=run.eps, kernel=run.kernel, size=run.batch_size, seed=run.seed,
-                replicas=some.replicas, step=number,
+                replicas=some.replicas, step=number, team=run.team,
             )  # fmt: skip
         if run.apart and (run.bare or run.batch_size is not None):
             run.pair_sum(x, y, b, *some.limit, eps=0.0 if run.bare else run.eps, kernel="capped")
         elif run.apart:
             some.limit[:] = felt
         if run.cutoff is not None:
-            some.share[:] = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b) - 1, 0.0, 1.0)
+            some.share[:] = np.clip(2 * run.cutoff * closest_equal_signs(x, y, b, run.team) - 1, 0.0, 1.0)
         self._make_drifts(some)
         signs, encounters = some.signs, some.encounters
         limit = some.limit

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from limitpde.compare.clouds import clouds_kept
+from limitpde.nbody.teams import SINGLE, Team
 from limitpde.signed.model import Model
 from limitpde.signed.options import Collision
 from limitpde.signed.residual import ParticleResidual
@@ -45,6 +46,8 @@ class ChargeSetup:
     """Whether each step, or part of one, is made as two halves along the same paths (`limitpde.signed.halves`)."""
     estimate_eps: tuple[float, ...] | None
     gradients: tuple[float, ...]
+    team: Team = SINGLE
+    """The ranks that share the forces of a replica."""
 
     @property
     def count(self) -> int:

@@ -18,15 +18,16 @@ The forces are those of all pairs, summed up directly or by a fast multipole met
 batches (`limitpde.nbody.random_batches`), whose bias of order one in the step is there. W has the forces of all pairs
 then too, and A the difference to those that the particles feel.
 
-Replicas are spread over the ranks and the pairs of a batch of replicas over the threads. The noise is a function of
-(seed, N, replica, particle, step and part), so trajectories do not depend on how many ranks or threads there are.
+Replicas are spread over the ranks, or over teams of ranks that share the forces (`limitpde.nbody.teams`), and the pairs
+of a batch of replicas over the threads. The noise is a function of (seed, N, replica, particle, step and part), so
+trajectories do not depend on how many ranks or threads there are.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,7 @@ from limitpde.nbody.replicas import (
     ensemble_seed,
     in_order_kept,
     simulate_replicas,
+    team_for,
     time_grid,
 )
 from limitpde.nbody.threads import use_threads
@@ -267,17 +269,20 @@ def simulate(
     )
     if isinstance(model.confinement, ConfinementFromFile):
         model.confinement.check(run.start.draw(np.random.default_rng(0))[0])
-    compile_kernels(run)
     sum_size = pair_interactions(1, count) * ((size or count) / count)
-    simulated = simulate_replicas(
-        partial(ChargeReplicas, run),
-        controls,
-        count=count,
-        replicas=replicas,
-        together=max(1, BATCH_PARTICLES // count),
-        steps=run.steps,
-        work=lambda part: int((part["parts"] + 1).sum()) * sum_size,
-    )
+    with team_for(controls, count=count, replicas=replicas) as team:
+        run = replace(run, team=team, pair_sum=partial(run.pair_sum, team=team))
+        compile_kernels(run)
+        simulated = simulate_replicas(
+            partial(ChargeReplicas, run),
+            controls,
+            team=team,
+            count=count,
+            replicas=replicas,
+            together=max(1, BATCH_PARTICLES // count),
+            steps=run.steps,
+            work=lambda part: int((part["parts"] + 1).sum()) * sum_size,
+        )
     found: dict[str, Any] = in_order_kept(simulated.parts, run.kept, "ends")
     estimated = (
         ("phi", "distance", "pair_integrals", "closest", "regularisation_gaps") if run.estimate_eps is not None else ()

@@ -6,9 +6,9 @@ masses M / N. Drifts and kicks are those of the equation's solver (`splitting`);
 momentum is conserved to rounding (without U), and the map is symplectic and reversible. Particles live on the torus of
 the model, or in the whole space; the sums over pairs are those of `forces`, which for most potentials cost O(N).
 
-Particles are drawn independently from f_0 / M. Replicas are spread over the ranks, the particles of a batch of replicas
-over the threads; what is drawn depends on (seed, N, replica) alone, and all sums have an order that does not depend on
-threads.
+Particles are drawn independently from f_0 / M. Replicas are spread over the ranks, or over teams of ranks that share
+the sums (`limitpde.nbody.teams`), the particles of a batch of replicas over the threads; what is drawn depends on
+(seed, N, replica) alone, and all sums have an order that depends neither on threads nor on teams.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from limitpde.nbody.replicas import (
     ensemble_seed,
     in_order_kept,
     simulate_replicas,
+    team_for,
     time_grid,
 )
 from limitpde.nbody.sums import Sums, make_sums
@@ -116,26 +117,29 @@ def simulate(
     use_threads(controls.comm)
     box, periodic = model.x_box, model.domain.periodic
     own = potential is not None and potential != model.potential
-    run = _NewtonSetup(
-        model=model,
-        start=Start(initial, model),
-        count=count,
-        seed=ensemble_seed(seed, count),
-        grid=time_grid(step, end, stops, halved=controls.halved),
-        order=order,
-        felt=make_sums(potential or model.potential, box, periodic=periodic, method=method),
-        limit=make_sums(model.potential, box, periodic=periodic, method=method) if own else None,
-        functions=tuple(test_functions),
-    )
-    simulated = simulate_replicas(
-        partial(_NewtonReplicas, run),
-        controls,
-        count=count,
-        replicas=replicas,
-        together=max(1, BATCH_PARTICLES // count),
-        steps=run.steps,
-        work=lambda part: len(part["replicas"]) * count * run.steps,
-    )
+    with team_for(controls, count=count, replicas=replicas) as team:
+        sums = partial(make_sums, x_box=box, periodic=periodic, method=method, team=team)
+        run = _NewtonSetup(
+            model=model,
+            start=Start(initial, model),
+            count=count,
+            seed=ensemble_seed(seed, count),
+            grid=time_grid(step, end, stops, halved=controls.halved),
+            order=order,
+            felt=sums(potential or model.potential),
+            limit=sums(model.potential) if own else None,
+            functions=tuple(test_functions),
+        )
+        simulated = simulate_replicas(
+            partial(_NewtonReplicas, run),
+            controls,
+            team=team,
+            count=count,
+            replicas=replicas,
+            together=max(1, BATCH_PARTICLES // count),
+            steps=run.steps,
+            work=lambda part: len(part["replicas"]) * count * run.steps,
+        )
     return _ensemble(run, simulated)
 
 

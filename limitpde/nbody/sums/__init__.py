@@ -5,6 +5,9 @@ cosine                 trigonometric, O(N)
 poisson, d = 1         sheets, O(N log N)
 harmonic, none         closed form, O(N)
 python                 all pairs, by numpy
+
+All but sheets and closed forms, which take O(N) or a sort, are shared by a team of ranks; the sums of a team are
+collective in it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from limitpde.errors import InputError
 from limitpde.nbody.sums.closed import AnySums, HarmonicSums, NoSums, SheetSums
 from limitpde.nbody.sums.pairs import PairSums
 from limitpde.nbody.sums.trigonometric import TrigonometricSums
+from limitpde.nbody.teams import SINGLE, Team
 from limitpde.potentials import (
     AnyPotential,
     Cosine,
@@ -43,7 +47,9 @@ class Sums(Protocol):
         """sum_{i < j} Gamma(x_i - x_j), (R,)."""
 
 
-def make_sums(potential: AnyPotential, x_box: np.ndarray, *, periodic: bool, method: str = "auto") -> Sums:
+def make_sums(
+    potential: AnyPotential, x_box: np.ndarray, *, periodic: bool, method: str = "auto", team: Team = SINGLE
+) -> Sums:
     """The sums of a potential.
 
     Args:
@@ -53,6 +59,7 @@ def make_sums(potential: AnyPotential, x_box: np.ndarray, *, periodic: bool, met
     Keyword Args:
         periodic: whether positions are on that torus; in the whole space otherwise.
         method: "direct" (all pairs), "fast" (less than that), or "auto": fast where there is such a sum.
+        team: whose ranks have the same particles, and share the sums.
 
     Raises:
         InputError: there is no such sum for this potential.
@@ -62,19 +69,19 @@ def make_sums(potential: AnyPotential, x_box: np.ndarray, *, periodic: bool, met
     name = f"potential.kind = {potential.kind!r}"
     if isinstance(potential, Poisson) and len(x_box) > 1:
         raise InputError(f"{name}: too singular for particles in d = {len(x_box)}, (Pot) does not hold; use 'softened'")
-    fast = None if method == "direct" else _fast(potential, x_box, periodic=periodic)
+    fast = None if method == "direct" else _fast(potential, x_box, periodic=periodic, team=team)
     if fast is not None:
         return fast
     if method == "fast":
         raise InputError(f"particles.method = 'fast': there is no sum below N^2 for {name}; use 'direct' or 'auto'")
     if isinstance(potential, GaussianPotential | Softened) and not periodic:
-        return PairSums(potential.strength, potential.width, softened=isinstance(potential, Softened))
+        return PairSums(potential.strength, potential.width, softened=isinstance(potential, Softened), team=team)
     if periodic:
-        return AnySums(lambda x: on_torus(potential, x, x_box))
-    return AnySums(lambda x: (potential.value(x), potential.gradient(x)))
+        return AnySums(lambda x: on_torus(potential, x, x_box), team=team)
+    return AnySums(lambda x: (potential.value(x), potential.gradient(x)), team=team)
 
 
-def _fast(potential: AnyPotential, x_box: np.ndarray, *, periodic: bool) -> Sums | None:
+def _fast(potential: AnyPotential, x_box: np.ndarray, *, periodic: bool, team: Team) -> Sums | None:
     """A sum below N^2, if there is one."""
     d = len(x_box)
     if isinstance(potential, Free):
@@ -86,7 +93,8 @@ def _fast(potential: AnyPotential, x_box: np.ndarray, *, periodic: bool) -> Sums
         return SheetSums(potential.strength, length if periodic else None)
     if periodic:
         modes = potential.modes(x_box)
-        return None if modes is None else TrigonometricSums(modes, 2 * np.pi / np.diff(x_box, axis=1)[:, 0])
+        first = 2 * np.pi / np.diff(x_box, axis=1)[:, 0]
+        return None if modes is None else TrigonometricSums(modes, first, team)
     if isinstance(potential, Cosine):
-        return TrigonometricSums(Modes(np.eye(d), np.full(d, potential.strength)), np.ones(d))
+        return TrigonometricSums(Modes(np.eye(d), np.full(d, potential.strength)), np.ones(d), team)
     return None

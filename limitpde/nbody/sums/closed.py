@@ -8,6 +8,8 @@ import numpy as np
 from numba import prange
 
 from limitpde.compiled import compiled
+from limitpde.nbody.teams import SINGLE, Team
+from limitpde.nbody.tournament import Round, add_shared
 
 SIDE, PAIRS = 256, 65_536
 """Particles of a block of pairs, and pairs that are evaluated at once: few enough for the cache."""
@@ -107,6 +109,7 @@ class AnySums:
 
     Keyword Args:
         strengths: (N, N), what stands before Gamma where the first particle feels the second; 1 by default.
+        team: of ranks, which share the blocks.
     """
 
     def __init__(
@@ -114,29 +117,40 @@ class AnySums:
         evaluate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
         *,
         strengths: np.ndarray | None = None,
+        team: Team = SINGLE,
     ) -> None:
-        self._evaluate, self._strengths = evaluate, strengths
+        self._evaluate, self._strengths, self._team = evaluate, strengths, team
 
     def gradients(self, x: np.ndarray) -> np.ndarray:
         """sum_{j != i} grad Gamma(x_i - x_j), (R, N, d)."""
-        found = np.zeros_like(x)
-        for replicas, rows, columns, pairs in self._blocks(x):
-            gradients = self._evaluate(pairs.reshape(-1, x.shape[2]))[1].reshape(pairs.shape)
-            felt, back = self._weighted(gradients, rows, columns)
-            found[replicas, rows] += felt.sum(axis=2)
-            if rows != columns:
-                found[replicas, columns] -= back.sum(axis=1)
-        return found
+        self._team.align(x)
+
+        def meet(some: Round, pieces: np.ndarray) -> None:
+            for (a, b), (mine, other) in zip(some.mine, some.places, strict=True):
+                for replicas, rows, columns, pairs in self._meeting(x, a, b):
+                    gradients = self._evaluate(pairs.reshape(-1, x.shape[2]))[1].reshape(pairs.shape)
+                    felt, back = self._weighted(gradients, rows, columns)
+                    pieces[mine, replicas, :, : felt.shape[1]] = np.moveaxis(felt.sum(axis=2), 1, 2)
+                    if a != b:
+                        pieces[other, replicas, :, : back.shape[2]] = -np.moveaxis(back.sum(axis=1), 1, 2)
+
+        found = np.zeros(np.moveaxis(x, 1, 2).shape)
+        add_shared(found, _in_rows, SIDE, meet, self._team)
+        return np.ascontiguousarray(np.moveaxis(found, 1, 2))
 
     def energies(self, x: np.ndarray) -> np.ndarray:
         """sum_{i < j} Gamma, (R,); without strengths."""
-        found = np.zeros(len(x))
-        for replicas, rows, columns, pairs in self._blocks(x):
-            values = np.asarray(self._evaluate(pairs.reshape(-1, x.shape[2]))[0]).reshape(pairs.shape[:-1])
-            if rows == columns:
-                np.einsum("rii->ri", values)[:] = 0.0
-            found[replicas] += values.sum(axis=(1, 2)) * (0.5 if rows == columns else 1.0)
-        return found
+        self._team.align(x)
+        meetings = _in_rows(-(-x.shape[1] // SIDE))
+        found, cuts = np.zeros((len(x), len(meetings))), self._team.cuts(len(meetings))
+        for m in range(*cuts[self._team.rank : self._team.rank + 2]):
+            for replicas, rows, columns, pairs in self._meeting(x, *meetings[m]):
+                values = np.asarray(self._evaluate(pairs.reshape(-1, x.shape[2]))[0]).reshape(pairs.shape[:-1])
+                if rows == columns:
+                    np.einsum("rii->ri", values)[:] = 0.0
+                found[replicas, m] = values.sum(axis=(1, 2)) * (0.5 if rows == columns else 1.0)
+        self._team.complete([found], cuts)
+        return np.asarray(np.cumsum(found, axis=1)[:, -1])
 
     def _weighted(self, gradients: np.ndarray, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
         """What the rows feel of the columns, without what a particle feels of itself, and the columns of the rows."""
@@ -148,13 +162,16 @@ class AnySums:
         here, there = self._strengths[rows, columns, None], self._strengths[columns, rows].T[:, :, None]
         return here * gradients, there * gradients
 
-    def _blocks(self, x: np.ndarray) -> Iterator[tuple[slice, slice, slice, np.ndarray]]:
+    def _meeting(self, x: np.ndarray, a: int, b: int) -> Iterator[tuple[slice, slice, slice, np.ndarray]]:
         """Replicas, rows and columns of a block of pairs, and their displacements, (replicas, rows, columns, d)."""
         R, n, _ = x.shape
         together = max(1, PAIRS // min(n, SIDE) ** 2)
+        rows, columns = slice(a * SIDE, (a + 1) * SIDE), slice(b * SIDE, (b + 1) * SIDE)
         for first in range(0, R, together):
             some = slice(first, first + together)
-            for a in range(0, n, SIDE):
-                for b in range(a, n, SIDE):
-                    rows, columns = slice(a, a + SIDE), slice(b, b + SIDE)
-                    yield some, rows, columns, x[some, rows, None] - x[some, None, columns]
+            yield some, rows, columns, x[some, rows, None] - x[some, None, columns]
+
+
+def _in_rows(blocks: int) -> np.ndarray:
+    """Which blocks of particles meet, (meetings, 2): each one with itself and those after it."""
+    return np.stack(np.triu_indices(blocks), axis=1)

@@ -5,7 +5,7 @@
 
 A particle acts on itself with x = 0, hence with force 0 and no branch. g is even in x to the last bit, so that the
 forces of a pair are opposite, and momentum is conserved to the rounding of the sums. The order of each sum depends on N
-alone, not on the number of threads.
+alone, not on the number of threads, nor on the team of ranks that share the particles.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numba import prange
 
 from limitpde.compiled import compiled
 from limitpde.nbody.sums.arithmetic import exp_minus
+from limitpde.nbody.teams import SINGLE, Team
 
 _FAST = {"reassoc", "contract", "nsz"}
 
@@ -28,32 +29,41 @@ class PairSums:
         strength: of Gamma.
         width: of Gamma.
         softened: whether it is strength / sqrt(|x|^2 + width^2); the Gaussian otherwise.
+        team: of ranks.
     """
 
-    def __init__(self, strength: float, width: float, *, softened: bool) -> None:
-        self._strength, self._width, self._softened = strength, width, softened
+    def __init__(self, strength: float, width: float, *, softened: bool, team: Team = SINGLE) -> None:
+        self._strength, self._width, self._softened, self._team = strength, width, softened, team
 
     def gradients(self, x: np.ndarray) -> np.ndarray:
         """G for positions (R, N, d), (R, N, d)."""
+        self._team.align(x)
         q = np.ascontiguousarray(np.moveaxis(x, 2, 1))
-        found = np.empty_like(q)
+        found, cuts = np.empty_like(q), self._team.cuts(x.shape[1])
+        some = cuts[self._team.rank : self._team.rank + 2]
         if self._softened:
-            _softened(q, found, -self._strength, self._width**2)
+            _softened(q, found, -self._strength, self._width**2, *some)
         else:
-            _gaussian(q, found, -self._strength / self._width**2, 0.5 / self._width**2)
+            _gaussian(q, found, -self._strength / self._width**2, 0.5 / self._width**2, *some)
+        self._team.complete([found], cuts)
         return np.ascontiguousarray(np.moveaxis(found, 1, 2))
 
     def energies(self, x: np.ndarray) -> np.ndarray:
         """sum_{i < j} Gamma(x_i - x_j) of each replica, (R,)."""
-        q = np.ascontiguousarray(np.moveaxis(x, 2, 1))
-        return np.asarray(_energies(q, self._strength, self._width**2, self._softened))
+        team, n = self._team, x.shape[1]
+        team.align(x)
+        q, rows = np.ascontiguousarray(np.moveaxis(x, 2, 1)), np.zeros(x.shape[:2])
+        cuts = np.rint(n * np.sqrt(np.arange(team.size + 1) / team.size)).astype(int)  # row i has i pairs
+        _energies(q, rows, self._width**2, self._softened, *cuts[team.rank : team.rank + 2])
+        team.complete([rows], cuts)
+        return np.asarray(self._strength * rows.sum(axis=1))
 
 
 @compiled(parallel=True, error_model="numpy", fastmath=_FAST)
-def _gaussian(x, out, front, inverse):  # type: ignore[no-untyped-def]
+def _gaussian(x, out, front, inverse, first, last):  # type: ignore[no-untyped-def]
     R, d, n = x.shape
-    for task in prange(R * n):
-        r, i = task // n, task % n
+    for task in prange(R * (last - first)):
+        r, i = task // (last - first), first + task % (last - first)
         if d == 1:
             a, x0 = x[r, 0, i], x[r, 0]
             f0 = 0.0
@@ -83,10 +93,10 @@ def _gaussian(x, out, front, inverse):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True, error_model="numpy", fastmath=_FAST)
-def _softened(x, out, front, soft):  # type: ignore[no-untyped-def]
+def _softened(x, out, front, soft, first, last):  # type: ignore[no-untyped-def]
     R, d, n = x.shape
-    for task in prange(R * n):
-        r, i = task // n, task % n
+    for task in prange(R * (last - first)):
+        r, i = task // (last - first), first + task % (last - first)
         if d == 1:
             a, x0 = x[r, 0, i], x[r, 0]
             f0 = 0.0
@@ -119,11 +129,10 @@ def _softened(x, out, front, soft):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True, error_model="numpy")
-def _energies(x, strength, square, softened):  # type: ignore[no-untyped-def]
-    R, d, n = x.shape
-    rows = np.zeros((R, n))
-    for task in prange(R * n):
-        r, i = task // n, task % n
+def _energies(x, rows, square, softened, first, last):  # type: ignore[no-untyped-def]
+    R, d, _ = x.shape
+    for task in prange(R * (last - first)):
+        r, i = task // (last - first), first + task % (last - first)
         total = 0.0
         for j in range(i):
             q = 0.0
@@ -131,4 +140,3 @@ def _energies(x, strength, square, softened):  # type: ignore[no-untyped-def]
                 q += (x[r, a, i] - x[r, a, j]) ** 2
             total += 1.0 / math.sqrt(q + square) if softened else math.exp(-0.5 * q / square)
         rows[r, i] = total
-    return strength * rows.sum(axis=1)

@@ -7,7 +7,8 @@ Gamma(x) = sum_k c_k cos(k.x) (a cosine, or any smooth kernel on a torus with it
 
 C_k + i S_k = sum_j e^{i k.x_j}. The term j = i of the second sum is zero, that of the first c_k. The waves of all k
 come from those of the lattice's first wave numbers by multiplication. Sums over particles are over blocks of a fixed
-size, then over the blocks, so that they do not depend on the number of threads.
+size, then over the blocks, so that they do not depend on the number of threads, nor on the team of ranks that share the
+blocks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numba import prange
 
 from limitpde.compiled import compiled
 from limitpde.nbody.sums.arithmetic import sine
+from limitpde.nbody.teams import SINGLE, Team
 from limitpde.potentials.modes import Modes
 
 BLOCK = 2048
@@ -31,34 +33,47 @@ class TrigonometricSums:
     Args:
         modes: of the potential.
         wave_numbers: (d,) the first wave number along each axis, of which all k are multiples.
+        team: of ranks.
     """
 
-    def __init__(self, modes: Modes, wave_numbers: np.ndarray) -> None:
+    def __init__(self, modes: Modes, wave_numbers: np.ndarray, team: Team = SINGLE) -> None:
+        self._team = team
         self._first = np.ascontiguousarray(wave_numbers, dtype=float)
         self._numbers = np.rint(modes.k / self._first).astype(np.int64).reshape(-1, len(self._first))
         self._k, self._c = np.ascontiguousarray(modes.k, dtype=float), np.ascontiguousarray(modes.c, dtype=float)
 
     def gradients(self, x: np.ndarray) -> np.ndarray:
         """sum_j grad Gamma(x_i - x_j) for positions (R, N, d), (R, N, d)."""
-        turns = _turns(np.ascontiguousarray(x), self._first, BLOCK)
-        weighted = self._c * _sum_waves(turns, self._numbers, BLOCK)
-        return np.asarray(_forces(turns, self._numbers, self._k, weighted, BLOCK))
+        turns, amplitudes, cuts = self._waves(x)
+        some = cuts[self._team.rank : self._team.rank + 2]
+        found = np.asarray(_forces(turns, self._numbers, self._k, self._c * amplitudes, BLOCK, *some))
+        self._team.complete([np.moveaxis(found, 1, 2)], np.minimum(cuts * BLOCK, x.shape[1]))
+        return found
 
     def energies(self, x: np.ndarray) -> np.ndarray:
         """sum_{i < j} Gamma(x_i - x_j) of each replica, (R,)."""
-        amplitudes = _sum_waves(_turns(np.ascontiguousarray(x), self._first, BLOCK), self._numbers, BLOCK)
-        pairs = (self._c * np.abs(amplitudes) ** 2).sum(axis=1)
+        pairs = (self._c * np.abs(self._waves(x)[1]) ** 2).sum(axis=1)
         return np.asarray((pairs - x.shape[1] * self._c.sum()) / 2)
+
+    def _waves(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The turns of this rank's blocks, all amplitudes C_k + i S_k (R, K), and where the blocks are cut."""
+        team = self._team
+        team.align(x)
+        cuts = team.cuts(-(-x.shape[1] // BLOCK))
+        some = cuts[team.rank : team.rank + 2]
+        turns = _turns(np.ascontiguousarray(x), self._first, BLOCK, *some)
+        parts = _sum_waves(turns, self._numbers, BLOCK, *some)
+        team.complete([np.moveaxis(parts, 1, 2)], cuts)
+        return turns, np.asarray(_summed(parts)), cuts
 
 
 @compiled(parallel=True, error_model="numpy")
-def _turns(x, first, block):  # type: ignore[no-untyped-def]
-    """e^{i kappa_a x_a} of all particles, (R, N, d)."""
+def _turns(x, first, block, low, high):  # type: ignore[no-untyped-def]
+    """e^{i kappa_a x_a} of the particles of blocks `low` to `high`, (R, N, d)."""
     R, n, d = x.shape
-    blocks = (n + block - 1) // block
     out = np.empty((R, n, d), dtype=np.complex128)
-    for task in prange(R * blocks):
-        r, b = task // blocks, task % blocks
+    for task in prange(R * (high - low)):
+        r, b = task // (high - low), low + task % (high - low)
         for a in range(d):
             for i in range(b * block, min(n, (b + 1) * block)):
                 angle = first[a] * x[r, i, a]
@@ -89,20 +104,27 @@ def _wave(table, numbers):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True, error_model="numpy")
-def _sum_waves(turns, numbers, block):  # type: ignore[no-untyped-def]
-    """C_k + i S_k of each replica, (R, K)."""
+def _sum_waves(turns, numbers, block, low, high):  # type: ignore[no-untyped-def]
+    """The parts of C_k + i S_k from blocks `low` to `high`, (R, blocks, K)."""
     R, n, d = turns.shape
     K = len(numbers)
     most = np.abs(numbers).max() if K else 0
     blocks = (n + block - 1) // block
     parts = np.zeros((R, blocks, K), dtype=np.complex128)
-    for task in prange(R * blocks):
-        r, b = task // blocks, task % blocks
+    for task in prange(R * (high - low)):
+        r, b = task // (high - low), low + task % (high - low)
         table = np.empty((d, most + 1), dtype=np.complex128)
         for i in range(b * block, min(n, (b + 1) * block)):
             _powers(turns[r, i], table)
             for k in range(K):
                 parts[r, b, k] += _wave(table, numbers[k])
+    return parts
+
+
+@compiled(error_model="numpy")
+def _summed(parts):  # type: ignore[no-untyped-def]
+    """Sums over the blocks in their order, (R, K)."""
+    R, blocks, K = parts.shape
     total = np.zeros((R, K), dtype=np.complex128)
     for r in range(R):
         for b in range(blocks):
@@ -111,15 +133,14 @@ def _sum_waves(turns, numbers, block):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True, error_model="numpy")
-def _forces(turns, numbers, waves, weighted, block):  # type: ignore[no-untyped-def]
-    """sum_k c_k k Im(conj(e^{i k.x_i}) (C_k + i S_k)), with weighted = c_k (C_k + i S_k)."""
+def _forces(turns, numbers, waves, weighted, block, low, high):  # type: ignore[no-untyped-def]
+    """sum_k c_k k Im(conj(e^{i k.x_i}) (C_k + i S_k)) in blocks `low` to `high`, with weighted = c_k (C_k + i S_k)."""
     R, n, d = turns.shape
     K = len(numbers)
     most = np.abs(numbers).max() if K else 0
-    blocks = (n + block - 1) // block
     out = np.zeros((R, n, d))
-    for task in prange(R * blocks):
-        r, b = task // blocks, task % blocks
+    for task in prange(R * (high - low)):
+        r, b = task // (high - low), low + task % (high - low)
         table = np.empty((d, most + 1), dtype=np.complex128)
         for i in range(b * block, min(n, (b + 1) * block)):
             _powers(turns[r, i], table)

@@ -1,0 +1,196 @@
+"""Teams of ranks that simulate a replica together: all of them hold it, and share the sums over its pairs.
+
+Each rank of a team makes all steps of its replicas, with the same noise from counters, and so holds all positions. Of a
+sum over pairs it does a part: for some of the particles, or for some of the pairs; then all have the whole sum, by
+buffers of 8 bytes for each number (16 N for the forces in the plane). What a rank adds, and in which order, depends on
+N alone, so that sums have the same bits in a team of any size. Before a sum the positions of the team's first rank
+become those of all: processors of other kinds may round in other ways, and the first rank's replica is what counts.
+
+Ranks agree on how things stand before they send anything, by the largest of one number of each (`Team.agree`). So a
+rank that fails on its own, whenever it does, meets the others there (`Team.tell`), and all of them learn why; and all
+give up at the same step where one is asked to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from mpi4py import MPI
+
+FEWEST_EACH = 512
+"""Particles for each rank of a team, at least, where nobody has asked for its size."""
+_GOING, _STOPPING, _FAILED = range(3)
+
+
+class TeamFailure(Exception):  # noqa: N818 - carries an error
+    """A rank of the team has failed; every rank has learned of it.
+
+    Args:
+        cause: its error.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Team:
+    """Ranks that share the sums of a replica.
+
+    Args:
+        comm: these ranks; none for a rank by itself, which needs no agreement.
+        number: which of the teams it is.
+        teams: how many there are.
+    """
+
+    def __init__(self, comm: MPI.Comm | None = None, number: int = 0, teams: int = 1) -> None:
+        self._comm, self.number, self.teams = comm, number, teams
+        self.rank, self.size = (0, 1) if comm is None else (comm.rank, comm.size)
+
+    def cuts(self, n: int) -> np.ndarray:
+        """Where n things are cut into parts of about the same size, one for each rank, (size + 1,)."""
+        return np.arange(self.size + 1) * n // self.size
+
+    def stops(self, asked: bool) -> bool:
+        """Whether any rank was asked to stop. Collective in the team.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        return self.agree(_STOPPING if asked else _GOING) == _STOPPING
+
+    def agree(self, state: int = _GOING, error: Exception | None = None) -> int:
+        """The worst state of all ranks. Collective in the team.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is None:
+            if error is not None:
+                raise TeamFailure(error) from error
+            return state
+        worst = np.array([state])
+        self._comm.Allreduce(MPI.IN_PLACE, worst, op=MPI.MAX)
+        if worst[0] == _FAILED:
+            cause = next(found for found in self._comm.allgather(error) if found is not None)
+            raise TeamFailure(cause) from error
+        return int(worst[0])
+
+    def tell(self, error: Exception) -> TeamFailure:
+        """Have all ranks learn of an error of this one, and what they raise. Collective in the team."""
+        try:
+            self.agree(_FAILED, error)
+        except TeamFailure as failure:
+            return failure
+        raise AssertionError
+
+    def align(self, *positions: np.ndarray) -> None:
+        """Give all ranks the positions of the first, in place. Collective in the team.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is None:
+            return
+        self.agree()
+        for places in positions:
+            same = np.ascontiguousarray(places)
+            self._comm.Bcast(same, root=0)
+            if same is not places:
+                places[...] = same
+
+    def complete(self, arrays: Sequence[np.ndarray], cuts: np.ndarray) -> None:
+        """Give all ranks the columns of each: rank p has filled cuts[p] to cuts[p + 1]. Collective in the team.
+
+        Args:
+            arrays: (..., n) each, of the same shape; filled in place.
+            cuts: (size + 1,), as of `cuts`, the same on every rank.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is None:
+            return
+        self.agree()
+        mine = slice(cuts[self.rank], cuts[self.rank + 1])
+        sent = np.ascontiguousarray(np.stack([np.moveaxis(array[..., mine], -1, 0) for array in arrays], axis=1))
+        found = np.empty((int(cuts[-1]), *sent.shape[1:]), dtype=sent.dtype)
+        self._comm.Allgatherv(sent, (found, (np.diff(cuts) * found[0].size).tolist()))
+        for k, array in enumerate(arrays):
+            array[...] = np.moveaxis(found[:, k], 0, -1)
+
+    def lower(self, values: np.ndarray) -> None:
+        """Give all ranks the least of their values, in place. Collective in the team.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is not None:
+            self.agree()
+            self._comm.Allreduce(MPI.IN_PLACE, values, op=MPI.MIN)
+
+    def total(self, number: int) -> int:
+        """The sum of a number of each rank. Collective in the team.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is None:
+            return number
+        self.agree()
+        found = np.array([number])
+        self._comm.Allreduce(MPI.IN_PLACE, found, op=MPI.SUM)
+        return int(found[0])
+
+    def exchange(self, sent: np.ndarray, counts: np.ndarray, coming: np.ndarray) -> np.ndarray:
+        """Rows for each rank, and those of each for this one, in the order of ranks. Collective in the team.
+
+        Args:
+            sent: (rows, ...), those for the first rank first.
+            counts: (size,) rows for each rank.
+            coming: (size,) rows from each.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is None:
+            return sent
+        self.agree()
+        found = np.empty((int(coming.sum()), *sent.shape[1:]))
+        width = int(np.prod(sent.shape[1:]))
+        self._comm.Alltoallv((sent, (counts * width).tolist()), (found, (coming * width).tolist()))
+        return found
+
+
+SINGLE = Team()
+"""A rank by itself."""
+
+
+@contextmanager
+def teams_of(comm: MPI.Comm, *, count: int, replicas: int, ranks: int | None) -> Iterator[Team]:
+    """Within, this rank's team, one of teams whose sizes differ by one at most. Collective.
+
+    Args:
+        comm: all ranks.
+
+    Keyword Args:
+        count: N.
+        replicas: how many are to be simulated; perhaps none.
+        ranks: of each team, at least, or all there are; by default as many as there are for each replica, as long as
+            each has FEWEST_EACH particles.
+    """
+    replicas = max(replicas, 1)
+    most = max(1, comm.size // replicas)
+    each = min(most, max(1, count // FEWEST_EACH)) if ranks is None else min(ranks, comm.size)
+    teams = replicas if ranks is None and 1 < each == most else comm.size // each
+    number = comm.rank * teams // comm.size
+    if teams == comm.size:
+        yield Team(number=number, teams=teams)
+        return
+    found = comm.Split(number, comm.rank)
+    try:
+        yield Team(found, number, teams)
+    finally:
+        found.Free()
