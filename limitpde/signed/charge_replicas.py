@@ -213,7 +213,9 @@ class ChargeReplicas:
         run, x, y, encounters = self._run, some.x, some.y, some.encounters
         if not run.exact_pairs:
             noise = run.model.sigma, np.uint64(run.seed), some.replicas, number, path.half, *path.normals
-            _euler_maruyama(x, y, *some.felt, dt, *noise)
+            cuts = run.team.cuts(run.count)
+            _euler_maruyama(x, y, *some.felt, dt, *noise, cuts[run.team.rank], cuts[run.team.rank + 1])
+            run.team.complete([x, y], cuts)
             return
         alive, places = encounters.alive.copy(), (x.copy(), y.copy())
         strength, sigma = self._strength(some), run.model.sigma
@@ -330,11 +332,16 @@ def _euler_maruyama(
     half: int,
     given_x: np.ndarray,
     given_y: np.ndarray,
+    first: int,
+    last: int,
 ) -> None:
-    """X += dt v + sigma sqrt(dt) xi for all replicas, (R, N) each, with a dt and a number of the step for each."""
-    count = x.shape[1]
-    for task in numba.prange(x.size):
-        r, i = task // count, task % count
+    """X += dt v + sigma sqrt(dt) xi for particles `first` to `last` of all replicas, (R, N) each.
+
+    With a dt and a number of the step for each replica.
+    """
+    some = last - first
+    for task in numba.prange(len(x) * some):
+        r, i = task // some, first + task % some
         dt, noise = sizes[r], sigma * math.sqrt(sizes[r])
         if half == 0:
             a, b = two_normals(seed, 0, replicas[r], i, numbers[r])  # stream 0: NOISE
@@ -352,7 +359,7 @@ def compile_kernels(run: ChargeSetup) -> None:
     residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, [Wave(k=(0.0, 0.0))], 1.0)
     zero, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
     residual.start(1).measure(x, y, felt, felt, signs, nobody, zero, one)
-    _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero, 0, *WHOLE[0].normals)
+    _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero, 0, *WHOLE[0].normals, 0, 2)
     if run.batch_size is not None:
         batch_pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped", size=2, seed=0, replicas=zero, step=0)
     advance(
