@@ -81,8 +81,7 @@ def run(
         Interrupted: it was asked to stop; likewise.
     """
     title = name or (Path(case).stem if isinstance(case, str | Path) else None)
-    read = partial(cases.of, case, overrides)
-    case = on_root(comm, read)
+    case = on_root(comm, partial(cases.of, case, overrides))
     name = title or case.system
     check_dolfinx()
     directory = cases.directory_of(case, name, out, quick=quick)
@@ -236,9 +235,8 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 else "begins anew, from t = 0"
             )
             self.record.note_damage(files.damaged, f"the equation {begins}")
-            bar = Bar(
-                "PDE", end, "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]", shown=self.record.told
-            )
+            layout = "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]"
+            bar = Bar("PDE", shown=self.record.told, total=end, layout=layout)
             bar.advance(solver.t)
 
             saved, work = time.monotonic(), 0
@@ -319,7 +317,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         files = ParticleFiles(self.folder, count)
         finished, bad = on_root(self.comm, lambda: self.checkpoint.replicas(count) if self.resume else ([], []))
         self.record.note_damage(bad, f"those replicas of N = {count} are simulated anew")
-        with Bar(f"N = {count}", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self.record.told) as bar:
+        with Bar(f"N = {count}", shown=self.record.told) as bar:
             controls = replace(
                 self._controls,
                 snapshot=files.snapshot,
@@ -343,9 +341,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             if self.solution is not None:
                 known.companions = companions(self.system, case, self.comm, partial(self.stop.check, self.comm))
             if self.ensembles:
-                with Bar(
-                    "errors of the step", 1.0, "{l_bar}{bar}| [{elapsed}<{remaining}]", shown=self.record.told
-                ) as bar:
+                with Bar("errors of the step", shown=self.record.told) as bar:
                     known.halved = halved(self.system, case, replace(self._controls, progress=bar.advance))
 
     def _predict_fluctuations(self) -> None:

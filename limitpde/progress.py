@@ -6,20 +6,22 @@ import sys
 
 from tqdm import tqdm
 
+LAYOUT = "{l_bar}{bar}| [{elapsed}<{remaining}]"
+
 
 class Bar:
     """A progress bar, shown after two seconds; a line every 10 s where there is no terminal. A context manager.
 
     Args:
         name: of what goes on.
-        total: at its end.
-        layout: of tqdm.
 
     Keyword Args:
         shown: whether there is to be one.
+        total: at its end.
+        layout: of tqdm.
     """
 
-    def __init__(self, name: str, total: float, layout: str, *, shown: bool) -> None:
+    def __init__(self, name: str, *, shown: bool, total: float = 1.0, layout: str = LAYOUT) -> None:
         self._end = total
         self._bar = tqdm(
             total=total,

@@ -74,7 +74,7 @@ class EstimateIntegrals:
             balance.add(weights, rows)
 
     def totals(self) -> dict[str, np.ndarray]:
-        """Of each replica: pair integrals (R, 4), least distance of equal signs (R,), and W - W_eps (R, P, number of eps)."""
+        """Of each replica: pair integrals (R, 4), least distance of equal signs (R,), W - W_eps (R, P, len(eps))."""
         gaps = np.empty((*self._shape, len(self._eps)))
         for k, balance in enumerate(self._balances):
             gaps[:, :, k] = balance.excess()
