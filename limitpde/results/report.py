@@ -89,10 +89,10 @@ def _number(value: Any) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(_number(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+    """A table in Markdown, in which a bar of a text is a bar."""
+    cells = [[_number(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    first, *others = ["| " + " | ".join(row) + " |" for row in cells]
+    return "\n".join([first, "|" + "---|" * len(header), *others])
 
 
 def listing(record: figures.Record, lines: Mapping[str, str]) -> str:

@@ -84,3 +84,8 @@ def test_a_picture_that_is_gone_leaves_its_name(tmp_path):
     report.write(Folder(tmp_path), [tmp_path / "pictures" / "gone.png"], report.Wording())
     (image,) = Reader((tmp_path / "report.html").read_text()).of("img")
     assert image == {"src": "pictures/gone.png", "alt": "gone"}
+
+
+def test_a_bar_in_a_text_is_no_edge_of_a_cell():
+    lines = report.table(["|v|", "x"], [["a|b", 0.5]]).splitlines()
+    assert lines == [r"| \|v\| | x |", "|---|---|", r"| a\|b | 0.5 |"]
