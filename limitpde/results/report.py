@@ -325,5 +325,7 @@ def rate_line(rate: figures.Record, name: str) -> str:
 
 def _cost(summary: figures.Record) -> str:
     seconds = ", ".join(f"{part} {value:.2f} s" for part, value in summary.get("wall_seconds", {}).items())
+    if not seconds:
+        return ""
     ranks, threads = (f"{n} {key if n != 1 else key[:-1]}" for key in ("ranks", "threads") for n in [summary[key]])
-    return f"Wall time: {seconds}; {ranks}, {threads} each." if seconds else ""
+    return f"Wall time: {seconds}; {ranks}, {threads} each."

@@ -126,7 +126,7 @@ def test_a_table_that_was_cut_short(tmp_path, text, rows):
 
 # --- pictures and report ---------------------------------------------------------------------------------------------
 
-NAMES = {"fields", "invariants", "residual_rate", "residual_rms", "residual_in_time", "observables"}
+NAMES = {"fields", "invariants", "residual_rate", "residual_rms", "residual_in_time", "observables", "distances"}
 
 
 def test_pictures_of_a_whole_run(done):
@@ -209,7 +209,7 @@ BROKEN = {
     "no particles": (lambda r: (shutil.rmtree(r / "particles"), forget(r, "particles")), set()),
     "no compare": (
         lambda r: (shutil.rmtree(r / "compare"), forget(r, "compare")),
-        {"residual_rate", "residual_rms", "residual_in_time", "observables"},
+        {"residual_rate", "residual_rms", "residual_in_time", "observables", "distances"},
     ),
     "empty compare": (lambda r: [cut(p) for p in r.glob("compare/*.csv")], {"residual_in_time"}),
     "one row": (lambda r: cut(r / "pde" / "diagnostics.csv"), {"invariants"}),

@@ -22,7 +22,7 @@ TURN = """
 import numpy as np
 import limitpde
 from limitpde.nbody.sums.trigonometric import _turns
-print(float(_turns(np.full((1, 1, 1), 4.0), np.ones(1), 8)[0, 0, 0].imag))
+print(float(_turns(np.full((1, 1, 1), 4.0), np.ones(1), 8, 0, 1)[0, 0, 0].imag))
 """
 POWERS = """
 from limitpde.compiled import compiled

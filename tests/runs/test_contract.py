@@ -138,7 +138,7 @@ def test_sections_are_keyword_arguments(system):
     assert fields
     hints = {name: inspect.get_annotations(record, eval_str=True)[name] for name in ("pde", "particles")}
     takes = {"pde": module.Solver.__init__, "particles": module.simulate}
-    leave_out = {"pde": {"fit"}, "particles": {"counts", "domain"}}
+    leave_out = {"pde": {"fit"}, "particles": {"counts", "domain", "ranks_per_replica"}}
     for section, function in takes.items():
         (cls,) = [kind for kind in hints[section].__args__ if kind is not type(None)]
         asked = set(cls.__dataclass_fields__) - leave_out[section]
