@@ -21,6 +21,7 @@ from mpi4py import MPI
 
 from limitpde import case as cases
 from limitpde import needs
+from limitpde.compare.cloud_functions import ObservedCloud, labels_of
 from limitpde.compare.measured import check_finite
 from limitpde.dolfinx_versions import check_dolfinx
 from limitpde.error_budget import companions, fluctuations, halved
@@ -39,7 +40,7 @@ from limitpde.results.folder import Folder
 from limitpde.results.inputs import Inputs
 from limitpde.run_record import RunRecord
 from limitpde.sections import BaseCase
-from limitpde.solution_files import SolutionFiles
+from limitpde.solution_files import SolutionFiles, observed_cloud
 from limitpde.system import LimitSolver, ObservedSolution, SimulatedEnsemble, System, system_of
 
 
@@ -131,6 +132,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
         self.stop = StopRequest()
         self.ensembles: list[E] = []
         self.solution: R | None = None
+        self.cloud: ObservedCloud | None = None
         self.known = Known()
         self._spent: dict[str, float] = {}
         self.record = RunRecord(case, self.folder, name, comm, quiet=quiet)
@@ -204,7 +206,9 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             return None
         try:
             with self.record.timed("pde"):
-                return self.system.solver(self.case, self.comm)
+                solver = self.system.solver(self.case, self.comm)
+                self.cloud = observed_cloud(self.system, self.case, solver, self.comm)
+                return solver
         except Exception as error:
             if is_out_of_memory(error):
                 raise RunError(f"the equation cannot be set up: {describe(error)}; nothing was written") from error
@@ -227,13 +231,11 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             files = SolutionFiles(
                 self.folder, self.checkpoint, solver, solution, steps, self.comm,
                 outputs=partial(self.system.outputs, case, solver), shared=partial(self.system.shared, solver),
-                resume=self.resume,
+                cloud=self.cloud, resume=self.resume,
             )  # fmt: skip
-            begins = (
-                f"goes on from the checkpoint before, t = {solver.t:.6g}"
-                if files.resumed
-                else "begins anew, from t = 0"
-            )
+            begins = "begins anew, from t = 0"
+            if files.resumed:
+                begins = f"goes on from the checkpoint before, t = {solver.t:.6g}"
             self.record.note_damage(files.damaged, f"the equation {begins}")
             layout = "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]"
             bar = Bar("PDE", shown=self.record.told, total=end, layout=layout)
@@ -258,7 +260,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 steps.add(step)
                 work += solver.dofs * step.steps
                 if math.isclose(step.t, outputs[0], rel_tol=1e-9):
-                    files.write_fields(outputs.popleft())  # at the very times of the particles' snapshots
+                    files.write(outputs.popleft())  # at the very times of the particles' snapshots
                 due = on_root(self.comm, lambda: record(step))
                 bar.advance(step.dt * step.steps)
                 self.stop.check(self.comm)
@@ -327,7 +329,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             )
             ensemble = self.system.simulate(self.case, count, controls)
         check_finite(ensemble)
-        on_root(self.comm, lambda: files.write(self.system, ensemble))
+        on_root(self.comm, lambda: files.write(self.system, ensemble, labels_of(self.case.observables)))
         return ensemble
 
     # --- the comparison, and the files ------------------------------------------------------------------------------
@@ -395,7 +397,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
 
     def _tell(self, own: figures.Record) -> None:
         """Statistics, rates, tables and the verdict of whatever has been computed. On rank 0."""
-        found = Findings(self.system, self.case, self.ensembles, self.solution, self.known, own)
+        found = Findings(self.system, self.case, self.ensembles, self.solution, self.known, own, self.cloud)
         self.record.summary |= {"verdict": found.verdict, "compare": found.compare}
         if found.solution_errors:
             self.record.summary["pde"]["error"] = found.solution_errors

@@ -144,6 +144,33 @@ def evaluate(
     return found
 
 
+def numbers_of(reference: str, *arguments: np.ndarray, count: int, key: str, again: bool) -> np.ndarray:
+    """As many numbers, (count,), as the function "file.py:function" should make of arrays; one may come as it is.
+
+    Args:
+        reference: the function; its file is run.
+        arguments: what it is called with, copies of them.
+
+    Keyword Args:
+        count: how many it should return.
+        key: of the case, for errors.
+        again: whether it is called twice, to see that it is not random.
+
+    Raises:
+        InputError: it fails, returns something else, numbers that are not real or not finite, or others again.
+    """
+    function, where = load_function(reference), f"{key} = {reference!r}"
+    (found,) = _call(function, arguments, 1, where)
+    if found.shape != (count,) and not (count == 1 and found.shape == ()):
+        wanted = "a number" if count == 1 else f"an array of the shape {(count,)} (`values`)"
+        raise InputError(f"{where}: must return {wanted}; it returned the shape {found.shape}")
+    if not (np.isfinite(found) & np.isreal(found)).all():
+        raise InputError(f"{where}: must return finite real numbers, not {found}")
+    if again and not _alike(_call(function, arguments, 1, where), [found], [found]):
+        raise InputError(f"{where}: must return the same numbers whenever it is called with the same points")
+    return np.asarray(found.real).reshape(count)
+
+
 TRIED = 8
 """Points at which a function is called again."""
 SAME = 1e-9

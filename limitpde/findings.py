@@ -19,8 +19,9 @@ from limitpde.compare.budget import (
     limit_rows,
     step_errors,
 )
+from limitpde.compare.cloud_functions import ObservedCloud, labels_of
 from limitpde.compare.companions import SAFETY_OF_TWO, Level, SolutionErrors, solution_errors
-from limitpde.compare.comparison import Comparison, rate_row
+from limitpde.compare.comparison import Comparison, own_rows, rate_row
 from limitpde.compare.fluctuations import Prediction, fluctuation_rows, variance_rates
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.compare.user_functions import UserFunction
@@ -61,6 +62,7 @@ class Findings:
         solution: W of the solution, if the equation was solved.
         known: what the run knows of its own errors.
         own: what the system compares besides, with its `rates`.
+        cloud: the user's own observables of the solution, if there are any.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Findings:
         solution: MeasuredSolution | None,
         known: Known,
         own: Record,
+        cloud: ObservedCloud | None = None,
     ) -> None:
         self._system, self._case, self._known = system, case, known
         self._ensembles, self._solution = ensembles, solution
@@ -92,10 +95,13 @@ class Findings:
             "fluctuation_rates": list(variance_rates(ensembles, known.fluctuations)),
         }
         self.compare = self._comparison.figures() | (rates if ensembles else {}) | own
+        if case.observables:
+            rows = list(own_rows(labels_of(case.observables), ensembles, cloud))
+            self.compare["observables"] = [*self.compare.get("observables", []), *rows]
         if known.fluctuations is not None:
             labels = [function.label for function in case.test_functions]
-            rows = list(fluctuation_rows(labels, ensembles, known.fluctuations))
-            self.compare |= {"fluctuations": rows} if rows else {}
+            varied = list(fluctuation_rows(labels, ensembles, known.fluctuations))
+            self.compare |= {"fluctuations": varied} if varied else {}
         if self._budget is not None:
             found, half = detectable(self._budget), interval(self._budget)
             self.compare["limits"] = self._named(limit_rows(self._budget, found, half))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from limitpde.compare.statistics import mean_and_stderr
@@ -29,11 +31,18 @@ class ParticleFiles:
             self._series = ParticleSeries(self._folder.own(f"{self._below}/particles.vtkhdf"))
         self._series.write(t, positions, **data)
 
-    def write(self, system: AnySystem, ensemble: SimulatedEnsemble) -> None:
-        """Write observables.csv, the means over the replicas at the output times, and the tables of the system."""
+    def write(self, system: AnySystem, ensemble: SimulatedEnsemble, own: Sequence[str] = ()) -> None:
+        """Write observables.csv, the means over the replicas at the output times, and the tables of the system.
+
+        Args:
+            system: of the particles.
+            ensemble: what was simulated.
+            own: names of the user's own observables, (Q,).
+        """
         observed = ensemble.observables
         series = dict(system.observable_series(ensemble))
         series |= {f"test_function_{p}": observed[:, p] for p in range(observed.shape[1])}
+        series |= {f"observable_{name}": ensemble.own_observables[:, q] for q, name in enumerate(own)}
         columns = {"t": ensemble.times}
         for name, values in series.items():
             mean, error = mean_and_stderr(values)

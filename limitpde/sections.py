@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 
 from limitpde.checked import record
+from limitpde.compare.cloud_functions import CloudFunction, labels_of
 from limitpde.compare.test_functions import TestFunction
 from limitpde.nbody.limits import REPLICA_LIMIT
 
@@ -117,6 +118,20 @@ class BaseCompare:
 
 
 @record
+class CloudCompare(BaseCompare):
+    """Section [compare] of a system that shows its particles and its solution as clouds (`System.cloud`)."""
+
+    observables: Annotated[tuple[CloudFunction, ...], Field(min_length=1)] | None = None
+    """Numbers that functions of your own make of the particles and of the solution, at the output times."""
+
+    def __post_init__(self) -> None:
+        names = labels_of(self.observables or ())
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"observables: two have the name {name!r}; names must differ")
+
+
+@record
 class Study:
     """Section [study]: what `limitpde study` varies; `limitpde run` takes no notice of it."""
 
@@ -182,6 +197,11 @@ class BaseCase:
         """What is compared; nothing without [compare]."""
         return self.compare.test_functions if self.compare is not None else ()
 
+    @property
+    def observables(self) -> tuple[CloudFunction, ...]:
+        """Observables of the user's own; nothing where there are none."""
+        return getattr(self.compare, "observables", None) or ()
+
     def simulation(self, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
         """Keyword arguments of the system's `simulate`: the section [particles], and what all systems have."""
         return {
@@ -190,6 +210,7 @@ class BaseCase:
             "seed": self.seed,
             "stops": self.output_times,
             "test_functions": self.test_functions,
+            **({"observables": self.observables} if self.observables else {}),
         }
 
     def smaller(self) -> Self:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compare.cloud_functions import ObservedCloud
 from limitpde.fem.stepping import StepReport
 from limitpde.parallel import on_root
 from limitpde.results.checkpoint import Checkpoint, PartState
@@ -16,9 +17,21 @@ from limitpde.results.folder import Folder
 from limitpde.results.shared_array import Block
 from limitpde.results.tables import Table
 from limitpde.results.vtkhdf import Mode
-from limitpde.system import LimitSolver, ObservedSolution, StepSummary
+from limitpde.sections import BaseCase
+from limitpde.system import AnySystem, LimitSolver, ObservedSolution, StepSummary
 
 DIAGNOSTICS = "pde/diagnostics.csv"
+
+
+def observed_cloud(system: AnySystem, case: BaseCase, solver: LimitSolver, comm: MPI.Comm) -> ObservedCloud | None:
+    """The user's own observables of a solver, if the case has any. Collective.
+
+    Raises:
+        InputError: a function fails, is random, or does not return what it should.
+    """
+    if not case.observables:
+        return None
+    return ObservedCloud(case.observables, lambda: system.cloud(solver, comm), comm, solver.t)
 
 
 class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
@@ -35,6 +48,7 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
     Keyword Args:
         outputs: what is written of the solver, below pde/.
         shared: the array that all ranks have of the state of the solver, if there is one.
+        cloud: what takes the user's own observables of the solver, at the same times.
         resume: go on from the checkpoint, if there is one.
 
     Attributes:
@@ -53,11 +67,12 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
         *,
         outputs: Callable[[], Outputs],
         shared: Callable[[], Block | None],
+        cloud: ObservedCloud | None,
         resume: bool,
     ) -> None:
         self._outputs, self._shared = outputs, shared
         self._checkpoint, self._comm = checkpoint, comm
-        self._solver, self._solution, self._steps = solver, solution, steps
+        self._solver, self._solution, self._steps, self._cloud = solver, solution, steps, cloud
         self._table = Table(on_root(comm, lambda: folder.own(DIAGNOSTICS)), ("t", "dt", "order", *steps.columns))
         self.resumed, self.damaged = self._restore(resume)
         first = outputs()
@@ -72,10 +87,14 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
     def _restore(self, resume: bool) -> tuple[bool, list[str]]:
         solver, solution, steps, table = self._solver, self._solution, self._steps, self._table
         kinds = {"solver": solver.STATE, "residual": solution.STATE, "steps": steps.STATE}
+        if self._cloud is not None:
+            kinds["observables"] = self._cloud.STATE
         parts, damaged = self._checkpoint.solution(kinds, self._shared()) if resume else (None, [])
         if parts is not None:
             solver.restore(parts["solver"])
             solution.restore(parts["residual"])
+            if self._cloud is not None:
+                self._cloud.restore(parts["observables"])
             steps.restore(json.loads(str(parts["steps"]["json"])))
             on_root(self._comm, lambda: table.keep(self._checkpoint.table_size(DIAGNOSTICS)))
         return parts is not None, damaged
@@ -87,11 +106,19 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
             "residual": PartState(self._solution.STATE, self._solution.state()),
             "steps": PartState(self._steps.STATE, {"json": np.array(json.dumps(self._steps.state()))}),
         }
+        if self._cloud is not None:
+            parts["observables"] = PartState(self._cloud.STATE, self._cloud.state())
         self._checkpoint.save_solution(parts, self._shared())
 
     def record(self, step: StepReport) -> None:
         """Add a step to the diagnostics. On rank 0."""
         self._table.append({"t": step.t, "dt": step.dt, "order": step.order, **step.figures})
+
+    def write(self, t: float) -> None:
+        """At an output time, write the fields and take the observables."""
+        self.write_fields(t)
+        if self._cloud is not None:
+            self._cloud.take(t)
 
     def write_fields(self, t: float) -> None:
         """Write the outputs of the solver at its time, each into its file below pde/, unless they are there already."""

@@ -15,9 +15,11 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.cautions import Caution
+from limitpde.compare.cloud_functions import PointCloud
 from limitpde.compare.companions import COARSE, COARSEST, Level, Orders
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution
 from limitpde.compare.test_functions import TestFunction
+from limitpde.errors import InputError
 from limitpde.fem.stepping import Observer, StepReport
 from limitpde.nbody.replicas import Controls
 from limitpde.results.checkpoint import Arrays
@@ -186,6 +188,14 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
         A checkpoint reads it into the solver before `restore`.
         """
         return None
+
+    def cloud(self, solver: S, comm: MPI.Comm) -> PointCloud:
+        """The solution now, on rank 0, for a case with `compare.observables`. Collective.
+
+        Raises:
+            InputError: the system has none.
+        """
+        raise InputError("compare.observables: this system does not show its solution as a cloud of points")
 
     @abstractmethod
     def simulate(self, case: C, count: int, controls: Controls) -> E:

@@ -62,7 +62,7 @@ class Particles(sections.BaseParticles):
 
 
 @record
-class Compare(sections.BaseCompare):
+class Compare(sections.CloudCompare):
     """Section [compare]; test functions are phi(x, m) = g(x) 1(m = n), or without n for all masses."""
 
     deltas: tuple[Positive, ...] | None = None
@@ -70,6 +70,7 @@ class Compare(sections.BaseCompare):
     the initial data are even."""
 
     def __post_init__(self) -> None:
+        sections.CloudCompare.__post_init__(self)
         for number, function in enumerate(with_shapes(self.test_functions, "coagulation")):
             if function.charge:
                 raise ValueError(f"test_functions[{number}].charge = true: masses have no charge; leave it out")

@@ -31,6 +31,7 @@ from limitpde.coagulation.simulator.events import Functions
 from limitpde.coagulation.simulator.pairs import Physics
 from limitpde.coagulation.simulator.physics import chosen_method, physics_of
 from limitpde.coagulation.simulator.start import InitialParticles
+from limitpde.compare.cloud_functions import CloudFunction
 from limitpde.compare.clouds import clouds_kept
 from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
 from limitpde.domains import Domain
@@ -142,6 +143,7 @@ def simulate(
     seed: int = 0,
     stops: Iterable[float] = (),
     test_functions: Sequence[GaussianBump | Wave] = (),
+    observables: Sequence[CloudFunction] = (),
     deltas: Sequence[float | None] = (),
     controls: Controls = ALONE,
 ) -> Ensemble:
@@ -162,6 +164,7 @@ def simulate(
         seed: all randomness follows from it and N.
         stops: output times between 0 and the end.
         test_functions: phi(x, m) whose observables and balances are measured; on a torus Gaussians with their images.
+        observables: numbers that functions of the user's own make of the particles.
         deltas: reaches of the mollifier of the candidate densities (4.2), None for a constant one; none, no macroscopic
             residual.
         controls: how it is watched and where it runs; snapshots have (t, positions (n, d), mass=(n,)).
@@ -197,6 +200,7 @@ def simulate(
         residual=residual,
         domain=domain,
         kept=clouds_kept((domain.dimension + 1) * count),
+        observables=tuple(observables),
         halved=controls.halved,
     )
     simulated = simulate_replicas(

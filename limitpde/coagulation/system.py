@@ -16,6 +16,7 @@ from limitpde.coagulation.pictures import PAINTERS
 from limitpde.coagulation.proof.evidence import comparison_figures
 from limitpde.coagulation.report import CoagulationWording
 from limitpde.coagulation.residual import PDEResidual
+from limitpde.compare.cloud_functions import PointCloud, nodal_cloud
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
 from limitpde.parallel import on_root
@@ -57,6 +58,11 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
     def outputs(self, case: Case, solver: Solver) -> Outputs:
         """With the fluxes that the case asks for. Collective."""
         return solver.outputs(fluxes=case.output.fluxes)
+
+    def cloud(self, solver: Solver, comm: MPI.Comm) -> PointCloud:
+        """The nodes, with the mass n as their mark; of a point, the middle of the unit torus. Collective."""
+        nodes, weights = solver.nodes, solver.nodes.volume[:, None] * solver.densities
+        return nodal_cloud(comm, nodes.original, nodes.points, solver.masses, weights)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""

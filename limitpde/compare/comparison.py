@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from limitpde.compare import rates
+from limitpde.compare.cloud_functions import ObservedCloud
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.compare.rates import Statistic
 from limitpde.compare.statistics import ResidualStatistics, deviation, mean_and_stderr
@@ -108,19 +109,9 @@ class Comparison:
 
     def _observables(self) -> Iterator[Row]:
         for ensemble in self._ensembles:
-            mean, error = mean_and_stderr(ensemble.observables)
-            solution, known = np.full_like(mean, math.nan), self._solution
-            if known is not None:
-                solution = at_times(known.times, known.observables, ensemble.times)
-            for p in self._numbers:
-                for k, t in enumerate(ensemble.times):
-                    row: Row = {"N": ensemble.count, "test_function": p, "t": float(t), "mean": float(mean[p, k])}
-                    row["replicas"] = len(ensemble.replicas)
-                    row["stderr"] = None if error is None else float(error[p, k])
-                    row["pde"] = None if math.isnan(solution[p, k]) else float(solution[p, k])
-                    if row["pde"] is not None:
-                        row["deviation"] = deviation(ensemble.observables[:, p, k] - row["pde"])
-                    yield row
+            names, known = [{"test_function": p} for p in self._numbers], self._solution
+            seen = None if known is None else at_times(known.times, known.observables, ensemble.times)
+            yield from _side_by_side(ensemble, ensemble.observables, names, seen)
 
     def rates(self) -> Iterator[Row]:
         """Fitted powers of N, with what the theory predicts."""
@@ -195,6 +186,37 @@ class Comparison:
                 for p, value in enumerate(values):
                     names = {"system": "pde", "N": "", "replica": "", "test_function": p}
                     yield {**names, "t": float(t), "residual": float(value)}
+
+
+def _side_by_side(
+    ensemble: MeasuredEnsemble, values: np.ndarray, names: Sequence[Row], solution: np.ndarray | None
+) -> Iterator[Row]:
+    """Rows of values (R, P, T) of the particles beside those of the solution, (P, T), if it was solved."""
+    mean, error = mean_and_stderr(values)
+    seen = np.full_like(mean, math.nan) if solution is None else solution
+    for p, name in enumerate(names):
+        for k, t in enumerate(ensemble.times):
+            row: Row = {"N": ensemble.count, **name, "t": float(t), "mean": float(mean[p, k])}
+            row["replicas"] = len(ensemble.replicas)
+            row["stderr"] = None if error is None else float(error[p, k])
+            row["pde"] = None if math.isnan(seen[p, k]) else float(seen[p, k])
+            if row["pde"] is not None:
+                row["deviation"] = deviation(values[:, p, k] - row["pde"])
+            yield row
+
+
+def own_rows(
+    labels: Sequence[str], ensembles: Sequence[MeasuredEnsemble], solution: ObservedCloud | None
+) -> Iterator[Row]:
+    """Rows of the user's own observables, (Q,) names: of both sides, or of the solution where that is all there is."""
+    names = [{"observable": label} for label in labels]
+    for e in ensembles:
+        seen = None if solution is None else at_times(solution.times, solution.values, e.times)
+        yield from _side_by_side(e, e.own_observables, names, seen)
+    if solution is not None and not ensembles:
+        for t, values in zip(solution.times, solution.values, strict=True):
+            for name, value in zip(names, values, strict=True):
+                yield {**name, "t": t, "pde": float(value)}
 
 
 def rate_row(rate: Row) -> Row:

@@ -35,6 +35,10 @@ class MeasuredEnsemble(Protocol):
         """Int phi dL^N_t, (R, P, T)."""
 
     @property
+    def own_observables(self) -> np.ndarray:
+        """Numbers that functions of the user's own make of the particles, (R, Q, T)."""
+
+    @property
     def residual(self) -> np.ndarray:
         """W[t, phi], (R, P, T)."""
 

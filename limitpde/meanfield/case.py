@@ -51,10 +51,11 @@ class Particles(sections.BaseParticles):
 
 
 @record
-class Compare(sections.BaseCompare):
+class Compare(sections.CloudCompare):
     """Section [compare]; test functions are phi(x, s), of all species or, with n, of the species n = 1, 2, ... only."""
 
     def __post_init__(self) -> None:
+        sections.CloudCompare.__post_init__(self)
         for number, function in enumerate(self.test_functions):
             if not isinstance(function, UserFunction) and function.charge:
                 raise ValueError(f"test_functions[{number}].charge = true: there are no charges; leave it out")

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from limitpde.compare.cloud_functions import CloudFunction, PointCloud, observed_clouds
 from limitpde.compare.clouds import clouds_kept
 from limitpde.compare.marked import evaluate_marked
 from limitpde.compare.test_functions import FunctionTable, TestFunction
@@ -35,6 +36,7 @@ def simulate(
     seed: int = 0,
     stops: Iterable[float] = (),
     test_functions: Sequence[TestFunction] = (),
+    observables: Sequence[CloudFunction] = (),
     interaction: AnyPotential | None = None,
     sigma: float | None = None,
     controls: Controls = ALONE,
@@ -53,6 +55,7 @@ def simulate(
         seed: all randomness follows from it and N.
         stops: output times between 0 and the end.
         test_functions: phi(x, s, t), whose observables and residuals are measured.
+        observables: numbers that functions of the user's own make of the particles.
         interaction: W of the particles, where it is not to be that of the model; W[t, phi] is then that of the model.
         sigma: of the particles, likewise.
         controls: how it is watched and where it runs; snapshots have species=(N,).
@@ -64,9 +67,13 @@ def simulate(
     initial.check(model)
     on_all(controls.comm, lambda: model.check(initial.box()))
     FunctionTable.of(test_functions, model.dimension)
-    species = np.repeat(np.arange(len(model.strengths)), initial.numbers(count))
+    species, weight = np.repeat(np.arange(len(model.strengths)), initial.numbers(count)), np.full(count, 1 / count)
     other = interaction not in (None, model.interaction) or sigma not in (None, model.sigma)
     check_arguments(count, replicas, step, end)
+
+    def observed(x: np.ndarray, t: float) -> np.ndarray:
+        return observed_clouds(observables, [PointCloud(z, species + 1.0, weight) for z in x], t)
+
     with team_for(controls, count=count, replicas=replicas) as team:
         equation = Motion(_force(model, model.interaction, species, team), model.sigma)
         force = equation.force if interaction is None else _force(model, interaction, species, team)
@@ -77,6 +84,7 @@ def simulate(
             start=partial(initial.draw, count),
             tested=lambda x, t: evaluate_marked(test_functions, x, np.resize(species + 1.0, len(x)), t),
             marks=(("species", species + 1),),
+            observed=observed if observables else None,
             kept=clouds_kept(model.dimension * count),
             team=team,
         )

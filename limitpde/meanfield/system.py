@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compare.cloud_functions import PointCloud, nodal_cloud
 from limitpde.compare.statistics import by_axis
 from limitpde.meanfield import summary as figures
 from limitpde.meanfield.case import Case
@@ -58,6 +59,11 @@ class Meanfield(System[Case, Solver, PDEResidual, DiffusionEnsemble]):
     def outputs(self, case: Case, solver: Solver) -> Outputs:
         """With the fluxes that the case asks for. Collective."""
         return solver.outputs(fluxes=case.output.fluxes)
+
+    def cloud(self, solver: Solver, comm: MPI.Comm) -> PointCloud:
+        """The nodes, with the species as their mark. Collective."""
+        nodes, masses = solver.nodes, np.asarray(solver.masses)
+        return nodal_cloud(comm, nodes.original, nodes.points, np.arange(1, len(masses) + 1), masses.T)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> DiffusionEnsemble:
         """Simulate the replicas of one particle number. Collective."""

@@ -92,6 +92,8 @@ class Diffusions:
     """Positions (R, N, d) as they are measured and shown, of particles that live on a torus or a circle, say."""
     marks: tuple[tuple[str, np.ndarray], ...] = ()
     """Name and values (N,) of what snapshots have besides."""
+    observed: Callable[[np.ndarray, float], np.ndarray] | None = None
+    """What else is measured of positions (R, N, d) at a time, (R, Q)."""
     kept: int = 0
     """Replicas whose positions at the end are kept."""
     team: Team | None = None
@@ -163,6 +165,8 @@ class _Replicas:
             if snapshot is not None:
                 snapshot(t, places[0], **dict(self._run.marks))
             found = {"centre": places.mean(axis=1), "second_moment": (places**2).sum(axis=2).mean(axis=1)}
+            if self._run.observed is not None:
+                found["own_observables"] = self._run.observed(places, t)
             return found | {"observables": observed, "residual": observed - self._start - self._moved}
 
         found = walk(self._grid, self._advance, record, step_done=step_done, stop=stop)

@@ -83,6 +83,8 @@ class ReplicaEnsemble:
     """(R, P, T) of int phi dmu^N_t, mu^N the empirical measure."""
     residual: np.ndarray
     """(R, P, T) of W[t, phi](mu^N)."""
+    own_observables: np.ndarray
+    """(R, Q, T) of the numbers that functions of the user's own make of the particles."""
     compensator: np.ndarray
     """(R, P) of A, what W should be at the end but for the noise."""
     work_per_second: float
@@ -120,6 +122,7 @@ class Simulated:
             times: output times after 0.
         """
         names = ("replicas", "second_moment", "observables", "residual", "compensator")
+        none = np.zeros((len(found["replicas"]), 0, found["observables"].shape[-1]))
         return {
             "count": count,
             "steps": steps,
@@ -127,6 +130,7 @@ class Simulated:
             "centre": np.moveaxis(found.pop("centre"), 1, 2),
             "work_per_second": self.work_per_second,
             "complete": self.complete,
+            "own_observables": found.pop("own_observables", none),
             **{name: found.pop(name) for name in names},
         }
 

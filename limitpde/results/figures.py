@@ -137,3 +137,9 @@ def earlier(path: Path) -> tuple[list[Record], dict[str, float]]:
 
 def _is_input(entry: object) -> bool:
     return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("copy", "sha256"))
+
+
+def which(entry: Record) -> int | str:
+    """What an entry of `compare.observables` is about: the number of a test function, or the user's own name."""
+    found: int | str = entry["observable" if "observable" in entry else "test_function"]
+    return found

@@ -318,8 +318,10 @@ def _residual_rms(directory: Path, canvas: Canvas) -> Any:
     return figure
 
 
-def _function_panels(canvas: Canvas, numbers: Sequence[int], labels: Mapping[int, str]) -> tuple[Any, list[Any]]:
-    """A figure, and axes over time with the name of a test function above each."""
+def _function_panels(
+    canvas: Canvas, numbers: Sequence[int | str], labels: Mapping[int | str, str]
+) -> tuple[Any, list[Any]]:
+    """A figure, and axes over time with the name of a test function, or of an observable, above each."""
     width = min(len(numbers), MOST_ACROSS)
     rows = math.ceil(len(numbers) / width)
     figure, grid = canvas.subplots(rows, width, figsize=(4.4 * width, 3.4 * rows), squeeze=False)
@@ -328,11 +330,12 @@ def _function_panels(canvas: Canvas, numbers: Sequence[int], labels: Mapping[int
         axes.pop().remove()
     for axis, number in zip(axes, numbers, strict=True):
         axis.set(xlabel="$t$")
-        axis.set_title(phi(number, labels.get(number, "")), fontsize="small")
+        title = number if isinstance(number, str) else phi(number, labels.get(number, ""))
+        axis.set_title(title, fontsize="small")
     return figure, axes
 
 
-def _labels(directory: Path) -> dict[int, str]:
+def _labels(directory: Path) -> dict[int | str, str]:
     """The test functions in words."""
     compare = figures.read(directory / "summary.json").get("compare", {})
     entries = [entry for name in ("residual", "pde_residual", "observables") for entry in compare.get(name, [])]
@@ -370,13 +373,13 @@ def _residual_in_time(directory: Path, canvas: Canvas) -> Any:
 def _observables(directory: Path, canvas: Canvas) -> Any:
     """int phi dL_t of the particles for each N with error bars, over the line of the PDE."""
     entries = figures.read(directory / "summary.json").get("compare", {}).get("observables", [])
-    entries = [entry for entry in entries if "pde" in entry]
-    numbers = sorted({entry["test_function"] for entry in entries})[:MOST_PANELS]
+    entries = [entry for entry in entries if "pde" in entry and "mean" in entry]
+    numbers = list(dict.fromkeys(map(figures.which, entries)))[:MOST_PANELS]
     if not numbers:
         return None
     figure, axes = _function_panels(canvas, numbers, _labels(directory))
     for axis, number in zip(axes, numbers, strict=True):
-        mine = [entry for entry in entries if entry["test_function"] == number]
+        mine = [entry for entry in entries if figures.which(entry) == number]
         counts = sorted({entry["N"] for entry in mine})
         for k, count in enumerate(counts):
             rows = [(entry["t"], entry["mean"], entry.get("stderr", math.nan)) for entry in mine if entry["N"] == count]
@@ -385,7 +388,7 @@ def _observables(directory: Path, canvas: Canvas) -> Any:
             means(axis, beside(t, k, len(counts)), mean, stderr, label=label, **style.of_count(k, len(counts)))
         pde = {entry["t"]: entry["pde"] for entry in sorted(mine, key=lambda entry: entry["t"])}
         axis.plot(list(pde), list(pde.values()), "k", lw=1, label="solution", zorder=0)
-        axis.set_ylabel(rf"$\int \varphi_{{{number}}}\, \mathrm{{d}}\rho_t$")
+        axis.set_ylabel(number if isinstance(number, str) else rf"$\int \varphi_{{{number}}}\, \mathrm{{d}}\rho_t$")
         axis.legend()
     return figure
 

@@ -138,10 +138,11 @@ class Particles(sections.BaseParticles):
 
 
 @record
-class Compare(sections.BaseCompare):
+class Compare(sections.CloudCompare):
     """Section [compare]; test functions are phi(x, b)."""
 
     def __post_init__(self) -> None:
+        sections.CloudCompare.__post_init__(self)
         FunctionTable.of(self.test_functions, 2)
         for number, function in enumerate(self.test_functions):
             if not isinstance(function, UserFunction) and function.n is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from limitpde.compare.cloud_functions import PointCloud, observed_clouds
 from limitpde.compare.test_functions import Wave
 from limitpde.compiled import compiled
 from limitpde.errors import RunError
@@ -264,7 +265,7 @@ class ChargeReplicas:
 
     def _record(self, t: float, dt: float, snapshot: Snapshot | None) -> None:
         x, y, alive = self._state.x, self._state.y, self._state.encounters.alive
-        count = self._run.count
+        run, count = self._run, self._run.count
         second_moment = np.where(alive, x**2 + y**2, 0.0).sum(axis=1) / count
         if not np.all(np.isfinite(second_moment)):
             raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {count})")
@@ -274,10 +275,18 @@ class ChargeReplicas:
         measured["step_bias"] = self._step_bias(dt)
         if self._estimates is not None:
             measured |= self._estimates.present(x, y, self._state.signs)
+        if run.observables:
+            measured["own_observables"] = observed_clouds(run.observables, list(map(self._cloud, range(len(x)))), t)
         self._rows.append(measured | self._balance.present())
         if snapshot is not None:
             there = alive[0]
             snapshot(t, np.stack([x[0], y[0]], axis=1)[there], sign=self._state.signs[0, there])
+
+    def _cloud(self, row: int) -> PointCloud:
+        """The charges of one replica that are there."""
+        state, there = self._state, self._state.encounters.alive[row]
+        x = np.stack([state.x[row, there], state.y[row, there]], axis=1)
+        return PointCloud(x, state.signs[row, there], np.full(len(x), 1 / self._run.count))
 
     def _step_bias(self, dt: float) -> np.ndarray:
         """By how much the rate of (1/N) sum |X_i|^2 is wrong in steps of dt, (R,); zero where that is not known.

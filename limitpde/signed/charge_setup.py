@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from limitpde.compare.cloud_functions import CloudFunction
 from limitpde.compare.clouds import clouds_kept
 from limitpde.nbody.teams import SINGLE, Team
 from limitpde.signed.model import Model
@@ -46,6 +47,8 @@ class ChargeSetup:
     """Whether each step, or part of one, is made as two halves along the same paths (`limitpde.signed.halves`)."""
     estimate_eps: tuple[float, ...] | None
     gradients: tuple[float, ...]
+    observables: tuple[CloudFunction, ...]
+    """Whose numbers are measured besides."""
     team: Team = SINGLE
     """The ranks that share the forces of a replica."""
 

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from limitpde.compare.cloud_functions import CloudFunction
 from limitpde.compare.test_functions import TestFunction
 from limitpde.compare.user_functions import UserFunction
 from limitpde.nbody.fast_sum import check_accuracy, fast_pair_sum
@@ -173,6 +174,7 @@ def simulate(
     seed: int = 0,
     stops: Iterable[float] = (),
     test_functions: Sequence[TestFunction] = (),
+    observables: Sequence[CloudFunction] = (),
     method: str = "auto",
     accuracy: float = 1e-6,
     batch_size: int | None = None,
@@ -202,6 +204,7 @@ def simulate(
         seed: all randomness follows from it and N.
         stops: output times between 0 and the end.
         test_functions: phi(x, b), or phi(x, b, t) by Python, whose observables and residuals are measured.
+        observables: numbers that functions of the user's own make of the particles.
         method: force sum: "direct", "fast" (an adaptive multipole method, `limitpde.nbody.fast_sum`), "auto": the
             fast one from N = 10,000 on; or "batches" (random batches, `limitpde.nbody.random_batches`). With test
             functions these have the sum of all pairs beside them at each step, as "auto" does it.
@@ -266,6 +269,7 @@ def simulate(
         halved=controls.halved,
         estimate_eps=None if estimate_eps is None else tuple(estimate_eps),
         gradients=tuple(map(largest_gradient, test_functions)),
+        observables=tuple(observables),
     )
     if isinstance(model.confinement, ConfinementFromFile):
         model.confinement.check(run.start.draw(np.random.default_rng(0))[0])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.compare.cloud_functions import PointCloud, nodal_cloud
 from limitpde.compare.companions import Orders
 from limitpde.compare.statistics import by_axis
 from limitpde.nbody.replicas import Controls
@@ -22,7 +23,7 @@ from limitpde.signed.particles import Ensemble, simulate
 from limitpde.signed.pde import Solver
 from limitpde.signed.pictures import PAINTERS
 from limitpde.signed.report import SignedWording
-from limitpde.signed.residual import PDEResidual
+from limitpde.signed.residual import SIGNS, PDEResidual
 from limitpde.signed.start import signs_outside
 from limitpde.system import System
 
@@ -70,6 +71,13 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
     def outputs(self, case: Case, solver: Solver) -> Outputs:
         """With the fluxes that the case asks for. Collective."""
         return solver.outputs(fluxes=case.output.fluxes)
+
+    def cloud(self, solver: Solver, comm: MPI.Comm) -> PointCloud:
+        """The nodes, with the sign as their mark. Collective."""
+        owned, scheme, densities = solver.sums.owned, solver.stepping.scheme, solver.densities
+        masses = np.stack([scheme.tested(density)[:owned] for density in densities.values()], axis=1)
+        signs = np.array([SIGNS[name] for name in densities])
+        return nodal_cloud(comm, scheme.numbers[:owned], solver.nodes.points[:owned, :2], signs, masses)
 
     def limiting_covariance(self, case: Case, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
         """By the adjoint equation, in the plane, for charges that all stay and move on their own. Collective."""

@@ -37,6 +37,7 @@ from limitpde.coagulation.simulator.halves import ROOM, advance_halved
 from limitpde.coagulation.simulator.pairs import Physics
 from limitpde.coagulation.simulator.start import InitialParticles
 from limitpde.coagulation.simulator.steps import advance, settle
+from limitpde.compare.cloud_functions import CloudFunction, PointCloud, observed_clouds
 from limitpde.domains import Domain
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
@@ -70,6 +71,8 @@ class BrownianSetup:
     domain: Domain
     kept: int
     """Replicas whose particles at the end are kept."""
+    observables: tuple[CloudFunction, ...] = ()
+    """Whose numbers are measured besides."""
     halved: bool = False
     """Whether each step is made as two halves, see `halves`."""
 
@@ -197,7 +200,7 @@ class BrownianReplicas:
             balance.measure(t, x, self._state.mass[r, : living[r]].copy())
         if not output:
             return
-        rows = [self._present(r, n) for r, n in enumerate(living)]
+        rows = [self._present(r, n) | self._own(r, n, t) for r, n in enumerate(living)]
         self._rows.append({name: np.stack([row[name] for row in rows]) for name in rows[0]})
         if snapshot is not None:
             n = living[0]
@@ -224,6 +227,14 @@ class BrownianReplicas:
         }
         values = self._balances[r].values()[:, 0] if self._balances else np.full(len(observed), np.nan)
         return found | {"residual": values}
+
+    def _own(self, r: int, n: int, t: float) -> dict[str, np.ndarray]:
+        """What the user's own functions say of the n particles of one replica."""
+        run, x, mass = self._run, self._state.x[r, :n, : self._run.domain.dimension], self._state.mass[r, :n]
+        if not run.observables:
+            return {}
+        cloud = PointCloud(x, mass.astype(float), np.full(n, run.share))
+        return {"own_observables": observed_clouds(run.observables, [cloud], t)[0]}
 
     def _ends(self) -> np.ndarray:
         """Positions and masses of the replicas that are kept, (K, n, d + 1), zero where there are no more particles."""
