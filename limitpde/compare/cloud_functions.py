@@ -1,8 +1,9 @@
 """Observables of both sides by a Python function of weighted points: of particles, and of a solution at its nodes.
 
-A measure is a cloud of points x with marks (charges, species or masses) and weights: those of N particles are 1 / N (of
-coagulating ones Z / N), those of a solution the integrals of its densities over the parts of the nodes. The function
-makes numbers of a cloud, linear in the weights or not: a dipole moment squared, an energy of pairs, a quantile.
+A measure is a cloud of points x with marks (charges, species, masses or velocities) and weights: those of N particles
+are M / N with the mass M of the measure, those of a solution the integrals of its densities over the parts of the
+nodes. The function makes numbers of a cloud, linear in the weights or not: a dipole moment squared, an energy of pairs,
+a quantile.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class PointCloud(NamedTuple):
     x: np.ndarray
     """(n, d)"""
     mark: np.ndarray
-    """Charge, species or mass of each, (n,)."""
+    """Charge, species or mass of each, (n,), or its velocity, (n, d)."""
     weight: np.ndarray
     """(n,)"""
 
@@ -35,7 +36,7 @@ class CloudFunction:
     """Numbers that a Python function makes of a cloud."""
 
     python: PythonFunction
-    """"file.py:function", function(x (n, d), mark (n,), weight (n,), t) -> a number, or several, (values,)."""
+    """"file.py:function", function(x (n, d), mark, weight (n,), t) -> a number, or several, (values,)."""
     name: Annotated[str, Field(pattern=r"^[\w -]+$")]
     """What it is called in tables and pictures: letters, digits, blanks, _ and -."""
     values: Annotated[int, Field(ge=1, le=1000)] = 1

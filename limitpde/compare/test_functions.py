@@ -194,8 +194,8 @@ def with_shapes(functions: Sequence[TestFunction], system: str) -> list[Gaussian
         if isinstance(function, UserFunction):
             raise InputError(
                 f"compare.test_functions[{number}].python: {system} takes test functions with a shape only, "
-                "'gaussian' or 'wave', as W is summed by compiled code; int phi(x, n, t) at the output times, without W, "
-                "can be asked for by compare.observables"
+                "'gaussian' or 'wave', as W is summed by compiled code; int phi(x, n, t) at the output times, without "
+                "W, can be asked for by compare.observables"
             )
         found.append(function)
     return found

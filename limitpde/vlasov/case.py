@@ -110,13 +110,14 @@ class Particles(sections.BaseParticles):
 
 
 @record
-class Compare(sections.BaseCompare):
+class Compare(sections.CloudCompare):
     """Section [compare]; test functions are phi(x, v): center and k have 2 d entries, x then v."""
 
     counting: Counting | None = None
     """Measure beta_N of Theorem 4.8, for model.form = "hamiltonian" or "hartree"."""
 
     def __post_init__(self) -> None:
+        sections.CloudCompare.__post_init__(self)
         for number, function in enumerate(self.test_functions):
             if isinstance(function, UserFunction):
                 continue

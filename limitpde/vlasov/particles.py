@@ -19,6 +19,7 @@ from functools import partial
 
 import numpy as np
 
+from limitpde.compare.cloud_functions import CloudFunction, PointCloud, observed_clouds
 from limitpde.compare.test_functions import FunctionTable, TestFunction
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
@@ -80,6 +81,7 @@ def simulate(
     seed: int = 0,
     stops: Iterable[float] = (),
     test_functions: Sequence[TestFunction] = (),
+    observables: Sequence[CloudFunction] = (),
     order: int = 2,
     method: str = "auto",
     potential: AnyPotential | None = None,
@@ -100,6 +102,7 @@ def simulate(
         stops: output times between 0 and the end.
         test_functions: phi(x, v), of 2 d coordinates, whose observables and residuals are measured; on a torus a
             Gaussian stands for the sum of its images.
+        observables: numbers that functions of the user's own make of the particles.
         order: of the integrator, 2 or 4.
         method: sum over pairs: "direct" (all pairs), "fast" (less), or "auto".
         potential: Gamma of the particles, where it is not to be that of the model; W is then that of the model.
@@ -129,6 +132,7 @@ def simulate(
             felt=sums(potential or model.potential),
             limit=sums(model.potential) if own else None,
             functions=tuple(test_functions),
+            observables=tuple(observables),
         )
         simulated = simulate_replicas(
             partial(_NewtonReplicas, run),
@@ -157,6 +161,7 @@ class _NewtonSetup:
     limit: Sums | None
     """The sums of the equation's potential, where the particles have another one."""
     functions: tuple[TestFunction, ...]
+    observables: tuple[CloudFunction, ...]
 
     @property
     def steps(self) -> int:
@@ -258,6 +263,10 @@ class _NewtonReplicas:
             "kinetic": kinetic,
             "energy": energy,
         }
+        if run.observables:
+            weight = np.full(run.count, mass / run.count)
+            clouds = [PointCloud(*cloud, weight) for cloud in zip(x, v, strict=True)]
+            figures["own_observables"] = observed_clouds(run.observables, clouds, t)
         self._rows.append(figures | self._balance.observe(x, v))
         if snapshot is not None:
             places = np.concatenate([x[0], v[0]], axis=1) if x.shape[2] == 1 else x[0]

@@ -10,6 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.cautions import Caution
+from limitpde.compare.cloud_functions import PointCloud
 from limitpde.compare.companions import COARSE, COARSEST, FINE, LONG, Level, Orders
 from limitpde.compare.statistics import by_axis
 from limitpde.compare.user_functions import UserFunction
@@ -21,6 +22,7 @@ from limitpde.system import System
 from limitpde.vlasov import convergence, trust
 from limitpde.vlasov import summary as figures
 from limitpde.vlasov.case import Case
+from limitpde.vlasov.cloud import phase_cloud
 from limitpde.vlasov.fluctuations import covariance_of_newton
 from limitpde.vlasov.particles import Ensemble, simulate
 from limitpde.vlasov.pde import Solver
@@ -60,6 +62,10 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver of the equation. Collective."""
         return Solver(case.model, case.initial, **keywords(case.pde, leave_out=("fit",)), comm=comm)
+
+    def cloud(self, solver: Solver, comm: MPI.Comm) -> PointCloud:
+        """The nodes of a grid, with the velocity as their mark. Collective."""
+        return phase_cloud(solver, comm)
 
     def shared(self, solver: Solver) -> Block | None:
         """The unknown."""

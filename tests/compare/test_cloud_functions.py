@@ -38,6 +38,9 @@ def numbers(x, mark, weight, t):
 def pairs(x, mark, weight, t):
     return 0.25 * weight @ (x[:, None, 0] - x[:, 0]) ** 2 @ weight
 
+def phase(x, mark, weight, t):
+    return np.array([weight @ np.cos(0.5 * x[:, 0] + 0.7 * mark[:, 0]), weight @ mark[:, 0] ** 2 / 2])
+
 def random(x, mark, weight, t):
     return rng.random()
 
@@ -97,6 +100,20 @@ MEANFIELD = {
         "fluctuations": False,
     },
     "output": {"every": 0.1, "pictures": False},
+}
+
+VLASOV = {
+    "system": "vlasov",
+    "model": {
+        "potential": {"kind": "poisson", "strength": 1.0},
+        "domain": {"x": [0.0, 4 * math.pi], "v": [-6.0, 6.0], "periodic": True},
+    },
+    "initial": {"shape": "landau", "k": 0.5, "amplitude": 0.05, "mass": 2.0},
+    "time": {"end": 0.4},
+    "pde": {"cells": [8, 16], "step": 0.2},
+    "particles": {"counts": [50], "replicas": 3, "step": 0.2},
+    "compare": {"test_functions": [{"shape": "wave", "k": [0.5, 0.7]}], "budget": False, "fluctuations": False},
+    "output": {"every": 0.2, "pictures": False},
 }
 
 
@@ -162,6 +179,16 @@ def test_the_energy_of_pairs_under_a_harmonic_interaction(run):
         _, variance = gaussian_law(np.array([0.3]), 0.25, row["t"], diffusivity=0.125, attraction=1.0)
         assert row["pde"] == pytest.approx(variance / 2, rel=0.01)
         assert abs(row["mean"] - (1 - 1 / 20) * variance / 2) < SE * row["stderr"]  # exact but for the step
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("form", ["density", "hamiltonian"])
+def test_positions_and_velocities(run, form):
+    case = VLASOV | {"model": VLASOV["model"] | {"form": form}}
+    result = run(case, {"phase": {"values": 2}})
+    assert_equal(result, "phase[0]", 0)
+    table = tables.read_columns(result.directory / "particles/N50/observables.csv")
+    assert [row["mean"] for row in rows(result, "phase[1]")] == pytest.approx(table["kinetic_mean"], rel=1e-12)
 
 
 def test_of_the_solution_alone(run):
