@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,22 @@ from limitpde.fem.stepping import StepReport
 
 MOST_STATES = 200
 """States of the solution that are kept; of more steps every second, every fourth, ... one."""
+
+
+class CarriedBack[F](Protocol):
+    """An equation that is carried back over the states of another."""
+
+    def longest(self, densities: np.ndarray) -> float:
+        """How long a step from these densities (S, n_local) may be. Collective."""
+
+    def frozen(self, densities: np.ndarray) -> F:
+        """Its coefficients for these densities. Collective."""
+
+    def step(self, frozen: F, dt: float) -> None:
+        """One step backwards. Collective."""
+
+    def noise(self, frozen: F) -> np.ndarray:
+        """What is integrated over time, (P, P). Collective."""
 
 
 class KeptStates:
@@ -64,3 +80,21 @@ class KeptStates:
                 share = part / parts
                 between = (1 - share) * self.densities[k] + share * self.densities[k + 1]
                 yield self.times[k] + share * length, between
+
+    def carry_back[F](self, adjoint: CarriedBack[F], stepped: Callable[[], object]) -> np.ndarray:
+        """Carry an adjoint from the end to 0; the integral of its noise on the way, (P, P). Collective.
+
+        Args:
+            adjoint: at the end.
+            stepped: called after each step.
+        """
+        integral, last, rate = np.zeros(()), self.times[-1], None
+        for t, densities in self.backwards(adjoint.longest):
+            frozen = adjoint.frozen(densities)
+            if rate is not None:
+                adjoint.step(frozen, last - t)
+                stepped()
+            now = adjoint.noise(frozen)
+            integral = integral + (np.zeros_like(now) if rate is None else 0.5 * (last - t) * (now + rate))
+            last, rate = t, now
+        return integral

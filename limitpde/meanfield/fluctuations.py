@@ -50,6 +50,14 @@ class McKeanVlasovAdjoint:
         self.psi = np.stack(values, axis=1)
         self._before: tuple[np.ndarray, float] | None = None
 
+    def longest(self, densities: np.ndarray) -> float:
+        """Steps may be of any length."""
+        return np.inf
+
+    def frozen(self, densities: np.ndarray) -> np.ndarray:
+        """The densities themselves."""
+        return densities
+
     def step(self, densities: np.ndarray, dt: float) -> None:
         """Go back by dt, to the time of these densities, (S, n_local). Collective.
 
@@ -132,12 +140,5 @@ def covariance_of_particles(
     solver.solve(end, observers=[observe])
     kept.finish()
     adjoint = McKeanVlasovAdjoint(solver, functions)
-    covariance, last, rate = np.zeros((len(functions),) * 2), end, None
-    for t, densities in kept.backwards(lambda densities: np.inf):
-        if rate is not None:
-            adjoint.step(densities, last - t)
-            stepped()
-        now = adjoint.noise(densities)
-        covariance += 0.0 if rate is None else 0.5 * (last - t) * (now + rate)
-        last, rate = t, now
+    covariance = kept.carry_back(adjoint, stepped)
     return covariance + adjoint.start(kept.densities[0])

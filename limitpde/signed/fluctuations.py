@@ -218,26 +218,12 @@ def covariance_of_charges(
         solver.solve(t, observers=[observe])
         legs[-1].finish()
     adjoint = Adjoint(solver, functions)
-    covariance = _carried_back(adjoint, legs[-1], stepped)
+    covariance = legs[-1].carry_back(adjoint, stepped)
     if earlier is not None:
         adjoint.join(functions, earlier)
-        covariance = _carried_back(adjoint, legs[0], stepped)
+        covariance = legs[0].carry_back(adjoint, stepped)
     covariance += adjoint.start(legs[0].densities[0], numbers_fixed=numbers_fixed)
     return covariance if earlier is None else covariance[len(functions) :, : len(functions)]
-
-
-def _carried_back(adjoint: Adjoint, kept: KeptStates, stepped: Callable[[], object]) -> np.ndarray:
-    """Carry psi back over the states; what the noise on the way adds to the covariance, (P, P). Collective."""
-    covariance, last, rate = np.zeros((len(adjoint.psi),) * 2), kept.times[-1], None
-    for t, densities in kept.backwards(adjoint.longest):
-        frozen = adjoint.frozen(densities)
-        if rate is not None:
-            adjoint.step(frozen, last - t)
-            stepped()
-        now = adjoint.noise(frozen)
-        covariance += 0.0 if rate is None else 0.5 * (last - t) * (now + rate)
-        last, rate = t, now
-    return covariance
 
 
 def predictable(case: Case) -> bool:
