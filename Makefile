@@ -76,11 +76,12 @@ test: lint
 	$(MPIEXEC) -n 2 $(PYTEST) -m ranks
 	$(MPIEXEC) -n 3 $(PYTEST) -m ranks
 
-# what is drawn at random, in larger numbers
+# what is drawn at random, in larger numbers; the demos' claims on two ranks
 nightly: $(VENV)/.installed
 	MUTANTS=10000 $(PYTEST) --timeout 7200 tests/runs/test_mutants.py
 	$(BIN)/python tests/support/endurance.py --many 40
 	$(BIN)/python demos/benchmarks/long_runs.py
+	set -e; for demo in demos/*.py; do $(MPIEXEC) -n 2 $(BIN)/python -m mpi4py $$demo --quick; done
 
 # which tests are slow: tests/support/slow.txt anew
 durations: $(VENV)/.installed

@@ -74,7 +74,8 @@ def of_charges(model, initial, phi, end=0.5):
     alone = 0.0
     for charge, density in zip(fine.charges, fine.now.densities, strict=True):
         mass, seen = fine.graph.area * density, value * (charge if phi.charge else 1.0)
-        alone += float(mass @ seen**2 - (mass @ seen) ** 2 / mass.sum())
+        square, mean, whole = fine.sums.total(mass * seen**2, mass * seen, mass)
+        alone += square - mean**2 / whole
     options = {"replicas": REPLICAS, "step": 0.01, "end": end, "seed": 11, "test_functions": [phi]}
     return Prediction.of(levels, 2.0), alone, [signed.simulate(model, initial, count=n, **options) for n in COUNTS]
 

@@ -118,7 +118,8 @@ def walls():
 
 def deficit(solver):
     """delta, over all pairs of nodes."""
-    x, masses, found = solver.nodes.points, solver.masses[0], 0.0
+    x, masses = (np.concatenate(solver.nodes.comm.allgather(held)) for held in (solver.nodes.points, solver.masses[0]))
+    found = 0.0
     for point, mass in zip(x, masses, strict=True):
         apart = point - x
         found += mass * float(masses @ (1 + (apart * dislocations(apart)[1]).sum(axis=1)))

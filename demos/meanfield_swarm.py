@@ -77,7 +77,8 @@ def at_rest(case):
     energies = []
     solver.solve(240.0, observers=[lambda step: energies.append(step.figures["free_energy"])])
     assert np.all(np.diff(energies) < 1e-12), "the free energy rises"
-    x, rho, masses = solver.nodes.points, solver.densities[0], solver.masses[0]
+    held = (solver.nodes.points, solver.densities[0], solver.masses[0])
+    x, rho, masses = (np.concatenate(solver.nodes.comm.allgather(values)) for values in held)
     felt = np.array([morse(point - x)[0] @ masses for point in x]) + 0.05 * (x**2).sum(axis=1)
     level = (case.model.D * np.log(rho) + felt)[rho > 1e-6 * rho.max()]
     return float(np.ptp(level)), solver.figures()["second_moment"]
