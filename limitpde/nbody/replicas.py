@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.errors import InputError, Interrupted, LimitPDEError, RunError
-from limitpde.nbody.teams import Team, TeamFailure, teams_of
+from limitpde.nbody.teams import Team, teams_of
 
 Measurements = dict[str, np.ndarray]
 """Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
@@ -159,6 +159,7 @@ def simulate_replicas(
     make: Callable[[np.ndarray], ReplicasUnderWay],
     controls: Controls,
     *,
+    prepare: Callable[[], object] = lambda: None,
     team: Team | None = None,
     count: int,
     replicas: int,
@@ -173,6 +174,7 @@ def simulate_replicas(
         controls: how the simulation is watched.
 
     Keyword Args:
+        prepare: done on each rank before the clock runs, as what compiles; it may be collective in the team.
         team: of this rank, from `team_for`, where `make` has the sums shared; by default each rank is by itself.
         count: N.
         replicas: how many there are.
@@ -183,9 +185,9 @@ def simulate_replicas(
     Raises:
         InputError: sums are to be shared by ranks that are not.
         Interrupted: asked to stop before any replica was finished.
-        RunError: a replica failed on some rank.
+        RunError: a replica, or `prepare`, failed on some rank.
     """
-    comm, began = controls.comm, time.perf_counter()
+    comm = controls.comm
     if team is None:
         if (controls.ranks_per_replica or 1) > 1:
             ranks = controls.ranks_per_replica
@@ -198,11 +200,13 @@ def simulate_replicas(
         shown = controls.snapshot if some[0] == 0 and team.rank == 0 else None
         return make(some).run(shown, step_done, lambda: team.stops(controls.stop_asked()))
 
+    _gathered(comm, [], team.guarded(prepare))
+    began = time.perf_counter()
     share = _unfinished(replicas, controls.finished)[team.number :: team.teams]
-    mine, failure = run_batches(
+    mine, failure = _run_batches(
         share, together, advance, steps=steps, keep=controls.keep, progress=controls.progress, team=team
     )
-    new = gathered_parts(comm, mine, failure)
+    new = _gathered(comm, mine, failure)
     speed = sum(map(work, new)) / (time.perf_counter() - began)
     parts = [*controls.finished, *new]
     if not parts:
@@ -220,7 +224,7 @@ def _unfinished(replicas: int, finished: Sequence[Measurements]) -> np.ndarray:
     return np.setdiff1d(np.arange(replicas), [number for part in finished for number in part["replicas"]])
 
 
-def gathered_parts(comm: MPI.Comm, mine: list[Measurements], failure: Exception | None) -> list[Measurements]:
+def _gathered(comm: MPI.Comm, mine: list[Measurements], failure: Exception | None) -> list[Measurements]:
     """The parts of all ranks, on every rank; or the failure of one, raised on every rank. Collective."""
     outcomes = comm.allgather((mine, failure))
     for _, failed in outcomes:
@@ -251,7 +255,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
     """The user asked to stop: the batch under way is given up."""
 
 
-def run_batches(
+def _run_batches(
     mine: np.ndarray,
     size: int,
     run: Callable[[np.ndarray, Callable[[], object]], Measurements],
@@ -279,22 +283,19 @@ def run_batches(
         if it did.
     """
     finished: list[Measurements] = []
-    try:
-        for first in range(0, len(mine), size):
-            replicas = mine[first : first + size]
-            step_done = partial(progress, len(replicas) / (len(mine) * steps))
-            found = run(replicas, step_done)
-            if team.rank == 0:
-                finished.append(found)
-                keep(found)
-            team.agree()
-    except Stopped:
-        pass
-    except TeamFailure as failure:
-        return finished, failure.cause
-    except Exception as error:  # every rank must learn of it before any raises
-        return finished, team.tell(error).cause
-    return finished, None
+
+    def batches() -> None:
+        with suppress(Stopped):
+            for first in range(0, len(mine), size):
+                replicas = mine[first : first + size]
+                step_done = partial(progress, len(replicas) / (len(mine) * steps))
+                found = run(replicas, step_done)
+                if team.rank == 0:
+                    finished.append(found)
+                    keep(found)
+                team.agree()
+
+    return finished, team.guarded(batches)
 
 
 def walk(

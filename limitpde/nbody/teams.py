@@ -7,13 +7,13 @@ N alone, so that sums have the same bits in a team of any size. Before a sum the
 become those of all: processors of other kinds may round in other ways, and the first rank's replica is what counts.
 
 Ranks agree on how things stand before they send anything, by the largest of one number of each (`Team.agree`). So a
-rank that fails on its own, whenever it does, meets the others there (`Team.tell`), and all of them learn why; and all
+rank that fails on its own, whenever it does, meets the others there (`Team.guarded`), and all of them learn why; and all
 give up at the same step where one is asked to stop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -78,13 +78,19 @@ class Team:
             raise TeamFailure(cause) from error
         return int(worst[0])
 
-    def tell(self, error: Exception) -> TeamFailure:
-        """Have all ranks learn of an error of this one, and what they raise. Collective in the team."""
+    def guarded(self, work: Callable[[], object]) -> Exception | None:
+        """Do what may fail on one rank while others are at it; why it failed, on every rank. Collective in the team."""
         try:
-            self.agree(_FAILED, error)
+            try:
+                work()
+            except TeamFailure:
+                raise
+            except Exception as error:
+                self.agree(_FAILED, error)
+            self.agree()
         except TeamFailure as failure:
-            return failure
-        raise AssertionError
+            return failure.cause
+        return None
 
     def align(self, *positions: np.ndarray) -> None:
         """Give all ranks the positions of the first, in place. Collective in the team.

@@ -361,7 +361,7 @@ def _euler_maruyama(
 
 
 def compile_kernels(run: ChargeSetup) -> None:
-    """Have the kernels of a run compiled (or loaded) before the clock runs."""
+    """Have the kernels of a run compiled (or loaded). Collective in the team."""
     x, y, *forces = np.zeros((4, 1, 2))
     signs, one, felt, alone = np.ones((1, 2)), np.ones(1), np.stack(forces), np.full((1, 2), -1)
     run.pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped")

@@ -276,10 +276,10 @@ def simulate(
     sum_size = pair_interactions(1, count) * ((size or count) / count)
     with team_for(controls, count=count, replicas=replicas) as team:
         run = replace(run, team=team, pair_sum=partial(run.pair_sum, team=team))
-        compile_kernels(run)
         simulated = simulate_replicas(
             partial(ChargeReplicas, run),
             controls,
+            prepare=partial(compile_kernels, run),
             team=team,
             count=count,
             replicas=replicas,

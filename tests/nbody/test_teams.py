@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from limitpde.nbody.teams import SINGLE, Team, teams_of
 from limitpde.nbody.tournament import _round
 from limitpde.potentials import Cosine, Softened
 from limitpde.potentials import GaussianPotential as GaussianKernel
+from limitpde.signed import charge_replicas, particles
 from limitpde.signed.scaling import PowerOfN
 from limitpde.vlasov.initial import PhaseGaussian
 from limitpde.vlasov.model import PhaseDomain
@@ -212,6 +214,21 @@ def test_a_rank_that_fails_does_not_leave_its_team_waiting(comm: MPI.Comm, faili
 
     with pytest.raises(RunError, match="OSError: disk full"):
         charges(Controls(ranks_per_replica=comm.size, keep=cannot), replicas=3, count=40_000, end=0.001, step=0.001)
+
+
+@pytest.mark.parametrize(("module", "kernel"), [(particles, "pair_sum"), (charge_replicas, "_euler_maruyama")])
+def test_a_rank_that_cannot_compile_does_not_leave_its_team_waiting(
+    comm: MPI.Comm, monkeypatch: pytest.MonkeyPatch, module: ModuleType, kernel: str
+) -> None:
+    """Before the others have shared the first sum, and after."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError("no room for the compiler")
+
+    if comm.rank == comm.size - 1:
+        monkeypatch.setattr(module, kernel, fails)
+    with pytest.raises(RunError, match="OSError: no room for the compiler"):
+        charges(Controls(ranks_per_replica=comm.size))
 
 
 def test_all_ranks_of_a_team_stop_together(comm: MPI.Comm) -> None:
