@@ -222,19 +222,16 @@ class Plots:
         """The picture of this name, a function of matplotlib axes.
 
         It takes one axes, which is divided where the picture has several panels, or as many as it has panels, and draws
-        in the style that matplotlib has then; without any it draws on a new figure of pyplot, in the style of the
-        package. It returns the figure, and raises `InputError` where the result has
-        nothing to draw.
+        in the style that matplotlib has then; without any it draws on a new figure, which a notebook shows, in the
+        style of the package. It returns the figure, and raises `InputError` where the result has nothing to draw.
         """
         if name.startswith("_") or name not in self._painters:
             raise AttributeError(f"no picture {name!r}; there are {', '.join(dir(self))}" if name[0] != "_" else name)
         painter, directory = self._painters[name], self._result.directory
 
         def draw(ax: Any = None) -> Any:
-            from matplotlib import pyplot
-
             with styled() if ax is None else nullcontext():
-                figure = painter(directory, Canvas(ax, make=pyplot.figure))
+                figure = painter(directory, Canvas(ax))
             if figure is None:
                 raise InputError(f"{directory}: has nothing to draw for {name}")
             return figure

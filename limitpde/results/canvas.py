@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,11 @@ class Canvas:
 
     Args:
         axes: matplotlib axes, one or an array of as many as the picture has panels; one is divided among several
-            panels. A new figure by default.
-
-    Keyword Args:
-        make: what makes a new figure; that of matplotlib which pyplot does not know, by default.
+            panels. By default a new figure, which pyplot does not know and a notebook shows.
     """
 
-    def __init__(self, axes: Any = None, *, make: Callable[..., Any] | None = None) -> None:
-        self._axes, self._make = axes, make
+    def __init__(self, axes: Any = None) -> None:
+        self._axes = axes
 
     def subplots(
         self, rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], squeeze: bool = True, **options: Any
@@ -41,10 +37,10 @@ class Canvas:
         Raises:
             InputError: there are several axes, and not as many as there are panels.
         """
-        from matplotlib.figure import Figure
+        from limitpde.results.notebook import NotebookFigure
 
         if self._axes is None:
-            figure = (self._make or Figure)(figsize=figsize, layout="constrained")
+            figure = NotebookFigure(figsize=figsize, layout="constrained")
             return figure, figure.subplots(rows, columns, squeeze=squeeze, **options)
         given = np.array(self._axes, dtype=object).ravel()
         if wrong := [axis for axis in given if not hasattr(axis, "get_subplotspec")]:

@@ -125,6 +125,15 @@ def test_each_picture_goes_into_the_axes_it_is_given(result):
         result.plot.residual_rat  # noqa: B018
 
 
+def test_a_figure_of_its_own_is_shown_once(result):
+    """By the notebook, as the value of a cell; pyplot, which would show it as well, does not know it."""
+    from matplotlib import pyplot
+
+    figure = result.plot.residual_rate()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert pyplot.get_fignums() == []
+
+
 def test_the_headline_shows_the_fitted_slope(result):
     axis = Figure().subplots()
     result.plot.residual_rate(axis)
