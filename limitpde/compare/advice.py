@@ -47,9 +47,8 @@ def _largest(budget: Budget) -> tuple[np.ndarray, tuple[int, int]]:
     return found, (int(p), int(k))
 
 
-def reductions(budget: Budget, precision: float) -> dict[str, float]:
-    """Parts of the budget that are to become smaller for it to be within the precision -> by which factor."""
-    sizes = parts(budget)
+def reductions(sizes: dict[str, float], precision: float) -> dict[str, float]:
+    """The `parts` that are to become smaller for their sum to be within the precision -> by which factor."""
     over = sum(sizes.values()) - precision
     factors = {name: _reduction(sizes[name], over, precision) for name in _ranked(sizes)}
     return {name: factor for name, factor in factors.items() if factor is not None}
@@ -59,9 +58,8 @@ def _ranked(sizes: dict[str, float]) -> list[str]:
     return sorted((name for name in sizes if sizes[name] > 0), key=lambda name: -sizes[name])
 
 
-def causes(budget: Budget, needed: dict[str, float], replicas: int | None, effort: Effort) -> list[str]:
-    """The parts in words, the largest first, with what to change for those that are to become smaller."""
-    sizes = parts(budget)
+def causes(sizes: dict[str, float], needed: dict[str, float], replicas: int | None, effort: Effort) -> list[str]:
+    """The `parts` in words, the largest first, with what to change for those that are to become smaller."""
     return [
         f"{NAMES.get(name, name)}: {percent(sizes[name])}"
         + (_remedy(name, needed[name], replicas, effort) if name in needed else "")
@@ -86,13 +84,13 @@ def _spread(budget: Budget, effort: Effort, p: int, k: int) -> float:
     return math.sqrt(float(effort.variances[p]) * float(weights**2 @ (1 / counts))) / float(budget.scale[p, 0])
 
 
-def replicas_for(factor: float, budget: Budget, effort: Effort) -> int:
-    """The fewest replicas that make the statistics smaller by a factor, to two digits; more than there were.
+def replicas_for(goal: float, budget: Budget, effort: Effort) -> int:
+    """The fewest replicas with which the statistics are this part of the budget, to two digits; more than there were.
 
     More of them have a smaller error, and need fewer of it to be sure.
     """
     found, at = _largest(budget)
-    spread, goal = _spread(budget, effort, *at), parts(budget)["statistics"] / factor
+    spread = _spread(budget, effort, *at)
 
     def few(number: int) -> bool:
         degrees = len(effort.counts) * (number - 1)

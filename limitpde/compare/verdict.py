@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from limitpde.cautions import Caution
-from limitpde.compare.advice import Effort, causes, percent, reductions, replicas_for
+from limitpde.compare.advice import Effort, causes, parts, percent, reductions, replicas_for
 from limitpde.compare.budget import CONFIDENCE, POWER, Budget, StepErrors, detectable, excess, level
 from limitpde.compare.measured import MeasuredEnsemble
 from limitpde.compare.statistics import NEGLIGIBLE, student
@@ -142,15 +142,17 @@ def judge(
     if budget is None:
         return _of_particles(own, broken, stops, precision)
     found, far = detectable(budget), excess(budget)
-    needed = reductions(budget, precision)
-    replicas = replicas_for(needed["statistics"], budget, effort) if "statistics" in needed else None
-    told = causes(budget, needed, replicas, effort)
+    sizes = parts(budget)
+    needed, replicas = reductions(sizes, precision), None
+    if "statistics" in needed:
+        replicas = replicas_for(sizes["statistics"] / needed["statistics"], budget, effort)
+    told = causes(sizes, needed, replicas, effort)
     missing = unknown(budget, precision)
     stops += [reason for _, reason in missing]
     largest = float(found.max())
     refuting = far > student(1 - level(far.size), budget.particles.degrees)
     if stops:
-        text, halved = f"Undecided: {stops[0].rstrip('.')}.", {part: UNKNOWN for parts, _ in missing for part in parts}
+        text, halved = f"Undecided: {stops[0].rstrip('.')}.", {name: UNKNOWN for names, _ in missing for name in names}
         return Verdict("undecided", text, [*stops, *told], precision, largest, halved)
     if refuting.any():
         return Verdict("refuted", _refuted(budget, far), told, precision, largest)
