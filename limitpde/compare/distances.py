@@ -25,7 +25,6 @@ from dataclasses import dataclass
 import basix
 import numpy as np
 import scipy.special
-import scipy.stats
 
 from limitpde.compiled import compiled
 from limitpde.errors import RunError
@@ -167,7 +166,9 @@ def directions(dimension: int, count: int) -> np.ndarray:
     if dimension == 2:
         angle = np.pi * (np.arange(count) + 0.5) / count
         return np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    engine = scipy.stats.qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(SCRAMBLING))
+    from scipy.stats.qmc import Sobol  # scipy.stats takes half a second and 280 files to load
+
+    engine = Sobol(dimension, scramble=True, rng=np.random.default_rng(SCRAMBLING))
     uniform = engine.random_base2(max(count - 1, 0).bit_length())[:count]
     normal = scipy.special.ndtri(uniform)
     return np.asarray(normal / np.linalg.norm(normal, axis=1, keepdims=True))

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.stats
 
 from limitpde.compare.spatial import evaluate_all
 from limitpde.compare.test_functions import on_torus, waves_off_torus
@@ -97,10 +96,12 @@ class ManyBodyStart:
         Raises:
             InputError: more particles are to be excited than there are.
         """
+        from scipy.stats import binom  # takes half a second to load
+
         k = np.arange(particles + 1)
         match self._shape:
             case TiltedState(number=number):
-                return np.asarray(scipy.stats.binom.pmf(k, particles, number / (particles + number)))
+                return np.asarray(binom.pmf(k, particles, number / (particles + number)))
             case ExcitedState(number=number):
                 if number > particles:
                     raise InputError(f"start.number = {number}: there are only {particles} particles")
