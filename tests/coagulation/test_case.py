@@ -38,6 +38,7 @@ def data_of(mesh=None, **model):
         "initial": {"masses": [copy.deepcopy(UNIFORM)]},
         "time": {"end": 1.0},
         "pde": {"mesh": mesh or {"shape": "point"}, "step": 0.02},
+        "output": {"pictures": False},
     }
 
 

@@ -123,7 +123,6 @@ def test_number_and_mass_of_a_constant_kernel(comm, mesh):
     assert math.log2(errors[0] / errors[1]) == pytest.approx(2.0, abs=0.3)
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("step", [1e-3, 10.0])
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_ledger_and_sign_for_rough_data_and_any_step(comm, dimension, step):
@@ -188,7 +187,6 @@ def test_annihilation_counts_what_vanishes(comm, shared_folder):
 # What it reports
 
 
-@pytest.mark.ranks
 def test_figures_are_those_of_the_fields(comm):
     solver = Solver(model_of(3), clouds(3), mesh=Box(size=1.0, cell_size=0.125), step=0.05)
     assert solver.figures()["mass_total"] == pytest.approx(CLOUDS_MASS, rel=1e-13)

@@ -60,7 +60,6 @@ def test_ball_with_order_four(comm, case):
     assert found[1].integral == pytest.approx(4 * math.pi / 3, rel=2e-5)
 
 
-@pytest.mark.ranks
 def test_bump_and_ranges(comm):
     found = beta_fem(model_of(1, shape="bump", ranges=(0.5, 1.5)), 1, 2, layers=8, comm=comm)
     assert found.beta == pytest.approx(2 * BUMP[1], rel=3e-5)

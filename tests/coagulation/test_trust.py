@@ -165,7 +165,6 @@ def test_the_report_says_how_slowly_the_limit_comes_in_the_plane():
 # Initial data
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("mesh", [lambda h: Torus(size=1.0, cell_size=h), lambda h: Box(size=1.0, cell_size=h)])
 def test_data_that_jump_are_right_to_second_order(comm, mesh):
     """A disk whose edge passes through nodes: int phi h against its quadrature, and against values at the nodes."""

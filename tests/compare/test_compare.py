@@ -99,7 +99,6 @@ def pde_residual(rings: int, gamma_bar: float) -> np.ndarray:
     return residual.values[-1]
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("gamma_bar", [0.0, 1.5])
 def test_residual_of_the_solution_vanishes_with_order_two(gamma_bar):
     """In the norm over both test functions: with drift, the errors of one of them cancel on coarse meshes."""

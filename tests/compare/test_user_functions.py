@@ -159,6 +159,7 @@ time.end = 0.2
 pde = { mesh = { shape = "disk", radius = 5.0, cell_size = 0.4 }, step = 0.05 }
 particles = { counts = [16, 32], replicas = 8, step = 0.05 }
 compare.test_functions = [{ python = "phi.py:moving", size = 1.4 }]
+output.pictures = false
 """)
     found = limitpde.run(tmp_path / "case.toml", out=tmp_path / "out", comm=MPI.COMM_SELF)
     assert found["status"] == "done"

@@ -56,7 +56,6 @@ def climb_of(graph: EdgeGraph, potential: np.ndarray) -> np.ndarray:
 # The edge graph
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("kind", KINDS)
 def test_edge_weights_are_the_stiffness_matrix_of_dolfinx(comm, kind):
     graph = EdgeGraph(mesh_of(comm, kind))
@@ -78,7 +77,6 @@ def test_edge_weights_are_the_stiffness_matrix_of_dolfinx(comm, kind):
     np.testing.assert_array_equal(product, graph.share(product))  # ghosts are those of the owners
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("kind", KINDS)
 def test_voronoi_areas_make_linear_functions_and_squares_exact(comm, kind):
     graph = EdgeGraph(mesh_of(comm, kind))
@@ -180,7 +178,6 @@ def test_bernoulli_and_upwinding_are_continuous_where_the_series_takes_over():
             assert abs(above - below) < slope * 2e-13 * SERIES + noise
 
 
-@pytest.mark.ranks
 @pytest.mark.filterwarnings("error")
 def test_fluxes_survive_huge_drops_of_the_potential(comm):
     assert bernoulli(1e3) == 0.0
@@ -198,7 +195,6 @@ def test_fluxes_survive_huge_drops_of_the_potential(comm):
     np.testing.assert_array_equal(entries[1] + entries[3], 0.0)
 
 
-@pytest.mark.ranks
 def test_transport_is_the_flux_of_the_mean_density_and_vanishes_in_equilibrium(comm):
     """F_ij by fill_transport = kappa [D (rho_i - rho_j) + w q gamma (psi_i - psi_j)] by add_mean_density."""
     graph = EdgeGraph(mesh_of(comm, "disk"))
@@ -279,7 +275,6 @@ def test_global_sums_where_ranks_own_nothing(comm):
     assert nothing.total(np.empty(0)).tolist() == [0.0]
 
 
-@pytest.mark.ranks
 def test_one_loop_for_the_predictor_is_the_sum_of_its_terms(comm):
     graph, diffusivity, coupling, scale = EdgeGraph(mesh_of(comm, "disk")), 0.3, 0.7, 0.05
     tail, head, weight = graph.tail, graph.head, graph.weight

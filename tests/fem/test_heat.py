@@ -122,7 +122,6 @@ def test_blocks_of_fields_and_threads_change_nothing(comm, monkeypatch):
 # Mass and sign
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("dt", [1e-5, 0.01, 2.0])
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 @pytest.mark.parametrize(
@@ -167,7 +166,6 @@ def test_what_an_obtuse_mesh_makes_negative_is_told(comm):
     np.testing.assert_allclose(found, np.maximum(exact, 0) / (1 + clipped), rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.ranks
 def test_fields_without_mass_stay_empty(comm):
     nodes = NodeSpace(Torus(size=1.0, cell_size=0.25), comm, dimension=2)
     f = np.zeros((nodes.owned, len(D)))

@@ -82,7 +82,6 @@ QUADRATIC = {
 }
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("dimension", [1, 2])
 @pytest.mark.parametrize("name", QUADRATIC)
 def test_gaussians_stay_gaussian(name, dimension, comm):
@@ -157,7 +156,6 @@ def test_stationary_states_are_self_consistent(D, wells, comm):
     assert moments(solver)[0][0] == pytest.approx(stable, abs=1e-7)
 
 
-@pytest.mark.ranks
 def test_masses_energy_and_sign(comm):
     """Two species that avoid each other: each keeps its mass, the free energy falls, densities stay positive."""
     model = Model(
@@ -348,8 +346,7 @@ def test_other_particles_are_never_confirmed():
     ids=["right", "another W"],
 )
 def test_verdicts(changes, status, tmp_path):
-    case = checked(
-        {"particles.counts": [50, 200], "particles.replicas": 64, "compare.precision": 0.04, **changes}, None
-    )
+    size = {"particles.counts": [50, 200], "particles.replicas": 64, "compare.precision": 0.04}
+    case = checked({**size, "output.pictures": False, **changes}, None)
     result = limitpde.run(case, out=tmp_path, quiet=True)
     assert result.summary["verdict"]["status"] == status

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import CASE, LIMIT, call, end, files_below, started, steps_of, summary_of
+from processes import DRAWN, LIMIT, call, end, files_below, started, steps_of, summary_of
 
 from limitpde.results.tables import read_columns
 
@@ -60,7 +60,7 @@ def interrupted(cwd, arguments, moment, disturb, *, ranks=1):
 
 @pytest.fixture
 def here(tmp_path):
-    (tmp_path / "case.toml").write_text(CASE)
+    (tmp_path / "case.toml").write_text(DRAWN)
     return tmp_path
 
 
@@ -98,7 +98,7 @@ def test_a_full_disk_ends_the_run(here):
     def fill(process):
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (400_000, 400_000))
 
-    arguments = ("--set", "output.every=0.0005", "pde.step=0.00025")
+    arguments = ("--set", "output.every=0.0005", "pde.step=0.00025", "output.pictures=false")
     status, err, folder = interrupted(here, arguments, in_pde, fill)
     assert status == 3
     assert "Traceback" not in err

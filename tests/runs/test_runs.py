@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from processes import (
     CASE,
+    DRAWN,
     PYTHON,
     call,
     files_below,
@@ -46,9 +47,10 @@ FILES = {
 @pytest.fixture(scope="module")
 def results(workshop):
     """The folders of the same case on 1, 2 and 3 ranks, and what was printed."""
+    (workshop / "drawn.toml").write_text(DRAWN)
     printed = {}
     for ranks in (1, 2, 3):
-        printed[ranks] = limitpde_("run", "case.toml", "--out", f"on{ranks}", ranks=ranks, cwd=workshop)
+        printed[ranks] = limitpde_("run", "drawn.toml", "--out", f"on{ranks}", ranks=ranks, cwd=workshop)
     return {ranks: (workshop / f"on{ranks}", *printed[ranks]) for ranks in printed}
 
 
@@ -238,7 +240,7 @@ def test_ranks_do_not_matter(results, ranks):
 
 
 def test_the_case_of_a_result_is_the_case(results, workshop):
-    assert cases.read(results[1][0] / "case.toml") == cases.read(workshop / "case.toml")
+    assert cases.read(results[1][0] / "case.toml") == cases.read(workshop / "drawn.toml")
 
 
 def test_show_and_export(results, capsys):

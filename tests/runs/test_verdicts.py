@@ -17,7 +17,7 @@ pde = { mesh = { shape = "disk", radius = 5.0, cell_size = 0.2 }, step = 0.02 }
 particles = { counts = [64, 256], replicas = 32, step = 0.02 }
 compare.precision = 0.1
 compare.test_functions = [{ shape = "gaussian", center = [0.0, 0.0], width = 0.8 }]
-output.every = 0.2
+output = { every = 0.2, pictures = false }
 """
 VLASOV = """
 system = "vlasov"
@@ -30,7 +30,7 @@ pde = { cells = [16, 32], step = 0.1 }
 particles = { counts = [1000, 4000], replicas = 16, step = 0.1 }
 compare.test_functions = [{ shape = "wave", k = [1.0, 0.0] }]
 compare.precision = 0.05
-output.every = 1.0
+output = { every = 1.0, pictures = false }
 """
 COAGULATION = """
 system = "coagulation"
@@ -41,7 +41,7 @@ pde = { mesh = { shape = "point" }, step = 0.02 }
 particles = { counts = [60, 240], replicas = 24, domain = "torus" }
 compare.test_functions = [{ shape = "wave", k = [0.0, 0.0, 0.0], n = 1 }]
 compare.precision = 0.1
-output.every = 0.5
+output = { every = 0.5, pictures = false }
 """
 
 

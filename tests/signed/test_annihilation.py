@@ -274,7 +274,7 @@ def test_first_collisions_do_not_depend_on_the_step_or_on_what_follows():
 def test_a_run_keeps_who_met_whom_and_when(comm, shared_folder):
     case = Case(
         system="signed", model={"sigma": 1.0, "gamma_bar": 2.0}, initial=EQUAL, time={"end": 0.3},
-        particles={"counts": [16], "step": 0.05, "replicas": 5, "collision": "annihilate"},
+        particles={"counts": [16], "step": 0.05, "replicas": 5, "collision": "annihilate"}, output={"pictures": False},
     )  # fmt: skip
     summary = run(case, out=shared_folder, comm=comm)
     entry = summary["particles"][0]

@@ -109,6 +109,7 @@ def test_reports_of_confined_densities_and_of_no_interaction(shared_folder, comm
             initial=blob(1.0),
             time={"end": 0.1},
             pde=PDE(mesh=Disk(radius=5.0, cell_size=0.5), step=0.05, degree=degree),
+            output={"pictures": False},
         )
         folder = shared_folder / f"{gamma_bar:g}"
         summary = run(case, out=folder, comm=comm)
@@ -259,6 +260,7 @@ def test_data_that_have_collapsed_on_their_mesh_blow_up(mass, shared_folder, com
         initial={"positive": [{"shape": "gaussian", "mass": mass, "center": [0.0, 0.0], "width": 0.4}]},
         time={"end": 1.0},
         pde=PDE(mesh=Disk(radius=4.0, cell_size=0.4), step=0.01),
+        output={"pictures": False},
     )
     summary = run(case, out=shared_folder, comm=comm, check=False)
     assert (summary["status"], summary["reason"][:14]) == ("failed", "blow-up at t =")

@@ -22,6 +22,7 @@ CASE = {
         "budget": False,
         "fluctuations": False,
     },
+    "output": {"pictures": False},
 }
 
 

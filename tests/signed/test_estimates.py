@@ -33,7 +33,6 @@ def by_source(model, ensemble) -> dict:
     return found
 
 
-@pytest.mark.ranks
 def test_all_hold_with_room(comm):
     ensemble = simulate(MODEL, DIPOLE, count=24, estimate_eps=(0.4, 0.2, 0.1), pairs="exact", **OPTIONS)
     found = by_source(MODEL, ensemble)

@@ -50,7 +50,6 @@ def gaussian_mean(distance: np.ndarray, spread: float, width: float) -> float:
     return float(width**2 / total * np.exp(-(distance @ distance) / (2 * total)))
 
 
-@pytest.mark.ranks
 def test_independent_particles() -> None:
     """gamma_bar = 0: both terms add to the variance of phi under rho_T, to second order."""
     spread, distance = np.sqrt(0.7**2 + 0.5), np.array([0.4, 0.0])
@@ -78,7 +77,6 @@ def test_noise_is_that_of_the_scheme() -> None:
     assert errors[0] > 3.0 * errors[1]
 
 
-@pytest.mark.ranks
 def test_independent_particles_at_two_times() -> None:
     """gamma_bar = 0: the covariance of phi and of the heat flow of phi under rho_s, in closed form."""
     model, s, end = Model(sigma=1.0, gamma_bar=0.0, interaction="repulsive"), 0.2, 0.5
@@ -100,7 +98,6 @@ def test_independent_particles_at_two_times() -> None:
         covariance_of_charges(solver(model, ONE, 0.4, 0.04), [BUMP], end, earlier=0.6)
 
 
-@pytest.mark.ranks
 def test_fourier() -> None:
     """An independent solver (Fourier, RK4, free-space convolutions) gives 0.0512931; independent particles 0.0831."""
     model = Model(sigma=1.0, gamma_bar=2.0, interaction="repulsive")

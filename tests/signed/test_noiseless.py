@@ -137,6 +137,7 @@ def test_particles_without_noise_run_from_a_case(shared_folder, comm):
         pde={"mesh": {"radius": 4.0, "cell_size": 0.4}, "step": 0.02},
         particles={"counts": [32, 64], "replicas": 4, "step": 0.01},
         compare={"test_functions": [{"shape": "gaussian", "center": [0.2, 0.0], "width": 1.0}]},
+        output={"pictures": False},
     )
     summary = run(case, out=shared_folder, comm=comm)
     assert summary["status"] == "done", summary["reason"]

@@ -61,7 +61,6 @@ def check_laws(solver: Solver, first: dict, reports: list, *, rise: float = 1e-1
 # Laws
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("name", NAMES)
 def test_laws_hold_without_help_of_the_gate(name):
     solver, first, reports = run(name, 40, 0.02)
@@ -164,7 +163,6 @@ def dense(matrix: PETSc.Mat) -> np.ndarray:
     return np.concatenate(matrix.comm.tompi4py().allgather(own))
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("dt", [1e-3, 1.0, 1e3])
 def test_transport_keeps_sign_and_mass_for_any_potential(comm, dt):
     graph = EdgeGraph(meshes.build(Disk(radius=8.0, cell_size=0.8), comm))

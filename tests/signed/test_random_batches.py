@@ -226,6 +226,7 @@ def test_a_case(tmp_path):
     case = tmp_path / "case.toml"
     case.write_text(BASE)
     changes = ["particles.method='batches'", "particles.batch_size=3", "particles.counts=[16,31]", "time.end=0.1"]
+    changes += ["output.pictures=false"]
     summary = limitpde.run(case, overrides=changes, out=tmp_path / "out", comm=MPI.COMM_SELF)
     for entry in summary["particles"]:
         assert entry["random_batches"]["batch_size"] == 3

@@ -267,7 +267,7 @@ def test_mean_of_w(shared_folder):
 def test_a_case(tmp_path):
     case = tmp_path / "case.toml"
     case.write_text(BASE)
-    changes = ["particles.substeps=32", "time.end=0.1", "estimates.check=true"]
+    changes = ["particles.substeps=32", "time.end=0.1", "estimates.check=true", "output.pictures=false"]
     summary = limitpde.run(case, overrides=changes, out=tmp_path / "out", comm=MPI.COMM_SELF)
     for entry in summary["particles"]:
         assert entry["steps"] == 5

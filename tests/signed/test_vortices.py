@@ -39,7 +39,6 @@ TWO = Initial(
 # The fluxes
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("kind", KINDS)
 def test_fluxes_around_a_node_add_to_zero(comm, kind):
     graph = EdgeGraph(mesh_of(comm, kind))
@@ -51,7 +50,6 @@ def test_fluxes_around_a_node_add_to_zero(comm, kind):
     assert np.abs(balance[: graph.owned][inside]).max(initial=0.0) < 1e-14 * max(scale, 1.0) * 10
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("kind", KINDS)
 def test_flux_of_a_constant_velocity_is_its_component_times_the_face(comm, kind):
     """chi = a y - b x has v = (a, b); the face of an edge has the length kappa |x_j - x_i|."""

@@ -50,7 +50,9 @@ test_functions = [
 ]
 [output]
 every = 0.05
+pictures = false
 """
+DRAWN = CASE.replace("pictures = false", "pictures = true")
 DENSITIES = """
 import numpy as np
 from mpi4py import MPI

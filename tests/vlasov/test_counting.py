@@ -54,7 +54,6 @@ def newton_back(z: np.ndarray, time: float, *, strength: float) -> np.ndarray:
     return z
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize(("particles", "cells", "level"), [(2, (5, 9), 4e-3), (3, (2, 3), 0.3)])
 @pytest.mark.parametrize("form", ["hamiltonian", "hartree"])
 def test_alpha_n_is_carried_by_newtons_flow(comm, particles, cells, level, form):

@@ -44,7 +44,6 @@ def integral(solver: Solver, values: np.ndarray) -> float:
     return float(solver.space.integrate_x(solver.space.velocity_integrals(values, ones)[0]))
 
 
-@pytest.mark.ranks
 def test_free_streaming() -> None:
     """Without forces psi_0 = phi(x + v T, v)."""
     model, end = Model(potential=Free(), domain=CIRCLE), 1.5
@@ -126,7 +125,6 @@ def test_replicas(potential: object, domain: PhaseDomain, initial: object, mass:
     assert (np.abs(measured - predicted) < 4.5 * spread).all()
 
 
-@pytest.mark.ranks
 def test_few_states_of_f_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the states that are kept f goes back with psi."""
     model = Model(potential=Cosine(strength=-1.0), domain=CIRCLE)

@@ -33,6 +33,7 @@ TWO_STREAM = {
     "initial": {"shape": "two_stream", "k": 0.5, "drift": 1.0, "thermal": 0.05, "mass": L},
     "time": {"end": 8.0},
     "pde": {"cells": [16, 32], "step": 0.1, "fit": [3.0, 7.0]},
+    "output": {"pictures": False},
 }
 FUNCTIONS = """
 import numpy as np

@@ -88,7 +88,6 @@ def test_drifts_forth_and_back_meet_to_the_order_of_the_mesh(comm):
     assert space.square_integral(f[0] - start[0]) < 1e-5 * space.square_integral(start[0])
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("walls", ["absorbing", "specular"])
 @pytest.mark.parametrize(("d", "degree"), [(1, 3), (2, 1), (2, 2), (2, 3)])
 def test_rough_data_keep_mass_and_lose_energy(walls, d, degree, comm):
@@ -189,7 +188,6 @@ def test_what_leaves_a_disk_is_the_flux_through_its_circle(comm):
     assert mass(space, f) + comm.allreduce(lost) == pytest.approx(before, rel=1e-13)
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_kicks_translate_the_velocities_of_each_node(d, comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.5), d, comm, v=(-1.0, 1.5), v_cells=12 if d < 3 else 6)
@@ -265,7 +263,6 @@ def test_natural_order_is_that_of_the_cells_of_the_input(comm, shared_folder):
     np.testing.assert_allclose(space.all_points[:, 0], space.gather_x(space.x_points[:, 0]), rtol=0, atol=0)
 
 
-@pytest.mark.ranks
 def test_velocity_integrals_are_those_of_einsum(comm):
     space = make_space(meshes.Box(size=1.0, cell_size=0.5), 2, comm, degree=1, v_cells=3)
     f = filled(space, lambda z: np.cos(z @ [1.0, 2.0, 3.0, 4.0]))

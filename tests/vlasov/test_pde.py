@@ -125,7 +125,6 @@ def test_a_harmonic_potential_turns_phase_space_rigidly(comm):
     assert figures["mass_total"] + figures["mass_lost"] == pytest.approx(first["mass_total"], rel=1e-13)
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("kind", ["poisson", "cosine", "gaussian"])
 def test_invariants(kind, comm):
     """Mass to 1e-12, momentum to 1e-10, energy of the order of the splitting, int f^2 not increasing."""
@@ -152,7 +151,6 @@ def test_invariants(kind, comm):
     assert np.log2(errors[0] / errors[1]) == pytest.approx(2.0, abs=0.5)
 
 
-@pytest.mark.ranks
 def test_positivity_keeps_f_above_zero_and_its_mass(comm):
     start = initial("two_stream", k=0.5, amplitude=0.9, drift=2.0, thermal=0.3, mass=4 * np.pi)
     rows, first = {}, 0.0

@@ -91,7 +91,6 @@ def test_the_matrices_are_l2_projections(degree):
         np.testing.assert_allclose(B[n], far, rtol=0, atol=1e-13)
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("dt", [0.04, -0.3, 2.7, -11.0])
 @pytest.mark.parametrize("d", SMALL)
@@ -116,7 +115,6 @@ def test_sweeps_of_every_degree(degree, comm):
     np.testing.assert_allclose(everywhere(here, f[0]), expected, rtol=0, atol=2e-13)
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("widest", [1, 3, 128])
 def test_runs_may_be_cut_anywhere(widest, comm, monkeypatch):
     monkeypatch.setattr(tensor, "WIDEST", widest)
@@ -171,7 +169,6 @@ def test_whole_cells_move_exactly(degree, positivity, comm):
         np.testing.assert_allclose(found, np.roll(values[0][:, q], n * P), rtol=0, atol=3e-14)
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("d", SMALL)
 def test_mass_is_kept_and_squares_do_not_grow(d, comm):
     here = space(SMALL[d], {1: 3, 2: 2, 3: 1}[d], comm)
@@ -266,7 +263,6 @@ def test_the_ledger_of_what_leaves(d, positivity, comm):
     assert 0.05 * start < lost < start
 
 
-@pytest.mark.ranks
 @pytest.mark.parametrize("d", SMALL)
 def test_rough_data_stay_above_zero(d, comm):
     least = {}

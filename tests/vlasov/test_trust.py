@@ -52,6 +52,7 @@ STREAMS = {
     "pde": {"cells": [24, 64], "step": 0.1},
     "particles": {"counts": [100, 400], "replicas": 6, "step": 0.1},
     "compare": {"test_functions": [{"shape": "wave", "k": [0.5, 0.0]}]},
+    "output": {"pictures": False},
 }
 
 
@@ -88,6 +89,7 @@ def test_alpha_that_wraps_around_ends_the_run(functions: Path, shared_folder: Pa
         "initial": {"shape": "gaussian", "width": [0.7, 0.5]},
         "time": {"end": 2.5},
         "pde": {"cells": [60, 28], "step": 0.05},
+        "output": {"pictures": False},
     }
     found = limitpde.run(cases.check(case), out=shared_folder / "wraps", comm=comm, check=False)
     assert found["status"] == "failed"
