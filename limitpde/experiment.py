@@ -30,7 +30,7 @@ from limitpde.fem.stepping import StepReport
 from limitpde.files import check_ranks
 from limitpde.findings import Findings, Known
 from limitpde.nbody.replicas import Controls
-from limitpde.parallel import StopRequest, all_arrive, on_root
+from limitpde.parallel import StopRequest, ends_all, on_root
 from limitpde.particle_files import ParticleFiles
 from limitpde.progress import Bar
 from limitpde.result import Result
@@ -182,7 +182,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
                 except Interrupted as error:
                     status, reason = "interrupted", str(error)
                 except Exception as error:
-                    if not self._ends_all(error):
+                    if not ends_all(self.comm, error):
                         raise
                     status, reason = "failed", describe(error)
                 self._finish(status, reason)
@@ -192,13 +192,6 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             self.record.keep_failure(error)
             raise
         return self.record.summary
-
-    def _ends_all(self, error: Exception) -> bool:
-        """Whether all ranks go on to write what there is after an error; those that know of none cannot."""
-        if isinstance(error, RunError):  # raised on every rank
-            return True
-        ours = isinstance(error, ArithmeticError | OSError) or is_out_of_memory(error)
-        return ours and all_arrive(self.comm, seconds=5.0)
 
     def _make_solver(self) -> S | None:
         """The solver of the equation, which has seen mesh and data; of an earlier result nothing is touched before."""

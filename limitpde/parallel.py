@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from mpi4py import MPI
 
-from limitpde.errors import Interrupted, RunError
+from limitpde.errors import Interrupted, RunError, is_out_of_memory
 
 
 def on_root[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
@@ -97,6 +97,14 @@ def all_arrive(comm: MPI.Comm, *, seconds: float) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def ends_all(comm: MPI.Comm, error: Exception) -> bool:
+    """Whether all ranks go on to write what there is after an error; those that know of none cannot."""
+    if isinstance(error, RunError):  # raised on every rank
+        return True
+    ours = isinstance(error, ArithmeticError | OSError) or is_out_of_memory(error)
+    return ours and all_arrive(comm, seconds=5.0)
 
 
 def wait_for_all(comm: MPI.Comm) -> None:

@@ -37,7 +37,7 @@ from limitpde.results import study as tables
 from limitpde.results.folder import Folder
 from limitpde.results.inputs import Inputs
 from limitpde.results.versions import versions
-from limitpde.sections import BaseCase
+from limitpde.study_needs import check_each, estimated, together
 from limitpde.study_plan import StudyPlan, StudyRun
 from limitpde.system import system_of
 
@@ -97,7 +97,7 @@ def study(
     title = name or (Path(case).stem if isinstance(case, str | Path) else plan.case.system)
     folder = cases.directory_of(plan.case, title, None, quick=False)
     directory = Path(out) if out else folder.with_name(f"{folder.name}_study")
-    on_root(comm, lambda: [needs.check(one.case, directory, _alone(), hours=limit_hours) for one in plan.runs])
+    on_root(comm, lambda: check_each([one.case for one in plan.runs], directory, hours=limit_hours))
     return Sweep(plan, directory, title, resume=resume, quiet=quiet, limit_hours=limit_hours, comm=comm).run()
 
 
@@ -113,11 +113,6 @@ def _listed(over: Mapping[str, Sequence[Any]] | None) -> Mapping[str, Any] | Non
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise InputError(f"over: {key} = {values!r}: must be a list of values")
     return over and {key: getattr(values, "tolist", lambda same=values: same)() for key, values in over.items()}
-
-
-def _alone() -> needs.Machine:
-    """This machine for a run on this rank alone."""
-    return needs.Machine.of(MPI.COMM_SELF)
 
 
 class Sweep:
@@ -235,7 +230,7 @@ class Sweep:
     def _carry_out(self, runs: Sequence[StudyRun]) -> None:
         """Have the ranks take these runs from the list until there are none left. Collective."""
         comm, machine = self._comm, needs.Machine.of(self._comm)
-        groups = min(comm.size, len(runs), on_root(comm, lambda: _together(runs, machine)))
+        groups = min(comm.size, len(runs), on_root(comm, lambda: together(runs, machine)))
         on_root(comm, self._clear_claims)
         group = comm.Split(comm.rank * groups // comm.size, comm.rank)
         mine: dict[str, figures.Record] = {}
@@ -279,7 +274,7 @@ class Sweep:
         path = self._directory / one.name
         kept = on_root(group, lambda: _kept(path) if self._resume else None)
         if kept is None:
-            expected = on_root(group, lambda: _estimated(one.case))
+            expected = on_root(group, lambda: estimated(one.case))
             short = on_root(group, lambda: self._lacks_time(one.seconds or self._pace * (expected or 0.0)))
             if short:
                 return {"status": "not run", "reason": short}
@@ -368,11 +363,11 @@ class Sweep:
         for values in options:
             try:
                 made = self._plan.made(name, one.values | values)
-                needs.check(made.case, self._directory, _alone(), hours=self._hours)
+                check_each([made.case], self._directory, hours=self._hours)
             except InputError as error:
                 why = str(error)
                 continue
-            before, after = _estimated(one.case), _estimated(made.case)
+            before, after = estimated(one.case), estimated(made.case)
             growth = after / before if before and after else 4.0
             fixed = spent.get("output", 0.0)
             seconds = fixed + growth * (sum(spent.values()) - fixed)
@@ -384,13 +379,6 @@ class Sweep:
         return None
 
 
-def _together(runs: Sequence[StudyRun], machine: needs.Machine) -> int:
-    """How many of these runs fit into the memory at once."""
-    found = [needs.estimate(one.case, _alone()) for one in runs]
-    largest = max((need.node_memory for need in found if need is not None), default=1.0)
-    return max(1, int(machine.memory / largest)) * math.ceil(machine.ranks / machine.neighbours)
-
-
 def _kept(path: Path) -> figures.Record | None:
     """The figures of a run that has come to its end."""
     try:
@@ -398,9 +386,3 @@ def _kept(path: Path) -> figures.Record | None:
     except InputError:
         return None
     return found if found.get("status") in ENDED else None
-
-
-def _estimated(case: BaseCase) -> float | None:
-    """Seconds of what a case computes, without what is fixed; None where its system does not say."""
-    found = needs.estimate(case, _alone())
-    return None if found is None else sum(found.times)

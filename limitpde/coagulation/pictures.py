@@ -11,6 +11,7 @@ import numpy as np
 
 from limitpde.results import distances, figures, maps, pictures, style
 from limitpde.results.canvas import Canvas
+from limitpde.results.invariants import invariants
 from limitpde.results.maps import Cloud, Panel, State, StatePicture
 from limitpde.results.symbols import at
 
@@ -131,7 +132,7 @@ def _invariants(directory: Path, canvas: Canvas) -> Any:
     """The ledger of mass, moments, and the smallest density over time."""
     overflow = np.any(pictures.columns(directory).get("mass_overflow", 0))
     shown = {title: names for title, names in OVER_TIME.items() if overflow or title != "overflow"}
-    return pictures.invariants(canvas, directory, lambda table: {"mass and all that left": table["ledger"]}, shown)
+    return invariants(canvas, directory, lambda table: {"mass and all that left": table["ledger"]}, shown)
 
 
 PAINTERS: dict[str, pictures.Painter] = {

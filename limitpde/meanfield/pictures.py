@@ -10,6 +10,7 @@ import numpy as np
 
 from limitpde.results import distances, maps, pictures
 from limitpde.results.canvas import Canvas
+from limitpde.results.invariants import invariants
 from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
 
 MOST_SPECIES = 8
@@ -45,7 +46,7 @@ def _over(row: Sequence[Any], cloud: Cloud) -> None:
 
 def _invariants(directory: Path, canvas: Canvas) -> Any:
     """Masses, free energy, second moment and smallest density over time."""
-    return pictures.invariants(canvas, directory, _masses, SHOWN)
+    return invariants(canvas, directory, _masses, SHOWN)
 
 
 def _masses(table: Columns) -> Columns:

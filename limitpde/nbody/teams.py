@@ -7,8 +7,8 @@ N alone, so that sums have the same bits in a team of any size. Before a sum the
 become those of all: processors of other kinds may round in other ways, and the first rank's replica is what counts.
 
 Ranks agree on how things stand before they send anything, by the largest of one number of each (`Team.agree`). So a
-rank that fails on its own, whenever it does, meets the others there (`Team.guarded`), and all of them learn why; and all
-give up at the same step where one is asked to stop.
+rank that fails on its own, whenever it does, meets the others there (`Team.guarded`), and all of them learn why; and
+all give up at the same step where one is asked to stop.
 """
 
 from __future__ import annotations

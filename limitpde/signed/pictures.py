@@ -10,6 +10,7 @@ import numpy as np
 
 from limitpde.results import distances, maps, pictures
 from limitpde.results.canvas import Canvas
+from limitpde.results.invariants import invariants
 from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
 from limitpde.results.symbols import at
 
@@ -95,7 +96,7 @@ def _particles(directory: Path, canvas: Canvas) -> Any:
 
 def _invariants(directory: Path, canvas: Canvas) -> Any:
     """Mass, free energy, second moment and smallest density over time."""
-    return pictures.invariants(canvas, directory, _masses, SHOWN)
+    return invariants(canvas, directory, _masses, SHOWN)
 
 
 def _distances(directory: Path, canvas: Canvas) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from limitpde.results import figures, maps, pictures, style
 from limitpde.results.canvas import Canvas
+from limitpde.results.invariants import invariants
 from limitpde.results.maps import Cloud, Columns, Panel, State, StatePicture
 from limitpde.results.symbols import at
 from limitpde.vlasov.hamiltonian.counting import theorem_rate
@@ -83,7 +84,7 @@ def _invariants(directory: Path, canvas: Canvas) -> Any:
         "second moment of the positions": ["second_moment"],
         "smallest value of $f$": ["minimum"],
     }
-    return pictures.invariants(canvas, directory, _conserved, panels)
+    return invariants(canvas, directory, _conserved, panels)
 
 
 def _conserved(table: Columns) -> Columns:

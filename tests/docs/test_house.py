@@ -15,6 +15,7 @@ LEVELS = (
     ("__main__",),
     ("cli",),
     ("keys", "studies"),
+    ("study_needs",),
     ("schema", "study_plan"),
     ("refining",),
     ("experiment",),

@@ -7,7 +7,7 @@ import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import numpy as np
 import pytest
 
-from limitpde.results import figures, maps, pictures, style, symbols, tables
+from limitpde.results import figures, invariants, maps, pictures, style, symbols, tables
 from limitpde.results.canvas import Canvas
 from limitpde.results.folder import Folder
 
@@ -104,7 +104,7 @@ def test_no_linear_axis_for_rounding_and_no_offset(tmp_path):
     rows = np.column_stack([t, 1e-17 * t**9, np.full(11, 1 / 30), 1.0 + 1e-16 * t])
     table.extend(dict(zip(names, map(float, row), strict=True)) for row in rows)
     with style.styled():
-        found = pictures.invariants(
+        found = invariants.invariants(
             Canvas(), tmp_path, lambda table: {"mass": table["mass"]}, {"least": ["minimum"], "step": ["dt"]}
         )
         found.canvas.draw()

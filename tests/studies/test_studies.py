@@ -28,7 +28,8 @@ from limitpde.errors import InputError
 from limitpde.parallel import StopRequest, on_root
 from limitpde.refining import refinements
 from limitpde.results.study import _same_range
-from limitpde.studies import Sweep, _together
+from limitpde.studies import Sweep
+from limitpde.study_needs import together
 from limitpde.study_plan import StudyRun
 
 ALPHAS = [5.0, 10.0, 20.0]
@@ -339,9 +340,9 @@ def test_a_decided_run_is_not_refined():
 def test_no_more_runs_at_once_than_memory_holds():
     runs = [StudyRun("run001", {}, cases.check(CASE))] * 8
     need = needs.estimate(runs[0].case, needs.Machine(1, 1, 1, 1e12)).node_memory
-    assert _together(runs, needs.Machine(ranks=8, neighbours=8, threads=1, memory=3.5 * need)) == 3
-    assert _together(runs, needs.Machine(ranks=8, neighbours=4, threads=1, memory=3.5 * need)) == 6
-    assert _together(runs, needs.Machine(ranks=8, neighbours=8, threads=1, memory=0.1 * need)) == 1
+    assert together(runs, needs.Machine(ranks=8, neighbours=8, threads=1, memory=3.5 * need)) == 3
+    assert together(runs, needs.Machine(ranks=8, neighbours=4, threads=1, memory=3.5 * need)) == 6
+    assert together(runs, needs.Machine(ranks=8, neighbours=8, threads=1, memory=0.1 * need)) == 1
 
 
 @pytest.mark.usefixtures("quick_pictures")
