@@ -86,7 +86,7 @@ class Fragmentation:
     """
 
     rate: Moderate
-    """Splittings per time, of mass one's power."""
+    """c in the rate c n^power at which mass n splits."""
     power: float = 0.0
     """Exponent of the mass."""
 
