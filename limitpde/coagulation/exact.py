@@ -107,7 +107,7 @@ def equilibrium(n: np.ndarray, mass: float, rate: float, b: float = 1.0) -> Floa
     Args:
         n: masses, of any shape.
         mass: sum n f_n > 0, which fixes q by (2 rate/b) q/(1-q)^2 = mass.
-        rate: c in the rate c n^power at which mass n splits.
+        rate: c in the rate c n^p at which mass n splits.
         b: factor of beta.
     """
     A = 2.0 * rate / b

@@ -91,12 +91,13 @@ def test_length_of_the_step_does_not_matter(comm, kind, method):
     )
     initial = Initial(masses=cloud) if kind == "space" else ONES
     model = Model(diffusion=[1.0], interaction=BALL, reaction="annihilation", n_max=1)
-    options = {"count": 60, "replicas": 400, "end": 0.03, "domain": domain, "method": method}
+    replicas = 200
+    options = {"count": 60, "replicas": replicas, "end": 0.03, "domain": domain, "method": method}
     long = simulate(model, initial, seed=1, **options)
     short = simulate(model, initial, seed=2, step=long.times[-1] / long.steps / 4, **options)
     assert short.steps > 3.9 * long.steps
     a, b = long.survivors[:, -1], short.survivors[:, -1]
-    assert abs(a.mean() - b.mean()) < SE * math.sqrt((a.var() + b.var()) / 400)
+    assert abs(a.mean() - b.mean()) < SE * math.sqrt((a.var() + b.var()) / replicas)
     assert a.mean() < 50
 
 
