@@ -55,6 +55,19 @@ REGROWTH = (1.0, 2.0)
 """Growth of their steps where the gate has cut one: few sizes, so that few matrices are factorised."""
 
 
+def _watch(
+    model: Model, mass: float, degree: int, step: float, tolerance: float | None, undershoot: float, *, plane: bool
+) -> tuple[Gate, StepSize]:
+    """What tells whether a step is taken, and how long the next one is."""
+    scale, falling = model.D * mass, model.sense > 0 and model.confinement is None and plane
+    rise = ROUNDING if degree == 1 else ENERGY_RISE
+    if model.reaction:
+        rise = math.inf  # what vanishes may take more entropy along than energy
+    if degree == 1:
+        return Gate(scale, falling, rise), StepSize(step, tolerance, blind=True)
+    return Gate(scale, falling, rise, undershoot), StepSize(step, tolerance, regrowth=REGROWTH)
+
+
 class Solver(GatedSolver[Scheme | GalerkinScheme]):
     """Solver of the limit equation of the signed system. Every public method is collective.
 
@@ -141,16 +154,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
                 transport=transport, corrected_from=corrected_from,
             )  # fmt: skip
 
-        scale, falling = model.D * sum(masses), model.sense > 0 and model.confinement is None and plane
-        rise = ROUNDING if degree == 1 else ENERGY_RISE
-        if model.reaction:
-            rise = math.inf  # what vanishes may take more entropy along than energy
-        if degree == 1:
-            gate, size = Gate(scale, falling, rise), StepSize(step, tolerance, blind=True)
-        else:
-            gate = Gate(scale, falling, rise, undershoot)
-            size = StepSize(step, tolerance, regrowth=REGROWTH)
-
+        gate, size = _watch(model, sum(masses), degree, step, tolerance, undershoot, plane=plane)
         self.stepping = GatedStepping(
             on_mesh,
             lambda scheme: np.stack([scheme.initial_density(initial, s, self.warnings) for s in self.species]),
