@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.vlasov.phase_space.grid import ProcessGrid
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -53,13 +55,15 @@ class Positions:
     ) -> None:
         self.comm = comm
         self.x_axes = [Axis(*map(float, row), n, degree, periodic) for row, n in zip(box, cells, strict=True)]
+        d = len(cells)
+        self.grid = ProcessGrid(self.x_axes * 2, d, comm, parts=(comm.size, *(1,) * (2 * d - 1)))
         ends = [cells[0] * rank // comm.size * (degree + 1) for rank in range(comm.size + 1)]
         self._own = slice(ends[comm.rank], ends[comm.rank + 1])
         grids = np.meshgrid(*(axis.nodes for axis in self.x_axes), indexing="ij")
         weights = np.prod(np.meshgrid(*(axis.weights for axis in self.x_axes), indexing="ij"), axis=0)
         self.x_points, self.x_weights = np.stack(grids, axis=-1)[self._own], weights[self._own]
         self.x_shape = self.x_weights.shape
-        self.d = len(cells)
+        self.d = d
 
     def gather_x(self, values: np.ndarray) -> np.ndarray:
         """All nodes, on every rank."""

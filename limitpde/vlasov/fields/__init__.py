@@ -1,7 +1,7 @@
 """Forces F = -grad Gamma * rho - grad U of (Vl) on a tensor grid, by what suits Gamma.
 
     torus          gaussian, softened, cosine    their Fourier modes (`trigonometric`)
-                   poisson                       finite elements (`poisson`)
+                   poisson                       finite elements (`poisson`), d = 1: antiderivatives (`sheets`)
                    python                        cyclic convolution (`convolution`)
     whole space    gaussian                      a product over the coordinates (`closed`)
                    cosine                        its modes (`trigonometric`)
@@ -16,8 +16,8 @@ All but the two for poisson are, up to rounding, the sum over the Gauss points y
 which is exact for int phi rho dx with phi of degree k + 1 in each cell. In all of them the matrix of the force is
 antisymmetric in the scalar product of that quadrature, so that int rho F dx = 0 to rounding: momentum is conserved.
 
-The positions are few against the phase space: every rank gathers rho and does the same work, but for `convolution`,
-where each has a share of the frequencies. None stores more than some numbers for each position.
+Positions, and the modes or frequencies of each axis, are shared out among all ranks (`share`): no rank has the field of
+all positions, and none stores more than some numbers for each of its own.
 """
 
 from limitpde.vlasov.fields.field import Field, make_field

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
-from limitpde.vlasov.fields.along import along, weights_of
+from limitpde.vlasov.fields.products import Products
+from limitpde.vlasov.fields.share import FieldShare
 
 
 class NoInteraction:
@@ -30,69 +28,61 @@ class NoInteraction:
 
 
 class HarmonicMoments:
-    """Gamma = strength |x|^2 / 2: -grad Gamma * rho = strength (int y rho dy - x int rho dy).
+    """Gamma = strength |x|^2 / 2: -grad Gamma * rho = strength (int y rho dy - x int rho dy). Collective.
 
     Args:
         strength: of Gamma.
-        axes: of x.
+        share: the positions of this rank.
     """
 
-    def __init__(self, strength: float, axes: Sequence[Any]) -> None:
-        self._strength = strength
-        self._x = np.stack(np.meshgrid(*(axis.nodes for axis in axes), indexing="ij"))
+    def __init__(self, strength: float, share: FieldShare) -> None:
+        self._strength, self._share = strength, share
+        self._x = np.stack(np.meshgrid(*share.nodes, indexing="ij"))
         self._square = (self._x**2).sum(axis=0)
-        self._weights = weights_of(axes)
-
-    def _integrals(self, values: np.ndarray) -> np.ndarray:
-        """Integrals over x of (..., *X) -> (...)."""
-        return np.asarray((values * self._weights).sum(axis=tuple(range(-self._weights.ndim, 0))))
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """strength / 2 (|x|^2 int rho - 2 x . int y rho + int |y|^2 rho)."""
-        mass, square = self._integrals(rho), self._integrals(rho * self._square)
-        first = np.tensordot(self._integrals(rho * self._x), self._x, axes=1)
-        return np.asarray(self._strength * (self._square * mass / 2 - first + square / 2))
+        mass, square, *first = self._share.integrals(np.stack([rho, rho * self._square, *(rho * self._x)]))
+        middle = np.tensordot(first, self._x, axes=1)
+        return np.asarray(self._strength * (self._square * mass / 2 - middle + square / 2))
 
     def force(self, rho: np.ndarray) -> np.ndarray:
         """(*X) -> (d, *X)."""
-        first = self._integrals(rho * self._x).reshape(-1, *(1,) * rho.ndim)
-        return np.asarray(self._strength * (first - self._x * self._integrals(rho)))
+        mass, *first = self._share.integrals(np.stack([rho, *(rho * self._x)]))
+        return np.asarray(self._strength * (np.reshape(first, (-1, *(1,) * rho.ndim)) - self._x * mass))
 
     def coupling(self, current: np.ndarray) -> np.ndarray:
         """strength sum_j (x_j int J_j - int y_j J_j)."""
-        total, first = self._integrals(current), self._integrals(current * self._x).sum()
+        *total, first = self._share.integrals(np.stack([*current, (current * self._x).sum(axis=0)]))
         return np.asarray(self._strength * (np.tensordot(total, self._x, axes=1) - first))
 
 
 class Separable:
-    """Gamma = strength exp(-|x|^2 / (2 width^2)), a product over the coordinates, in the whole space.
+    """Gamma = strength exp(-|x|^2 / (2 width^2)), a product over the coordinates, in the whole space. Collective.
 
     Args:
         strength: of Gamma.
         width: of Gamma.
-        axes: of x, with n_j nodes; work and memory are those of matrices (n_j, n_j) along each axis.
+        share: the positions of this rank; work and memory are those of matrices (n_j, n_j) along each axis.
     """
 
-    def __init__(self, strength: float, width: float, axes: Sequence[Any]) -> None:
+    def __init__(self, strength: float, width: float, share: FieldShare) -> None:
         self._strength = strength
-        distances = [np.subtract.outer(axis.nodes, axis.nodes) for axis in axes]
-        self._values = [
-            np.exp(-(r**2) / (2 * width**2)) * axis.weights for r, axis in zip(distances, axes, strict=True)
+        distances = [np.subtract.outer(axis.nodes, axis.nodes) for axis in share.axes]
+        values = [
+            np.exp(-(r**2) / (2 * width**2)) * axis.weights for r, axis in zip(distances, share.axes, strict=True)
         ]
-        self._slopes = [-r / width**2 * values for r, values in zip(distances, self._values, strict=True)]
-
-    def _derivative(self, j: int, values: np.ndarray) -> np.ndarray:
-        """d_j Gamma * values."""
-        return self._strength * along([*self._values[:j], self._slopes[j], *self._values[j + 1 :]], values)
+        slopes = [-r / width**2 * table for r, table in zip(distances, values, strict=True)]
+        self._products = Products(share, values, slopes)
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """Gamma * rho, (*X) -> (*X)."""
-        return self._strength * along(self._values, rho)
+        return self._strength * self._products.values(rho)
 
     def force(self, rho: np.ndarray) -> np.ndarray:
         """-grad Gamma * rho, (*X) -> (d, *X)."""
-        return -np.stack([self._derivative(j, rho) for j in range(rho.ndim)])
+        return -self._strength * self._products.gradient(rho)[1:]
 
     def coupling(self, current: np.ndarray) -> np.ndarray:
         """sum_j d_j Gamma * J_j, (d, *X) -> (*X)."""
-        return np.asarray(sum(self._derivative(j, part) for j, part in enumerate(current)))
+        return self._strength * self._products.divergence(current)[0]

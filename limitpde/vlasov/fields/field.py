@@ -12,7 +12,8 @@ from limitpde.potentials.modes import Modes
 from limitpde.vlasov.fields.closed import HarmonicMoments, NoInteraction, Separable
 from limitpde.vlasov.fields.convolution import Convolution
 from limitpde.vlasov.fields.poisson import TorusPoisson
-from limitpde.vlasov.fields.sheets import Sheets
+from limitpde.vlasov.fields.share import FieldShare
+from limitpde.vlasov.fields.sheets import CirclePoisson, Sheets
 from limitpde.vlasov.fields.trigonometric import Trigonometric
 from limitpde.vlasov.model import Model
 
@@ -23,7 +24,7 @@ LARGEST_SERIES = 20_000_000
 
 
 class TensorInteraction(Protocol):
-    """Convolutions with Gamma of functions given at all nodes (*X), the same on every rank. Collective."""
+    """Convolutions with Gamma of functions at the nodes (*X) that a rank has by its `FieldShare`. Collective."""
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """Gamma * rho, (*X) -> (*X)."""
@@ -52,20 +53,21 @@ class Field:
 
     def __init__(self, model: Model, space: Any) -> None:
         self._space = space
-        self._interaction = _interaction(model, space)
+        self._share = FieldShare(space.x_axes, space.grid)
+        self._interaction = _interaction(model, self._share)
         self.exterior_potential, self.exterior_force = on_all(space.comm, lambda: _exterior(model, space))
 
     def force(self, rho: np.ndarray) -> np.ndarray:
         """-grad Gamma * rho, without U, (*x_shape) -> (d, *x_shape). Collective."""
-        return np.asarray(self._space.local_x(self._interaction.force(self._space.gather_x(rho))))
+        return self._share.back(self._interaction.force(self._share.mine(rho)))
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """Gamma * rho, on a torus up to a constant, (*x_shape) -> (*x_shape). Collective."""
-        return np.asarray(self._space.local_x(self._interaction.potential(self._space.gather_x(rho))))
+        return self._share.back(self._interaction.potential(self._share.mine(rho)))
 
     def coupling(self, current: np.ndarray) -> np.ndarray:
         """sum_j d_j Gamma * J_j, the phase of (HVl), (d, *x_shape) -> (*x_shape). Collective."""
-        return np.asarray(self._space.local_x(self._interaction.coupling(self._space.gather_x(current))))
+        return self._share.back(self._interaction.coupling(self._share.mine(current)))
 
     def field_energy(self, rho: np.ndarray) -> float:
         """int rho Gamma * rho / 2. Collective."""
@@ -92,22 +94,24 @@ def _exterior(model: Model, space: Any) -> tuple[np.ndarray, np.ndarray]:
     return value.reshape(shape), -gradient.T.reshape(model.dimension, *shape)
 
 
-def _interaction(model: Model, space: Any) -> TensorInteraction:
-    potential, axes, periodic = model.potential, space.x_axes, model.domain.periodic
+def _interaction(model: Model, share: FieldShare) -> TensorInteraction:
+    potential, axes, periodic = model.potential, share.axes, model.domain.periodic
     match potential:
         case Free():
             return NoInteraction(len(axes))
         case Harmonic():
-            return HarmonicMoments(potential.strength, axes)
+            return HarmonicMoments(potential.strength, share)
+        case Poisson() if len(axes) == 1:
+            return (CirclePoisson if periodic else Sheets)(potential.strength, share)
         case Poisson():
-            return TorusPoisson(potential.strength, axes) if periodic else Sheets(potential.strength, axes[0])
+            return TorusPoisson(potential.strength, share)
         case Cosine() if not periodic:
-            return Trigonometric(Modes(np.eye(len(axes)), np.full(len(axes), potential.strength)), axes)
+            return Trigonometric(Modes(np.eye(len(axes)), np.full(len(axes), potential.strength)), share)
         case GaussianPotential() if not periodic and max(axis.n for axis in axes) <= LARGEST_MATRIX:
-            return Separable(potential.strength, potential.width, axes)
+            return Separable(potential.strength, potential.width, share)
     if not periodic:
-        return Convolution(lambda x: (potential.value(x), potential.gradient(x)), axes, space.comm)
+        return Convolution(lambda x: (potential.value(x), potential.gradient(x)), share)
     modes = potential.modes(model.x_box)
     if modes is None or (len(axes) == 1 and len(modes.c) * axes[0].n > LARGEST_SERIES):
-        return Convolution(lambda x: on_torus(potential, x, model.x_box), axes, space.comm)
-    return Trigonometric(modes, axes)
+        return Convolution(lambda x: on_torus(potential, x, model.x_box), share)
+    return Trigonometric(modes, share)

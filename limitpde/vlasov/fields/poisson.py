@@ -14,33 +14,30 @@ which is, in W, and is as accurate: both parts converge to -d_j phi with order k
 superconvergence there, the second, which solves for the derivative itself, in the L2 norm. The potential gives the
 energy strength / 2 (W rho)^T E K^+ E^T W rho = int |grad phi|^2 / (2 strength).
 
-For d = 1 K is factorised by PETSc; the constant is fixed by one degree of freedom and then by the mean. For d = 2, 3
+For d = 1 both parts are antiderivatives (`sheets`). For d = 2, 3
 E and D_j are products of matrices of one coordinate each, and K a sum of such. K is diagonalised, coordinate by
 coordinate (Lynch, Rice and Thomas, Numer. Math. 6 (1964)): with S_j V_j = M_j V_j diag(lambda_j), V_j^T M_j V_j = 1,
 
     K^+ = V diag(1 / (lambda_1 + ... + lambda_d)) V^T,    V = V_1 x ... x V_d,
 
 without the constant, for which the sum is 0. What is kept are E V and D_j V by their factors, 16 n^2 bytes for an axis
-of n nodes, which are applied along one axis of an array after the other.
+of n nodes, which are applied along one axis of an array after the other; each rank has its share of the positions,
+and of the products of eigenvectors.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import basix
 import numpy as np
 import scipy.linalg
 import scipy.sparse
-from petsc4py import PETSc
 
-from limitpde.errors import RunError
-from limitpde.fem.linear import LinearSolver, symmetric_options
-from limitpde.vlasov.fields.along import along, weights_of
-
-Inverse = Callable[[np.ndarray], np.ndarray]
+from limitpde.vlasov.fields.products import Products
+from limitpde.vlasov.fields.share import FieldShare
 
 
 class Line:
@@ -48,7 +45,7 @@ class Line:
 
     Attributes:
         values, slopes: (n, dofs) basis functions and their derivatives at the Gauss points of f.
-        mass, stiffness: (dofs, dofs).
+        mass: (dofs, dofs).
     """
 
     def __init__(self, axis: Any) -> None:
@@ -71,89 +68,49 @@ class Line:
             return scipy.sparse.csr_array((entries.ravel(), (i.ravel(), j.ravel())), shape=shape)
 
         at_nodes = element.tabulate(1, inner[:, None])[..., 0]
-        at_points = element.tabulate(1, points)[..., 0]
+        at_points = element.tabulate(0, points)[0, ..., 0]
         nodes = cells[:, None] * axis.P + np.arange(axis.P)
         self.values = spread(at_nodes[0], nodes)
         self.slopes = spread(at_nodes[1] / axis.h, nodes)
-        self.mass = spread(at_points[0].T @ (weights[:, None] * at_points[0]) * axis.h, dofs)
-        self.stiffness = spread(at_points[1].T @ (weights[:, None] * at_points[1]) / axis.h, dofs)
+        self.mass = spread(at_points.T @ (weights[:, None] * at_points) * axis.h, dofs)
 
 
 class TorusPoisson:
-    """Convolutions with the periodic Gamma, -Lap Gamma = strength (delta - mean).
+    """Convolutions with the periodic Gamma, -Lap Gamma = strength (delta - mean), in d = 2, 3. Collective.
 
     Args:
         strength: of Gamma.
-        axes: of x.
+        share: the positions of this rank.
     """
 
-    def __init__(self, strength: float, axes: Sequence[Any]) -> None:
-        self._strength, self._weights = strength, weights_of(axes)
-        lines = [Line(axis) for axis in axes]
-        self._values: list[Any] = [line.values for line in lines]
-        self._slopes: list[Any] = [line.slopes for line in lines]
-        if len(lines) == 1:
-            self._inverse = factorised(lines[0])
-            return
-        self._inverse, vectors = diagonalised(lines, [axis.weights for axis in axes])
-        self._values = [matrix @ V for matrix, V in zip(self._values, vectors, strict=True)]
-        self._slopes = [matrix @ V for matrix, V in zip(self._slopes, vectors, strict=True)]
-
-    def _solve(self, functions: Sequence[Any], values: np.ndarray) -> np.ndarray:
-        """K^+ applied to the integrals of values (*X) with products of functions given at the nodes of each axis."""
-        return self._inverse(along([matrix.T for matrix in functions], self._weights * values))
-
-    def _one_slope(self, j: int) -> list[Any]:
-        """The factors of D_j."""
-        return [*self._values[:j], self._slopes[j], *self._values[j + 1 :]]
+    def __init__(self, strength: float, share: FieldShare) -> None:
+        self._strength, self._share = strength, share
+        lines = [Line(axis) for axis in share.axes]
+        sums, vectors = diagonalised(lines, [axis.weights for axis in share.axes])
+        self._sums = sums[tuple(share.part(j, size) for j, size in enumerate(sums.shape))].copy()
+        values = [line.values @ V for line, V in zip(lines, vectors, strict=True)]
+        slopes = [line.slopes @ V for line, V in zip(lines, vectors, strict=True)]
+        self._at_nodes = Products(share, values, slopes)
+        self._integrals = self._at_nodes.adjoint
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """phi, (*X) -> (*X)."""
-        return self._strength * along(self._values, self._solve(self._values, rho))
+        integrals = self._integrals.values(self._share.weighted(rho))
+        return self._strength * self._at_nodes.values(integrals / self._sums)
 
     def force(self, rho: np.ndarray) -> np.ndarray:
         """-grad Gamma * rho, (*X) -> (d, *X)."""
-        phi = self._solve(self._values, rho)
-        parts = [
-            along(slope, phi) - along(self._values, self._solve(slope, rho))
-            for slope in map(self._one_slope, range(rho.ndim))
-        ]
-        return -self._strength / 2 * np.stack(parts)
+        phi, *slopes = self._integrals.gradient(self._share.weighted(rho)) / self._sums
+        return -self._strength / 2 * self._at_nodes.gradient(phi, -np.stack(slopes))[1:]
 
     def coupling(self, current: np.ndarray) -> np.ndarray:
         """sum_j d_j Gamma * J_j, (d, *X) -> (*X)."""
-        total = np.zeros(current.shape[1:])
-        for slope, part in zip(map(self._one_slope, range(len(current))), current, strict=True):
-            total += along(slope, self._solve(self._values, part)) - along(self._values, self._solve(slope, part))
-        return self._strength / 2 * total
+        slope, *parts = self._integrals.divergence(self._share.weighted(current)) / self._sums
+        return self._strength / 2 * self._at_nodes.divergence(np.stack(parts), -slope)[0]
 
 
-def factorised(line: Line) -> Inverse:
-    """K^+ of one coordinate by a factorisation of K with the first unknown fixed at 0, (dofs,) -> (dofs,)."""
-    matrix = scipy.sparse.csr_array(line.stiffness[1:, 1:])
-    matrix.sort_indices()
-    rows, columns = (part.astype(PETSc.IntType) for part in (matrix.indptr, matrix.indices))
-    aij = PETSc.Mat().createAIJ(matrix.shape, csr=(rows, columns, matrix.data), comm=PETSc.COMM_SELF)
-    aij.setOption(PETSc.Mat.Option.SPD, True)
-    aij.assemble()
-    options = symmetric_options(aij, constant=True, relative_tolerance=1e-14)
-    solver = LinearSolver(aij, prefix="vlasov_poisson", options=options)
-    integrals = line.mass.sum(axis=1)
-    length = integrals.sum()
-
-    def solve(right_side: np.ndarray) -> np.ndarray:
-        balanced = right_side - right_side.sum() / length * integrals
-        found, _, reason = solver.solve(balanced[1:])
-        if reason < 0:
-            raise RunError(f"the Poisson solver failed: PETSc gives reason {reason}")
-        solution = np.concatenate([[0.0], found])
-        return np.asarray(solution - integrals @ solution / length)
-
-    return solve
-
-
-def diagonalised(lines: Sequence[Line], weights: Sequence[np.ndarray]) -> tuple[Inverse, list[np.ndarray]]:
-    """K^+ for coefficients of the eigenvectors of each coordinate, (*dofs) -> (*dofs), and these vectors.
+def diagonalised(lines: Sequence[Line], weights: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Eigenvalues of K, (*dofs), infinite for the constant, and the eigenvectors of each coordinate, (dofs, dofs).
 
     S = D^T W D, as the Gauss points integrate products of derivatives: its eigenvectors are found as singular vectors,
     without squares, else the smallest eigenvalues would lose as many digits as the largest are larger.
@@ -167,4 +124,4 @@ def diagonalised(lines: Sequence[Line], weights: Sequence[np.ndarray]) -> tuple[
         vectors.append(scipy.linalg.solve_triangular(lower.T, right.T))
     sums = functools.reduce(np.add.outer, values)
     sums[(-1,) * len(lines)] = np.inf  # the constant
-    return lambda right_side: right_side / sums, vectors
+    return sums, vectors

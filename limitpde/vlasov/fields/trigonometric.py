@@ -11,52 +11,53 @@ each coordinate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from limitpde.potentials.modes import Modes
-from limitpde.vlasov.fields.along import along, weights_of
+from limitpde.vlasov.fields.share import FieldShare
 
 
 class Trigonometric:
-    """Convolutions with a finite sum of cosines.
+    """Convolutions with a finite sum of cosines. Collective; each rank has some of the wave numbers of each axis.
 
     Args:
         modes: of Gamma.
-        axes: of x.
+        share: the positions of this rank.
     """
 
-    def __init__(self, modes: Modes, axes: Sequence[Any]) -> None:
-        d = len(axes)
+    def __init__(self, modes: Modes, share: FieldShare) -> None:
+        self._share, d = share, len(share.axes)
         both = np.concatenate([modes.k, -modes.k])
         numbers = [np.unique(np.append(np.abs(both[:, j]), 0.0)) for j in range(d)]
         numbers = [np.concatenate([-positive[:0:-1], positive]) for positive in numbers[:-1]] + [numbers[-1]]
         half = both[:, -1] >= 0
         both, coefficients = both[half], np.tile(modes.c / 2, 2)[half]
-        self._coefficients = np.zeros(tuple(len(number) for number in numbers))
+        whole = np.zeros(tuple(len(number) for number in numbers))
         places = tuple(np.searchsorted(number, column) for number, column in zip(numbers, both.T, strict=True))
-        self._coefficients[places] = np.where(both[:, -1] > 0, 2.0, 1.0) * coefficients  # the other half is conjugate
-        self._k = np.meshgrid(*numbers, indexing="ij", sparse=True)
-        self._back = [np.exp(1j * np.outer(axis.nodes, number)) for axis, number in zip(axes, numbers, strict=True)]
+        whole[places] = np.where(both[:, -1] > 0, 2.0, 1.0) * coefficients  # the other half is conjugate
+        mine = tuple(share.part(j, len(number)) for j, number in enumerate(numbers))
+        self._coefficients = whole[mine].copy()
+        own = [number[part] for number, part in zip(numbers, mine, strict=True)]
+        self._k = np.meshgrid(*own, indexing="ij", sparse=True)
+        self._back = [
+            np.exp(1j * np.outer(axis.nodes, number)) for axis, number in zip(share.axes, numbers, strict=True)
+        ]
         self._forth = [matrix.conj().T for matrix in self._back]
-        self._weights = weights_of(axes)
 
     def _weighted(self, values: np.ndarray) -> np.ndarray:
-        """C_k times the Fourier sums of (*X)."""
-        return self._coefficients * along(self._forth, self._weights * values)
+        """C_k times the Fourier sums of (..., *X)."""
+        return self._coefficients * self._share.along(self._forth, self._share.weighted(values))
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """Gamma * rho, (*X) -> (*X)."""
-        return along(self._back, self._weighted(rho)).real
+        return self._share.along(self._back, self._weighted(rho)).real
 
     def force(self, rho: np.ndarray) -> np.ndarray:
         """-grad Gamma * rho, (*X) -> (d, *X)."""
         weighted = self._weighted(rho)
-        return np.stack([along(self._back, k * weighted).imag for k in self._k])
+        return self._share.along(self._back, np.stack([k * weighted for k in self._k])).imag
 
     def coupling(self, current: np.ndarray) -> np.ndarray:
         """sum_j d_j Gamma * J_j, (d, *X) -> (*X)."""
-        total = sum(k * self._weighted(part) for k, part in zip(self._k, current, strict=True))
-        return -along(self._back, np.asarray(total)).imag
+        total = sum(k * part for k, part in zip(self._k, self._weighted(current), strict=True))
+        return -self._share.along(self._back, np.asarray(total)).imag

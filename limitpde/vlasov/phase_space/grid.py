@@ -148,16 +148,40 @@ def gathered_x(grid: ProcessGrid, d: int, shape: Sequence[int], values: np.ndarr
 
 def _halves(comm: MPI.Comm, x_parts: int, v_parts: int) -> tuple[MPI.Comm, MPI.Comm]:
     """The ranks with the same part of v, and those with the same part of x. Collective."""
-    if v_parts == 1:
-        return comm, MPI.COMM_SELF
-    if x_parts == 1:
-        return MPI.COMM_SELF, comm
+    x_comm, v_comm = rows_of_ranks(comm, (x_parts, v_parts), divmod(comm.rank, v_parts), "halves")
+    return x_comm, v_comm
+
+
+def cuts_of(cells: Sequence[int], ranks: int) -> tuple[int, ...]:
+    """Parts of each axis for so many ranks: the least cells in the largest part, then the least ranks on an axis."""
+
+    def cost(parts: tuple[int, ...]) -> tuple[int, ...]:
+        return math.prod(-(-n // p) for n, p in zip(cells, parts, strict=True)), sum(parts)
+
+    return min(_factorisations(ranks, len(cells)), key=cost)
+
+
+def rows_of_ranks(comm: MPI.Comm, parts: Sequence[int], place: Sequence[int], order: object) -> list[MPI.Comm]:
+    """Of ranks in a grid, those that differ from this one along one axis only, in order, for each axis. Collective.
+
+    Args:
+        comm: the ranks, as many as the product of the parts.
+        parts: numbers of ranks along each axis.
+        place: of this rank.
+        order: how ranks are placed, any name that tells this from other ways.
+    """
     known: Any = comm.Get_attr(_KEY)
     if known is None:
         known = {}
         comm.Set_attr(_KEY, known)
-    if (x_parts, v_parts) not in known:
-        x_place, v_place = divmod(comm.rank, v_parts)
-        known[x_parts, v_parts] = comm.Split(v_place, x_place), comm.Split(x_place, v_place)
-    found: tuple[MPI.Comm, MPI.Comm] = known[x_parts, v_parts]
+    name = (*parts, order)
+    if name not in known:
+        known[name] = []
+        for j, part in enumerate(parts):
+            if part in (1, comm.size):
+                known[name].append(MPI.COMM_SELF if part == 1 else comm)
+                continue
+            others = [0 if i == j else k for i, k in enumerate(place)]
+            known[name].append(comm.Split(int(np.ravel_multi_index(others, tuple(parts))), place[j]))
+    found: list[MPI.Comm] = known[name]
     return found

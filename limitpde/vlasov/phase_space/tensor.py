@@ -138,15 +138,12 @@ class TensorSpace:
 
         Args:
             f: (components, *x_shape, *v_shape).
-            force: (d, *x_shape).
+            force: (d, *x_shape), the same on the ranks that have the same part of x.
             dt: time.
 
         Returns:
             f, and what left over the ends of the v axes on this rank (0 for several components).
         """
-        force = np.array(force, dtype=float, order="C")
-        if self.grid.v_comm.size > 1:
-            self.grid.v_comm.Bcast(force)
         d, w = self.d, self._weights
         lines = [
             kick_lines(self.shape, j, axis.P, moves(axis, force[j].ravel() * dt)) for j, axis in enumerate(self.v_axes)
