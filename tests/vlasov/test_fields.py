@@ -380,7 +380,9 @@ def test_poisson_is_that_of_the_matrices_over_all_nodes(d):
     model, space = setting(POISSON, d, periodic=True, cells=[5, 3, 2][:d], degree=2 if d < 3 else 1)
     field, lines = make_field(model, space)._interaction, [Line(axis) for axis in space.x_axes]
 
-    values, slopes, masses = ([getattr(line, name).toarray() for line in lines] for name in ("values", "slopes", "mass"))
+    values, slopes, masses = (
+        [getattr(line, name).toarray() for line in lines] for name in ("values", "slopes", "mass")
+    )
     stiff = [slope.T * axis.weights @ slope for slope, axis in zip(slopes, space.x_axes, strict=True)]
 
     def over_all(factors, j=0, other=None):

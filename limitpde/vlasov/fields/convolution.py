@@ -78,12 +78,13 @@ class Convolution:
         """Transforms over the cells of (*X) -> (*frequencies of this rank, P^d, 1)."""
         d, share = self._d, self._share
         cells = [n // P for n, P in zip(share.shape, self._points, strict=True)]
-        found = self._without_mean(values).reshape([size for pair in zip(cells, self._points) for size in pair])
+        sizes = [size for pair in zip(cells, self._points, strict=True) for size in pair]
+        found = self._without_mean(values).reshape(sizes)
         found = found.transpose([*range(1, 2 * d, 2), *range(0, 2 * d, 2)])
         for j in reversed(range(d)):
             run = scipy.fft.rfft if j == d - 1 else scipy.fft.fft
             whole = run(share.lines(found, j, self._cells[j]), n=self._size[j], axis=d + j)
-            found = whole[(..., share.part(j, whole.shape[d + j]), *(slice(None),) * (d - 1 - j))]
+            found = share.own(whole, j)
         return np.ascontiguousarray(np.moveaxis(found.reshape(len(self._weights), *found.shape[d:]), 0, -1))[..., None]
 
     def _back(self, values: np.ndarray) -> np.ndarray:
@@ -91,11 +92,11 @@ class Convolution:
         d, share = self._d, self._share
         found = np.moveaxis(values[..., 0], -1, 0)
         found = found.reshape(*self._points, *found.shape[1:])
-        for j in range(d):
-            last, size = j == d - 1, self._size[j]
+        for j, (cells, size) in enumerate(zip(self._cells, self._size, strict=True)):
+            last = j == d - 1
             lines = share.lines(found, j, size // 2 + 1 if last else size)
             whole = (scipy.fft.irfft if last else scipy.fft.ifft)(lines, n=size, axis=d + j)
-            found = whole[(..., share.part(j, self._cells[j]), *(slice(None),) * (d - 1 - j))]
+            found = share.own(whole.take(range(cells), axis=d + j), j)
         joined = found.transpose([axis for j in range(d) for axis in (d + j, j)])
         return self._without_mean(joined.reshape(share.shape))
 

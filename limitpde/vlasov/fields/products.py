@@ -32,13 +32,15 @@ class Products:
 
     def gradient(self, function: np.ndarray, plus: np.ndarray | None = None) -> np.ndarray:
         """E u and D_j u + E w_j, for u (*n) and w (d, *n), if there are such: (1 + d, *m)."""
-        share, d = self._share, len(self._values)
-        rows = np.zeros((1 + d, *function.shape)) if plus is None else np.concatenate([function[None], plus])
-        rows[0] = function
+        share = self._share
+        rows = function[None] if plus is None else np.concatenate([function[None], plus])
         for j, (value, slope) in enumerate(zip(self._values, self._slopes, strict=True)):
             lines = share.lines(rows, j, value.shape[1])
-            rows = share.apply(value, lines, j)
-            rows[1 + j] += share.apply(slope, lines[0], j)
+            rows, more = share.apply(value, lines, j), share.apply(slope, lines[0], j)
+            if plus is None:
+                rows = np.concatenate([rows, more[None]])
+            else:
+                rows[1 + j] += more
         return rows
 
     def divergence(self, functions: np.ndarray, plus: np.ndarray | None = None) -> np.ndarray:

@@ -1,13 +1,14 @@
 """The positions shared out among all ranks, also those that have the same part of x, for the field.
 
-The ranks with the same block of x (they differ in v) cut it further, along all axes, into whole cells, so that the ranks
-are a grid over x alone. What works along an axis gathers its lines from the ranks beside each other on it, and each
-computes its part of the result: the work and the memory of a rank fall with the number of ranks, and what it receives
-with that of the ranks across the axis.
+The ranks with the same block of x (they differ in v) cut it further, along all axes, into whole cells, so that the
+ranks are a grid over x alone. What works along an axis gathers its lines from the ranks beside each other on it, and
+each computes its part of the result: the work and the memory of a rank fall with the number of ranks, and what it
+receives with that of the ranks across the axis.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -34,14 +35,14 @@ class FieldShare:
 
     def __init__(self, axes: Sequence[Any], grid: ProcessGrid) -> None:
         self.axes, self._grid, d = tuple(axes), grid, len(axes)
-        q, blocks = grid.v_comm.size, [grid.ends[j] for j in range(d)]
-        self._cuts = cuts_of([int(np.diff(ends).max()) for ends in blocks], q)
-        self._place = [k * cut + s for k, cut, s in zip(grid.place, self._cuts, self._inner(grid.v_comm.rank))]
-        self._ends = [
-            np.concatenate([*(a + block_ends(b - a, cut)[:-1] for a, b in zip(ends, ends[1:])), ends[-1:]])
-            for ends, cut in zip(blocks, self._cuts)
-        ]
-        self._rows = rows_of_ranks(grid.comm, [len(ends) - 1 for ends in self._ends], self._place, (grid.parts, self._cuts))
+        self._cuts = cuts_of([int(np.diff(ends).max()) for ends in grid.ends[:d]], grid.v_comm.size)
+        self._ends, self._place = [], []
+        for ends, cut, k, s in zip(grid.ends, self._cuts, grid.place, self._inner(grid.v_comm.rank), strict=False):
+            inside = [a + block_ends(b - a, cut)[:-1] for a, b in itertools.pairwise(ends)]
+            self._ends.append(np.concatenate([*inside, ends[-1:]]))
+            self._place.append(k * cut + s)
+        ranks = [len(ends) - 1 for ends in self._ends]
+        self._rows: list[Any] = rows_of_ranks(grid.comm, ranks, self._place, (grid.parts, self._cuts))
         parts = [self.part(j, axis.n) for j, axis in enumerate(axes)]
         self.nodes = [axis.nodes[part] for axis, part in zip(axes, parts, strict=True)]
         self.weights = [axis.weights[part] for axis, part in zip(axes, parts, strict=True)]
@@ -72,11 +73,21 @@ class FieldShare:
         comm.Allgatherv(mine, [whole, np.diff(ends) * row, ends[:-1] * row, _kind(mine)])
         return np.moveaxis(whole, 0, axis)
 
+    def own(self, lines: np.ndarray, j: int) -> np.ndarray:
+        """The part of this rank of lines (..., size, ...) along axis j."""
+        axis = lines.ndim - len(self.axes) + j
+        index: Any = (slice(None),) * axis + (self.part(j, lines.shape[axis]),)
+        return np.asarray(lines[index])
+
     def apply(self, matrix: np.ndarray, lines: np.ndarray, j: int) -> np.ndarray:
         """The rows of this rank of a matrix (m, n) applied to lines (..., n, ...) along axis j."""
-        axis = lines.ndim - len(self.axes) + j
-        rows = matrix[self.part(j, len(matrix))]
-        return np.moveaxis(np.moveaxis(lines, axis, -1) @ rows.T, -1, axis)
+        rows, axis = matrix[self.part(j, len(matrix))], lines.ndim - len(self.axes) + j
+        before, after = lines.shape[:axis], lines.shape[axis + 1 :]
+        if not after:  # as one product
+            found = lines.reshape(math.prod(before), lines.shape[axis]) @ rows.T
+            return np.asarray(found.reshape(*before, len(rows)))
+        found = rows @ lines.reshape(*before, lines.shape[axis], math.prod(after))
+        return np.asarray(found.reshape(*before, len(rows), *after))
 
     def along(self, matrices: Sequence[np.ndarray], values: np.ndarray) -> np.ndarray:
         """Apply matrix j (m_j, n_j) along axis j, (..., n_1, ..., n_d) -> (..., m_1, ..., m_d). Collective."""
@@ -105,22 +116,23 @@ class FieldShare:
         """Sum of what the ranks before this one give, along the only axis. Collective."""
         mine, found = np.array([value]), np.zeros(1)
         if self._grid.comm.size > 1:
-            self._grid.comm.Exscan(mine, found)
+            self._rows[0].Exscan(mine, found)
         return float(found[0]) if self._grid.comm.rank else 0.0
 
     # --- to and from the blocks of x ------------------------------------------------------------------------------
 
     def mine(self, values: np.ndarray) -> np.ndarray:
         """The part of this rank, (..., *shape), of values (..., *x_shape) at the nodes of its block."""
-        return values[(..., *self._within(self._grid.v_comm.rank))]
+        index: Any = (..., *self._within(self._grid.v_comm.rank))
+        return np.asarray(values[index])
 
     def _within(self, v_rank: int) -> tuple[slice, ...]:
         """The nodes that a rank with the same block of x has, counted in the block."""
         found = []
-        for j, (k, cut, s, axis) in enumerate(
-            zip(self._grid.place, self._cuts, self._inner(v_rank), self.axes, strict=False)
+        for axis, ends, cut, k, s in zip(
+            self.axes, self._ends, self._cuts, self._grid.place, self._inner(v_rank), strict=False
         ):
-            first, begin, end = (int(self._ends[j][k * cut + n]) * axis.P for n in (0, s, s + 1))
+            first, begin, end = (int(ends[k * cut + n]) * axis.P for n in (0, s, s + 1))
             found.append(slice(begin - first, end - first))
         return tuple(found)
 

@@ -12,9 +12,9 @@ the Gauss points,
 
     -Gamma' * rho = strength R,    Gamma * rho = -strength P.
 
-These are the finite elements of `poisson`: phi' of V_h is the L2 projection of the exact derivative, of degree k + 1, on
-polynomials of degree k, hence equal to it at the Gauss points; and so is the other part of the force, whose right side
-is rho itself. So int rho F = strength int R' R = 0.
+These are the finite elements of `poisson`: phi' of V_h is the L2 projection of the exact derivative, of degree k + 1,
+on polynomials of degree k, hence equal to it at the Gauss points; and so is the other part of the force, whose right
+side is rho itself. So int rho F = strength int R' R = 0.
 
 Each rank has its share of the cells, and learns what those before it amount to.
 """

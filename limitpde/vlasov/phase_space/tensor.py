@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numba
 import numpy as np
@@ -251,11 +250,6 @@ class TensorSpace:
     def gather_x(self, values: np.ndarray) -> np.ndarray:
         """Values (..., *x_shape) of all x nodes, (..., *X), on every rank. Collective."""
         return gathered_x(self.grid, self.d, self.whole_shape[: self.d], values)
-
-    def local_x(self, values: np.ndarray) -> np.ndarray:
-        """The part (..., *x_shape) of this rank of values (..., *X) at all x nodes."""
-        index: Any = (..., *self.place[: self.d])
-        return np.ascontiguousarray(values[index])
 
     def gather(self, f: np.ndarray) -> np.ndarray:
         """One component at all nodes, (*X, *V), on rank 0; nothing elsewhere. Collective."""
