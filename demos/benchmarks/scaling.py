@@ -8,12 +8,12 @@ the shortest step counts: on a machine that does something else, too, the second
 
 *Strong*: the same problem on more ranks. *Weak* (Vlasov): cells of the first coordinate in proportion to the ranks.
 Memory: what the solver adds to a rank, the largest one; the programme itself takes 250 MB. Bytes and messages: what a
-rank receives in a step of Vlasov from its neighbours, counted in the calls, and by the model.
+rank receives in a step of Vlasov from its neighbours, and for the field, counted in the calls, and by the model.
 
 *Model* of a Vlasov step of V values a rank, all in `Model`: V at the speed of one rank, measured here in 2D2V of degree
 3 and then as the number of sweeps and the size of matrices have it, received bytes at
-a bandwidth, messages and the gathers of rho at a latency each, gathered rho at the bandwidth, and the field, which each
-rank computes as a whole, at a rate of flops. It knows nothing of contention, of other jobs, or of where ranks are.
+a bandwidth, messages at a latency each, and the field of Poisson, of which each rank computes its share of the
+positions, at a rate of flops. It knows nothing of contention, of other jobs, or of where ranks are.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from limitpde import coagulation, signed, vlasov
 from limitpde.fem.mesh import Box, Disk
 from limitpde.vlasov.pde import cells_moved
 from limitpde.vlasov.phase_space import Axis
-from limitpde.vlasov.phase_space.grid import parts_of, received
+from limitpde.vlasov.phase_space.grid import cuts_of, parts_of, received
 
 LENGTH, SPEED, STEP = 4 * math.pi, 6.0, 0.1
 BANDWIDTH, LATENCY, FLOPS = 1e9, 2e-6, 2e10
@@ -53,6 +53,18 @@ class Counting:
         self.bytes += values.nbytes
         self.messages += 1
         return self._comm.Irecv(values, source)
+
+    def Allgatherv(self, mine: np.ndarray, whole: Any) -> None:  # noqa: N802 - as mpi4py calls it
+        """Count what comes from others, and gather."""
+        self.bytes += whole[0].nbytes - mine.nbytes
+        self.messages += 1
+        self._comm.Allgatherv(mine, whole)
+
+    def Allreduce(self, mine: np.ndarray, total: np.ndarray) -> None:  # noqa: N802 - as mpi4py calls it
+        """Count the result, and sum."""
+        self.bytes += total.nbytes
+        self.messages += 1
+        self._comm.Allreduce(mine, total)
 
 
 def axes_of(cells: Sequence[int], degree: int) -> tuple[list[Axis], list[Axis]]:
@@ -108,24 +120,52 @@ class Model:
 
     @property
     def memory(self) -> float:
-        """Bytes of a rank: f, what a sweep needs besides, and some fields over all x nodes."""
-        return 8 * 1.2 * self.values + 8 * 20 * self.positions
+        """Bytes of a rank: f, what a sweep needs besides, fields and moves of its nodes of x, matrices of the field."""
+        d, P = len(self.cells) // 2, self.degree + 1
+        matrices = sum(16 * (n * P) ** 2 for n in self.cells[:d]) if d > 1 else 0
+        return 8 * 1.2 * self.values + (8 * 20 + 32 * d * P**2) * math.prod(self.block) + matrices
 
     @property
-    def positions(self) -> int:
-        """Nodes of x of all ranks."""
-        return math.prod(n * (self.degree + 1) for n in self.cells[: len(self.cells) // 2])
+    def block(self) -> tuple[int, ...]:
+        """Nodes of x of the largest part, along each axis."""
+        d = len(self.cells) // 2
+        return tuple(-(-n // p) * (self.degree + 1) for n, p in zip(self.cells[:d], self.parts[:d], strict=True))
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Of such a block for the field, along each axis, by the ranks that have it."""
+        return cuts_of([n // (self.degree + 1) for n in self.block], math.prod(self.parts[len(self.block) :]))
+
+    @property
+    def share(self) -> tuple[int, ...]:
+        """Nodes of x for which a rank computes the field, along each axis."""
+        P = self.degree + 1
+        return tuple(-(-n // P // cut) * P for n, cut in zip(self.block, self.cuts, strict=True))
+
+    @property
+    def field(self) -> tuple[float, float, float]:
+        """Of Poisson in d = 2, 3: multiplications and additions of a rank, bytes that it receives, messages."""
+        d, mine, blocks = len(self.block), math.prod(self.share), math.prod(self.cuts)
+        lines = [n * (self.degree + 1) for n in self.cells[:d]]
+        rows = [j + 1 + 1 + d for j in range(d)]  # functions gathered along axis j, on the way to the modes and back
+        flops = sum((row + 2) * 2 * n * mine for row, n in zip(rows, lines, strict=True))
+        ranks = [p * cut for p, cut in zip(self.parts, self.cuts, strict=False)]
+        least = [n // number * (self.degree + 1) for n, number in zip(self.cells, ranks, strict=False)]
+        places = zip(rows, self.share, lines, least, strict=True)
+        gathered = sum(row * mine // own * (n - few) for row, own, n, few in places)
+        messages = sum(2 * math.log2(number) for number in ranks) + 3 * math.log2(blocks)
+        if blocks > 1:
+            gathered += math.prod(self.block) + d * (math.prod(self.block) - mine)  # rho, and the force
+        return flops, 8 * gathered, messages
 
     @property
     def seconds(self) -> dict[str, float]:
         """Of a step, part by part."""
-        d, n = len(self.cells) // 2, self.cells[0] * (self.degree + 1)
-        field = (d + 3 * d**2) * 2 * n * self.positions / FLOPS if d > 1 else 0.0
+        flops, gathered, messages = self.field
         return {
             "sweeps": self.values / self.speed,
             "halo": self.bytes / BANDWIDTH + self.messages * LATENCY,
-            "rho": 8 * self.positions / BANDWIDTH + 2 * math.log2(self.ranks) * LATENCY,
-            "field": field,
+            "field": flops / FLOPS + gathered / BANDWIDTH + messages * LATENCY,
         }
 
 
@@ -202,22 +242,27 @@ def traffic(comm: MPI.Comm, solver: Any) -> None:
     """Print what ranks receive in a Vlasov step, counted and by the model. Collective."""
     if not hasattr(solver.space if hasattr(solver, "space") else None, "grid") or comm.size == 1:
         return
-    space = solver.space
-    counting = space.grid.comm = Counting(comm)
-    solver.advance(STEP, 2)
-    first, space.grid.comm = (counting.bytes, counting.messages), comm
-    counting = space.grid.comm = Counting(comm)
-    solver.advance(STEP, 3)
-    mine = np.array([counting.bytes - first[0], counting.messages - first[1]])
-    most = np.empty_like(mine)
-    comm.Allreduce(mine, most, op=MPI.MAX)
-    space.grid.comm = comm
-    cells = tuple(axis.cells for axis in (*space.x_axes, *space.v_axes))
-    model = Model(cells, space.degree, comm.size, 1.0)
+    space, share = solver.space, solver.field.share
+    grid, rows, beside = space.grid, list(share.rows), space.grid.v_comm
+    counted = np.zeros((2, 4))
+    for row, steps in enumerate((2, 3)):
+        halo, *field = [Counting(part) for part in (comm, beside, *rows)]
+        grid.comm, grid.v_comm, share.rows[:] = halo, field[0], field[1:]
+        solver.advance(STEP, steps)
+        counted[row] = (
+            halo.bytes,
+            halo.messages,
+            *(sum(getattr(c, name) for c in field) for name in ("bytes", "messages")),
+        )
+    grid.comm, grid.v_comm, share.rows[:] = comm, beside, rows
+    most = np.empty(4)
+    comm.Allreduce(counted[1] - counted[0], most, op=MPI.MAX)
+    model = Model(tuple(axis.cells for axis in (*space.x_axes, *space.v_axes)), space.degree, comm.size, 1.0)
     if comm.rank == 0:
         print(
-            f"    parts {space.grid.parts}: received {most[0] / 1e6:.2f} MB in {most[1]} messages a step; by the model "
-            f"{model.bytes / 1e6:.2f} MB in {model.messages}"
+            f"    parts {grid.parts}: received {most[0] / 1e6:.2f} MB in {most[1]:.0f} messages a step; by the model "
+            f"{model.bytes / 1e6:.2f} MB in {model.messages}\n    field: {most[2] / 1e6:.4f} MB in {most[3]:.0f} "
+            f"calls; by the model {model.field[1] / 1e6:.4f} MB"
         )
 
 

@@ -20,6 +20,8 @@ GENERATIONS = 3
 """Of the checkpoint: the last one, the one before, and that which is being written."""
 COPIES = 1.2
 """Bytes of memory for each byte of f, which is moved in place."""
+POSITION = 8.0 * 20
+"""Bytes of memory for each x node: moments, fields, weights."""
 DRAWN = 400.0
 """Bytes of memory on rank 0 for each cell of the fields, where they are written and drawn."""
 GRID_SPEEDS = {
@@ -63,9 +65,9 @@ def _equation(case: Case, pde: PDE) -> Load:
         work=unknowns * (steps + SETTING_UP),
         shipped=MESH_SPEEDS if pde.mesh is not None else GRID_SPEEDS["alpha" if alpha else order],
         unknowns=unknowns,
-        shared=8 * COPIES * unknowns,
+        shared=8 * COPIES * unknowns + (0 if pde.mesh is not None else POSITION * x_nodes),
         root=DRAWN * sum(file[1] for file in files),
-        each=8.0 * 20 * x_nodes,
+        each=POSITION * x_nodes if pde.mesh is not None else 0.0,
         disk=needs.DRAWN
         + sum(needs.fields(*file, outputs) for file in files)
         + 8.0 * GENERATIONS * unknowns

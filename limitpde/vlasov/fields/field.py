@@ -44,6 +44,7 @@ class Field:
         space: where f lives.
 
     Attributes:
+        share: the positions for which this rank computes.
         exterior_force: (d, *x_shape) -grad U.
         exterior_potential: (*x_shape) U.
 
@@ -53,21 +54,21 @@ class Field:
 
     def __init__(self, model: Model, space: Any) -> None:
         self._space = space
-        self._share = FieldShare(space.x_axes, space.grid)
-        self._interaction = _interaction(model, self._share)
+        self.share = FieldShare(space.x_axes, space.grid)
+        self._interaction = _interaction(model, self.share)
         self.exterior_potential, self.exterior_force = on_all(space.comm, lambda: _exterior(model, space))
 
     def force(self, rho: np.ndarray) -> np.ndarray:
         """-grad Gamma * rho, without U, (*x_shape) -> (d, *x_shape). Collective."""
-        return self._share.back(self._interaction.force(self._share.mine(rho)))
+        return self.share.back(self._interaction.force(self.share.mine(rho)))
 
     def potential(self, rho: np.ndarray) -> np.ndarray:
         """Gamma * rho, on a torus up to a constant, (*x_shape) -> (*x_shape). Collective."""
-        return self._share.back(self._interaction.potential(self._share.mine(rho)))
+        return self.share.back(self._interaction.potential(self.share.mine(rho)))
 
     def coupling(self, current: np.ndarray) -> np.ndarray:
         """sum_j d_j Gamma * J_j, the phase of (HVl), (d, *x_shape) -> (*x_shape). Collective."""
-        return self._share.back(self._interaction.coupling(self._share.mine(current)))
+        return self.share.back(self._interaction.coupling(self.share.mine(current)))
 
     def field_energy(self, rho: np.ndarray) -> float:
         """int rho Gamma * rho / 2. Collective."""

@@ -31,6 +31,7 @@ class FieldShare:
         axes: as given.
         shape: nodes of this rank along each axis; a rank may have none.
         nodes, weights: of this rank along each axis, d arrays.
+        rows: for each axis, the ranks beside this one on it, in order.
     """
 
     def __init__(self, axes: Sequence[Any], grid: ProcessGrid) -> None:
@@ -42,7 +43,7 @@ class FieldShare:
             self._ends.append(np.concatenate([*inside, ends[-1:]]))
             self._place.append(k * cut + s)
         ranks = [len(ends) - 1 for ends in self._ends]
-        self._rows: list[Any] = rows_of_ranks(grid.comm, ranks, self._place, (grid.parts, self._cuts))
+        self.rows: list[Any] = rows_of_ranks(grid.comm, ranks, self._place, (grid.parts, self._cuts))
         parts = [self.part(j, axis.n) for j, axis in enumerate(axes)]
         self.nodes = [axis.nodes[part] for axis, part in zip(axes, parts, strict=True)]
         self.weights = [axis.weights[part] for axis, part in zip(axes, parts, strict=True)]
@@ -63,7 +64,7 @@ class FieldShare:
 
     def lines(self, values: np.ndarray, j: int, size: int) -> np.ndarray:
         """Values (..., n_1, ..., n_d) with all `size` numbers along axis j. Collective on the ranks along it."""
-        comm = self._rows[j]
+        comm = self.rows[j]
         if comm.size == 1:
             return values
         axis, ends = values.ndim - len(self.axes) + j, self._cut(j, size)
@@ -116,7 +117,7 @@ class FieldShare:
         """Sum of what the ranks before this one give, along the only axis. Collective."""
         mine, found = np.array([value]), np.zeros(1)
         if self._grid.comm.size > 1:
-            self._rows[0].Exscan(mine, found)
+            self.rows[0].Exscan(mine, found)
         return float(found[0]) if self._grid.comm.rank else 0.0
 
     # --- to and from the blocks of x ------------------------------------------------------------------------------
