@@ -35,16 +35,22 @@ class Block:
     """Of this rank, float, contiguous; `read` puts them here."""
     shape: tuple[int, ...]
     """Of the whole array."""
-    index: tuple[slice, ...] | np.ndarray
-    """Where in the whole they belong: a slice of each axis, or the numbers of some rows of the first axis."""
+    index: tuple[np.ndarray | slice, *tuple[slice, ...]]
+    """Where in the whole they belong: a slice of each axis, or of the first the numbers of some rows."""
 
     def _places(self) -> tuple[MPI.Datatype, MPI.Datatype]:
         """Of the values in the file, and in memory."""
-        if isinstance(self.index, np.ndarray):
-            row, order = MPI.DOUBLE.Create_contiguous(int(np.prod(self.shape[1:]))), np.argsort(self.index)
-            there, here = (row.Create_indexed_block(1, list(map(int, some))) for some in (self.index[order], order))
+        rows, *parts = self.index
+        first = [part.start for part in parts]
+        if isinstance(rows, np.ndarray):
+            order, size = np.argsort(rows), int(np.prod(self.values.shape[1:]))
+            there = MPI.DOUBLE.Create_subarray(self.shape[1:], self.values.shape[1:], first)
+            here = MPI.DOUBLE.Create_contiguous(size)
+            there, here = (
+                row.Create_indexed_block(1, list(map(int, some))) for row, some in ((there, rows[order]), (here, order))
+            )
             return there, here
-        first = [part.start for part in self.index]
+        first = [rows.start, *first]
         return (
             MPI.DOUBLE.Create_subarray(self.shape, self.values.shape, first),
             MPI.DOUBLE.Create_contiguous(self.values.size),

@@ -172,10 +172,10 @@ class Case(sections.BaseCase):
 
     def _check_parts(self, pde: PDE, parts: tuple[int, ...]) -> None:
         """What can be checked of them while the number of ranks is not known."""
-        if pde.mesh is not None:
-            raise ValueError(f"pde.parts = {list(parts)}: with pde.mesh it is cells of x that are shared; leave it out")
         d = self.model.dimension
         cells = [n for _, some in pde.cells_of() for n in (some if len(some) == d else some * d)]
+        if pde.mesh is not None:
+            cells = [max([1, *parts[:1]]), *cells]  # of the mesh, which is not known
         try:
             check_parts(parts, cells if self.model.form != "hartree" else [*cells[:d], *(1,) * d], math.prod(parts))
         except InputError as error:

@@ -22,19 +22,15 @@ def fill_density(start: Start, space: Any, f: np.ndarray) -> None:
     Raises:
         InputError: the points of the cells see far more, or far less, than the mass.
     """
-    on_mesh = not hasattr(space, "grid")
-    if on_mesh:
-        nodes = (slice(None),) * space.d
-    else:
-        block, nodes = space.grid.nodes(space.comm.rank), space.grid.nodes(space.comm.rank)[space.d :]
+    on_mesh = not hasattr(space, "x_axes")
     if start.parts is not None:
         positions, velocities = start.parts
-        v = projection.separable(velocities.terms(), space.v_axes, nodes)
+        v = projection.separable(velocities.terms(), space.v_axes, space.place[-space.d :])
         if on_mesh:
             x = space.project(positions.density)
             _check(_integral(space, positions.density(space.x_points)), _integral(space, x), "pde.mesh: its points")
         else:
-            x = projection.separable(positions.terms(), space.x_axes, block[: space.d])
+            x = projection.separable(positions.terms(), space.x_axes, space.place[: space.d])
         np.multiply(x.reshape(*x.shape, *(1,) * v.ndim), start.mass * v, out=f)
     else:
         space.fill(f[None], lambda z: start.density(z)[None])

@@ -66,8 +66,9 @@ class Solver:
         mesh: a mesh for x instead of a tensor grid; it has walls.
         walls: of the mesh: "absorbing" or "specular".
         observe_every: `solve` measures after so many steps; those between have their neighbouring ends joined.
-        parts: of the ranks along each of the 2 d coordinates of a tensor grid; their product is the number of ranks. By
-            default, those with which a step takes the least time by the bytes that ranks send.
+        parts: of the ranks along each of the 2 d coordinates of a tensor grid, or of the cells of a mesh and along each
+            velocity; their product is the number of ranks. By default, those with which a step takes the least time by
+            the bytes that ranks send, or by the cells and velocities of a rank.
         comm: the ranks to use.
 
     Attributes:
@@ -126,10 +127,6 @@ class Solver:
         self.space: Any
         self.form: Form
         if mesh is not None:
-            if parts is not None:
-                raise InputError(
-                    f"pde.parts = {list(parts)}: with pde.mesh it is cells of x that are shared; leave it out"
-                )
             x_mesh, d = make_mesh(mesh, model.dimension, comm), model.dimension
             x_nodes = x_mesh.topology.index_map(d).size_global * math.comb(degree + d, d)
             _check_memory(x_nodes * math.prod(axis.n for axis in v_axes), comm)
@@ -140,6 +137,7 @@ class Solver:
                 walls=walls,
                 order=order,
                 positivity=positivity,
+                parts=parts,
             )
             self.field: Any = MeshField(model, self.space)
             self.form = DensityForm(start, self.space, self.field)

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
+from limitpde.dolfinx_versions import cell_nodes
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
+from limitpde.results import shared_array
+from limitpde.results.shared_array import Block
 from limitpde.vlasov.phase_space.axes import Axis
+from limitpde.vlasov.phase_space.grid import mesh_parts
 from limitpde.vlasov.phase_space.mesh import MeshSpace, make_mesh
 from limitpde.vlasov.phase_space.simplex import simplex
 
@@ -94,7 +98,7 @@ def test_rough_data_keep_mass_and_lose_energy(walls, d, degree, comm):
     mesh = meshes.Box(size=1.0, cell_size=0.25)
     space = make_space(mesh, d, comm, degree=degree, walls=walls)
     rng = np.random.default_rng(7)
-    everything = rng.random((space.cells.total * space.element.n, *space.v_shape))
+    everything = rng.random(space.whole_shape)
     f = everything[space.place][None]
     before, squares = mass(space, f), [space.square_integral(f[0])]
     gone = 0.0
@@ -207,8 +211,8 @@ def test_kicks_translate_the_velocities_of_each_node(d, comm):
     assert comm.allreduce(lost) > 0.9 * before
 
 
-def run(mesh, d, comm, walls="absorbing", v_cells=3):
-    space = make_space(mesh, d, comm, walls=walls, v_cells=v_cells)
+def run(mesh, d, comm, walls="absorbing", v_cells=3, parts=None):
+    space = make_space(mesh, d, comm, walls=walls, v_cells=v_cells, parts=parts)
     f = filled(space, lambda z: 1 + np.sin(3 * z[:, 0] + z[:, -1]) + z[:, d] ** 2)
     f, lost = space.drift(f, 0.13)
     rho = space.velocity_integrals(f[0], [np.ones((1, n)) for n in space.v_shape])[0]
@@ -246,6 +250,50 @@ def test_all_is_the_same_on_any_number_of_ranks(mesh, d, walls, v_cells, comm):
     np.testing.assert_allclose(figures, alone_figures, rtol=1e-12, atol=1e-13)
     assert f.shape[0] == (space.whole_shape[0] if comm.rank == 0 else 0)
     np.testing.assert_allclose(f, alone if comm.rank == 0 else f, rtol=0, atol=1e-12)
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize(
+    ("d", "parts"),
+    [(1, lambda n: (1, n)), (2, lambda n: (1, 1, n)), (2, lambda n: (n // 2, 2, 1) if n % 2 == 0 else (1, n, 1))],
+)
+def test_velocities_are_shared(d, parts, comm, shared_folder):
+    """The same as on one rank, whatever is cut; the mesh, for pictures, is cut all the same; a file holds f."""
+    mesh = meshes.Ball(radius=1.0, cell_size=0.4)
+    f, rows, figures, space = run(mesh, d, comm, v_cells=8, parts=parts(comm.size))
+    alone, alone_rows, alone_figures, _ = run(mesh, d, MPI.COMM_SELF, v_cells=8)
+    np.testing.assert_allclose(rows, alone_rows, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(figures, alone_figures, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(f, alone if comm.rank == 0 else f, rtol=0, atol=1e-12)
+    means = space.cell_means(space.x_points[:, 0])
+    owned = space.mesh.topology.index_map(d).size_local
+    middles = space.mesh.geometry.x[cell_nodes(space.mesh)[:owned], 0].mean(axis=1)
+    np.testing.assert_allclose(means, middles, rtol=0, atol=1e-14)
+    mine = alone[space.place]
+    shared_array.write(comm, shared_folder / "f", Block(mine.copy(), space.whole_shape, space.place))
+    np.testing.assert_array_equal(np.fromfile(shared_folder / "f").reshape(space.whole_shape), alone)
+    again = Block(np.zeros_like(mine), space.whole_shape, space.place)
+    shared_array.read(comm, shared_folder / "f", again)
+    np.testing.assert_array_equal(again.values, mine)
+
+
+def test_velocities_are_cut_where_there_are_few_cells():
+    v = [axis(-2.0, 2.0, 8, 2)] * 2
+    assert mesh_parts(1000, v, 64) == (64, 1, 1)
+    assert mesh_parts(64, v, 64) == (16, 2, 2)  # halves have the same speeds, smaller parts have not
+    assert mesh_parts(1, v, 7) == (1, 1, 7)
+
+
+@pytest.mark.ranks
+def test_mirrored_velocities_are_in_one_part(comm):
+    box = meshes.Box(size=1.0, cell_size=0.5)
+    if comm.size > 1:
+        with pytest.raises(InputError, match=r"walls mirror v_2, so it must be in one part; make number 3 of them 1"):
+            make_space(
+                meshes.Box(size=1.0, cell_size=0.5), 2, comm, walls="specular", v_cells=8, parts=(1, 1, comm.size)
+            )
+    with pytest.raises(InputError, match="must be 3 numbers, of parts of each coordinate"):
+        make_space(box, 2, comm, parts=(1, comm.size))
 
 
 @pytest.mark.ranks

@@ -2,7 +2,8 @@
 
 Cells and vertices are known by their numbers in the input mesh, and the vertices of a cell are taken in increasing
 order: so the nodes of a cell, and those on a facet seen from both sides, are the same on any number of ranks. Every
-rank knows the whole mesh, which is small beside f; DOLFINx says which cells it owns.
+rank knows the whole mesh, which is small beside f; DOLFINx says which cells it owns. Ranks that share velocities have
+the cells of all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.nodes import FLAT, Halo
 from limitpde.fem.simplices import CELLS
+from limitpde.vlasov.phase_space.grid import ProcessGrid
 from limitpde.vlasov.phase_space.mesh_kernels import ABSORBING
 
 ALIGNED = 1e-10
@@ -48,6 +50,7 @@ class MeshCells:
 
     Args:
         mesh: first-order simplices, in as many dimensions as they have.
+        grid: the ranks; those that differ in v follow each other, and have the same cells.
 
     Keyword Args:
         walls: what happens at the boundary.
@@ -58,6 +61,7 @@ class MeshCells:
         points: (V, d) all vertices.
         total: C.
         original: (owned,) number of each cell of this rank in the input mesh.
+        drawn: those that the mesh has on this rank.
         halo: rows are cells: those owned, then ghosts.
         corners: (owned, d + 1, d); gradients: (owned, d + 1, d) of the barycentric coordinates; volume: (owned,).
         neighbours: (owned, d + 1, 2) int32, as `mesh_kernels.stage` takes them.
@@ -68,12 +72,12 @@ class MeshCells:
         InputError: cells of another kind, degenerate, or more than two at a facet; oblique walls that are to reflect.
     """
 
-    def __init__(self, mesh: dolfinx.mesh.Mesh, *, walls: Walls) -> None:
+    def __init__(self, mesh: dolfinx.mesh.Mesh, grid: ProcessGrid, *, walls: Walls) -> None:
         if walls not in ("absorbing", "specular"):
             raise InputError(f"pde.walls = {walls!r}: must be 'absorbing' or 'specular'")
         self.mesh, self.comm, self.dimension = mesh, mesh.comm, mesh.topology.dim
         _check_kind(mesh)
-        self._gather()
+        self._gather(grid)
         d, everywhere = self.dimension, self.points[self.vertices]
         gradients, volume = barycentric(everywhere)
         _check_shapes(everywhere, volume)
@@ -86,7 +90,7 @@ class MeshCells:
         row = self._row[mine[..., 0]]
         owned = len(self.original)
         away = inside & ((row < self._first) | (row >= self._first + owned))
-        self.halo = Halo(self.comm, owned, np.unique(row[away]))
+        self.halo = Halo(grid.x_comm, owned, np.unique(row[away]))
         mine[..., 0] = np.where(inside, self.halo.local(np.where(inside, row, self._first)), code[self.original])
         self.neighbours = mine.astype(np.int32)
         self.wall_cells, self.wall_facets = np.nonzero(mine[..., 0] == ABSORBING)
@@ -103,7 +107,7 @@ class MeshCells:
         """Cells of this rank."""
         return len(self.original)
 
-    def _gather(self) -> None:
+    def _gather(self, grid: ProcessGrid) -> None:
         """Learn all cells of the input mesh, and which rank has which. Collective."""
         mesh, d = self.mesh, self.dimension
         owned = mesh.topology.index_map(d).size_local
@@ -116,10 +120,13 @@ class MeshCells:
         self.points = corners.reshape(-1, d)[first]
         self._row = np.argsort(original)  # of a cell of the input mesh: its number among the rows, rank after rank
         self.vertices = np.sort(cells.reshape(-1, d + 1)[self._row], axis=1)
-        self._first = sum(len(part[0]) for part in parts[: self.comm.rank])
+        ends = np.cumsum([0, *(len(part[0]) for part in parts)])
+        together, rank = grid.v_comm.size, self.comm.rank
+        self._first, end = (int(ends[(rank // together + k) * together]) for k in (0, 1))
+        self.drawn = slice(int(ends[rank]) - self._first, int(ends[rank + 1]) - self._first)
         place = np.empty(len(original), dtype=np.int64)
         place[self._row] = np.arange(len(original))
-        self.original = place[self._first : self._first + owned]
+        self.original = place[self._first : end]
 
     def _walls(self, neighbours: np.ndarray, gradients: np.ndarray, walls: Walls) -> tuple[np.ndarray, list[int]]:
         """What stands in place of a neighbour at each facet of all cells, (C, d + 1), and the axes of mirrors."""

@@ -56,7 +56,7 @@ class Group:
     """Velocities that are transported together."""
 
     columns: np.ndarray
-    """(w,) which velocities, by direction."""
+    """(w,) which velocities of this rank, by direction."""
     velocity: np.ndarray
     """(d, W), W = w rounded up to whole blocks, zeros behind."""
     mirror: np.ndarray
@@ -73,8 +73,9 @@ class Drift:
     Args:
         cells: of the mesh.
         element: the functions on them.
-        v_nodes: d arrays.
+        v_nodes: d arrays, of all velocities.
         v_weights: d arrays.
+        mine: the slice of each that this rank has; where there are mirrors across an axis, all.
 
     Keyword Args:
         stages: of the Runge-Kutta method, its order: 3 or 4.
@@ -92,19 +93,22 @@ class Drift:
         element: Simplex,
         v_nodes: Sequence[np.ndarray],
         v_weights: Sequence[np.ndarray],
+        mine: Sequence[slice],
         *,
         stages: int,
     ) -> None:
         self._cells, self._element, self._stages = cells, element, stages
         self._limit = SAFETY * STABLE[stages][min(cells.dimension, 2) - 1][element.degree - 1]
         self._means = np.einsum("m,emi->ei", element.facet_weights, element.traces)
-        self._groups = self._sorted(v_nodes, v_weights)
+        self._groups = self._sorted(v_nodes, v_weights, tuple(mine))
         widest = max(len(group.measure) for group in self._groups)
         self._rows = [np.empty((cells.owned + len(cells.halo.ghosts)) * element.n * widest) for _ in range(3)]
         self.substeps: list[int] = []
 
-    def _sorted(self, v_nodes: Sequence[np.ndarray], v_weights: Sequence[np.ndarray]) -> list[Group]:
-        """The velocities by decreasing rate, in groups that mirrors map to themselves. Collective."""
+    def _sorted(
+        self, v_nodes: Sequence[np.ndarray], v_weights: Sequence[np.ndarray], mine: tuple[slice, ...]
+    ) -> list[Group]:
+        """The velocities by decreasing rate, in groups that mirrors map to themselves, and mine of each. Collective."""
         cells, shape = self._cells, tuple(len(v) for v in v_nodes)
         velocity = np.stack([axis.ravel() for axis in np.meshgrid(*v_nodes, indexing="ij")])
         measure = np.ones(1)
@@ -121,10 +125,13 @@ class Drift:
         for j in cells.mirrors:
             rate, orbit = np.maximum(rate, rate[mirror[j]]), np.minimum(orbit, orbit[mirror[j]])
         order = np.lexsort((index, orbit, -np.round(rate / max(rate.max(), 1e-300), 9)))
-        place = np.empty(len(index), dtype=np.int64)
-        found = []
+        place, here = np.empty(len(index), dtype=np.int64), np.full(shape, -1)
+        here[mine] = np.arange(here[mine].size).reshape(here[mine].shape)
+        here, found = here.ravel(), []
         for first, last in itertools.pairwise(self._cuts(orbit[order])):
             columns = order[first:last]
+            largest = float(rate[columns].max())
+            columns = columns[here[columns] >= 0]
             columns = columns[np.lexsort((columns, angle[columns]))]
             place[columns] = np.arange(len(columns))
             inside = np.zeros((len(shape), len(columns)), dtype=np.int64)
@@ -132,11 +139,11 @@ class Drift:
                 inside[j] = place[mirror[j, columns]]
             found.append(
                 Group(
-                    columns,
+                    here[columns],
                     _padded(velocity[:, columns]),
                     _padded(inside),
                     _padded(measure[columns]),
-                    float(rate[columns].max()),
+                    largest,
                 )
             )
         return found
@@ -172,7 +179,7 @@ class Drift:
             )
         self.substeps, lost = counts, 0.0
         for group, count in zip(self._groups, counts, strict=True):
-            if not count:
+            if not count or not len(group.columns):  # the same on all ranks that have these velocities
                 continue
             block = mesh_kernels.BLOCK
             shape = (cells.owned + len(cells.halo.ghosts), len(group.measure) // block, element.n, block)
