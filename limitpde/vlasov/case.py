@@ -69,8 +69,9 @@ class PDE(sections.BasePDE):
     """Steps between rows of diagnostics.csv and times at which W is measured; the ends of those between are joined,
     which makes them nearly twice as fast."""
     parts: Parts | None = None
-    """Parts into which the ranks cut each of the 2 d coordinates of a tensor grid, x then v, as many as ranks in all;
-    by default, those with which a step takes the least time by the bytes that ranks send."""
+    """Parts into which the ranks cut each of the 2 d coordinates of a tensor grid, x then v, or the cells of a mesh and
+    each velocity, as many as ranks in all; by default, those with which a step takes the least time by the bytes that
+    ranks send, and with a mesh, the cells alone while each rank has some."""
     fit: tuple[Seconds, Seconds] | None = None
     """Interval of time in which growth rate and frequency of the field are fitted."""
 
@@ -175,7 +176,7 @@ class Case(sections.BaseCase):
         d = self.model.dimension
         cells = [n for _, some in pde.cells_of() for n in (some if len(some) == d else some * d)]
         if pde.mesh is not None:
-            cells = [max([1, *parts[:1]]), *cells]  # of the mesh, which is not known
+            cells = [parts[0], *cells]  # those of the mesh are not known
         try:
             check_parts(parts, cells if self.model.form != "hartree" else [*cells[:d], *(1,) * d], math.prod(parts))
         except InputError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -75,14 +74,17 @@ def mesh_parts(cells: int, v_axes: Sequence[Axis], ranks: int) -> tuple[int, ...
     tenth.
     """
 
+    def most(axis: Axis, number: int) -> tuple[int, float]:
+        """Nodes, and the sum of |v|, of the largest of so many parts."""
+        ends = block_ends(axis.cells, number) * axis.P
+        sums = np.diff(np.append(0.0, np.cumsum(np.abs(axis.nodes)))[ends])
+        return int(np.diff(ends).max()), float(sums.max())
+
+    found = [{p: most(axis, p) for p in range(1, ranks + 1) if ranks % p == 0} for axis in v_axes]
+
     def cost(parts: tuple[int, ...]) -> float:
-        sums, counts = [], []
-        for axis, number in zip(v_axes, parts[1:], strict=True):
-            ends = block_ends(axis.cells, number) * axis.P
-            sums.append([float(np.abs(axis.nodes[a:b]).sum()) for a, b in itertools.pairwise(ends)])
-            counts.append(np.diff(ends))
-        others = [math.prod(int(count.max()) for i, count in enumerate(counts) if i != j) for j in range(len(counts))]
-        return (cells / parts[0] + 1) * sum(max(row) * other for row, other in zip(sums, others, strict=True))
+        nodes, sums = zip(*(table[p] for table, p in zip(found, parts[1:], strict=True)), strict=True)
+        return (cells / parts[0] + 1) * sum(math.prod(nodes) * total / n for n, total in zip(nodes, sums, strict=True))
 
     whole = (ranks, *(1,) * len(v_axes))
     best = min(_factorisations(ranks, 1 + len(v_axes)), key=lambda parts: (cost(parts), math.prod(parts[1:])))
