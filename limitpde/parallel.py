@@ -89,6 +89,19 @@ def spread(comm: MPI.Comm, numbers: np.ndarray, values: np.ndarray, total: int) 
     return int(first), found
 
 
+def scattered(comm: MPI.Comm, rows: np.ndarray) -> np.ndarray:
+    """The share of this rank of rows (n, k) that rank 0 has, in as equal parts as can be. Collective.
+
+    Args:
+        comm: the ranks.
+        rows: of the same k and kind on every rank; those of other ranks do not count.
+    """
+    ends = np.arange(comm.size + 1) * comm.bcast(len(rows)) // comm.size
+    mine = np.empty((ends[comm.rank + 1] - ends[comm.rank], rows.shape[1]), dtype=rows.dtype)
+    comm.Scatterv([np.ascontiguousarray(rows), np.diff(ends) * rows.shape[1]], mine)
+    return mine
+
+
 def all_arrive(comm: MPI.Comm, *, seconds: float) -> bool:
     """Wait until every rank has called this, for some seconds at most; False if one has not."""
     request, deadline = comm.Ibarrier(), time.monotonic() + seconds

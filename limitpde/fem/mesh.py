@@ -16,8 +16,9 @@ from limitpde.checked import Coordinate, Moderate, record, told_apart
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem import simplices
+from limitpde.fem.simplices import WHOLE, Share
 from limitpde.files import ExistingFile
-from limitpde.parallel import on_root
+from limitpde.parallel import on_all, on_root, scattered, spread
 
 if TYPE_CHECKING:
     import dolfinx.mesh
@@ -26,7 +27,7 @@ Lengths = Moderate | Annotated[tuple[Moderate, ...], Field(min_length=1, max_len
 Coordinates = Coordinate | Annotated[tuple[Coordinate, ...], Field(min_length=1, max_length=3)]
 
 MOST_NODES = 10**8
-"""Nodes of a mesh that rank 0 can still hold."""
+"""Nodes that a mesh may have."""
 LARGEST_TOLERANCE = 0.1
 """Up to which `Refinement.coarser` lets a tolerance grow."""
 
@@ -64,19 +65,21 @@ class Disk:
         growth = math.sqrt(self.cell_size**2 - finest**2) / self.radius
         return growth, finest / growth if growth else math.inf
 
-    def points(self) -> np.ndarray:
-        """Nodes, (1 + 3 n (n + 1), 2): the centre, then ring after ring, every second ring turned by half a step."""
-        if not self._grading[0]:
-            return simplices.disk(self.radius, self.rings, np.array(self.center))
-        rings = self.rings
-        radii = np.sinh(math.asinh(self.radius / self._grading[1]) / rings * np.arange(1, rings + 1))
-        return simplices.ringed(self.radius * radii / radii[-1], np.array(self.center))
+    @property
+    def radii(self) -> np.ndarray:
+        """Of the rings, (n,)."""
+        rings, growth, scale = self.rings, *self._grading
+        steps = np.arange(1, rings + 1)
+        if not growth:
+            return self.radius * steps / rings
+        radii = np.sinh(math.asinh(self.radius / scale) / rings * steps)
+        return np.asarray(self.radius * radii / radii[-1])
 
-    def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points (n, 2) and triangles (m, 3)."""
+    def cells(self, dimension: int, share: Share = WHOLE) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, 2) and triangles (m, 3), or a share of them."""
         if dimension != 2:
             raise InputError(f"mesh.shape = 'disk': has dimension 2, not {dimension}")
-        return simplices.triangulate(self.points())
+        return simplices.disk(self.radii, np.array(self.center), share)
 
 
 @record
@@ -117,10 +120,10 @@ class _Grid:
         """
         _check_count(math.prod((self.boxes(dimension) + 1).tolist()), self.cell_size)
 
-    def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points (n, d) of the grid, both ends of each edge among them, and simplices (m, d + 1)."""
+    def cells(self, dimension: int, share: Share = WHOLE) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, d) of the grid, both ends of each edge among them, simplices (m, d + 1), or a share of both."""
         domain = self.domain(dimension)
-        return simplices.grid(domain.low, domain.size, self.boxes(dimension))
+        return simplices.grid(domain.low, domain.size, self.boxes(dimension), share)
 
 
 @record
@@ -174,14 +177,14 @@ class Ball:
         layers = self.rings
         _check_count({1: 2 * layers, 2: 3 * layers**2, 3: 4 * layers**3}[dimension], self.cell_size)  # roughly
 
-    def cells(self, dimension: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points (n, d) and simplices (m, d + 1)."""
+    def cells(self, dimension: int, share: Share = WHOLE) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, d) simplices (m, d + 1), or a share of both."""
         domain, layers = self.domain(dimension), self.rings
         if dimension == 1:
-            return simplices.grid(domain.low, domain.size, np.array([2 * layers]))
+            return simplices.grid(domain.low, domain.size, np.array([2 * layers]), share)
         if dimension == 2:
-            return simplices.triangulate(simplices.disk(self.radius, layers, domain.center))
-        return simplices.ball(self.radius, layers, domain.center)
+            return simplices.disk(self.radius * np.arange(1, layers + 1) / layers, domain.center, share)
+        return simplices.ball(self.radius, layers, domain.center, share)
 
 
 @record
@@ -259,7 +262,9 @@ def build(
 
     if isinstance(mesh, dolfinx.mesh.Mesh):
         return mesh if mesh.geometry.x.dtype == np.float64 else _in_double(mesh)
-    return create(lambda: arrays(mesh, dimension), comm, dimension=dimension)
+    if isinstance(mesh, str | Path):
+        return create(lambda: arrays(mesh, dimension), comm, dimension=dimension)
+    return _put_together(comm, *on_all(comm, lambda: arrays(mesh, dimension, (comm.rank, comm.size))))
 
 
 def _in_double(mesh: dolfinx.mesh.Mesh) -> dolfinx.mesh.Mesh:
@@ -267,20 +272,16 @@ def _in_double(mesh: dolfinx.mesh.Mesh) -> dolfinx.mesh.Mesh:
     from limitpde.dolfinx_versions import cell_nodes
 
     geometry, owned = mesh.geometry, mesh.topology.index_map(mesh.topology.dim).size_local
-    numbers = np.asarray(geometry.input_global_indices)
-    mine = geometry.index_map().size_local
-    cells = mesh.comm.gather(numbers[cell_nodes(mesh)[:owned]])
-    points = mesh.comm.gather((numbers[:mine], geometry.x[:mine, : geometry.dim].astype(float)))
-
-    def put_together() -> tuple[np.ndarray, np.ndarray]:
-        order = np.argsort(np.concatenate([found for found, _ in points]))
-        return np.concatenate([found for _, found in points])[order], np.concatenate(cells)
-
-    return create(put_together, mesh.comm, dimension=mesh.topology.dim)
+    numbers, nodes = np.asarray(geometry.input_global_indices), geometry.index_map()
+    mine = nodes.size_local
+    _, points = spread(mesh.comm, numbers[:mine], geometry.x[:mine, : geometry.dim], nodes.size_global)
+    return _put_together(mesh.comm, points, numbers[cell_nodes(mesh)[:owned]])
 
 
-def arrays(mesh: Disk | Torus | Box | Ball | str | Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, d) and simplices (m, d + 1) of a description, or of a gmsh or XDMF file. Serial.
+def arrays(
+    mesh: Disk | Torus | Box | Ball | str | Path, dimension: int, share: Share = WHOLE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, d) and simplices (m, d + 1) of a description, or a share of them; or of a gmsh or XDMF file. Serial.
 
     Raises:
         InputError: see `build`.
@@ -289,16 +290,13 @@ def arrays(mesh: Disk | Torus | Box | Ball | str | Path, dimension: int) -> tupl
         return simplices.read(Path(mesh), dimension)
     if isinstance(mesh, Torus | Box | Ball):
         mesh.check(dimension)
-    return mesh.cells(dimension)
+    return mesh.cells(dimension, share)
 
 
 def create(
     make: Callable[[], tuple[np.ndarray, np.ndarray]], comm: MPI.Comm, *, dimension: int = 2
 ) -> dolfinx.mesh.Mesh:
-    """The DOLFINx mesh of points and simplices, which are made on rank 0. Collective."""
-    import basix.ufl
-    import dolfinx.mesh
-
+    """The DOLFINx mesh of points and simplices, which are made on rank 0 and dealt out from there. Collective."""
     points, cells = np.empty((0, dimension)), np.empty((0, dimension + 1), dtype=np.int64)
 
     def keep() -> None:
@@ -306,6 +304,16 @@ def create(
         points, cells = make()
 
     on_root(comm, keep)
+    points, cells = scattered(comm, points), scattered(comm, cells)
+    return _put_together(comm, points, cells)
+
+
+def _put_together(comm: MPI.Comm, points: np.ndarray, cells: np.ndarray) -> dolfinx.mesh.Mesh:
+    """The DOLFINx mesh of each rank's share of the points and of the simplices, in their order. Collective."""
+    import basix.ufl
+    import dolfinx.mesh
+
+    dimension = points.shape[1]
     element = basix.ufl.element("Lagrange", simplices.CELLS[dimension], 1, shape=(dimension,))
     return dolfinx.mesh.create_mesh(comm, cells, e=element, x=points)
 

@@ -260,7 +260,7 @@ def _without(boundary: Boundary, removed: np.ndarray, number: np.ndarray) -> tup
 
 def _delaunay(points: np.ndarray, boundary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The triangles inside a boundary (s, 2), and which of its edges are missing or opposite to an obtuse angle."""
-    _, cells = simplices.triangulate(points - (points.min(axis=0) + points.max(axis=0)) / 2)  # Qhull squares them
+    cells = simplices.triangulate(points - (points.min(axis=0) + points.max(axis=0)) / 2)  # Qhull squares them
     if len(np.unique(cells)) < len(points):
         raise RunError("the mesh cannot be refined: its nodes lie too close together to be told apart")
     edges = Edges.of(cells)

@@ -87,6 +87,6 @@ def test_disk_has_the_rings_that_were_asked_for():
     assert Disk(radius=8.0, cell_size=0.2).rings == 40
     assert Disk(radius=1.0, cell_size=0.3).rings == 4
     assert Disk(radius=1.0, cell_size=1.0).rings == 1
-    assert len(Disk(radius=1.0, cell_size=0.1).points()) == 1 + 3 * 10 * 11
+    assert len(Disk(radius=1.0, cell_size=0.1).cells(2)[0]) == 1 + 3 * 10 * 11
     with pytest.raises(InputError, match="must not exceed radius"):
         Disk(radius=1.0, cell_size=1.5)

@@ -18,8 +18,10 @@ import pydantic
 import pytest
 
 from limitpde.checked import record
+from limitpde.dolfinx_versions import cell_nodes
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
+from limitpde.fem import simplices
 from limitpde.fem.mesh import AnyMesh, Ball, Box, Disk, Point, Torus
 
 GMSH = {1: "line", 2: "triangle", 3: "tetra"}
@@ -120,6 +122,37 @@ def test_domains_are_those_that_were_described():
     assert (point.kind, point.volume) == ("torus", 1.0)
 
 
+@pytest.mark.parametrize("rings", [1, 2, 3, 12])
+@pytest.mark.parametrize("grading", [None, 0.3, 0.01])
+def test_disk_is_the_delaunay_triangulation_of_its_nodes(rings, grading):
+    finest = None if grading is None else grading * 2.0 / rings
+    points, cells = Disk(radius=2.0, cell_size=2.0 / rings, center_size=finest, center=(0.4, -0.3)).cells(2)
+    np.testing.assert_array_equal(in_order(cells), in_order(simplices.triangulate(points)))
+    a, b, c = np.moveaxis(points[cells], 1, 0)
+    assert (np.linalg.det(np.stack([b - a, c - a], axis=1)) > 0).all()
+
+
+def in_order(cells: np.ndarray) -> np.ndarray:
+    return np.unique(np.sort(cells, axis=1), axis=0)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "dimension"),
+    [
+        *((Torus(size=1.0, cell_size=0.3), d) for d in (1, 2, 3)),
+        *((Ball(radius=1.0, cell_size=0.24), d) for d in (1, 2, 3)),
+        (Disk(radius=1.0, cell_size=0.19, center_size=0.03), 2),
+    ],
+)
+@pytest.mark.parametrize("ranks", [2, 5, 200])
+def test_shares_are_those_of_the_whole(mesh, dimension, ranks):
+    whole = mesh.cells(dimension)
+    shares = zip(*(mesh.cells(dimension, (rank, ranks)) for rank in range(ranks)), strict=True)
+    for all_, parts in zip(whole, shares, strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), all_)
+        assert np.ptp([len(part) for part in parts]) <= 1
+
+
 @pytest.mark.ranks
 @pytest.mark.parametrize("mesh", [Box(size=1.0, cell_size=0.3), Ball(radius=1.0, cell_size=0.4)])
 @pytest.mark.parametrize("dimension", [1, 2, 3])
@@ -132,6 +165,8 @@ def test_built_mesh_has_the_points_and_cells(comm, mesh, dimension):
     numbers = np.concatenate(comm.allgather(built.geometry.input_global_indices[:owned]))
     assert sorted(numbers) == list(range(len(points)))
     np.testing.assert_array_equal(built.geometry.x[:, :dimension], points[built.geometry.input_global_indices])
+    mine = built.geometry.input_global_indices[cell_nodes(built)]
+    np.testing.assert_array_equal(np.sort(mine), np.sort(cells[built.topology.original_cell_index]))
 
 
 # Files

@@ -25,7 +25,7 @@ def plain(points: np.ndarray, cells: np.ndarray) -> Triangulation:
 
 
 def disk(radius=1.0, rings=4, center=(0.0, 0.0)) -> Triangulation:
-    first = plain(*simplices.triangulate(simplices.disk(radius, rings, np.array(center))))
+    first = plain(*simplices.disk(radius * np.arange(1, rings + 1) / rings, np.array(center)))
     circle = fitted_circle(first.points[first.boundary.ends[:, 0]])
     return replace(first, boundary=replace(first.boundary, circle=circle))
 
