@@ -26,7 +26,7 @@ from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
 from limitpde.fem.cell_fluxes import CellFluxes
 from limitpde.fem.original import original_nodes
-from limitpde.fem.periodic import Periodic, identify
+from limitpde.fem.periodic import Periodic, identify, numbered
 from limitpde.fem.simplices import CELLS, pieces
 from limitpde.fem.sums import GlobalSums
 from limitpde.parallel import on_all
@@ -162,10 +162,12 @@ class NodeSpace:
         node = np.ravel_multi_index(tuple(lattice % boxes[:, None]), tuple(boxes))
         kept = np.flatnonzero((lattice[:, :owned] < boxes[:, None]).all(axis=0))
         self.original = node[kept]
-        table = np.zeros(math.prod(boxes.tolist()), dtype=np.int64)
-        table[node[kept]] = sum(self.comm.allgather(len(kept))[: self.comm.rank]) + np.arange(len(kept))
-        self.comm.Allreduce(MPI.IN_PLACE, table, op=MPI.SUM)
-        return table[node], kept
+        number = numbered(kept, index_map, self.comm)
+        copy, faces = (lattice == boxes[:, None]).any(axis=0), kept[(lattice[:, kept] == 0).any(axis=0)]
+        there, numbers = (np.concatenate(self.comm.allgather(found[faces])) for found in (node, number))
+        order = np.argsort(there)
+        number[copy] = numbers[order][np.searchsorted(there[order], node[copy])]
+        return number, kept
 
     def _identified(self, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same for a mesh of a user's own, at the points (n_local, d), whose opposite faces are one. Collective."""

@@ -61,10 +61,7 @@ def identify(points: np.ndarray, index_map: dolfinx.common.IndexMap, place: np.n
     lower, upper = points < low + near, points > high - near
     copy = upper.any(axis=1)
     kept = np.flatnonzero(~copy[:owned])
-    shared = dolfinx.la.vector(index_map, dtype=np.int64)
-    shared.array[kept] = sum(comm.allgather(len(kept))[: comm.rank]) + np.arange(len(kept))
-    shared.scatter_forward()
-    number = shared.array.copy()
+    number = numbered(kept, index_map, comm)
     faces = kept[lower[kept].any(axis=1)]
     there = np.concatenate(comm.allgather(points[faces]))
     numbers = np.concatenate(comm.allgather(number[faces]))
@@ -87,3 +84,17 @@ def identify(points: np.ndarray, index_map: dolfinx.common.IndexMap, place: np.n
         kept=kept,
         original=place[kept] - np.searchsorted(gone, place[kept]),
     )
+
+
+def numbered(kept: np.ndarray, index_map: dolfinx.common.IndexMap, comm: MPI.Comm) -> np.ndarray:
+    """Global numbers of the degrees of freedom that are kept, rank after rank; (n_local,), 0 of others. Collective.
+
+    Args:
+        kept: those of this rank that are.
+        index_map: of all.
+        comm: the ranks.
+    """
+    shared = dolfinx.la.vector(index_map, dtype=np.int64)
+    shared.array[kept] = sum(comm.allgather(len(kept))[: comm.rank]) + np.arange(len(kept))
+    shared.scatter_forward()
+    return shared.array.copy()

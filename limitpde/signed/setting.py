@@ -180,10 +180,10 @@ def potential_solver(
     if isinstance(boundary, str):
         return WallPoisson(graph, np.where(graph.boundary & (boundary == "grounded"), 0.0, np.nan))
     assert lines is not None
-    values, (ends, group) = np.full(graph.size, np.nan), lines
+    values, place, (ends, group) = np.full(graph.local, np.nan), original_nodes(graph.space), lines
     for number, value in enumerate(boundary.values()):
-        values[ends[group == number]] = value
-    return WallPoisson(graph, values[original_nodes(graph.space)])
+        values[np.isin(place, ends[group == number])] = value
+    return WallPoisson(graph, values)
 
 
 def exterior_potential(nodes: PlaneNodes, model: Model) -> np.ndarray:
