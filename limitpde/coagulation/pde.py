@@ -39,6 +39,7 @@ from limitpde.fem.nodes import MeshLike, NodeSpace
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import gathered, on_all
+from limitpde.results.shared_array import Block
 
 TWINS = ("twin", "twin_of_fewer_bins")
 SHOWN = 8
@@ -76,7 +77,7 @@ class Solver:
         integrated: int f_n at the time reached, (M,), the same on every rank.
     """
 
-    STATE = "coagulation.Solver 2"
+    STATE = "coagulation.Solver 3"
     step_figures: tuple[str, ...] = ()
 
     def __init__(
@@ -203,20 +204,22 @@ class Solver:
         return self.nodes.sums.add(self.nodes.volume @ self.densities)
 
     def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs to go on from here, in the order of the input mesh; on rank 0. Collective."""
-        nodes = self.nodes
-        densities, lost = (gathered(nodes.comm, nodes.original, values) for values in (self.densities, self.lost))
+        """What `restore` needs to go on from here besides the densities, `block()`; on rank 0. Collective."""
+        lost = gathered(self.nodes.comm, self.nodes.original, self.lost)
         clock = np.array([self.t, self._clipped, self._step_error.value, self._step_error.steps])
         twins = {} if self._bins_error is None else dict(zip(TWINS, self._bins_error.twins, strict=True))
-        return {"clock": clock, "densities": densities, "lost": lost, **twins}
+        return {"clock": clock, "lost": lost, **twins}
+
+    def block(self) -> Block:
+        """The densities, in the order of the input mesh."""
+        return Block(self.densities, (self.nodes.size, len(self.masses)), self.nodes.original)
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
+        """Go on from a `state`, given on every rank, and from densities that are in their place. Collective."""
         self.t, self._clipped, self._step_error.value, steps = map(float, state["clock"])
         self._step_error.steps = int(steps)
         if self._bins_error is not None:
             self._bins_error.twins = [state[name].copy() for name in TWINS]
-        self.densities = np.ascontiguousarray(state["densities"][self.nodes.original])
         self.lost = state["lost"][self.nodes.original]
         self.integrated = self._integrate()
 

@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 import pytest
+from clouds import hand_over
 
 from limitpde.coagulation import residual
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw, Rates
@@ -109,17 +110,16 @@ def test_w_of_a_solution_with_another_beta_is_far_from_zero():
 
 
 @pytest.mark.ranks
-def test_w_goes_on_from_where_it_was(comm):
+def test_w_goes_on_from_where_it_was(shared_folder):
     mesh = meshes.Torus(size=1.0, cell_size=0.125)
     whole = solved(mesh, PERIODIC, step=0.01)
     half = Solver(MODEL, INITIAL, mesh=mesh, step=0.01)
     before = PDEResidual(half, PERIODIC)
     half.solve(0.05, observers=[before])
-    kept = comm.bcast(half.state(), root=0), before.state()
     other = Solver(MODEL, INITIAL, mesh=mesh, step=0.01)
     after = PDEResidual(other, PERIODIC)
-    other.restore(kept[0])
-    after.restore(kept[1])
+    hand_over(half, other, shared_folder)
+    after.restore(before.state())
     other.solve(0.1, observers=[after])
     for name in ("times", "values", "observables", "rates"):
         assert np.allclose(getattr(after, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
