@@ -17,7 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from limitpde.errors import RunError
-from limitpde.fem import simplices
+from limitpde.fem import flips, simplices
 
 Circle = tuple[np.ndarray, float]
 """Centre (2,) and radius."""
@@ -169,12 +169,18 @@ class Triangulation:
         near = np.zeros(len(self.points), dtype=bool)
         near[self.cells[removed[self.cells].any(axis=1)]] = True
         grown = replace(grown, level=self.level[kept], needed=(self.needed & ~near)[kept])
-        parts, change = number[halved], Change(kept)
+        whole = len(kept) == len(self.points)
+        cells, parts, change = self.cells, number[halved], Change(kept)
         for _ in range(REPAIRS):
             if len(parts):
+                cells = _cut(cells, parts, len(grown.points)) if whole else cells
                 grown = grown._halved(parts)
                 change.born.append(parts)
-            cells, bad = _delaunay(grown.points, grown.boundary.ends)
+            if whole:
+                cells = flips.delaunay(grown.points, cells, Edges.of(cells).of_cells)
+                bad = _obtuse(grown.points, cells, grown.boundary.ends)
+            else:
+                cells, bad = _delaunay(grown.points, grown.boundary.ends)
             if not bad.any():
                 return replace(grown, cells=cells), change
             parts = grown.boundary.ends[bad]
@@ -271,21 +277,36 @@ def _delaunay(points: np.ndarray, boundary: np.ndarray) -> tuple[np.ndarray, np.
         return cells, missing
     walls = np.zeros(len(keys), dtype=bool)
     walls[place] = True
-    cells, of_cells = _inside(points, cells, edges, walls, boundary)
-    cell, k = np.nonzero(walls[of_cells])
+    cells = _inside(points, cells, edges, walls, boundary)
+    return cells, _obtuse(points, cells, boundary)
+
+
+def _cut(cells: np.ndarray, ends: np.ndarray, first: int) -> np.ndarray:
+    """The triangles with nodes first, first + 1, ... on the middles of their edges with these ends (h, 2)."""
+    edges = Edges.of(cells)
+    middles = np.full(len(edges.ends), -1)
+    middles[np.searchsorted(_keys(edges.ends), _keys(np.sort(ends, axis=1)))] = first + np.arange(len(ends))
+    return flips.split(cells, middles[edges.of_cells])
+
+
+def _obtuse(points: np.ndarray, cells: np.ndarray, boundary: np.ndarray) -> np.ndarray:
+    """Which edges of the boundary (s, 2) of triangles are opposite to an obtuse angle, (s,) bool."""
+    edges = Edges.of(cells)
+    place = np.searchsorted(_keys(edges.ends), _keys(np.sort(boundary, axis=1)))
+    walls = np.zeros(len(edges.ends), dtype=bool)
+    walls[place] = True
+    cell, k = np.nonzero(walls[edges.of_cells])
     a, b = (points[cells[cell, (k + turn) % 3]] - points[cells[cell, k]] for turn in (1, 2))
-    cotangent = np.zeros(len(keys))
-    cotangent[of_cells[cell, k]] = (a * b).sum(axis=1) / np.abs(_cross(a, b))
-    return cells, cotangent[place] < -1e-10
+    cotangent = np.zeros(len(edges.ends))
+    cotangent[edges.of_cells[cell, k]] = (a * b).sum(axis=1) / np.abs(_cross(a, b))
+    return np.asarray(cotangent[place] < -1e-10)
 
 
-def _inside(
-    points: np.ndarray, cells: np.ndarray, edges: Edges, walls: np.ndarray, boundary: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The triangles that lie inside, and their edges: those joined to the left side of the boundary but through it."""
+def _inside(points: np.ndarray, cells: np.ndarray, edges: Edges, walls: np.ndarray, boundary: np.ndarray) -> np.ndarray:
+    """The triangles that lie inside: those joined to the left side of the boundary but through it."""
     count = np.bincount(edges.of_cells.ravel(), minlength=len(edges.ends))
     if ((count == 1) == walls).all():
-        return cells, edges.of_cells
+        return cells
     owner = np.repeat(np.arange(len(cells)), 3)
     order = np.argsort(edges.of_cells.ravel(), kind="stable")
     edge, owner = edges.of_cells.ravel()[order], owner[order]
@@ -300,5 +321,4 @@ def _inside(
     way = np.where(left[:, None], corners[cell, k], corners[cell, k, ::-1])
     inner = [pair in directed for pair in map(tuple, way.tolist())]
     kept[part[cell[inner]]] = True
-    inside = kept[part]
-    return cells[inside], edges.of_cells[inside]
+    return np.asarray(cells[kept[part]])

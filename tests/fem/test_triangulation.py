@@ -35,6 +35,7 @@ from triangulations import (
 )
 
 from limitpde.errors import RunError
+from limitpde.fem import flips, simplices
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.original import original_nodes
 from limitpde.fem.triangulation import Boundary, Change, Edges, Triangulation
@@ -276,4 +277,21 @@ def test_two_nodes_at_one_place():
     (at,) = np.nonzero((cells == 0).any(axis=1))
     cells[at[0]][cells[at[0]] == 0] = len(first.points)  # a crack that begins in the corner
     with pytest.raises(RunError, match="too close together to be told apart"):
-        plain(points, cells).changed(np.array([[6, 7]]), np.zeros(len(points), dtype=bool))
+        plain(points, cells).changed(np.empty((0, 2), dtype=np.int64), np.arange(len(points)) == 12)
+
+
+def test_flips_end_at_the_delaunay_triangulation():
+    rng = np.random.default_rng(3)
+    for spread in (0.0, 0.15, 0.25):
+        first = box(20)
+        inside = (first.points > 0).all(axis=1) & (first.points < 1).all(axis=1)
+        points = first.points + spread / 20 * rng.uniform(-1, 1, (len(first.points), 2)) * inside[:, None]
+        cells = rng.permuted(first.cells, axis=1)
+        found = flips.delaunay(points, cells, Edges.of(cells).of_cells)
+        mesh = plain(points, found)
+        assert mesh.weights(Edges.of(found)).min() > -1e-12
+        assert areas(mesh).sum() == pytest.approx(1.0, rel=1e-13)
+        if spread:
+            sorted_ = [np.unique(np.sort(some, axis=1), axis=0) for some in (found, simplices.triangulate(points))]
+            np.testing.assert_array_equal(*sorted_)
+            assert (sorted_[0] != np.unique(np.sort(cells, axis=1), axis=0)).any()

@@ -1,0 +1,104 @@
+"""Triangles whose edges are halved, and edges that are flipped until the triangulation is Delaunay's. Serial.
+
+An edge between two triangles whose angles opposite to it add to more than pi is the wrong diagonal of their
+quadrilateral; the other one takes its place, and the four sides around are looked at again. That ends with the Delaunay
+triangulation inside the boundary (Lawson 1977), after few flips where it is nearly one already.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from limitpde.compiled import compiled
+
+ROUNDING = 1e-13
+"""Sine of the sum of two angles down to which nodes count as lying on one circle."""
+
+
+def split(cells: np.ndarray, middles: np.ndarray) -> np.ndarray:
+    """Triangles with nodes on the middles of some of their edges, cut until no node lies on an edge.
+
+    Args:
+        cells: (m, 3).
+        middles: (m, 3) the node on the edge opposite to each corner, -1 for none.
+    """
+    whole = []
+    while len(cells):
+        cut = (middles >= 0).any(axis=1)
+        whole.append(cells[~cut])
+        turn = (np.argmax(middles[cut] >= 0, axis=1)[:, None] + np.arange(3)) % 3
+        (a, b, c), (middle, second, third) = (
+            np.take_along_axis(rows[cut], turn, axis=1).T for rows in (cells, middles)
+        )
+        none = np.full(len(a), -1)
+        cells = np.concatenate([np.stack([a, b, middle], axis=1), np.stack([a, middle, c], axis=1)])
+        middles = np.concatenate([np.stack([none, none, third], axis=1), np.stack([none, second, none], axis=1)])
+    return np.concatenate(whole)
+
+
+def delaunay(points: np.ndarray, cells: np.ndarray, of_cells: np.ndarray) -> np.ndarray:
+    """The Delaunay triangulation (m, 3) with the boundary of another one.
+
+    Args:
+        points: (n, 2).
+        cells: (m, 3) triangles that do not overlap.
+        of_cells: (m, 3) numbers of their edges, each opposite to its corner.
+    """
+    a, b = points[cells[:, 1]] - points[cells[:, 0]], points[cells[:, 2]] - points[cells[:, 0]]
+    right = a[:, 0] * b[:, 1] < a[:, 1] * b[:, 0]
+    turned, edges = cells.copy(), of_cells.copy()
+    for rows in (turned, edges):
+        rows[right, 1:] = rows[right, :0:-1]
+    order = np.argsort(edges.ravel(), kind="stable")
+    twins = np.flatnonzero(np.diff(edges.ravel()[order]) == 0)
+    across = np.full(edges.size, -1)
+    across[order[twins]], across[order[twins + 1]] = order[twins + 1], order[twins]
+    _flip(points, turned.reshape(-1), across)
+    return turned
+
+
+@compiled
+def _flip(points: np.ndarray, corners: np.ndarray, across: np.ndarray) -> None:
+    """Flip edges until none has a negative weight.
+
+    Args:
+        points: (n, 2).
+        corners: (3 m,) of the triangles, each in the order that has the inside on the left.
+        across: (3 m,) side h, opposite to corner h, is the side across[h] of another triangle; -1 on the boundary.
+    """
+    waiting = list(range(len(corners)))
+    while len(waiting) > 0:
+        h = waiting.pop()
+        g = across[h]
+        if g < 0:
+            continue
+        h1, h2 = h - h % 3 + (h + 1) % 3, h - h % 3 + (h + 2) % 3
+        g1, g2 = g - g % 3 + (g + 1) % 3, g - g % 3 + (g + 2) % 3
+        p, a, q, b = corners[h], corners[h1], corners[g], corners[h2]
+        if not _wrong(points, p, a, q, b):
+            continue
+        after_a, after_b = across[g1], across[h1]
+        corners[h2], corners[g2] = q, p  # the triangles p a q and q b p
+        across[h], across[g], across[h1], across[g1] = after_a, after_b, g1, h1
+        if after_a >= 0:
+            across[after_a] = h
+        if after_b >= 0:
+            across[after_b] = g
+        waiting.extend((h, g, h2, g2))
+
+
+@compiled
+def _wrong(points: np.ndarray, p: int, a: int, q: int, b: int) -> bool:
+    """Whether the angles at p and q over the side from a to b add to more than pi."""
+    ax, ay, bx, by = _towards(points, p, a, b)
+    cx, cy, dx, dy = _towards(points, q, b, a)
+    sine = (ax * bx + ay * by) * (cx * dy - cy * dx) + (ax * by - ay * bx) * (cx * dx + cy * dy)
+    size = (ax * ax + ay * ay) * (bx * bx + by * by) * (cx * cx + cy * cy) * (dx * dx + dy * dy)
+    return bool(sine < -ROUNDING * np.sqrt(size))
+
+
+@compiled
+def _towards(points: np.ndarray, node: int, first: int, second: int) -> tuple[float, float, float, float]:
+    """The two components of the way to a first other node, then to a second one."""
+    x, y = points[node]
+    return points[first, 0] - x, points[first, 1] - y, points[second, 0] - x, points[second, 1] - y
