@@ -19,6 +19,9 @@ from mpi4py import MPI
 
 from limitpde.errors import Interrupted, RunError, is_out_of_memory
 
+TAG = 7303
+"""Of the rows that go to rank 0."""
+
 
 def on_root[T](comm: MPI.Comm, work: Callable[[], T]) -> T:
     """Call `work` on rank 0 and return its result, or raise its error, on every rank. Collective."""
@@ -53,14 +56,22 @@ def gathered(comm: MPI.Comm, numbers: np.ndarray, values: np.ndarray) -> np.ndar
 
     Args:
         comm: the ranks.
-        numbers: (owned,) number of each row, each number on one rank only.
-        values: (owned, ...) rows.
+        numbers: (owned,) number of each row, each of 0, 1, ... on one rank.
+        values: (owned, ...) rows, of the same kind on every rank.
     """
-    parts = comm.gather((numbers, values), root=0)
-    if parts is None:
+    counts, numbers = comm.gather(len(numbers)), numbers.astype(np.int64)
+    if counts is None:
+        comm.Send(numbers, dest=0, tag=TAG)
+        comm.Send(np.ascontiguousarray(values), dest=0, tag=TAG)
         return values[:0]
-    rows, all_values = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return np.asarray(all_values[np.argsort(rows)])
+    found = np.empty((sum(counts), *values.shape[1:]), dtype=values.dtype)
+    found[numbers] = values
+    for rank in range(1, comm.size):  # one after another, so that rank 0 holds little besides
+        places, rows = np.empty(counts[rank], dtype=np.int64), np.empty((counts[rank], *values.shape[1:]), values.dtype)
+        comm.Recv(places, source=rank, tag=TAG)
+        comm.Recv(rows, source=rank, tag=TAG)
+        found[places] = rows
+    return found
 
 
 def spread(comm: MPI.Comm, numbers: np.ndarray, values: np.ndarray, total: int) -> tuple[int, np.ndarray]:

@@ -12,7 +12,7 @@ from mpi4py import MPI
 
 from limitpde.fem.mesh import Box, Disk, arrays
 from limitpde.fem.plane import fitted_circle
-from limitpde.parallel import on_root
+from limitpde.parallel import on_root, scattered
 
 
 def build_curved(mesh: Disk | Box | str | Path | dolfinx.mesh.Mesh, degree: int, comm: MPI.Comm) -> dolfinx.mesh.Mesh:
@@ -43,6 +43,7 @@ def build_curved(mesh: Disk | Box | str | Path | dolfinx.mesh.Mesh, degree: int,
             _round(nodes, cells, outer, degree, *fitted_circle(nodes[ends]))
 
     on_root(comm, make)
+    nodes, cells = scattered(comm, nodes), scattered(comm, cells)
     return dolfinx.mesh.create_mesh(comm, cells, e=element, x=nodes)
 
 
