@@ -8,13 +8,16 @@ import weakref
 import numpy as np
 from petsc4py import PETSc
 
+from limitpde.fem.shared_factor import SharedFactor
+
 Options = dict[str, str | int | float | None]
 
 _numbers = itertools.count()
 
-FEW_RANKS, REDUNDANT_LIMIT = 4, 100_000
-"""Ranks up to which each factorises the whole matrix by itself, up to DIRECT_LIMIT unknowns; and unknowns up to which
-more ranks do so (docs/scaling.md)."""
+SHARED_LIMIT = 2_000_000
+"""Unknowns times ranks up to which the ranks share a factor: the nodes between them are 2,000 then (docs/scaling.md)."""
+REDUNDANT_LIMIT = 100_000
+"""Unknowns up to which each of more ranks factorises the whole matrix by itself."""
 DIRECT_LIMIT = 500_000
 """Unknowns up to which a matrix that rarely changes is factorised; above, algebraic multigrid needs less."""
 
@@ -90,16 +93,19 @@ def symmetric_options(matrix: PETSc.Mat, *, constant: bool, relative_tolerance: 
 
     A constant matrix is factorised and solved with directly; one that changes keeps a factorisation as a
     preconditioner of conjugate gradients while it serves (see `LinearSolver`, `lag`). PETSc's own Cholesky solves three
-    times as fast as MUMPS, and even the same one on every rank is faster than MUMPS spread over a few
-    (demos/benchmarks).
+    times as fast as MUMPS, and even the same one on every rank is faster than MUMPS spread over a few; one that is
+    shared takes half of that on two (docs/scaling.md).
     """
     size, ranks = matrix.size[0], matrix.comm.size
     iterative: Options = {"ksp_type": "cg", "ksp_rtol": relative_tolerance, "ksp_max_it": 500}
     start: Options = {"ksp_type": "preonly"} if constant else iterative
-    if size <= (DIRECT_LIMIT if ranks <= FEW_RANKS else REDUNDANT_LIMIT):
-        outer = {"pc_type": "redundant"} if ranks > 1 else {}
-        prefix = "redundant_" if ranks > 1 else ""
-        return {**start, **outer, f"{prefix}pc_type": "cholesky", f"{prefix}pc_factor_mat_ordering_type": "nd"}
+    if ranks == 1 and size <= DIRECT_LIMIT:
+        return {**start, "pc_type": "cholesky", "pc_factor_mat_ordering_type": "nd"}
+    if size <= min(SHARED_LIMIT // ranks, DIRECT_LIMIT):
+        return {**start, "pc_type": "python", "pc_python_type": f"{SharedFactor.__module__}.{SharedFactor.__name__}"}
+    if size <= REDUNDANT_LIMIT:
+        whole = {"redundant_pc_type": "cholesky", "redundant_pc_factor_mat_ordering_type": "nd"}
+        return {**start, "pc_type": "redundant", **whole}
     if size <= DIRECT_LIMIT and constant and PETSc.Sys.hasExternalPackage("mumps"):
         return {**start, "pc_type": "cholesky", "pc_factor_mat_solver_type": "mumps"}
     return {**iterative, "pc_type": "gamg"}

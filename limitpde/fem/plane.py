@@ -22,6 +22,7 @@ from petsc4py import PETSc
 from limitpde.compiled import compiled
 from limitpde.errors import InputError, RunError
 from limitpde.fem.linear import LinearSolver, symmetric_options
+from limitpde.fem.shared_factor import row_products
 from limitpde.fem.sums import GlobalSums
 
 
@@ -114,7 +115,7 @@ class PlanePoisson:
 
     def _coefficients(self, charge: np.ndarray) -> np.ndarray:
         """c_k <e_k, u>, (2 k + 1,)."""
-        moments = self._graph.sums.add(_moments(self._modes, self._graph.tested(charge), self._graph.owned))
+        moments = self._graph.sums.add(row_products(self._modes, self._graph.tested(charge)[: self._graph.owned]))
         return self._factors * moments
 
     def lifted(self, charge: np.ndarray, guess: np.ndarray) -> np.ndarray:
@@ -137,19 +138,6 @@ class PlanePoisson:
         R is known up to rounding, which must not decide on a ring of nodes at 0.9 R.
         """
         return np.asarray(np.hypot(*(self._graph.points - self.center).T) > 0.9 * (1 + 1e-9) * self.radius)
-
-
-# Matrix times vector, compiled: numpy would call a threaded BLAS, which waits for cores that other ranks use.
-
-
-@compiled(fastmath={"reassoc", "contract"})
-def _moments(modes: np.ndarray, values: np.ndarray, owned: int) -> np.ndarray:
-    """This rank's part of <e_k, values>, (2 k + 1,)."""
-    result = np.zeros(len(modes))
-    for k in range(len(modes)):
-        for i in range(owned):
-            result[k] += modes[k, i] * values[i]
-    return result
 
 
 @compiled

@@ -28,12 +28,16 @@ from limitpde.fem.tally import Tally
 # Time steps
 
 
+SHARED = {"pc_type": "python", "pc_python_type": "limitpde.fem.shared_factor.SharedFactor"}
+
+
 @pytest.mark.parametrize(
     ("unknowns", "ranks", "chosen"),
     [
         (158_000, 1, {"pc_type": "cholesky"}),
-        (158_000, 2, {"pc_type": "redundant", "redundant_pc_type": "cholesky"}),
-        (77_000, 16, {"pc_type": "redundant", "redundant_pc_type": "cholesky"}),
+        (158_000, 2, SHARED),
+        (77_000, 16, SHARED),
+        (77_000, 32, {"pc_type": "redundant", "redundant_pc_type": "cholesky"}),
         (158_000, 16, {"pc_type": "cholesky", "pc_factor_mat_solver_type": "mumps"}),
         (600_000, 1, {"pc_type": "gamg"}),
     ],
