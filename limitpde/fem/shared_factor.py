@@ -40,16 +40,15 @@ class SharedFactor:
         schur = np.zeros((len(border), len(border)))
         schur[self._here] = rows[self._own][:, border].toarray()
         shift = 2 * self._sum(np.abs(schur).sum(axis=1))[self._seen]
-        failure = None
+        failed = False
         try:
             order, left = self._factorise(rows[inside][:, first + inside], coupling[:, self._seen], shift)
             self._inside = inside[order]
             schur[np.ix_(self._seen, self._seen)] += left - np.diag(shift)
-        except RuntimeError as error:
-            failure = error
-        self._failed = self._comm.allreduce(failure is not None, op=MPI.LOR)
+        except RuntimeError:
+            failed = True
+        self._failed = self._comm.allreduce(failed, op=MPI.LOR)
         if self._failed:
-            pc.setFailedReason(PETSc.PC.FailedReason.FACTOR_OTHER)
             return
         inverse = np.linalg.inv(self._sum(schur))
         self._solved = np.concatenate([inverse[self._seen], inverse[self._here]])
@@ -70,8 +69,8 @@ class SharedFactor:
         return order[moved], left
 
     def apply(self, pc: PETSc.PC, right_side: PETSc.Vec, solution: PETSc.Vec) -> None:
-        """Solve. Collective."""
-        if self._failed:
+        """Solve; NaN, at which iterations end, where the matrix could not be factorised. Collective."""
+        if self._failed:  # a reason told to PETSc would make the next solve fail, too
             solution.set(np.nan)
             return
         given, n, seen = right_side.array_r, len(self._inside), len(self._seen)
