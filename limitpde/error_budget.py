@@ -76,7 +76,7 @@ def _observed(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Callab
 
 
 def fluctuations(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Callable[[], object]) -> Prediction | None:
-    """What the variances of the observables tend to, by coarser companions of the equation. Collective.
+    """What covariances of the observables tend to, by coarser companions of the equation. Collective.
 
     Args:
         system: of the case.
@@ -92,7 +92,7 @@ def fluctuations(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Cal
             break
         if covariance is None:
             return None
-        found.append(np.diag(covariance))
+        found.append(covariance)
         if keeps_cells(case):
             break
     return Prediction.of(found, system.fluctuation_order or min(system.orders(case)[:2]))

@@ -22,7 +22,7 @@ from limitpde.compare.budget import (
 from limitpde.compare.cloud_functions import ObservedCloud, labels_of
 from limitpde.compare.companions import SAFETY_OF_TWO, Level, SolutionErrors, solution_errors
 from limitpde.compare.comparison import Comparison, own_rows, rate_row
-from limitpde.compare.fluctuations import Prediction, fluctuation_rows, variance_rates
+from limitpde.compare.fluctuations import Prediction, covariance_rows, fluctuation_rows, variance_rates
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.compare.user_functions import UserFunction
 from limitpde.compare.verdict import balances, judge
@@ -102,6 +102,10 @@ class Findings:
             labels = [function.label for function in case.test_functions]
             varied = list(fluctuation_rows(labels, ensembles, known.fluctuations))
             self.compare |= {"fluctuations": varied} if varied else {}
+        if len(case.fluctuation_times) > 1 and ensembles:
+            labels = [function.label for function in case.test_functions]
+            times, predicted = case.fluctuation_times, known.fluctuations
+            self.compare["covariances"] = list(covariance_rows(labels, times, ensembles, predicted))
         if self._budget is not None:
             found, half = detectable(self._budget), interval(self._budget)
             self.compare["limits"] = self._named(limit_rows(self._budget, found, half))

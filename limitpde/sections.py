@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 from dataclasses import fields, replace
 from typing import Annotated, Any, ClassVar, Self
@@ -115,6 +116,9 @@ class BaseCompare:
     fluctuations: bool = True
     """Predict the variance of observables by the linearised equation, where that is known, on coarser cells and with
     longer steps."""
+    earlier: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    """Times before the end whose observables' covariances with those at the end are measured over the replicas, beside
+    their prediction; they are output times as well."""
 
 
 @record
@@ -168,6 +172,9 @@ class BaseCase:
     study: Study | None = None
 
     def __post_init__(self) -> None:
+        earlier = self.compare.earlier if self.compare is not None else ()
+        if any(not a < b for a, b in itertools.pairwise((*earlier, self.time.end))):
+            raise ValueError(f"compare.earlier = {list(earlier)}: must rise, and end before time.end = {self.time.end}")
         if self.pde is None and self.particles is None:
             raise ValueError("nothing to do: the case needs a section [pde] or [particles] (or both)")
         if self.time.end < SHORTEST:
@@ -190,7 +197,14 @@ class BaseCase:
     def output_times(self) -> list[float]:
         """Times of output after 0, the end included."""
         every, end = self.output.every or self.time.end / 10, self.time.end
-        return [*(float(f"{k * every:.12g}") for k in range(1, math.ceil(end / every * (1 - 1e-9)))), end]
+        even = [float(f"{k * every:.12g}") for k in range(1, math.ceil(end / every * (1 - 1e-9)))]
+        asked = self.fluctuation_times[:-1]
+        return sorted({*asked, *(t for t in even if all(abs(s - t) > 1e-9 * end for s in asked)), end} - {0.0})
+
+    @property
+    def fluctuation_times(self) -> tuple[float, ...]:
+        """Times whose fluctuations are held against those at the end, which is the last of them."""
+        return (*(self.compare.earlier if self.compare is not None else ()), self.time.end)
 
     @property
     def test_functions(self) -> tuple[TestFunction, ...]:

@@ -226,7 +226,9 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
         return {}
 
     def limiting_covariance(self, case: C, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
-        """What N Cov(int phi_p dL^N, int phi_q dL^N) tends to at the end of a case with both parts, (P, P). Collective.
+        """What N Cov(int phi_p dL^N_s, int phi_q dL^N_T) tends to, of a case with both parts, (K, P, P). Collective.
+
+        The times s are `case.fluctuation_times`, the last of which is the end T.
 
         By the linearised equation; None where that does not say it, or nobody has made it do so. `stepped` is called
         after each step; what it raises ends all.

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from limitpde import sections
 from limitpde.checked import record
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.reaction.bins import LARGEST_MATRIX, Bins, MassGrid
-from limitpde.compare.test_functions import FunctionTable, Wave, fitted, with_shapes
+from limitpde.compare.test_functions import FunctionTable, Wave, fitted
+from limitpde.compare.user_functions import UserFunction
 from limitpde.densities import Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem.mesh import AnyMesh, Ball, Box, Point, Torus, coarser, finer
 from limitpde.sections import Positive
 
+TRIED = 32
+"""Points at which test functions by Python are tried."""
 MOST_STEPS = 1e9
 """Steps of the equation that are too many."""
 
@@ -71,8 +76,8 @@ class Compare(sections.CloudCompare):
 
     def __post_init__(self) -> None:
         sections.CloudCompare.__post_init__(self)
-        for number, function in enumerate(with_shapes(self.test_functions, "coagulation")):
-            if function.charge:
+        for number, function in enumerate(self.test_functions):
+            if not isinstance(function, UserFunction) and function.charge:
                 raise ValueError(f"test_functions[{number}].charge = true: masses have no charge; leave it out")
 
 
@@ -96,7 +101,7 @@ class Case(sections.BaseCase):
             self._check_equation(self.pde)
         if self.compare is not None:
             FunctionTable.of(self.compare.test_functions, self.model.dimension)
-            fitted(with_shapes(self.compare.test_functions, "coagulation"), self.domain)
+            fitted(self.compare.test_functions, self.domain)
         if self.particles is not None:
             self._check_domain(self.particles)
             if self.model.interaction is None:
@@ -105,6 +110,7 @@ class Case(sections.BaseCase):
                 self.model.log_eps(count, self.initial.Z)
         from_file = self.pde is not None and isinstance(self.pde.mesh, str)
         self.initial.check(self.domain, volume_known=from_file and self.particles is None)
+        self._check_functions()
 
     def _check_equation(self, pde: PDE) -> None:
         """Check what the equation asks of the other sections.
@@ -136,10 +142,28 @@ class Case(sections.BaseCase):
                 raise ValueError(f"{name}.n = {part.n}: must not exceed {limit}")
             if isinstance(pde.mesh, Point) and not isinstance(part.density, Uniform):
                 raise ValueError(f"{name}.shape: must be 'uniform', as a point has only homogeneous densities")
-        for number, function in enumerate(with_shapes(self.test_functions, "coagulation")):
-            if function.n is not None and function.n not in grid.masses:
+        for number, function in enumerate(self.test_functions):
+            if not isinstance(function, UserFunction) and function.n is not None and function.n not in grid.masses:
                 name = f"compare.test_functions[{number}].n = {function.n}"
                 raise ValueError(f"{name}: must be a mass of the equation, from 1 to {limit}")
+
+    def _check_functions(self) -> None:
+        """Try test functions by Python where the data are, at their masses and at twice these, and around a torus."""
+        rng, domain = np.random.default_rng(0), self.domain
+        for number, function in enumerate(self.test_functions):
+            for part in self.initial.masses if isinstance(function, UserFunction) else ():
+                assert isinstance(function, UserFunction)
+                key = f"compare.test_functions[{number}]"
+                if not isinstance(part.density, Uniform):
+                    x = domain.wrap(part.density.sample(TRIED, rng))
+                elif domain.bounded:
+                    x = domain.sample(TRIED, rng)
+                else:  # a mesh from a file, of which nothing is known here
+                    x = rng.normal(size=(TRIED, self.model.dimension))
+                for n in (part.n, 2.0 * part.n):
+                    function.check(x, np.full(TRIED, float(n)), self.time.end, key)
+                    if domain.kind == "torus":
+                        function.check_periodic(x, np.full(TRIED, float(n)), domain.size, self.time.end, key)
 
     def _check_domain(self, particles: Particles) -> None:
         """Check that the particles live where the equation is solved.

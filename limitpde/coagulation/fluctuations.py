@@ -22,11 +22,16 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.linalg
 
+from limitpde.coagulation.case import Case
 from limitpde.coagulation.model import Model
 from limitpde.coagulation.proof.mass_rates import MassRates
 from limitpde.coagulation.rates import propensity
+from limitpde.compare.test_functions import Wave
+from limitpde.densities import Uniform
 from limitpde.errors import InputError
 
+MOST_MASSES = 64
+"""Masses up to which a case is looked at: the pairs of all are gone through one by one."""
 BALANCED = 1e-9
 """Part of the rates up to which a reaction and its reverse may differ."""
 
@@ -96,3 +101,31 @@ def equilibrium_covariance(
     generator = linearised_reaction(model, f) - square * np.diag(model.d(np.arange(1, len(f) + 1)))
     flows = np.stack([scipy.linalg.expm(t * generator) for t in lags])
     return np.asarray(volume**2 * f.sum() / 2 * (flows * f).transpose(0, 2, 1))
+
+
+def limiting_covariance(case: Case) -> np.ndarray | None:
+    """What N Cov(int phi_p dmu_s, int phi_q dmu_T) tends to for the times of a case, (K, P, P), in equilibrium.
+
+    None away from it, and for test functions other than waves with k != 0: how many particles of a mass there are in
+    all depends on how they start.
+    """
+    model, domain, waves = case.model, case.domain, case.test_functions
+    even = all(isinstance(part.density, Uniform) for part in case.initial.masses)
+    if model.fragmentation is None or model.n_max > MOST_MASSES or domain.kind != "torus" or not even:
+        return None
+    if not all(isinstance(wave, Wave) and any(wave.k) for wave in waves):
+        return None
+    f = np.zeros(model.n_max)
+    for part in case.initial.masses:
+        f[part.n - 1] += part.density.mass / domain.volume
+    lags = case.time.end - np.array(case.fluctuation_times)
+    found = np.zeros((len(lags), len(waves), len(waves)))
+    for p, first in enumerate(waves):
+        over_time = equilibrium_covariance(model, f, first.k, lags, volume=domain.volume)
+        for q, second in enumerate(waves):
+            seen = np.ix_(range(len(lags)), *(range(len(f)) if w.n is None else [w.n - 1] for w in (first, second)))
+            masses = over_time[seen].sum(axis=(1, 2))
+            for sign in (1.0, -1.0):
+                if np.allclose(np.multiply(sign, second.k), first.k, rtol=0, atol=1e-9 * np.linalg.norm(first.k)):
+                    found[:, p, q] += masses * math.cos(first.phase - sign * second.phase)
+    return found

@@ -30,10 +30,12 @@ from limitpde.coagulation.simulator.brownian_replicas import BrownianReplicas, B
 from limitpde.coagulation.simulator.events import Functions
 from limitpde.coagulation.simulator.pairs import Physics
 from limitpde.coagulation.simulator.physics import chosen_method, physics_of
+from limitpde.coagulation.simulator.python_balance import PythonBalance
 from limitpde.coagulation.simulator.start import InitialParticles
 from limitpde.compare.cloud_functions import CloudFunction
 from limitpde.compare.clouds import clouds_kept
-from limitpde.compare.test_functions import FunctionTable, GaussianBump, Wave
+from limitpde.compare.marked import time_dependent
+from limitpde.compare.test_functions import FunctionTable, TestFunction
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.nbody.replicas import (
@@ -142,7 +144,7 @@ def simulate(
     method: str = "auto",
     seed: int = 0,
     stops: Iterable[float] = (),
-    test_functions: Sequence[GaussianBump | Wave] = (),
+    test_functions: Sequence[TestFunction] = (),
     observables: Sequence[CloudFunction] = (),
     deltas: Sequence[float | None] = (),
     controls: Controls = ALONE,
@@ -163,7 +165,8 @@ def simulate(
             a pair is far apart, which is faster; "auto": micro where that takes seconds per replica.
         seed: all randomness follows from it and N.
         stops: output times between 0 and the end.
-        test_functions: phi(x, m) whose observables and balances are measured; on a torus Gaussians with their images.
+        test_functions: phi(x, m, t) whose observables and balances are measured; on a torus Gaussians with their
+            images. With one by Python, steps are made from Python and replicas one after another on each rank.
         observables: numbers that functions of the user's own make of the particles.
         deltas: reaches of the mollifier of the candidate densities (4.2), None for a constant one; none, no macroscopic
             residual.
@@ -184,7 +187,9 @@ def simulate(
     _check_size(model, initial, physics, domain)
     if domain.dimension != model.dimension:
         raise InputError(f"the domain has dimension {domain.dimension}, the model {model.dimension}")
-    table = FunctionTable.of(check_functions(test_functions, domain), model.dimension)
+    fit = check_functions(test_functions, domain)
+    by_python = time_dependent(fit)
+    table = FunctionTable.of([] if by_python else fit, model.dimension)
     residual = None
     if deltas:
         residual = MacroResidual(model, count, Z, domain, test_functions, deltas, propensity(model))
@@ -202,6 +207,7 @@ def simulate(
         kept=clouds_kept((domain.dimension + 1) * count),
         observables=tuple(observables),
         halved=controls.halved,
+        balance=partial(PythonBalance, model, fit) if by_python else None,
     )
     simulated = simulate_replicas(
         partial(BrownianReplicas, run),

@@ -11,6 +11,8 @@ but the nodes and beta: phi, grad phi and Lap phi are exact at the nodes, the in
 stiffness matrix, since int grad lambda_j . grad x_c = int d_c lambda_j = int_wall lambda_j n_c. On a torus a Gaussian
 stands for the sum of its images.
 
+For phi(x, m, t) by Python it is the sum over all masses m, with d phi / dt beside d(m) Lap phi.
+
 What grows beyond the range of masses has left it: for all masses, the number in the range then falls by two. On pivots
 (`limitpde.coagulation.reaction.bins`) products are split between neighbours, number and mass kept.
 """
@@ -18,6 +20,7 @@ What grows beyond the range of masses has left it: for all masses, the number in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -25,14 +28,17 @@ from limitpde.coagulation.model import Model
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.proof.candidate import check_functions, means
 from limitpde.coagulation.proof.mass_rates import MassRates
+from limitpde.coagulation.proof.python_candidate import DomainMeans
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.reaction.bins import MassGrid
 from limitpde.coagulation.reaction.low_rank import factorise
+from limitpde.compare.marked import evaluate_marked, time_dependent
 from limitpde.compare.observed import ObservedIntegrals, time_integrals
 from limitpde.compare.spatial import evaluate
-from limitpde.compare.test_functions import FunctionTable, SpatialFunction, TestFunction
+from limitpde.compare.test_functions import FunctionTable, SpatialFunction, TestFunction, shaped_only
 from limitpde.errors import InputError
 from limitpde.fem.nodes import NodeSpace
+from limitpde.parallel import on_all
 
 LARGEST_MATRIX = 2048
 """Masses up to which all pairs are summed one by one; beyond, by factors of beta."""
@@ -56,6 +62,7 @@ class PDEResidual(ObservedIntegrals):
     def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
         model = solver.model
         fit = check_functions(functions, solver.domain)
+        self._by_python = fit if time_dependent(fit) else []
         table = FunctionTable.of(fit, model.dimension)
         for number, n in enumerate(table.masses):
             if n and n not in solver.masses:
@@ -63,10 +70,20 @@ class PDEResidual(ObservedIntegrals):
         if functions and model.fragmentation is not None and not solver.grid.every_integer:
             raise InputError("compare.test_functions: W of an equation with bins and fragmentation is not available")
         self.solver = solver
-        self._tracked = np.unique(np.append(table.masses, 0))
-        self._slots = np.searchsorted(self._tracked, table.masses)
-        self._phi = _nodal(solver.nodes, fit)
-        self._terms = _Terms(model, solver.grid, self._tracked, every=bool((table.masses == 0).any()))
+        if self._by_python and solver.grid.M > LARGEST_MATRIX:
+            raise InputError(
+                f"compare.test_functions: one by Python sees every mass, of which there may be {LARGEST_MATRIX} then, "
+                f"not {solver.grid.M}; lower model.n_max, or take pde.bins"
+            )
+        tracked = np.append(0, solver.grid.masses) if self._by_python else np.unique(np.append(table.masses, 0))
+        self._slots = np.searchsorted(tracked, table.masses)
+        self._terms = _Terms(model, solver.grid, tracked, every=not self._by_python and bool((table.masses == 0).any()))
+        if not self._by_python:
+            self._phi = _nodal(solver.nodes, shaped_only(fit))
+        elif solver.nodes.mesh is None:
+            self._means = DomainMeans(fit, solver.domain)
+        else:
+            self._normal = _wall_normals(solver.nodes)
         super().__init__(solver.t)
 
     @property
@@ -75,16 +92,38 @@ class PDEResidual(ObservedIntegrals):
         return time_integrals(self.times, np.array(self.observables))
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """int phi f, and the rates of diffusion and of reaction, with the splitting, (2, F)."""
+        """int phi f, and the rates of diffusion, with time, and of reaction, with the splitting, (2, F)."""
         f = self.solver.densities
         number, diffused = self._terms.linear(f)
         reacted = self._terms.reaction(f)
+        if self._by_python:
+            nodes = self.solver.nodes
+            local = on_all(nodes.comm, partial(self._against, number[:, 1:], diffused[:, 1:], reacted[:, 1:]))
+            found = nodes.sums.add(local)
+            return found[0], found[1:]
         value, laplacian = self._phi
         local = np.zeros((3, len(self._slots)))
         for p, s in enumerate(self._slots):
             local[:, p] = value[p] @ number[:, s], laplacian[p] @ diffused[:, s], value[p] @ reacted[:, s]
         found = self.solver.nodes.sums.add(local)
         return found[0], found[1:]
+
+    def _against(self, number: np.ndarray, diffused: np.ndarray, reacted: np.ndarray) -> np.ndarray:
+        """`measure` of functions of which one is by Python, on this rank, of all masses (owned, M); (3, F)."""
+        nodes, t, masses = self.solver.nodes, self.solver.t, self.solver.grid.masses
+        if nodes.mesh is None:
+            value, rate = self._means(masses, t)
+            parts = (nodes.volume @ part for part in (number, number, reacted))
+            return np.stack([phi @ part for phi, part in zip((value, rate, value), parts, strict=True)])
+        found = np.zeros((3, len(self._by_python)))
+        for k, n in enumerate(masses):
+            phi = evaluate_marked(self._by_python, nodes.points, np.full(nodes.owned, float(n)), t)
+            held = nodes.volume * number[:, k]
+            found[0] += phi.value @ held
+            found[1] += phi.laplacian @ (nodes.volume * diffused[:, k]) + phi.rate @ held
+            found[1] -= (phi.gradient * self._normal).sum(axis=2) @ diffused[:, k]
+            found[2] += phi.value @ (nodes.volume * reacted[:, k])
+        return found
 
 
 def _nodal(nodes: NodeSpace, functions: Sequence[SpatialFunction]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mpi4py import MPI
@@ -10,6 +10,7 @@ from mpi4py import MPI
 from limitpde.coagulation import summary as figures
 from limitpde.coagulation.case import Case
 from limitpde.coagulation.distances import distance_figures
+from limitpde.coagulation.fluctuations import limiting_covariance
 from limitpde.coagulation.particles import Ensemble, simulate
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.pictures import PAINTERS
@@ -68,6 +69,10 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
         """The nodes, with the mass n as their mark; of a point, the middle of the unit torus. Collective."""
         nodes, weights = solver.nodes, solver.nodes.volume[:, None] * solver.densities
         return nodal_cloud(comm, nodes.original, nodes.points, solver.masses, weights)
+
+    def limiting_covariance(self, case: Case, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
+        """In equilibrium: see `limitpde.coagulation.fluctuations`."""
+        return limiting_covariance(case)
 
     def simulate(self, case: Case, count: int, controls: Controls) -> Ensemble:
         """Simulate the replicas of one particle number. Collective."""

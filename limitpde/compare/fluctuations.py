@@ -1,5 +1,7 @@
 """Fluctuations of empirical measures about their limit: N Var int phi dL^N_T, predicted and measured; its power of N.
 
+And N Cov(int phi dL^N_s, int psi dL^N_T) at earlier times s.
+
 sqrt(N) (L^N - rho) tends to a Gaussian field where the starts are independent and the forces those of a mean field: its
 variances follow from the equation linearised at rho (each system says how). So L^N is deterministic in the limit (van
 Meurs-Peletier-Slangen, Remark 5.5): Var int phi dL^N falls like 1/N.
@@ -7,6 +9,7 @@ Meurs-Peletier-Slangen, Remark 5.5): Var int phi dL^N falls like 1/N.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +20,7 @@ import numpy as np
 from limitpde.compare.companions import LEAST_ORDER, SAFETY
 from limitpde.compare.measured import MeasuredEnsemble
 from limitpde.compare.rates import fit_rate, mean_square
-from limitpde.compare.statistics import variance_and_stderr
+from limitpde.compare.statistics import covariance_and_stderr, student, variance_and_stderr
 
 RATE = -1.0
 """Power of N of the variance of a mean over particles that are nearly independent."""
@@ -26,12 +29,17 @@ QUANTITY = "observable_variance"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What N Var int phi dL^N_T tends to, for P test functions."""
+    """What N Cov(int phi_p dL^N_s, int phi_q dL^N_T) tends to, for P test functions and K times s, the last one T."""
 
-    variances: np.ndarray
-    """(P,)"""
+    covariances: np.ndarray
+    """(K, P, P)"""
     errors: np.ndarray
-    """(P,) of the equation's discretisation, estimated; NaN where not known."""
+    """(K, P, P) of the equation's discretisation, estimated; NaN where not known."""
+
+    @property
+    def variances(self) -> np.ndarray:
+        """At the end, (P,)."""
+        return np.diagonal(self.covariances[-1])
 
     @classmethod
     def of(cls, levels: Sequence[np.ndarray], order: float) -> Prediction | None:
@@ -40,7 +48,7 @@ class Prediction:
         The value is extrapolated; its error is what a scheme of half the order, but at least one, would leave.
 
         Args:
-            levels: from one solution, (P,), or from two, the second one with cells and steps that are twice as large.
+            levels: from one solution, (K, P, P), or from two, the second one with cells and steps twice as large.
             order: of the scheme.
         """
         if not levels:
@@ -80,11 +88,47 @@ def fluctuation_rows(
                 "label": label,
                 "replicas": replicas,
                 "variance_theory": theory,
-                "variance_theory_error": float(prediction.errors[p]),
+                "variance_theory_error": float(prediction.errors[-1, p, p]),
                 "variance": ensemble.count * variance,
                 "stderr": ensemble.count * stderr,
                 "deviation": difference / expected if expected > 0 else math.nan,
             }
+
+
+def covariance_rows(
+    labels: Sequence[str], times: Sequence[float], ensembles: Sequence[MeasuredEnsemble], prediction: Prediction | None
+) -> Iterator[dict[str, Any]]:
+    """Rows over N, earlier times and pairs of test functions: N Cov(int phi_p dL^N_s, int phi_q dL^N_T).
+
+    `low` and `high` are a 95 % interval, `deviation` is in standard errors as the replicas show them. Ensembles with
+    one replica are left out.
+
+    Args:
+        labels: names of the P test functions.
+        times: s, K of them; the last one is the end.
+        ensembles: what was simulated, with these among their output times.
+        prediction: of the equation, if there is one.
+    """
+    for ensemble in ensembles:
+        replicas = len(ensemble.replicas)
+        if replicas < 2:
+            continue
+        known = prediction if ensemble.in_theory else None
+        quantile = float(student(0.975, replicas - 1))
+        for k, s in enumerate(times):
+            now = int(np.abs(ensemble.times - s).argmin())
+            for p, q in itertools.product(range(len(labels)), repeat=2):
+                values = ensemble.observables[:, p, now], ensemble.observables[:, q, -1]
+                covariance, stderr = (ensemble.count * number for number in covariance_and_stderr(*values))
+                row: dict[str, Any] = {"N": ensemble.count, "t": s, "lag": times[-1] - s}
+                row |= {"test_function": p, "test_function_at_end": q, "label": labels[p], "label_at_end": labels[q]}
+                row |= {"replicas": replicas, "covariance": covariance, "stderr": stderr}
+                row |= {"low": covariance - quantile * stderr, "high": covariance + quantile * stderr}
+                if known is not None:
+                    theory = float(known.covariances[k, p, q])
+                    row |= {"covariance_theory": theory, "covariance_theory_error": float(known.errors[k, p, q])}
+                    row["deviation"] = (covariance - theory) / stderr if stderr > 0 else math.nan
+                yield row
 
 
 def variance_rates(ensembles: Sequence[MeasuredEnsemble], prediction: Prediction | None) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,9 @@ from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import SpatialFunction
 from limitpde.compare.user_functions import UserFunction
 
+AnyFunction = SpatialFunction | UserFunction
+"""A test function that points with marks can be put into."""
+
 
 class Evaluated(NamedTuple):
     """P functions at n points."""
@@ -25,9 +28,7 @@ class Evaluated(NamedTuple):
     """d phi / dt, (P, n)."""
 
 
-def evaluate_marked(
-    functions: Sequence[SpatialFunction | UserFunction], x: np.ndarray, mark: np.ndarray, t: float
-) -> Evaluated:
+def evaluate_marked(functions: Sequence[AnyFunction], x: np.ndarray, mark: np.ndarray, t: float) -> Evaluated:
     """P test functions phi(x, mark, t) at a time.
 
     Args:
@@ -48,12 +49,28 @@ def evaluate_marked(
             found.value[p], found.gradient[p], found.laplacian[p] = own.value, own.gradient, own.laplacian
             found.rate[p] = own.rate
             continue
-        seen = np.ones(n) if function.n is None else (mark == function.n).astype(float)
+        seen = _seen(function, mark)
         plain, slope, curve = evaluate(function, x)
         found.value[p], found.gradient[p], found.laplacian[p] = seen * plain, seen[:, None] * slope, seen * curve
     return found
 
 
-def time_dependent(functions: Sequence[SpatialFunction | UserFunction]) -> bool:
+def values_marked(functions: Sequence[AnyFunction], x: np.ndarray, mark: np.ndarray, t: float) -> np.ndarray:
+    """Only the values, (P, n); see `evaluate_marked`."""
+    found = np.empty((len(functions), len(x)))
+    for row, function in zip(found, functions, strict=True):
+        if isinstance(function, UserFunction):
+            row[:] = function.values(np.ascontiguousarray(x), mark, t)
+        else:
+            row[:] = _seen(function, mark) * evaluate(function, x)[0]
+    return found
+
+
+def _seen(function: SpatialFunction, mark: np.ndarray) -> np.ndarray:
+    """1 where a function with a shape sees a mark, else 0, (n,)."""
+    return np.ones(len(mark)) if function.n is None else (mark == function.n).astype(float)
+
+
+def time_dependent(functions: Sequence[AnyFunction]) -> bool:
     """Whether a function may depend on time."""
     return any(isinstance(function, UserFunction) for function in functions)

@@ -128,6 +128,12 @@ def variance_and_stderr(values: np.ndarray) -> tuple[float, float]:
     return variance, math.sqrt(max(fourth - variance**2 * (n - 3) / (n - 1), 0.0) / n)
 
 
+def covariance_and_stderr(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Unbiased covariance of independent pairs of values (R,), R >= 2, and its standard error."""
+    products = (first - first.mean()) * (second - second.mean()) * len(first) / (len(first) - 1)
+    return float(products.mean()), float(products.std(ddof=1)) / math.sqrt(len(first))
+
+
 def mean_figures(values: np.ndarray) -> dict[str, Any]:
     """Mean and standard error over the first axis (replicas), as numbers or lists for summary.json."""
     mean, error = mean_and_stderr(values)

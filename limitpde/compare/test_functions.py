@@ -183,22 +183,9 @@ def by_kind(functions: Sequence[TestFunction]) -> tuple[list[GaussianBump | Wave
     return shaped, own, np.argsort(order)
 
 
-def with_shapes(functions: Sequence[TestFunction], system: str) -> list[GaussianBump | Wave]:
-    """The functions, of a system that knows formulas only.
-
-    Raises:
-        InputError: one is by Python.
-    """
-    found: list[GaussianBump | Wave] = []
-    for number, function in enumerate(functions):
-        if isinstance(function, UserFunction):
-            raise InputError(
-                f"compare.test_functions[{number}].python: {system} takes test functions with a shape only, "
-                "'gaussian' or 'wave', as W is summed by compiled code; int phi(x, n, t) at the output times, without "
-                "W, can be asked for by compare.observables"
-            )
-        found.append(function)
-    return found
+def shaped_only(functions: Sequence[SpatialFunction | UserFunction]) -> list[SpatialFunction]:
+    """The functions with a shape; those by Python are left out."""
+    return [function for function in functions if not isinstance(function, UserFunction)]
 
 
 REACH = 8.6
@@ -250,7 +237,7 @@ def _images(number: int, function: GaussianBump, low: np.ndarray, size: np.ndarr
     return [GaussianBump(**values | {"center": tuple(center.tolist())}) for center in centers]
 
 
-def waves_off_torus(functions: Sequence[GaussianBump | Wave], size: np.ndarray) -> list[int]:
+def waves_off_torus(functions: Sequence[TestFunction], size: np.ndarray) -> list[int]:
     """Numbers of the waves that are not periodic on the torus with edges `size` (d,), infinite where it has none."""
     found = []
     for number, function in enumerate(functions):
@@ -262,8 +249,8 @@ def waves_off_torus(functions: Sequence[GaussianBump | Wave], size: np.ndarray) 
     return found
 
 
-def fitted(functions: Sequence[GaussianBump | Wave], domain: Domain) -> list[SpatialFunction]:
-    """The functions as those of a domain: on a torus each Gaussian as the sum of its images.
+def fitted(functions: Sequence[TestFunction], domain: Domain) -> list[SpatialFunction | UserFunction]:
+    """The functions as those of a domain: on a torus each Gaussian as the sum of its images; by Python, as they are.
 
     Raises:
         InputError: on a torus, a wave is not periodic, or a Gaussian is so wide that it has too many images.
@@ -276,9 +263,9 @@ def fitted(functions: Sequence[GaussianBump | Wave], domain: Domain) -> list[Spa
             f"compare.test_functions[{number}].k: must be a multiple of 2 pi / size along each axis of the torus, "
             f"({steps}), or the wave jumps where a particle goes around"
         )
-    found: list[SpatialFunction] = []
+    found: list[SpatialFunction | UserFunction] = []
     for number, function in enumerate(functions):
-        if isinstance(function, Wave):
+        if not isinstance(function, GaussianBump):
             found.append(function)
         else:
             _images(number, function, domain.low, domain.size)

@@ -26,6 +26,8 @@ PART = 0.01
 """Step of the differences, as a part of the length over which the function changes."""
 DIFFERENT = 1e-3
 """Part of the largest derivative by which differences of one step and of twice that may differ (15 times the error)."""
+SEAM = 1e-9
+"""Part of its size by which a function may jump where a torus closes."""
 OFFSETS = np.array([-2.0, -1.0, 1.0, 2.0])
 FIRST, SECOND = np.array([1.0, -8.0, 8.0, -1.0]) / 12, np.array([-1.0, 16.0, 16.0, -1.0]) / 12
 """Weights of differences of order four at the offsets; the second ones with -30 / 12 in the middle."""
@@ -106,6 +108,30 @@ class UserFunction:
                     raise InputError(
                         f"{key} = {str(self.python)!r}: its {name} is not that of its values: at x = {x[at].tolist()} "
                         f"it is {np.round(mine[at], 6).tolist()}, differences give {np.round(one[at], 6).tolist()}"
+                    )
+
+    def check_periodic(self, x: np.ndarray, mark: np.ndarray | None, size: np.ndarray, end: float, key: str) -> None:
+        """Look whether the function closes around a torus, at the same points and at both ends of time.
+
+        Args:
+            x: as for `values`.
+            mark: likewise.
+            size: edges of the torus along the coordinates of x; infinite where it has none.
+            end: the last time.
+            key: of the case, for errors.
+
+        Raises:
+            InputError: it jumps.
+        """
+        for axis in np.flatnonzero(np.isfinite(size)):
+            around = x.copy()
+            around[:, axis] += size[axis]
+            for t in (0.0, end):
+                jump = np.abs(self.values(x, mark, t) - self.values(around, mark, t)).max()
+                if jump > SEAM * self.size:
+                    raise InputError(
+                        f"{key}.python = {str(self.python)!r}: is not periodic: it changes by {jump:.3g} around the "
+                        f"torus, an edge of {size[axis]:g}"
                     )
 
     def _returned(self, x: np.ndarray, mark: np.ndarray | None, t: float, parts: int) -> list[np.ndarray]:

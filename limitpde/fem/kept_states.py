@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from limitpde.errors import InputError
 from limitpde.fem.gated import GatedSolver
 from limitpde.fem.stepping import StepReport
 
@@ -98,3 +100,81 @@ class KeptStates:
             integral = integral + (np.zeros_like(now) if rate is None else 0.5 * (last - t) * (now + rate))
             last, rate = t, now
         return integral
+
+
+class Joined[F](CarriedBack[F], Protocol):
+    """One that takes more functions along on the way."""
+
+    psi: np.ndarray
+    """(P, ...)"""
+
+    def join(self, functions: Sequence[Any], t: float) -> None:
+        """Take functions along from the present time t on, after the others. Collective."""
+
+    def start(self, densities: np.ndarray) -> np.ndarray:
+        """The covariance of psi_p and psi_q at independent starts from these densities, (P, P). Collective."""
+
+
+def covariance_over_time(
+    solver: GatedSolver[Any],
+    adjoint: Callable[[], Joined[Any]],
+    functions: Sequence[Any],
+    end: float,
+    earlier: Sequence[float] | None,
+    stepped: Callable[[], object],
+) -> np.ndarray:
+    """N times covariances by an adjoint equation, (P, P) at the end, or (K, P, P) with earlier times. Collective.
+
+    The noise after s has mean zero, so functions at s go back together with those at the end from s on.
+
+    Args:
+        solver: at time 0, stepped to the end.
+        adjoint: makes the equation of P functions at the end, when the solver is there.
+        functions: those P.
+        end: the time.
+        earlier: s, K times, the end if it is the last: entry (k, p, q) is of int phi_p at s_k and int phi_q at the end.
+        stepped: called after each step forward or backward; what it raises ends all.
+
+    Raises:
+        InputError: the earlier times do not rise between 0 and the end.
+        RunError: a step, or a linear system, could not be solved.
+    """
+    before = before_the_end(earlier, end)
+    legs: list[KeptStates] = []
+
+    def observe(step: StepReport) -> None:
+        legs[-1](step)
+        stepped()
+
+    for t in (*before, end):
+        legs.append(KeptStates(solver))
+        solver.solve(t, observers=[observe])
+        legs[-1].finish()
+    back = adjoint()
+    found = legs[-1].carry_back(back, stepped)
+    for leg, s in zip(legs[-2::-1], reversed(before), strict=True):
+        back.join(functions, s)
+        found = np.pad(found, (0, len(functions))) + leg.carry_back(back, stepped)
+    found = found + back.start(legs[0].densities[0])
+    return found if earlier is None else over_time(found, len(functions))[: len(earlier)]
+
+
+def before_the_end(earlier: Sequence[float] | None, end: float) -> tuple[float, ...]:
+    """The earlier times, without the end if it is among them.
+
+    Raises:
+        InputError: they do not rise between 0 and the end.
+    """
+    times = tuple(earlier or ())
+    if any(not a < b for a, b in itertools.pairwise(times)) or not all(0 <= s <= end for s in times):
+        raise InputError(f"earlier = {list(times)}: must rise, between 0 and {end}")
+    return times[:-1] if times[-1:] == (end,) else times
+
+
+def over_time(covariance: np.ndarray, functions: int) -> np.ndarray:
+    """Of P functions at the end, and at K earlier times, the last one first, (P + K P, P + K P).
+
+    Returns:
+        (K + 1, P, P): of int phi_p at each of the times and int phi_q at the end; the end is the last of them.
+    """
+    return np.asarray(covariance[:, :functions].reshape(-1, functions, functions)[::-1])

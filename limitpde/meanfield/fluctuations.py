@@ -18,15 +18,16 @@ Euler, the term of W extrapolated; of second order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
-from limitpde.compare.marked import evaluate_marked
+from limitpde.compare.marked import values_marked
 from limitpde.compare.test_functions import TestFunction
 from limitpde.errors import RunError
 from limitpde.fem.edge_flux import add_mean_density
-from limitpde.fem.kept_states import KeptStates
-from limitpde.fem.stepping import LARGEST_RATIO, Bdf, StepReport
+from limitpde.fem.kept_states import covariance_over_time
+from limitpde.fem.stepping import LARGEST_RATIO, Bdf
 from limitpde.meanfield.pde import Solver
 
 
@@ -43,12 +44,15 @@ class McKeanVlasovAdjoint:
 
     def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
         self._solver, self._scheme, self._nodes = solver, solver.stepping.scheme, solver.nodes
-        x = self._scheme.points
-        values = [
-            evaluate_marked(functions, x, np.full(len(x), s + 1.0), solver.t).value for s in range(solver.species)
-        ]
-        self.psi = np.stack(values, axis=1)
+        self.psi = np.empty((0, solver.species, len(self._scheme.points)))
         self._before: tuple[np.ndarray, float] | None = None
+        self.join(functions, solver.t)
+
+    def join(self, functions: Sequence[TestFunction], t: float) -> None:
+        """Take more functions along from the present time t on, after the others."""
+        x = self._scheme.points
+        values = [values_marked(functions, x, np.full(len(x), s + 1.0), t) for s in range(self._solver.species)]
+        self.psi, self._before = np.concatenate([self.psi, np.stack(values, axis=1)]), None
 
     def longest(self, densities: np.ndarray) -> float:
         """Steps may be of any length."""
@@ -116,9 +120,14 @@ class McKeanVlasovAdjoint:
 
 
 def covariance_of_particles(
-    solver: Solver, functions: Sequence[TestFunction], end: float, *, stepped: Callable[[], object] = bool
+    solver: Solver,
+    functions: Sequence[TestFunction],
+    end: float,
+    *,
+    earlier: Sequence[float] | None = None,
+    stepped: Callable[[], object] = bool,
 ) -> np.ndarray:
-    """What N Cov(int phi_p dL^N, int phi_q dL^N) tends to at a time, (P, P). Collective.
+    """What N Cov(int phi_p dL^N, int phi_q dL^N) tends to at a time, (P, P), or with earlier times. Collective.
 
     Args:
         solver: a solver at time 0, which is stepped to that time.
@@ -126,19 +135,13 @@ def covariance_of_particles(
         end: the time.
 
     Keyword Args:
+        earlier: K times s: then (K, P, P), of int phi_p dL^N_s and int phi_q dL^N at the end.
         stepped: called after each step forward or backward; what it raises ends all.
 
     Raises:
+        InputError: the earlier times do not rise between 0 and the end.
         RunError: a step, or a linear system, could not be solved.
     """
-    kept = KeptStates(solver)
-
-    def observe(step: StepReport) -> None:
-        kept(step)
-        stepped()
-
-    solver.solve(end, observers=[observe])
-    kept.finish()
-    adjoint = McKeanVlasovAdjoint(solver, functions)
-    covariance = kept.carry_back(adjoint, stepped)
-    return covariance + adjoint.start(kept.densities[0])
+    return covariance_over_time(
+        solver, partial(McKeanVlasovAdjoint, solver, functions), functions, end, earlier, stepped
+    )

@@ -73,7 +73,8 @@ class Meanfield(System[Case, Solver, PDEResidual, DiffusionEnsemble]):
         """By the adjoint equation, for particles with noise that are those of the equation. Collective."""
         if case.pde is None or case.model.sigma == 0 or self.departs(case):
             return None
-        return covariance_of_particles(self.solver(case, comm), case.test_functions, case.time.end, stepped=stepped)
+        solver, times, end = self.solver(case, comm), case.fluctuation_times, case.time.end
+        return covariance_of_particles(solver, case.test_functions, end, earlier=times, stepped=stepped)
 
     def comparison_figures(
         self, case: Case, ensembles: Sequence[DiffusionEnsemble], solution: PDEResidual | None, comm: MPI.Comm

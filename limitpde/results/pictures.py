@@ -316,6 +316,23 @@ def _observables(directory: Path, canvas: Canvas) -> Any:
     """int phi dL_t of the particles for each N with error bars, over the line of the PDE."""
     entries = figures.read(directory / "summary.json").get("compare", {}).get("observables", [])
     entries = [entry for entry in entries if "pde" in entry and "mean" in entry]
+    return _over_time(directory, canvas, entries, r"$\int \varphi_{%d}\, \mathrm{d}\rho_t$")
+
+
+def _covariances(directory: Path, canvas: Canvas) -> Any:
+    """N Cov(int phi dL_s, int phi dL_T) of the particles over T - s, and what it tends to."""
+    entries = figures.read(directory / "summary.json").get("compare", {}).get("covariances", [])
+    mine = [
+        entry | {"t": entry["lag"], "mean": entry["covariance"], "pde": entry["covariance_theory"]}
+        for entry in entries
+        if "covariance_theory" in entry and entry["test_function"] == entry["test_function_at_end"]
+    ]
+    name = r"$N\,$Cov$(\int \varphi_{%d}\, \mathrm{d}L^N_{T - t}, \int \varphi\, \mathrm{d}L^N_T)$"
+    return _over_time(directory, canvas, mine, name)
+
+
+def _over_time(directory: Path, canvas: Canvas, entries: Sequence[figures.Record], name: str) -> Any:
+    """Means of the particles over t for each N with error bars, over a line; nothing without entries."""
     numbers = list(dict.fromkeys(map(figures.which, entries)))[:MOST_PANELS]
     if not numbers:
         return None
@@ -330,7 +347,7 @@ def _observables(directory: Path, canvas: Canvas) -> Any:
             means(axis, beside(t, k, len(counts)), mean, stderr, label=label, **style.of_count(k, len(counts)))
         pde = {entry["t"]: entry["pde"] for entry in sorted(mine, key=lambda entry: entry["t"])}
         axis.plot(list(pde), list(pde.values()), "k", lw=1, label="solution", zorder=0)
-        axis.set_ylabel(number if isinstance(number, str) else rf"$\int \varphi_{{{number}}}\, \mathrm{{d}}\rho_t$")
+        axis.set_ylabel(number if isinstance(number, str) else name % number)
         axis.legend()
     return figure
 
@@ -340,5 +357,6 @@ PAINTERS: dict[str, Painter] = {
     "residual_rms": _residual_rms,
     "residual_in_time": _residual_in_time,
     "observables": _observables,
+    "covariances": _covariances,
 }
 """Name of a picture that all systems have -> what draws it from the files of a result, or returns None."""

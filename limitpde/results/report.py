@@ -187,6 +187,7 @@ def _comparison(compare: figures.Record, wording: Wording) -> str:
         _against_solution([entry for entry in observables if "deviation" in entry]),
         _residual(residual, wording),
         _fluctuations(compare.get("fluctuations", [])),
+        _covariances(compare.get("covariances", [])),
         "\n".join(
             rate_line(rate, f"{rate['quantity']} of test function {rate['test_function']}")
             for rate in (*compare.get("rates", []), *compare.get("fluctuation_rates", []))
@@ -301,6 +302,29 @@ def _fluctuations(entries: list[figures.Record]) -> str:
         "are in standard errors of that many Gaussian replicas; besides the noise they hold what is of order 1/N."
     )
     return _explained("Fluctuations", entries, FLUCTUATION_COLUMNS, text)
+
+
+COVARIANCE_COLUMNS = {
+    "N": "N",
+    "test functions": "test_function",
+    "at the end": "test_function_at_end",
+    "t": "t",
+    "N Cov, predicted": "covariance_theory",
+    "error of that": "covariance_theory_error",
+    "N Cov of the replicas": "covariance",
+    "low": "low",
+    "high": "high",
+    "deviation": "deviation",
+}
+
+
+def _covariances(entries: list[figures.Record]) -> str:
+    """The covariances in time."""
+    text = (
+        "N times the covariance of int phi dL^N at the time t and int psi dL^N at the end, over the replicas with a "
+        "95 % interval, and what it tends to by the linearised equation."
+    )
+    return _explained("Covariances in time", entries, COVARIANCE_COLUMNS, text)
 
 
 def _cell(entry: figures.Record, path: str) -> Any:

@@ -26,19 +26,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import TestFunction
 from limitpde.compare.user_functions import UserFunction
-from limitpde.errors import InputError, RunError
+from limitpde.errors import RunError
 from limitpde.fem.edge_flux import add_gradient_flux, add_mean_density, fill_transport
 from limitpde.fem.edges import EdgeMatrix
-from limitpde.fem.kept_states import KeptStates
+from limitpde.fem.kept_states import covariance_over_time
 from limitpde.fem.linear import LinearSolver, Options
 from limitpde.fem.mesh import coarser
-from limitpde.fem.stepping import LARGEST_RATIO, Bdf, StepReport
+from limitpde.fem.stepping import LARGEST_RATIO, Bdf
 from limitpde.signed.case import PDE, Case
 from limitpde.signed.pde import Solver
 from limitpde.signed.setting import exterior_potential
@@ -68,12 +69,14 @@ class Adjoint:
     Args:
         solver: the solver, of degree 1 with noise in the whole plane, on the mesh on which it stays.
         functions: phi(x, b), P of them.
+        numbers_fixed: the number of charges of each sign is the same in all replicas; else signs are drawn as well.
 
     Attributes:
         psi: (P, S, n_local) at the present time.
     """
 
-    def __init__(self, solver: Solver, functions: Sequence[TestFunction]) -> None:
+    def __init__(self, solver: Solver, functions: Sequence[TestFunction], *, numbers_fixed: bool = True) -> None:
+        self._numbers_fixed = numbers_fixed
         self._solver, self._graph, self._model = solver, solver.graph, solver.model
         self._exterior = exterior_potential(self._graph, self._model)
         self._matrix = EdgeMatrix(self._graph)
@@ -162,7 +165,7 @@ class Adjoint:
             local += np.einsum("pe,qe,e->pq", slopes, slopes, jumps)
         return graph.sums.add(local)
 
-    def start(self, densities: np.ndarray, *, numbers_fixed: bool) -> np.ndarray:
+    def start(self, densities: np.ndarray) -> np.ndarray:
         """The covariance of psi_p and psi_q at independent starts from these densities, (P, P). Collective."""
         graph = self._graph
         products, sums, held = np.zeros((len(self.psi),) * 2), np.zeros((len(densities), len(self.psi))), []
@@ -173,7 +176,7 @@ class Adjoint:
             held.append(mass.sum())
         products, sums = graph.sums.add(products), graph.sums.add(sums)
         masses = graph.sums.add(np.array(held))
-        if not numbers_fixed:
+        if not self._numbers_fixed:
             sums, masses = sums.sum(axis=0, keepdims=True), masses.sum(keepdims=True)
         return np.asarray(products - np.einsum("sp,sq,s->pq", sums, sums, 1 / masses))
 
@@ -183,13 +186,11 @@ def covariance_of_charges(
     functions: Sequence[TestFunction],
     end: float,
     *,
-    earlier: float | None = None,
+    earlier: Sequence[float] | None = None,
     numbers_fixed: bool = True,
     stepped: Callable[[], object] = bool,
 ) -> np.ndarray:
-    """What N Cov(int phi_p dL^N, int phi_q dL^N) tends to at a time, (P, P). Collective.
-
-    With an earlier time s it is that of int phi_p dL^N_s and int phi_q dL^N at the end.
+    """What N Cov(int phi_p dL^N, int phi_q dL^N) tends to at a time, (P, P), or with earlier times. Collective.
 
     Args:
         solver: a solver at time 0, of degree 1 with noise in the whole plane, which is stepped to that time.
@@ -197,33 +198,16 @@ def covariance_of_charges(
         end: the time.
 
     Keyword Args:
-        earlier: s, at most the end.
+        earlier: K times s: then (K, P, P), of int phi_p dL^N_s and int phi_q dL^N at the end.
         numbers_fixed: the number of charges of each sign is the same in all replicas; else signs are drawn as well.
         stepped: called after each step forward or backward; what it raises ends all.
 
     Raises:
-        InputError: s is not between 0 and the end.
+        InputError: the earlier times do not rise between 0 and the end.
         RunError: a step, or a linear system, could not be solved.
     """
-    if earlier is not None and not 0 <= earlier <= end:
-        raise InputError(f"earlier = {earlier}: must be between 0 and {end}")
-
-    def observe(step: StepReport) -> None:
-        legs[-1](step)
-        stepped()
-
-    legs: list[KeptStates] = []
-    for t in (end,) if earlier is None else (earlier, end):
-        legs.append(KeptStates(solver))
-        solver.solve(t, observers=[observe])
-        legs[-1].finish()
-    adjoint = Adjoint(solver, functions)
-    covariance = legs[-1].carry_back(adjoint, stepped)
-    if earlier is not None:
-        adjoint.join(functions, earlier)
-        covariance = legs[0].carry_back(adjoint, stepped)
-    covariance += adjoint.start(legs[0].densities[0], numbers_fixed=numbers_fixed)
-    return covariance if earlier is None else covariance[len(functions) :, : len(functions)]
+    adjoint = partial(Adjoint, solver, functions, numbers_fixed=numbers_fixed)
+    return covariance_over_time(solver, adjoint, functions, end, earlier, stepped)
 
 
 def predictable(case: Case) -> bool:

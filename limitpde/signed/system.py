@@ -85,8 +85,8 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
             return None
         first = replace(case, pde=first_order(case.pde, case.time.end))
         fixed = case.initial.signs == "fixed"
-        solver = self.solver(first, comm)
-        return covariance_of_charges(solver, case.test_functions, case.time.end, numbers_fixed=fixed, stepped=stepped)
+        options = {"earlier": case.fluctuation_times, "numbers_fixed": fixed, "stepped": stepped}
+        return covariance_of_charges(self.solver(first, comm), case.test_functions, case.time.end, **options)
 
     def comparison_figures(
         self, case: Case, ensembles: Sequence[Ensemble], solution: PDEResidual | None, comm: MPI.Comm

@@ -23,7 +23,6 @@ from limitpde.vlasov.counting_section import Counting
 from limitpde.vlasov.forms import check_unknown
 from limitpde.vlasov.initial import Initial, PhaseDensityFromFile, Start
 from limitpde.vlasov.model import Model
-from limitpde.vlasov.on_torus import check_on_torus
 from limitpde.vlasov.parts import check_parts
 from limitpde.vlasov.sight import check_seen, is_seen, seen
 
@@ -188,7 +187,9 @@ class Case(sections.BaseCase):
         z = box[:, 0] + np.random.default_rng(0).random((TRIED, len(box))) * (box[:, 1] - box[:, 0])
         for number, function in enumerate(self.test_functions):
             if isinstance(function, UserFunction):
-                check_on_torus(function, z, model.torus[1], self.time.end, f"compare.test_functions[{number}]")
+                key = f"compare.test_functions[{number}]"
+                function.check(z, None, self.time.end, key)
+                function.check_periodic(z, None, model.torus[1], self.time.end, key)
                 if self.pde is not None and model.dimension > 1:
                     raise ValueError(
                         f"compare.test_functions[{number}].python: with [pde] they are for model.dimension = 1"

@@ -18,6 +18,7 @@ them f goes back with psi, by the reversed flows.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -25,7 +26,7 @@ import numpy as np
 
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave, on_torus
-from limitpde.errors import InputError
+from limitpde.fem.kept_states import before_the_end, over_time
 from limitpde.vlasov.forms import DensityForm
 from limitpde.vlasov.pde import Solver
 from limitpde.vlasov.phase_space import TensorSpace
@@ -111,12 +112,10 @@ def covariance_of_newton(
     functions: Sequence[GaussianBump | Wave],
     end: float,
     *,
-    earlier: float | None = None,
+    earlier: Sequence[float] | None = None,
     stepped: Callable[[], object] = bool,
 ) -> np.ndarray:
-    """What N Cov(int phi_p dmu^N, int phi_q dmu^N) tends to at a time, (P, P). Collective.
-
-    With an earlier time s it is that of int phi_p dmu^N_s and int phi_q dmu^N at the end.
+    """What N Cov(int phi_p dmu^N, int phi_q dmu^N) tends to at a time, (P, P), or with earlier times. Collective.
 
     Args:
         solver: of f itself, on a tensor grid without a limiter, at time 0; it is stepped to that time.
@@ -124,19 +123,20 @@ def covariance_of_newton(
         end: the time.
 
     Keyword Args:
-        earlier: s, at most the end.
+        earlier: K times s: then (K, P, P), of int phi_p dmu^N_s and int phi_q dmu^N at the end.
         stepped: called after each step forward or backward; what it raises ends all.
 
     Raises:
-        InputError: s is not between 0 and the end.
+        InputError: the earlier times do not rise between 0 and the end.
     """
-    if earlier is not None and not 0 <= earlier <= end:
-        raise InputError(f"earlier = {earlier}: must be between 0 and {end}")
+    before = before_the_end(earlier, end)
     form = solver.form
     assert isinstance(form, DensityForm)
-    lengths = _steps(earlier or 0.0, solver.requested_step)
-    joint = len(lengths)
-    lengths += _steps(end - (earlier or 0.0), solver.requested_step)
+    lengths: list[float] = []
+    joints: list[int] = []
+    for a, b in itertools.pairwise((0.0, *before, end)):
+        lengths += _steps(b - a, solver.requested_step)
+        joints.append(len(lengths))
     values = solver.space.dofs / solver.comm.size
     every = max(1, math.ceil((len(lengths) + 1) * values / MOST_KEPT))
     kept = {0: form.values.copy()}
@@ -146,16 +146,14 @@ def covariance_of_newton(
             kept[k] = form.values.copy()
         stepped()
     adjoint, f = NewtonAdjoint(solver, functions), form.values[None].copy()
-    for k in range(len(lengths), 0, -1):
-        if earlier is not None and k == joint:
+    for k in range(len(lengths), -1, -1):
+        for _ in range(joints[:-1].count(k)):
             adjoint.join()
-        f = adjoint.step(kept.pop(k)[None] if k in kept else f, lengths[k - 1])
-        stepped()
-    if earlier is None:
-        return adjoint.start(kept[0])
-    if joint == 0:
-        adjoint.join()
-    return adjoint.start(kept[0])[len(functions) :, : len(functions)]
+        if k > 0:
+            f = adjoint.step(kept.pop(k)[None] if k in kept else f, lengths[k - 1])
+            stepped()
+    covariance = adjoint.start(kept[0])
+    return covariance if earlier is None else over_time(covariance, len(functions))[: len(earlier)]
 
 
 def _steps(duration: float, longest: float) -> list[float]:

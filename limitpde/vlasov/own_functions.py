@@ -16,10 +16,17 @@ import numpy as np
 from limitpde.compare.user_functions import UserFunction
 from limitpde.errors import InputError
 from limitpde.parallel import on_all
-from limitpde.vlasov.on_torus import wrapped
 from limitpde.vlasov.pde import Solver
 
 POINTS, WEIGHTS = ((np.polynomial.legendre.leggauss(4)[0] + 1) / 2, np.polynomial.legendre.leggauss(4)[1] / 2)
+
+
+def wrapped(z: np.ndarray, low: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Points (n, 2 d) of phase space on the torus, where it is one."""
+    around = np.isfinite(size)
+    found = z.copy()
+    found[:, around] -= size[around] * np.floor((z[:, around] - low[around]) / size[around])
+    return found
 
 
 class OwnTrajectories:

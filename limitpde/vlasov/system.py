@@ -81,7 +81,8 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
         plain = replace(case.initial, phase=None)
         pde, model = replace(case.pde, positivity=False), replace(case.model, form="density")
         solver = Solver(model, plain, **keywords(pde, leave_out=("fit",)), comm=comm)
-        return covariance_of_newton(solver, functions, case.time.end, stepped=stepped)
+        times, end = case.fluctuation_times, case.time.end
+        return covariance_of_newton(solver, functions, end, earlier=times, stepped=stepped)
 
     def fluctuation_levels(self, case: Case) -> tuple[Level, Level]:
         """On the cells of the solution, where that costs little, as on most lines: psi is as rough as f."""

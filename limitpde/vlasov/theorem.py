@@ -16,7 +16,7 @@ from mpi4py import MPI
 from limitpde.compare.comparison import Row
 from limitpde.compare.rates import fit_rate, mean
 from limitpde.compare.spatial import evaluate_all
-from limitpde.compare.test_functions import GaussianBump, Wave, on_torus, with_shapes
+from limitpde.compare.test_functions import GaussianBump, Wave, by_kind, on_torus
 from limitpde.sections import keywords
 from limitpde.vlasov.case import Case
 from limitpde.vlasov.counting_section import Counting
@@ -68,7 +68,7 @@ def counting_figures(case: Case, comm: MPI.Comm) -> Row:
     times = (0.0, *(counting.times or (case.time.end,)))
     states = list(_states(solver, times, comm))
     start = ManyBodyStart(Start(case.initial, model), model, counting.start, states[0])
-    functions = with_shapes(case.test_functions, "compare.counting")
+    functions = by_kind(case.test_functions)[0]
     measure = partial(
         excitations, model, start, step=counting.step, order=counting.order, levels=counting.levels, comm=comm
     )

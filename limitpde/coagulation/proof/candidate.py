@@ -31,17 +31,12 @@ from limitpde.coagulation.model import Model
 from limitpde.coagulation.proof.mass_rates import Beta, MassRateArrays, MassRates
 from limitpde.coagulation.proof.mollifier import CELLS_PER_DELTA, NodeGrid, eta_table
 from limitpde.coagulation.proof.node_sums import node_sums, planes
+from limitpde.coagulation.proof.python_candidate import EvenByPython, SmearedByPython
 from limitpde.coagulation.proof.walls import at_grid
+from limitpde.compare.marked import AnyFunction, time_dependent
 from limitpde.compare.spatial import evaluate
-from limitpde.compare.test_functions import (
-    FunctionTable,
-    GaussianBump,
-    SpatialFunction,
-    TestFunction,
-    Wave,
-    fitted,
-    with_shapes,
-)
+from limitpde.compare.test_functions import FunctionTable, SpatialFunction, TestFunction, fitted, shaped_only
+from limitpde.compare.user_functions import UserFunction
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
@@ -53,18 +48,17 @@ HOMOGENEOUS_NODES = {1: 4096, 2: 256, 3: 64}
 """Nodes along each axis for the integral of a test function over a domain."""
 
 
-def check_functions(functions: Sequence[TestFunction], domain: Domain) -> list[SpatialFunction]:
+def check_functions(functions: Sequence[TestFunction], domain: Domain) -> list[AnyFunction]:
     """The test functions, on a torus with their images, that fit particles with masses.
 
     Raises:
-        InputError: a function is by Python, has another dimension or a charge, or is not periodic on a torus.
+        InputError: a function has another dimension or a charge, or is not periodic on a torus.
     """
-    shaped = with_shapes(functions, "coagulation")
-    for number, function in enumerate(shaped):
-        if function.charge:
+    for number, function in enumerate(functions):
+        if not isinstance(function, UserFunction) and function.charge:
             raise InputError(f"compare.test_functions[{number}].charge = true: these particles have masses, no charges")
-    FunctionTable.of(shaped, domain.dimension)
-    return fitted(shaped, domain)
+    FunctionTable.of(functions, domain.dimension)
+    return fitted(functions, domain)
 
 
 def means(functions: Sequence[SpatialFunction], domain: Domain) -> np.ndarray:
@@ -98,31 +92,35 @@ class MacroResidual:
         count: int,
         Z: float,
         domain: Domain,
-        functions: Sequence[GaussianBump | Wave],
+        functions: Sequence[TestFunction],
         deltas: Sequence[float | None],
         beta: Beta,
     ) -> None:
         self.model, self.share, self.domain = model, Z / count, domain
         fit = check_functions(functions, domain)
-        self.table = FunctionTable.of(fit, model.dimension)
-        tracked = np.unique(np.append(self.table.masses, 0))
+        self.table, by_python = FunctionTable.of(fit, model.dimension), time_dependent(fit)
+        tracked = np.zeros(1, dtype=np.int64) if by_python else np.unique(np.append(self.table.masses, 0))
         self.slots = np.searchsorted(tracked, self.table.masses)
         self.reaction = MassRates(model, beta, tracked)
-        self.parts: list[_Smeared | _Homogeneous] = []
+        self.parts: list[_Smeared | _Homogeneous | SmearedByPython | EvenByPython] = []
         for number, delta in enumerate(deltas):
             if delta is not None and not 0 < delta < np.inf:
                 raise InputError(f"compare.deltas[{number}] = {delta}: must be a length > 0")
-            self.parts.append(_Homogeneous(self, fit) if delta is None else _Smeared(self, fit, delta))
+            if by_python:
+                self.parts.append(EvenByPython(self, fit) if delta is None else SmearedByPython(self, fit, delta))
+            else:
+                shaped = shaped_only(fit)
+                self.parts.append(_Homogeneous(self, shaped) if delta is None else _Smeared(self, shaped, delta))
 
     def start(self) -> MacroBalance:
         """An empty balance for one replica."""
         return MacroBalance(self)
 
-    def integrands(self, x: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What W and the products are made of, for particles at x (n, d) with masses (n,), n >= 0.
+    def integrands(self, x: np.ndarray, mass: np.ndarray, t: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """What W and the products are made of at a time, for particles at x (n, d) with masses (n,), n >= 0.
 
         Returns:
-            (4, F, D): int phi f, int d Lap phi f, the linear and the pairs' part of the reaction against phi;
+            (4, F, D): int phi f, int (d Lap phi + d phi / dt) f, linear part and pairs of the reaction against phi;
             (D, L, L): int f_n f_m for n, m <= L, pairs i = i left out.
         """
         sums = np.zeros((4, len(self.slots), len(self.parts)))
@@ -130,7 +128,7 @@ class MacroResidual:
         if len(x):
             places, system = self.reaction.at(np.asarray(mass, dtype=np.int64))
             for k, part in enumerate(self.parts):
-                sums[:, :, k], products[k] = part.integrands(x, places, system)
+                sums[:, :, k], products[k] = part.integrands(x, places, system, t)
         powers = np.array([1, 1, 1, self.share])[:, None, None]
         return self.share * powers * sums, self.share**2 * products
 
@@ -163,7 +161,7 @@ class MacroBalance:
             x: (n, d) positions of the particles that are there.
             mass: (n,) their masses.
         """
-        sums, products = self._residual.integrands(x, mass)
+        sums, products = self._residual.integrands(x, mass, t)
         if self._last is None:
             self._initial = sums[0]
         else:
@@ -179,7 +177,7 @@ class MacroBalance:
         return np.asarray(self._last[1][0] - self._initial)
 
     def diffusion(self) -> np.ndarray:
-        """int_0^t int d Lap phi f, (F, D)."""
+        """int_0^t int (d Lap phi + d phi / dt) f, (F, D)."""
         return self._integrals[0]
 
     def reaction(self) -> np.ndarray:
@@ -211,7 +209,9 @@ class _Smeared:
             )
         self._values = at_grid(functions, residual.domain, self._grid)
 
-    def integrands(self, x: np.ndarray, places: np.ndarray, system: MassRateArrays) -> tuple[np.ndarray, np.ndarray]:
+    def integrands(
+        self, x: np.ndarray, places: np.ndarray, system: MassRateArrays, t: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         residual, delta, d = self._residual, self._delta, x.shape[1]
         grid = NodeGrid.around(x, delta) if self._grid is None else self._grid
         wide = np.zeros((len(x), 3))
@@ -253,7 +253,9 @@ class _Homogeneous:
         self._residual, self._volume = residual, domain.volume
         self._means = means(functions, domain)
 
-    def integrands(self, x: np.ndarray, places: np.ndarray, system: MassRateArrays) -> tuple[np.ndarray, np.ndarray]:
+    def integrands(
+        self, x: np.ndarray, places: np.ndarray, system: MassRateArrays, t: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         residual, tracked = self._residual, self._residual.reaction.tracked
         number = np.bincount(places, minlength=len(system.masses)).astype(float)
         there = np.flatnonzero(number)

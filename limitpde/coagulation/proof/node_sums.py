@@ -92,6 +92,14 @@ def _deposit(x, span, reach, grid, delta, table, places, columns, head, lists):
 
 
 @compiled
+def _pairs(node_sum, node_square, a, b):
+    """Pairs of different particles of the masses at the places a, b at one node."""
+    if a == b:
+        return max(0.5 * (node_sum[a] * node_sum[a] - node_square[a]), 0.0)
+    return node_sum[a] * node_sum[b]
+
+
+@compiled
 def _react(node_sum, node_square, present, here, masses, beta, merge, tracked, rates, products, weight):
     """Pair sums at one node: rates of change of the tracked densities go to rates[:, 3], products to products.
 
@@ -103,10 +111,7 @@ def _react(node_sum, node_square, present, here, masses, beta, merge, tracked, r
         a = present[p]
         for q in range(p + 1):
             b = present[q]
-            if p == q:
-                pairs = max(0.5 * (node_sum[a] * node_sum[a] - node_square[a]), 0.0)
-            else:
-                pairs = node_sum[a] * node_sum[b]
+            pairs = _pairs(node_sum, node_square, a, b)
             n, m = masses[a], masses[b]
             if n <= few and m <= few:
                 products[n - 1, m - 1] += weight * pairs
@@ -247,3 +252,85 @@ def node_sums(x, mass, starts, reach, grid, delta, table, lines, cut, system, fu
             _add_up(plane, reached, mass, head, lists, work, geometry, cut, system, functions, scale, found, local)
             sums[plane], products[plane] = found, local
     return sums, products
+
+
+@compiled
+def node_entries(x, mass, starts, reach, grid, delta, table, lines, cut, system, dimension, few):
+    """What there is of each mass at each node, and what its pairs make, for functions that are evaluated elsewhere.
+
+    Args:
+        x: (n, 3) positions.
+        mass: (n,) places of the particles' masses among `masses`.
+        starts: of `planes`.
+        reach: particle and square of `planes`.
+        grid: kind, low, edge and nodes of the Grid.
+        delta: reach of the mollifier.
+        table: eta_table.
+        lines: places and kept of the Grid.
+        cut: weight and share of the Grid.
+        system: masses (M,); beta (M, M); whether pairs merge.
+        dimension: d.
+        few: L.
+
+    Returns:
+        (k, 7): place of the mass, node, its point, f and the rate at which pairs take from f, both times the volume;
+        (l, 5): mass that pairs make, point, rate times volume;
+        (L, L): int f_n f_m.
+    """
+    places, kept = lines
+    masses, beta, merge = system
+    weights, shares = cut
+    columns, scale = len(kept[2]), delta ** (-float(dimension))
+    nodes, varied = len(kept[1]) * columns, len(weights) > 1
+    most = np.max(starts[1:] - starts[:-1])
+    for c in range(1, dimension):
+        most *= int(2.0 * delta / grid[2][c]) + 2
+    head = np.full(nodes, -1, dtype=np.int32)
+    touched = np.empty(min(most, nodes), dtype=np.int32)
+    lists = (np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32), np.empty(most), touched)
+    node_sum, node_square = np.zeros(len(masses)), np.zeros(len(masses))
+    present, products = np.empty(len(masses), dtype=np.int64), np.zeros((few, few))
+    found, made, count, gains = np.empty((64, 7)), np.empty((64, 5)), 0, 0
+    for plane in range(len(kept[0])):
+        span = (starts[plane], starts[plane + 1])
+        for t in range(_deposit(x, span, reach, grid, delta, table, places, columns, head, lists)):
+            node = touched[t]
+            flat, entry = plane * nodes + node, head[node]
+            weight, share = (weights[flat], shares[flat]) if varied else (weights[0], shares[0])
+            head[node] = -1
+            if weight == 0.0:
+                continue
+            factor = scale / share
+            here, _ = _collect(entry, factor, lists[0], lists[1], lists[2], mass, node_sum, node_square, present)
+            while count + here > len(found):
+                found = np.concatenate((found, np.empty_like(found)))
+            while gains + here * here > len(made):
+                made = np.concatenate((made, np.empty_like(made)))
+            point = (
+                grid[1][0] + (kept[0][plane] + 0.5) * grid[2][0],
+                grid[1][1] + (kept[1][node // columns] + 0.5) * grid[2][1],
+                grid[1][2] + (kept[2][node % columns] + 0.5) * grid[2][2],
+            )
+            for p in range(here):
+                a = present[p]
+                found[count + p, 0], found[count + p, 1] = a, flat
+                found[count + p, 2], found[count + p, 3], found[count + p, 4] = point
+                found[count + p, 5], found[count + p, 6] = weight * node_sum[a], 0.0
+            for p in range(here):
+                for q in range(p + 1):
+                    a, b = present[p], present[q]
+                    n, m, pairs = masses[a], masses[b], weight * _pairs(node_sum, node_square, a, b)
+                    if n <= few and m <= few:
+                        products[n - 1, m - 1] += pairs
+                        products[m - 1, n - 1] += pairs
+                    rate = beta[a, b] * pairs
+                    found[count + p, 6] += rate
+                    found[count + q, 6] += rate
+                    if merge and rate > 0.0:
+                        made[gains, 0], made[gains, 4] = n + m, rate
+                        made[gains, 1], made[gains, 2], made[gains, 3] = point
+                        gains += 1
+            for p in range(here):
+                node_sum[present[p]] = node_square[present[p]] = 0.0
+            count += here
+    return found[:count], made[:gains], products

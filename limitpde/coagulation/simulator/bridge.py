@@ -29,8 +29,10 @@ CANDIDATES = 8.0
 """Candidates per acceptance where V is largest: more make the estimated hazard less noisy, not the law more exact."""
 FEW = 2.0
 """Expected candidates on a piece that is halved no further."""
-FIELDS = 5
-"""Columns of a record of a candidate: time as a share of the step, p, 1 if accepted, and two labels of the pair."""
+FIRST_MASS, SECOND_MASS, FIRST_STAYS, FIELDS = 5, 6, 7, 8
+"""Columns of a record of a candidate: time as a share of the step, p, 1 if accepted, and two labels of the pair. Those
+named are written when it is carried out (`events.happen`): masses, one of them 0 where it was void, and 1 if the first
+particle is the one that a reaction would leave."""
 _ROOT, _HALF_LOG, _LOG = math.sqrt(2.0), math.log(2.0) / 2, math.log(2.0)
 
 

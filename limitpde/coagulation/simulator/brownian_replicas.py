@@ -35,6 +35,7 @@ from limitpde.coagulation.simulator.events import (
 )
 from limitpde.coagulation.simulator.halves import ROOM, advance_halved
 from limitpde.coagulation.simulator.pairs import Physics
+from limitpde.coagulation.simulator.python_balance import PythonBalance
 from limitpde.coagulation.simulator.start import InitialParticles
 from limitpde.coagulation.simulator.steps import advance, settle
 from limitpde.compare.cloud_functions import CloudFunction, PointCloud, observed_clouds
@@ -75,6 +76,8 @@ class BrownianSetup:
     """Whose numbers are measured besides."""
     halved: bool = False
     """Whether each step is made as two halves, see `halves`."""
+    balance: Callable[[], PythonBalance] | None = None
+    """Of one replica, where test functions are by Python; `functions` is then empty."""
 
 
 class BrownianReplicas:
@@ -113,6 +116,7 @@ class BrownianReplicas:
         )
         self._state.numbers[:, COUNT] = self._state.numbers[:, NEXT] = count
         self._balances: list[MacroBalance] = [run.residual.start() for _ in replicas] if run.residual else []
+        self._watched = [] if run.balance is None else [run.balance() for _ in replicas]
         self._rows: list[dict[str, np.ndarray]] = []
         for r in range(len(replicas)):
             settle(run.physics, run.functions, self._replica(r))
@@ -143,7 +147,7 @@ class BrownianReplicas:
         """Advance all replicas through some times to the last of them."""
         end = float(stops[-1])
         few = len(self._replicas) < threads and not self._run.halved
-        alone = few and self._state.x.shape[1] >= SHARED
+        alone = (few and self._state.x.shape[1] >= SHARED) or bool(self._watched)
         while True:
             if stop():
                 raise Stopped
@@ -167,11 +171,15 @@ class BrownianReplicas:
             advance_halved(run.physics, run.functions, state, pilot, *way)
 
     def _together(self, r: int, stops: np.ndarray, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
-        """Advance one replica on all threads."""
-        run, replica = self._run, int(self._replicas[r])
-        crew = Crew(run.physics, run.functions, self._replica(r), run.seed, replica, pool, 4 * threads)
+        """Advance one replica from Python: on all threads if it is large, and in halves on one."""
+        run, replica, state = self._run, int(self._replicas[r]), self._replica(r)
+        parts = 4 * threads if len(state.mass) >= SHARED and not run.halved else 1
+        pilot = None if self._pilot is None else ReplicaState(*(array[r] for array in self._pilot))
+        own = self._watched[r] if self._watched else None
+        crew = Crew(run.physics, run.functions, state, run.seed, replica, pool, parts, own, pilot)
+        step = crew.step if pilot is None else crew.step_in_halves
         for end in stops:
-            while crew.step(float(end), run.step):
+            while step(float(end), run.step):
                 if stop():
                     raise Stopped
             if self._state.numbers[r, STATUS] != GOING:
@@ -200,7 +208,7 @@ class BrownianReplicas:
             balance.measure(t, x, self._state.mass[r, : living[r]].copy())
         if not output:
             return
-        rows = [self._present(r, n) | self._own(r, n, t) for r, n in enumerate(living)]
+        rows = [self._present(r, n, t) | self._own(r, n, t) for r, n in enumerate(living)]
         self._rows.append({name: np.stack([row[name] for row in rows]) for name in rows[0]})
         if snapshot is not None:
             n = living[0]
@@ -208,13 +216,15 @@ class BrownianReplicas:
         if not np.all(np.isfinite(self._rows[-1]["second_moment"])):
             raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {run.start.count})")
 
-    def _present(self, r: int, n: int) -> dict[str, np.ndarray]:
+    def _present(self, r: int, n: int, t: float) -> dict[str, np.ndarray]:
         """What one replica of n particles shows now."""
         run, one = self._run, self._replica(r)
         x, mass = one.x[:n, : run.domain.dimension], one.mass[:n]
         weight, N = mass.astype(float), run.start.count
         kept = [mass == only if only else np.ones(n, dtype=bool) for only in run.functions.masses]
         observed = [one.phi[0, :n, f][which].sum() for f, which in enumerate(kept)]
+        if self._watched:
+            observed = self._watched[r].observed(x, mass, t).tolist()
         found = {
             "survivors": np.array(n),
             "mass": np.array(mass.sum() / N),
@@ -253,7 +263,7 @@ class BrownianReplicas:
     def _totals(self) -> dict[str, np.ndarray]:
         """What holds for the whole time, (R, ...)."""
         state, share, observed = self._state, self._run.share, [row["observables"] for row in self._rows]
-        sums = state.sums
+        sums = np.stack([own.sums for own in self._watched]) if self._watched else state.sums
         change = observed[-1] - observed[0]
         found: dict[str, Any] = {
             "time_integral": share * sums[:, INTEGRAL],
@@ -267,7 +277,7 @@ class BrownianReplicas:
             "steps": state.numbers[:, STEP] * (2 if self._run.halved else 1),
             "work": state.numbers[:, WORK].copy(),
         }
-        functions, few = len(self._run.functions.kinds), self._run.shape[1]
+        functions, few = change.shape[1], self._run.shape[1]
         empty = (np.zeros((len(self._replicas), functions, 0)), np.zeros((len(self._replicas), 0, few, few)))
         found["residual_by_delta"] = np.stack([b.values() for b in self._balances]) if self._balances else empty[0]
         found["pair_products"] = np.stack([b.products() for b in self._balances]) if self._balances else empty[1]

@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from limitpde.coagulation.simulator.bridge import FIRST_MASS, FIRST_STAYS, SECOND_MASS
 from limitpde.coagulation.simulator.pairs import BALL, BOX, DRAWS, TORUS, Physics, law
 from limitpde.coagulation.simulator.potential import CompiledInteraction, value
 from limitpde.compare.spatial import spatial
@@ -198,14 +199,39 @@ def finish(
     dt: float,
     late: np.ndarray,
 ) -> int:
-    """Carry out what happens in a step, and move all particles to its end.
+    """Carry out what happens in a step, and move all particles to its end: `happen` and `settle_down`.
+
+    Returns:
+        GOING, or FULL with nothing changed where there are too few rows for the particles that split.
+    """
+    total, after, when = happen(P, T, A, B, records, seed, key, replica, dt, late)
+    if total < 0:
+        return FULL
+    settle_down(P, T, A, B, dt, after, when, total)
+    return GOING
+
+
+@compiled
+def happen(
+    P: Physics,
+    T: Functions,
+    A: ReplicaState,
+    B: Moved,
+    records: np.ndarray,
+    seed: np.uint64,
+    key: np.uint64,
+    replica: int,
+    dt: float,
+    late: np.ndarray,
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Carry out what happens in a step, with all particles still where they were at its start.
 
     Args:
         P: the model.
         T: the test functions.
-        A: the state at the start of the step, changed to that at the end.
+        A: the state at the start of the step; particles that are split off take the rows from n on.
         B: where the particles would end it.
-        records: (k, bridge.FIELDS) candidates.
+        records: (k, bridge.FIELDS) candidates; what became of them is noted in the columns from FIRST_MASS on.
         seed: of the run.
         key: from `pair_key`.
         replica: number of the replica.
@@ -213,16 +239,17 @@ def finish(
         late: (n,) bool, whose clocks of splitting are drawn anew, see `halves`; empty for none.
 
     Returns:
-        GOING, or FULL with nothing changed where there are too few rows for the particles that split.
+        Rows with those that are split off, -1 with nothing changed where there are too few; masses (n,) at the end of
+        the step, 0 of those that are gone; the share of the step at which each changed first, -1 where it did not.
     """
     n = A.numbers[COUNT]
+    after, when = A.mass[:n].copy(), np.full(n, -1.0)
     rings = _rings(P, A, seed, replica, dt, late)
     ringing = np.flatnonzero(rings < 1.0)
     if n + len(ringing) > len(A.mass):
-        return FULL
+        return -1, after, when
     times = np.concatenate((records[:, 0], rings[ringing]))
     order = np.argsort(times, kind="mergesort")
-    after, when = A.mass[:n].copy(), np.full(n, -1.0)
     total = n
     for event in order:
         if event < len(records):
@@ -233,8 +260,7 @@ def finish(
                 chosen = _clock(seed, replica, A.ident[i], A.numbers[STEP], i < len(late) and late[i])[1]
                 total = _split(P, T, A, B, i, times[event], key, chosen, after, when, total)
     _integrate(P, T, A, B, dt, after, when, total)
-    _settle_down(P, T, A, B, dt, after, when, total)
-    return GOING
+    return total, after, when
 
 
 @hot
@@ -243,6 +269,7 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
     time, chance, accepted = record[0], record[1], record[2] > 0.0
     i, j = int(record[3]), int(record[4])
     n, m = after[i], after[j]
+    record[FIRST_MASS], record[SECOND_MASS] = n, m
     if n == 0 or m == 0:
         return
     if max(n, m) <= len(A.reacted):
@@ -256,6 +283,7 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
     if accepted and P.merge:
         u, _ = pair_uniforms(key, A.ident[i], A.ident[j], A.numbers[STEP], 8 * DRAWS)
         first = u * float(n + m) <= float(n)
+    record[FIRST_STAYS] = 1.0 if first else 0.0
     for f in range(len(T.masses)):
         gi = A.phi[0, i, f] + time * (B.phi[0, i, f] - A.phi[0, i, f])
         gj = A.phi[0, j, f] + time * (B.phi[0, j, f] - A.phi[0, j, f])
@@ -361,9 +389,11 @@ def _add(P, T, A, phi, i, mass, weight):  # type: ignore[no-untyped-def]
             A.sums[COMPENSATOR, f] += rate * (gain - here) * phi[0, i, f]
 
 
-@hot
-def _settle_down(P, T, A, B, dt, after, when, total):  # type: ignore[no-untyped-def]
-    """Move the particles that are left to the end of the step, in the order of their rows."""
+@compiled
+def settle_down(
+    P: Physics, T: Functions, A: ReplicaState, B: Moved, dt: float, after: np.ndarray, when: np.ndarray, total: int
+) -> None:
+    """Move the particles that are left to the end of the step, in the order of their rows; see `happen`."""
     n, kept = len(after), 0
     for i in range(total):
         mass = after[i] if i < n else A.mass[i]

@@ -40,7 +40,7 @@ from limitpde.coagulation.simulator.events import (
     finish,
     fold,
 )
-from limitpde.coagulation.simulator.local_times import touch
+from limitpde.coagulation.simulator.local_times import MOST_CONTACTS, touch
 from limitpde.coagulation.simulator.pairs import TORUS, Physics, Sorted, law, meet_one
 from limitpde.coagulation.simulator.steps import (
     Plan,
@@ -84,25 +84,13 @@ def advance_halved(
     A.numbers[STATUS] = GOING
     for until in stops:
         while A.reals[TIME] < until and A.numbers[WORK] < spent and A.numbers[STATUS] == GOING:
-            if len(P.splitting.values) and ROOM * max(A.numbers[COUNT], pilot.numbers[COUNT]) > rows:
-                A.numbers[STATUS] = FULL
-                break
-            if pilot.numbers[COUNT] == 0:
-                status, dt, growth = GOING, until - A.reals[TIME], 1.0
-            else:
-                status, ahead = plan(P, pilot, until, step)
-                dt, growth = ahead.dt, ahead.growth
-            if status != GOING or not fits(P, A):
-                A.numbers[STATUS] = status if status != GOING else TOO_LARGE
-                break
             one = (seed, key, replica)
-            if pilot.numbers[COUNT] > 0:
-                records, count = _candidates(P, T, pilot, whole, S, slot, one, plan_of(P, pilot, dt, growth), records)
-                finish(P, T, pilot, whole, records[:count], seed, key, replica, dt, ALL_IN_TIME)
-            land(pilot, until, pilot.reals)
+            dt, growth, records = lead(P, T, A, pilot, whole, S, slot, one, until, step, records)
+            if A.numbers[STATUS] != GOING:
+                break
             if A.numbers[COUNT] > 0:
                 ahead = plan_of(P, A, dt, growth)
-                records, count = _candidates(P, T, A, whole, S, slot, one, ahead, records)
+                records, count = candidates(P, T, A, whole, S, slot, one, ahead, records)
                 _two_halves(P, T, A, whole, middle, S, slot, one, ahead, records[:count])
             else:
                 A.reals[TIME] += dt
@@ -110,7 +98,31 @@ def advance_halved(
 
 
 @compiled
-def _candidates(P, T, A, B, S, slot, one, ahead, records):  # type: ignore[no-untyped-def]
+def lead(P, T, A, pilot, whole, S, slot, one, until, step, records):  # type: ignore[no-untyped-def]
+    """Let the pilot take its next step: its length, the growth of `Plan`, and the records or a longer array.
+
+    A status of A other than GOING says why there is none.
+    """
+    if len(P.splitting.values) and ROOM * max(A.numbers[COUNT], pilot.numbers[COUNT]) > len(A.mass):
+        A.numbers[STATUS] = FULL
+        return 0.0, 1.0, records
+    if pilot.numbers[COUNT] == 0:
+        status, dt, growth = GOING, until - A.reals[TIME], 1.0
+    else:
+        status, ahead = plan(P, pilot, until, step)
+        dt, growth = ahead.dt, ahead.growth
+    if status != GOING or not fits(P, A):
+        A.numbers[STATUS] = status if status != GOING else TOO_LARGE
+        return 0.0, 1.0, records
+    if pilot.numbers[COUNT] > 0:
+        records, count = candidates(P, T, pilot, whole, S, slot, one, plan_of(P, pilot, dt, growth), records)
+        finish(P, T, pilot, whole, records[:count], one[0], one[1], one[2], dt, ALL_IN_TIME)
+    land(pilot, until, pilot.reals)
+    return dt, growth, records
+
+
+@compiled
+def candidates(P, T, A, B, S, slot, one, ahead, records):  # type: ignore[no-untyped-def]
     """Where the particles go in a whole step, and the candidates for reactions: as in `steps.advance`."""
     seed, key, replica = one
     start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
@@ -134,10 +146,26 @@ def _two_halves(
 ) -> None:
     """One step as two halves, given the ends and candidates of the whole; `whole` becomes the ends of the second."""
     seed, key, replica = one
-    n, dt = A.numbers[COUNT], ahead.dt
-    ident, mass, lag = A.ident[:n].copy(), A.mass[:n].copy(), A.lag[:n].copy()
+    before = as_it_is(A)
+    by, first, early = to_the_middle(P, T, A, middle, S, slot, one, ahead.dt, records)
+    finish(P, T, A, middle, early, seed, key, replica, ahead.dt / 2.0, ALL_IN_TIME)
+    _, late, later = to_the_end(P, T, A, whole, one, ahead, records, before, by, first)
+    finish(P, T, A, whole, later, seed, key, replica, ahead.dt / 2.0, late)
+
+
+@compiled
+def as_it_is(A: ReplicaState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers, masses and lags of the particles there are, (n,) each."""
+    n = A.numbers[COUNT]
+    return A.ident[:n].copy(), A.mass[:n].copy(), A.lag[:n].copy()
+
+
+@compiled
+def to_the_middle(P, T, A, middle, S, slot, one, dt, records):  # type: ignore[no-untyped-def]
+    """Fill in where the first half ends: the displacements (3, n) of the whole step and of the half, its candidates."""
+    n = A.numbers[COUNT]
     by = S.by[:, slot[:n]].copy()
-    first = middles(P, A, by, records, seed, replica, dt)
+    first = middles(P, A, by, records, one[0], one[2], dt)
     for i in range(n):
         at = fold(P, A.x[i, 0] + first[0, i], A.x[i, 1] + first[1, i], A.x[i, 2] + first[2, i])
         middle.x[i, 0], middle.x[i, 1], middle.x[i, 2] = at
@@ -145,7 +173,15 @@ def _two_halves(
     _touch(P, T, A, first, dt, one, 0, middle.walls)
     early = records[records[:, 0] < 0.5]
     early[:, 0] *= 2.0
-    finish(P, T, A, middle, early, seed, key, replica, dt / 2.0, ALL_IN_TIME)
+    return by, first, early
+
+
+@compiled
+def to_the_end(P, T, A, whole, one, ahead, records, before, by, first):  # type: ignore[no-untyped-def]
+    """Fill in where the second half ends: its displacements (3, n), whose clocks are drawn anew, its candidates."""
+    seed, key, replica = one
+    ident, mass, lag = before
+    dt = ahead.dt
     A.numbers[STEP] -= 1
     came, row, late = _who_is_left(A, ident, mass)
     kept = len(came)
@@ -169,17 +205,17 @@ def _two_halves(
     evaluate(T, whole.x, 0, kept, P.flat, whole.phi)
     _touch(P, T, A, rest, dt, one, ANEW, whole.walls)
     anew = _tested_anew(P, A, rest, late, key, dt / 2.0, ahead.depth)
-    later = np.concatenate((_still_true(records, row, late), anew))
-    finish(P, T, A, whole, later, seed, key, replica, dt / 2.0, late)
+    return rest, late, np.concatenate((_still_true(records, row, late), anew))
 
 
 @compiled
 def _touch(P, T, A, by, dt, one, anew, walls):  # type: ignore[no-untyped-def]
     """What walls add over half a step of the displacements `by` (3, n); `anew` tells the second half from the first."""
     seed, _, replica = one
-    for i in range(min(by.shape[1], len(walls))):
+    met = np.empty((MOST_CONTACTS, 8))
+    for i in range(min(by.shape[1], len(walls)) if len(T.kinds) else 0):
         draw = (seed, replica, A.ident[i], A.numbers[STEP] + anew)
-        touch(P, T.kinds, T.parameters, A.x[i], by[:, i].copy(), law(P.diffusion, A.mass[i]) * dt, draw, walls[i])
+        touch(P, T.kinds, T.parameters, A.x[i], by[:, i].copy(), law(P.diffusion, A.mass[i]) * dt, draw, met, walls[i])
 
 
 @compiled

@@ -38,7 +38,7 @@ from limitpde.coagulation.simulator.events import (
     finish,
     fold,
 )
-from limitpde.coagulation.simulator.local_times import touch
+from limitpde.coagulation.simulator.local_times import MOST_CONTACTS, touch
 from limitpde.coagulation.simulator.pairs import BALL, BOX, TORUS, Physics, Sorted, law, scan
 from limitpde.compiled import compiled, hot
 from limitpde.nbody.cells import CellGrid, make_grid, sort_into_cells
@@ -236,10 +236,11 @@ def move(
     """Draw where the particles begin, ..., end - 1 go, and write them down sorted."""
     _move(P, A, B, S, slot, begin, end, seed, replica, dt)
     evaluate(T, B.x, begin, end, P.flat, B.phi)
-    for i in range(begin, min(end, len(B.walls))):
+    met = np.empty((MOST_CONTACTS, 8))
+    for i in range(begin, min(end, len(B.walls)) if len(T.kinds) else begin):
         draw = (seed, replica, A.ident[i], A.numbers[STEP])
         variance = 2.0 * S.diffusion[slot[i]] * dt
-        touch(P, T.kinds, T.parameters, A.x[i], S.by[:, slot[i]].copy(), variance, draw, B.walls[i])
+        touch(P, T.kinds, T.parameters, A.x[i], S.by[:, slot[i]].copy(), variance, draw, met, B.walls[i])
 
 
 @hot
