@@ -5,7 +5,8 @@ Load: `test_a_small_wave_decays_as_the_solver_says` (A_k) and `test_replicas` (t
 
 from __future__ import annotations
 
-import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import limitpde  # isort: skip  (MPI and h5py first)
+import itertools
 import math
 
 import numpy as np
@@ -13,10 +14,9 @@ import pytest
 import scipy.linalg
 from mpi4py import MPI
 
-from limitpde.coagulation import Initial, Model, Solver, simulate
+from limitpde import case as cases
+from limitpde.coagulation import Initial, Model, Solver
 from limitpde.coagulation.fluctuations import dimer_equilibrium, equilibrium_covariance, linearised_reaction
-from limitpde.compare.test_functions import Wave
-from limitpde.domains import Domain
 from limitpde.errors import InputError
 from limitpde.fem.mesh import Torus
 
@@ -90,23 +90,39 @@ def test_what_is_refused(f, wave, message):
         dimer_equilibrium(model, 1.0)
 
 
-def test_replicas():
+def test_replicas(tmp_path):
     """N = 60 in a box: what a mode of mass 1 and one of mass 2 have in common, now and later."""
-    model = Model(
-        dimension=3,
-        diffusion=(0.02, 0.01),
-        interaction={"shape": "ball", "alpha": ((1.0, 0.0), (0.0, 0.0))},
-        fragmentation={"rate": 2.0},
-        n_max=2,
+    options = {
+        "dimension": 3,
+        "diffusion": (0.02, 0.01),
+        "interaction": {"shape": "ball", "alpha": ((1.0, 0.0), (0.0, 0.0))},
+        "fragmentation": {"rate": 2.0},
+        "n_max": 2,
+    }
+    model, count = Model(**options), 60
+    f = dimer_equilibrium(model, 2.0)
+    theory = equilibrium_covariance(model, f, (K, 0.0, 0.0), np.array([0.5, 0.0]))
+    waves = [{"k": list(k), "phase": p, "n": n} for n in (1, 2) for k in K * np.eye(3) for p in (0.0, -math.pi / 2)]
+    case = {
+        "system": "coagulation",
+        "model": options,
+        "initial": {"masses": [{"n": n, "shape": "uniform", "mass": float(f[n - 1])} for n in (1, 2)]},
+        "time": {"end": 0.5},
+        "pde": {"mesh": {"shape": "point"}, "step": 0.1},
+        "particles": {"counts": [count], "replicas": 100},
+        "compare": {"test_functions": [{"shape": "wave", **wave} for wave in waves], "earlier": [0.0], "budget": False},
+        "output": {"pictures": False},
+        "seed": 8,
+    }
+    rows = limitpde.run(cases.check(case), out=tmp_path, comm=MPI.COMM_SELF)["compare"]["covariances"]
+    found = {(row["lag"], row["test_function"], row["test_function_at_end"]): row for row in rows}
+    assert len(found) == 2 * 12 * 12
+    for lag, expected in zip((0.5, 0.0), theory, strict=True):
+        for (n, w), (m, v) in itertools.product(itertools.product((0, 1), range(6)), repeat=2):
+            row = found[lag, 6 * n + w, 6 * m + v]
+            assert row["covariance_theory"] == pytest.approx(expected[n, m] if w == v else 0.0, abs=1e-12)
+            assert abs(row["deviation"]) < 4.5, row
+    same = np.array(
+        [[found[0.5, 6 * n + w, 6 * m + w]["covariance"] for w in range(6)] for n in (0, 1) for m in (0, 1)]
     )
-    f, count = dimer_equilibrium(model, 2.0), 60
-    theory = equilibrium_covariance(model, f, (K, 0.0, 0.0), np.array([0.0, 0.5]))
-    initial = Initial(masses=[{"n": n, "shape": "uniform", "mass": float(f[n - 1])} for n in (1, 2)])
-    waves = [Wave(k=tuple(k), phase=p, n=n) for n in (1, 2) for k in K * np.eye(3) for p in (0.0, -math.pi / 2)]
-    torus = Domain.torus(np.ones(3))
-    found = simulate(model, initial, count=count, replicas=100, end=0.5, domain=torus, test_functions=waves, seed=8)
-    modes = found.observables.reshape(100, 2, 6, 2)
-    for lag in (0, 1):
-        products = count * np.einsum("rnw,rmw->rnm", modes[..., 0], modes[..., lag]) / 6
-        errors = products.std(axis=0, ddof=1) / 10
-        assert np.all(np.abs(products.mean(axis=0) - theory[lag]) < 4.5 * errors)
+    assert np.abs(same.mean(axis=1) - theory[0].ravel()).max() < 0.03  # six waves together

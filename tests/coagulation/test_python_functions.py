@@ -7,18 +7,25 @@ variance, and W of the solution vanishes to second order.
 
 from __future__ import annotations
 
-import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import limitpde  # isort: skip  (MPI and h5py first)
 import math
 
 import numpy as np
 import pytest
-from particle_cases import BALL, MIXED, SQUARE, TORUS
+from mpi4py import MPI
+from particle_cases import BALL, MIXED, ONES, SE, SQUARE, TORUS
 
-from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw
+from limitpde import case as cases
+from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw, Rates
 from limitpde.coagulation.particles import simulate
+from limitpde.coagulation.pde import Solver
+from limitpde.coagulation.reaction.bins import Bins
+from limitpde.coagulation.residual import PDEResidual
 from limitpde.compare.test_functions import GaussianBump, Wave
-from limitpde.densities import Gaussian
+from limitpde.densities import Gaussian, Uniform
 from limitpde.domains import Domain
+from limitpde.errors import InputError
+from limitpde.fem import mesh as meshes
 from limitpde.nbody.replicas import Controls
 
 SOURCE = """
@@ -38,8 +45,26 @@ def moving(x, n, t):
 def sloping(x, n, t):
     return n / (1 + n) * np.sin(3 * x[:, 0] + 4 * t) * np.exp(-x[:, 1] / n)
 
+def moving_still(x, n, t):
+    return moving(x, n, 0.0)
+
+def sloping_still(x, n, t):
+    return sloping(x, n, 0.0)
+
+def threes(x, n, t):
+    return (n == 3.0) * 1.0
+
 def decaying(x, n, t):
     return np.exp(-n / 3 - t)
+"""
+CASE = """
+system = "coagulation"
+model = { dimension = 3, diffusion = [0.5], n_max = 8, interaction = { shape = "ball", alpha = 20.0 } }
+initial.masses = [{ n = 1, shape = "uniform", mass = 1.0 }]
+time.end = 0.05
+pde = { mesh = { shape = "point" }, step = 0.005 }
+particles = { counts = [20, 40], replicas = 10 }
+compare.test_functions = [{ python = "phi.py:moving", size = 2.0, length = 0.3, duration = 0.1 }]
 """
 FULL = Model(
     diffusion=PowerLaw(power=-1 / 3, scale=0.5),
@@ -94,3 +119,92 @@ def test_a_shape_by_python_is_the_compiled_one(mine, comm, model, initial, domai
         np.testing.assert_allclose(found[:, exact], expected[:, :1], rtol=1e-10, atol=1e-13, err_msg=name)
         if len(own) > 1:
             np.testing.assert_allclose(found[:, -1], expected[:, 1], rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+@pytest.mark.parametrize("domain", [TORUS, Domain.ball(0.5, np.full(3, 0.5))])
+def test_m_of_a_function_of_mass_and_time(mine, domain):
+    """Merging, splitting particles: M has mean zero and the variance E [M]; without d phi / dt the mean is far off."""
+    name, size = ("moving", 2.0) if domain.kind == "torus" else ("sloping", 1.0)
+    function, replicas = mine(name, length=0.3, duration=0.3, size=size), 80
+    options = {"count": 60, "replicas": replicas, "end": 0.05, "domain": domain, "seed": 4}
+    e = simulate(FULL, MIXED, test_functions=[function], **options)
+    assert e.events.mean() > 5
+    m = e.martingale[:, 0]
+    error = m.std(ddof=1) / math.sqrt(replicas)
+    assert abs(m.mean()) < SE * error
+    excess = m**2 - e.martingale_variation[:, 0]
+    assert abs(excess.mean()) < SE * excess.std(ddof=1) / math.sqrt(replicas)
+    still = simulate(FULL, MIXED, test_functions=[mine(f"{name}_still", length=0.3, size=size)], **options)
+    assert still.observables[:, 0, 0] == pytest.approx(e.observables[:, 0, 0])
+    assert abs(still.martingale[:, 0].mean() + (e.observables - still.observables)[:, 0, -1].mean()) > 10 * error
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("kind", ["torus", "box"])
+def test_w_of_the_solution_vanishes_to_second_order(mine, kind):
+    """With mass, time, splitting, and slopes at the walls."""
+    model = Model(
+        dimension=2,
+        diffusion=PowerLaw(power=-0.5, scale=0.1),
+        beta=Rates(kernel="additive"),
+        fragmentation=Fragmentation(rate=0.5),
+        n_max=6,
+    )
+    cloud = (Part(n=1, density=Gaussian(mass=1.0, center=(0.4, 0.5), width=0.15)), Part(n=2, density=Uniform(mass=0.3)))
+    function, found = mine("moving" if kind == "torus" else "sloping", length=0.3, duration=0.3), []
+    for cells in (12, 24):
+        mesh = (
+            meshes.Torus(size=1.0, cell_size=1 / cells)
+            if kind == "torus"
+            else meshes.Box(cell_size=1 / cells, size=1.0)
+        )
+        solver = Solver(model, Initial(masses=cloud), mesh=mesh, step=0.1 / cells)
+        residual = PDEResidual(solver, [function, Wave(k=(0.0, 0.0))])
+        solver.solve(0.1, observers=[residual])
+        found.append(np.abs(residual.values[-1]))
+    assert found[1][0] < 0.3 * found[0][0] < 0.03 * abs(residual.change()[0]), found
+    plain = PDEResidual(Solver(model, Initial(masses=cloud), mesh=mesh, step=0.1), [Wave(k=(0.0, 0.0))])
+    np.testing.assert_allclose(np.sum(residual.rates[0], axis=0)[1], np.sum(plain.rates[0]), rtol=1e-10)
+
+
+def test_a_point_and_bins(mine):
+    """phi = exp(-n / 3 - t) at one point: sum_n of it, with bins of masses as well."""
+    model = Model(dimension=3, diffusion=[0.1], beta=Rates(kernel="constant"), n_max=40)
+    for bins in (None, Bins(per_decade=20)):
+        found = []
+        for step in (0.02, 0.01):
+            solver = Solver(model, ONES, mesh=meshes.Point(), step=step, bins=bins)
+            residual = PDEResidual(solver, [mine("decaying")])
+            solver.solve(0.4, observers=[residual])
+            found.append(abs(residual.values[-1][0]))
+            f, n = solver.densities[0], solver.masses
+            assert residual.observables[-1][0] == pytest.approx(f @ np.exp(-n / 3 - 0.4), rel=1e-6)
+        assert found[1] < 0.3 * found[0] + 1e-12, found
+        assert found[1] < 1e-4
+
+
+def test_candidates_that_are_constant(mine):
+    """The whole domain as the mollifier: the balance of numbers, of the same function of mass alone."""
+    options = {"count": 40, "replicas": 2, "end": 0.05, "domain": TORUS, "deltas": [None], "seed": 2}
+    both = simulate(FULL, MIXED, test_functions=[Wave(k=(0.0,) * 3, n=3), mine("threes", length=0.5)], **options)
+    compiled = simulate(FULL, MIXED, test_functions=[Wave(k=(0.0,) * 3, n=3)], **options)
+    for found in np.moveaxis(both.residual_by_delta, 1, 0):
+        np.testing.assert_allclose(found, compiled.residual_by_delta[:, 0], rtol=1e-9)
+    np.testing.assert_allclose(both.pair_products, compiled.pair_products, rtol=1e-12)
+
+
+def test_of_a_case(tmp_path):
+    """From a file: all parts of the comparison, the verdict, and a function that does not fit the torus."""
+    (tmp_path / "phi.py").write_text(SOURCE)
+    (tmp_path / "case.toml").write_text(CASE)
+    found = limitpde.run(tmp_path / "case.toml", out=tmp_path / "out", comm=MPI.COMM_SELF)
+    assert found["status"] == "done"
+    row = found["compare"]["limits"][0]
+    assert row["label"] == "phi.py:moving"
+    assert abs(row["difference"]) < row["detectable"] + abs(row["finite_n"])
+    assert {"martingale", "candidate", "corollary_1_3", "residual", "pde_residual"} <= set(found["compare"])
+    assert (tmp_path / "out" / "inputs" / "phi.py").exists()
+    with pytest.raises(InputError, match="is not periodic"):
+        cases.read(tmp_path / "case.toml", ["compare.test_functions.0.python=phi.py:sloping"])
+    with pytest.raises(InputError, match="does not converge"):
+        cases.read(tmp_path / "case.toml", ["compare.test_functions.0.length=30.0"])

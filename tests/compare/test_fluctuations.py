@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limitpde.compare.fluctuations import Prediction, fluctuation_rows, variance_rates
+from limitpde.compare.fluctuations import Prediction, covariance_rows, fluctuation_rows, variance_rates
 from limitpde.compare.statistics import variance_and_stderr
 
-KNOWN = Prediction(np.array([4.0, 1.0]), np.array([0.01, np.nan]))
+KNOWN = Prediction(np.array([np.diag([4.0, 1.0])]), np.array([[[0.01, np.nan], [np.nan, np.nan]]]))
 
 
 def ensemble(count: int, replicas: int, variances: tuple[float, ...], seed: int, *, in_theory: bool = True) -> Any:
@@ -24,10 +24,11 @@ def ensemble(count: int, replicas: int, variances: tuple[float, ...], seed: int,
 
 def test_prediction_from_two_solutions() -> None:
     """Second order: the error is a third of the difference to twice the cells; the estimate is above it."""
-    exact, error = np.array([2.0, 5.0]), np.array([0.01, -0.02])
+    exact, error = np.array([np.diag([2.0, 5.0])]), np.array([np.diag([0.01, -0.02])])
     found = Prediction.of([exact + error, exact + 4 * error], 2.0)
     assert found is not None
-    np.testing.assert_allclose(found.variances, exact, rtol=1e-12)
+    np.testing.assert_allclose(found.covariances, exact, rtol=1e-12)
+    np.testing.assert_allclose(found.variances, [2.0, 5.0], rtol=1e-12)
     assert (found.errors >= np.abs(error)).all()
     alone = Prediction.of([exact], 2.0)
     assert alone is not None
@@ -46,6 +47,28 @@ def test_rows_hold_the_variance_and_its_spread() -> None:
     assert rows[0]["deviation"] > 4.5
     assert rows[0]["variance"] == pytest.approx(6.0, rel=0.3)
     assert [row["label"] for row in rows] == ["f", "g"]
+
+
+def test_covariances_in_time() -> None:
+    """Of Gaussian pairs with a known covariance: intervals hold it as often as they say, and another one is seen."""
+    matrix = np.array([[2.0, 0.5, 0.8, 0.3], [0.5, 1.0, -0.4, 0.6], [0.8, -0.4, 1.5, 0.0], [0.3, 0.6, 0.0, 1.0]])
+    known, inside = Prediction(np.array([matrix[:2, 2:], matrix[2:, 2:]]), np.zeros((2, 2, 2))), []
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        values = rng.multivariate_normal(np.ones(4), matrix / 50, size=200).reshape(200, 2, 2)
+        one = SimpleNamespace(count=50, replicas=np.arange(200), observables=values.transpose(0, 2, 1), in_theory=True)
+        one.times = np.array([0.1, 0.4])
+        rows = list(covariance_rows(["f", "g"], (0.1, 0.4), [one], known))
+        inside += [row["low"] < row["covariance_theory"] < row["high"] for row in rows]
+    assert [(row["t"], row["test_function"], row["test_function_at_end"]) for row in rows[:4]] == [
+        (0.1, 0, 0), (0.1, 0, 1), (0.1, 1, 0), (0.1, 1, 1)
+    ]  # fmt: skip
+    assert [row["covariance_theory"] for row in rows[:4]] == [0.8, 0.3, -0.4, 0.6]
+    assert rows[0]["lag"] == pytest.approx(0.3)
+    assert 0.92 < np.mean(inside) < 0.97
+    wrong = Prediction(known.covariances + 1.0, known.errors)
+    assert all(row["deviation"] < -4.5 for row in covariance_rows(["f", "g"], (0.1, 0.4), [one], wrong))
+    assert "deviation" not in next(covariance_rows(["f", "g"], (0.1, 0.4), [one], None))
 
 
 def test_what_has_no_theory_has_no_row() -> None:

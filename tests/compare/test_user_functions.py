@@ -14,8 +14,6 @@ from mpi4py import MPI
 
 import limitpde
 from limitpde import case as cases
-from limitpde.compare.test_functions import with_shapes
-from limitpde.compare.user_functions import UserFunction
 from limitpde.errors import InputError
 from limitpde.fem.mesh import Disk
 from limitpde.nbody.replicas import Controls
@@ -148,7 +146,7 @@ def test_what_is_refused(mine, name, options, message):
 
 
 def test_of_a_case(tmp_path):
-    """It needs no shape; its file is kept with the result; a system that knows formulas only says so."""
+    """It needs no shape; its file is kept with the result."""
     (tmp_path / "phi.py").write_text(SOURCE)
     (tmp_path / "case.toml").write_text("""
 system = "signed"
@@ -169,5 +167,3 @@ output.pictures = false
     assert abs(row["difference"]) < row["detectable"]
     with pytest.raises(InputError, match="does not converge"):
         cases.read(tmp_path / "case.toml", ["compare.test_functions.0.length=30.0"])
-    with pytest.raises(InputError, match=r"python: coagulation takes test functions with a shape only"):
-        with_shapes([BUMP, UserFunction(python=f"{tmp_path}/phi.py:bump")], "coagulation")

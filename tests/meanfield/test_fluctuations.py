@@ -39,9 +39,18 @@ def test_quadratic_interaction(strength: float) -> None:
     angle, square = 0.9 * 0.2 + 0.4, 0.81 * kept
     mean, slope = np.exp(-square / 2) * np.array([np.cos(angle), 0.9 * np.sin(angle)])
     exact = (1 + np.exp(-2 * square) * np.cos(2 * angle)) / 2 - mean**2 + slope**2 * (variance + end - kept)
-    errors = [covariance_of_particles(solver(model, initial, h), [WAVE], end)[0, 0] / exact - 1 for h in (0.2, 0.1)]
-    assert abs(errors[1]) < 2e-3
-    assert abs(errors[0]) > 3 * abs(errors[1])
+    # at s and at the end: Cov(phi(Z_s), phi(Z_T)) + E phi'(Z_s) E phi'(Z_T) (Var X_s - Cov(Z_s, Z_T))
+    s = 0.25
+    early = 1 / (2 * strength) + (variance - 1 / (2 * strength)) * np.exp(-2 * strength * s)
+    both = early * np.exp(-strength * (end - s))
+    before, steep = np.exp(-0.405 * early) * np.array([np.cos(angle), 0.9 * np.sin(angle)])
+    waves = np.exp(-0.405 * (early + kept - 2 * both)) + np.cos(2 * angle) * np.exp(-0.405 * (early + kept + 2 * both))
+    later = waves / 2 - before * mean + steep * slope * (variance + s - both)
+    found = [covariance_of_particles(solver(model, initial, h), [WAVE], end, earlier=[s, end]) for h in (0.2, 0.1)]
+    for k, expected in enumerate((later, exact)):
+        errors = [over_time[k, 0, 0] / expected - 1 for over_time in found]
+        assert abs(errors[1]) < 2e-3
+        assert abs(errors[0]) > 3 * abs(errors[1])
 
 
 @pytest.mark.ranks
@@ -84,12 +93,17 @@ def test_a_case(shared_folder, comm) -> None:
         "time": {"end": 0.5},
         "pde": {"mesh": {"shape": "box", "size": 8.0, "origin": -4.0, "cell_size": 0.05}, "step": 0.01},
         "particles": {"counts": [64], "replicas": 400, "step": 0.02},
-        "compare": {"test_functions": [{"shape": "wave", "k": [0.9], "phase": 1.2}], "budget": False},
+        "compare": {"test_functions": [{"shape": "wave", "k": [0.9], "phase": 1.2}], "budget": False, "earlier": [0.1]},
         "output": {"pictures": False},
     }
     summary = limitpde.run(cases.check(case), out=shared_folder, comm=comm, check=False).summary
     found = summary["compare"]["fluctuations"][0]
     assert abs(found["deviation"]) < 4.5, found
+    early, last = summary["compare"]["covariances"]
+    assert (early["t"], last["lag"]) == (0.1, 0.0)
+    assert abs(early["deviation"]) < 4.5, early
+    assert last["covariance"] == pytest.approx(found["variance"])
+    assert abs(early["covariance"] - last["covariance"]) > 4.5 * early["stderr"]  # they are told apart
     rows = {row["distance"]: row for row in summary["compare"]["distances"]}
     assert list(rows) == ["x1", "sliced", "energy"]
     assert rows["sliced"]["mean"] == pytest.approx(rows["x1"]["mean"])

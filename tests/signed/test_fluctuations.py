@@ -82,7 +82,8 @@ def test_independent_particles_at_two_times() -> None:
     model, s, end = Model(sigma=1.0, gamma_bar=0.0, interaction="repulsive"), 0.2, 0.5
     errors = []
     for cell, step in ((0.4, 0.04), (0.2, 0.02)):
-        found = covariance_of_charges(solver(model, ONE, cell, step), [BUMP, WAVE], end, earlier=s)
+        times = covariance_of_charges(solver(model, ONE, cell, step), [BUMP, WAVE], end, earlier=[0.0, s, end])
+        found = times[1]
         spread, k, width = 0.7**2 + s, np.array([1.0, 0.5]), 0.9**2 + end - s
         c = np.array([0.4, 0.0])
         phi, later = gaussian_mean(c, np.sqrt(spread), 0.9), gaussian_mean(c, np.sqrt(0.7**2 + end), 0.9)
@@ -94,8 +95,11 @@ def test_independent_particles_at_two_times() -> None:
         errors.append(np.abs(found.diagonal() / [both - phi * later, waves] - 1))
     assert np.all(errors[0] > 3.0 * errors[1])
     assert errors[1].max() < 1e-2
-    with pytest.raises(InputError, match="earlier"):
-        covariance_of_charges(solver(model, ONE, 0.4, 0.04), [BUMP], end, earlier=0.6)
+    alone = covariance_of_charges(solver(model, ONE, 0.2, 0.02), [BUMP, WAVE], end)
+    np.testing.assert_allclose(times[2], alone, rtol=2e-2)  # with a step of order one less at s
+    for wrong in ([0.6], [0.2, 0.2]):
+        with pytest.raises(InputError, match="earlier"):
+            covariance_of_charges(solver(model, ONE, 0.4, 0.04), [BUMP], end, earlier=wrong)
 
 
 def test_fourier() -> None:

@@ -146,7 +146,7 @@ class PythonBalance:
         both = np.concatenate([masses[0], masses[1], masses.sum(axis=0), masses.sum(axis=0)])
         there = np.concatenate([rows[0], rows[1], *(rows if self._merge else [rows[0][:0]])])
         found = self._on_the_way(A, B, there, both[: len(there)], np.resize(share, len(there)), dt)
-        parts = found.reshape(len(self._functions), -1, len(records))
+        parts = found.reshape(len(self._functions), 4 if self._merge else 2, len(records))
         loss = parts[:, 0] + parts[:, 1]
         mean, jump = -loss, -loss
         if self._merge:
