@@ -68,7 +68,7 @@ class Particles(sections.BaseParticles):
 
 @record
 class Compare(sections.CloudCompare):
-    """Section [compare]; test functions are phi(x, m) = g(x) 1(m = n), or without n for all masses."""
+    """Section [compare]; test functions are phi(x, m) = g(x) 1(m = n), without n for all masses, or of one's own."""
 
     deltas: tuple[Positive, ...] | None = None
     """Widths delta of the candidate densities (4.2); one that suits the domain by default, or the whole domain where

@@ -85,8 +85,10 @@ class SignedCharges(System[Case, Solver, PDEResidual, Ensemble]):
             return None
         first = replace(case, pde=first_order(case.pde, case.time.end))
         fixed = case.initial.signs == "fixed"
-        options = {"earlier": case.fluctuation_times, "numbers_fixed": fixed, "stepped": stepped}
-        return covariance_of_charges(self.solver(first, comm), case.test_functions, case.time.end, **options)
+        solver, times, end = self.solver(first, comm), case.fluctuation_times, case.time.end
+        return covariance_of_charges(
+            solver, case.test_functions, end, earlier=times, numbers_fixed=fixed, stepped=stepped
+        )
 
     def comparison_figures(
         self, case: Case, ensembles: Sequence[Ensemble], solution: PDEResidual | None, comm: MPI.Comm

@@ -7,6 +7,7 @@ is the same bit by bit. Between what happens in a step and its end a balance for
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 import numpy as np
@@ -154,7 +155,7 @@ class Crew:
                 ahead.dt,
             )
 
-        list(self._pool.map(part, range(self._parts)))
+        self._each(part)
 
     def _meet(self, ahead: Plan, start: np.ndarray, cuts: np.ndarray) -> np.ndarray:
         """The candidates of the step, in the order in which one thread would find them."""
@@ -184,4 +185,8 @@ class Crew:
                     return records[:count]
                 self._records[k] = np.empty((2 * count, FIELDS))
 
-        return np.concatenate(list(self._pool.map(part, range(self._parts))))
+        return np.concatenate(self._each(part))
+
+    def _each[R](self, part: Callable[[int], R]) -> list[R]:
+        """The pieces of work of a step, on all threads; one alone here."""
+        return [part(0)] if self._parts == 1 else list(self._pool.map(part, range(self._parts)))
