@@ -346,7 +346,7 @@ def _over_time(directory: Path, canvas: Canvas, entries: Sequence[figures.Record
             label = f"$N$ = {count}" + (r", $\pm$ 2 standard errors" if np.isfinite(stderr).any() and not k else "")
             means(axis, beside(t, k, len(counts)), mean, stderr, label=label, **style.of_count(k, len(counts)))
         pde = {entry["t"]: entry["pde"] for entry in sorted(mine, key=lambda entry: entry["t"])}
-        axis.plot(list(pde), list(pde.values()), "k", lw=1, label="solution", zorder=0)
+        axis.plot(list(pde), list(pde.values()), "k", lw=1, label="equation", zorder=0)
         axis.set_ylabel(number if isinstance(number, str) else name % number)
         axis.legend()
     return figure
