@@ -231,6 +231,10 @@ def test_f_lies_on_the_phase_plane_for_paraview(shared_folder, comm):
             "'disk': has dimension 2, not 1",
         ),
         ({"pde": {"cells": [8], "mesh": {"shape": "torus", "size": 1, "cell_size": 1}}}, "a torus has no mesh"),
+        (
+            {"pde": {"cells": [8], "mesh": {"shape": "ball", "radius": 1, "cell_size": 1}, "parts": [1, 1, 1]}},
+            r"pde.parts = \[1, 1, 1\]: must be 2 numbers",
+        ),
         ({"particles": {"potential": {"kind": "harmonic"}}}, "particles.potential.kind = 'harmonic'"),
         ({"model": {"potential": {"kind": "harmonic", "strength": 1.0}}}, "periodic"),
         ({"model": {"dimension": 4}}, "dimension"),
