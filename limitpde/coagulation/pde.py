@@ -212,7 +212,8 @@ class Solver:
 
     def block(self) -> Block:
         """The densities, in the order of the input mesh."""
-        return Block(self.densities, (self.nodes.size, len(self.masses)), self.nodes.original)
+        masses = len(self.masses)
+        return Block(self.densities, (self.nodes.size, masses), (self.nodes.original, slice(0, masses)))
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`, given on every rank, and from densities that are in their place. Collective."""
