@@ -270,7 +270,7 @@ def test_the_number_has_its_law_at_time_zero(shape):
 def test_two_dimensions_without_coupling_are_two_lines():
     """A sum of cosines and normal laws: alpha and alpha_N are products over the axes, so <p_1> is a square."""
     cosine, found = {"kind": "cosine", "strength": -1.0}, []
-    for d, cells in ((1, (10, 16)), (2, (5, 7))):
+    for d, cells in ((1, (10, 16)), (2, (4, 6))):
         domain = {"x": (0.0, CIRCLE), "v": (-3.6, 3.6)}
         setting = Model(dimension=d, potential=cosine, form="hamiltonian", domain=domain)
         initial = PhaseGaussian(center=(3.0,) * d + (0.3,) * d, width=(0.9, 0.7))
