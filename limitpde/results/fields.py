@@ -1,8 +1,8 @@
 """Fields on a mesh that may change from step to step, in one temporal VTKHDF file for a whole run.
 
 Rows are in the order of the input mesh (original vertex and cell numbers), so that a file does not depend on the
-number of ranks and can be continued, or read back, on another number. Meshes go through rank 0, and so do values unless
-they are many: then each rank writes its own by MPI-IO, between making room for the step and adding it to the file.
+number of ranks and can be continued, or read back, on another number. They go through rank 0 unless they are many: then
+each rank writes its own by MPI-IO, between making room for the step and adding it to the file.
 
 The grids lie one after another in the file, each of them once; a step says which one is its own (Steps/PartOffsets)
 and where that begins.
@@ -10,6 +10,7 @@ and where that begins.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import Any
 import numpy as np
 from dolfinx import fem
 from dolfinx.mesh import Mesh
+from mpi4py import MPI
 
 from limitpde.errors import InputError
-from limitpde.parallel import on_root
+from limitpde.parallel import on_all, on_root
 from limitpde.results import shared_array, vtkhdf
 from limitpde.results.grids import Grid
+from limitpde.results.shared_array import Block
 from limitpde.results.vtkhdf import PARTS, Layout, Mode, times
 
 __all__ = ["FieldSeries", "read_fields", "times"]
@@ -42,6 +45,8 @@ PLACES = (
     *(f"Steps/{name}" for name in ("NumberOfParts", "PointOffsets", "CellOffsets", "ConnectivityIdOffsets")),
 )
 """Where the grid of a step is."""
+type Added = Mapping[str, np.ndarray] | Mapping[str, vtkhdf.Hole] | Mapping[str, np.ndarray | vtkhdf.Hole]
+"""What a step adds to datasets, or the room for it."""
 Outputs = dict[str, tuple[Mesh, dict[str, fem.Function]]]
 """Stem of a file -> its mesh and the functions on it."""
 LARGE = 1 << 23
@@ -100,10 +105,16 @@ class FieldSeries:
         """
         t = vtkhdf.check_time(t)
         grid = self._grid_of(functions.values())
-        stored = self._stored and grid is self._grid
-        cells = None if stored else grid.arrays()
-        rows = self._filled(t, grid, functions, cells) if _are_large(functions.values()) else grid.rows(functions)
-        on_root(grid.mesh.comm, lambda: vtkhdf.append(self.path, LAYOUT, t, *self._added(rows, cells)))
+        blocks = None if self._stored and grid is self._grid else grid.blocks()
+        if blocks is not None and self._has(blocks, grid, -1):
+            blocks = None
+        rows: Added
+        cells: Added | None
+        if _are_large(functions.values()):
+            rows, cells = self._filled(t, grid, functions, blocks)
+        else:
+            rows, cells = grid.rows(functions), None if blocks is None else grid.arrays()
+        on_root(grid.mesh.comm, lambda: vtkhdf.append(self.path, LAYOUT, t, *self._added(rows, cells, grid.kind)))
         self._grid, self._stored = grid, True
 
     def read(self, t: float, functions: Mapping[str, fem.Function]) -> None:
@@ -120,11 +131,17 @@ class FieldSeries:
         grid = self._grid_of(functions.values())
         places = {name: grid.place(name, function) for name, function in functions.items()}
         sizes = {name: function.function_space.dofmap.index_map_bs for name, function in functions.items()}
-        cells = grid.arrays()
+
+        def find() -> int:
+            with vtkhdf.reading(self.path) as group:
+                return _step_at(group, t)
+
+        step = on_root(grid.mesh.comm, find)
+        if not self._has(grid.blocks(), grid, step):
+            raise InputError(f"{self.path}: t = {t}: the functions are on another mesh than this step")
 
         def load() -> dict[str, np.ndarray]:
             with vtkhdf.reading(self.path) as group:
-                step = _step_at(group, t, cells)
                 return {name: _load_rows(group, f"{places[name]}Data/{name}", step, sizes[name]) for name in places}
 
         rows = on_root(grid.mesh.comm, load)
@@ -146,26 +163,54 @@ class FieldSeries:
         mesh = next((function.function_space.mesh for function in functions), self._grid.mesh)
         return self._grid if mesh is self._grid.mesh else Grid(mesh)
 
-    def _filled(
-        self, t: float, grid: Grid, functions: Mapping[str, fem.Function], cells: dict[str, np.ndarray] | None
-    ) -> dict[str, vtkhdf.Hole]:
-        """What a step adds to its arrays, by then in the file but not yet in use. Collective."""
-        comm, parts = grid.mesh.comm, grid.parts(functions)
-        holes = {name: vtkhdf.Hole(shape, np.dtype(float)) for name, (shape, _) in parts.items()}
-        first = on_root(comm, lambda: vtkhdf.reserve(self.path, LAYOUT, t, self._added(holes, cells)[1]))
-        shared_array.fill(comm, self.path, [(first[name], block) for name, (_, block) in parts.items()])
-        return holes
+    def _has(self, blocks: Mapping[str, Block], grid: Grid, step: int) -> bool:
+        """Whether a grid is that of a step, up to rounding of the points; -1 for the last one, if any. Collective."""
+        comm = grid.mesh.comm
+        scale = comm.allreduce(float(np.abs(blocks["Points"].values).max(initial=0.0)), op=MPI.MAX)
 
-    def _added(
-        self, arrays: Mapping[str, np.ndarray] | Mapping[str, vtkhdf.Hole], grid: dict[str, np.ndarray] | None
-    ) -> tuple[dict[str, int], vtkhdf.Rows]:
-        """What a step adds to tables and datasets, on the last grid (None) or on one perhaps not there. On rank 0."""
+        def mine() -> bool:
+            with vtkhdf.reading(self.path) as group:
+                if not len(group[vtkhdf.VALUES]):
+                    return False
+                part = int(group[PARTS][: len(group[vtkhdf.VALUES])][step])
+                first = _starts([group[name][:] for name in COUNTS], part)
+                sizes = {"Points": "NumberOfPoints", "Connectivity": "NumberOfConnectivityIds"}
+                if any(group[count][part] != blocks[name].shape[0] for name, count in sizes.items()):
+                    return False
+                there = {}
+                for name in ("Points", "Connectivity"):
+                    (rows, *_), start = blocks[name].index, first[name]
+                    there[name] = group[name][start + rows.start : start + rows.stop]
+                points, corners = blocks["Points"].values, blocks["Connectivity"].values.view("i8")
+                near = np.allclose(there["Points"], points, rtol=0, atol=SAME_POINT * scale)
+                same = np.array_equal(there["Connectivity"], corners)
+                return near and same and bool(group["Types"][first["Types"]] == grid.kind)
+
+        return bool(comm.allreduce(on_all(comm, mine), op=MPI.LAND))
+
+    def _filled(
+        self, t: float, grid: Grid, functions: Mapping[str, fem.Function], blocks: Mapping[str, Block] | None
+    ) -> tuple[Added, Added | None]:
+        """What a step adds to its arrays and to the grids, by then in the file but not yet in use. Collective."""
+        comm, parts = grid.mesh.comm, grid.parts(functions)
+        cells: dict[str, np.ndarray | vtkhdf.Hole] | None = None
+        holes = {name: vtkhdf.Hole(shape, np.dtype(float)) for name, (shape, _) in parts.items()}
+        given = {name: block for name, (_, block) in parts.items()}
+        if blocks is not None:
+            cells = {name: vtkhdf.Hole(block.shape, NO_GRID[name].dtype) for name, block in blocks.items()}
+            cells["Types"] = np.broadcast_to(np.uint8(grid.kind), len(cells["Offsets"]) - 1)
+            given |= {name: functools.partial(blocks.__getitem__, name) for name in blocks}
+        first = on_root(comm, lambda: vtkhdf.reserve(self.path, LAYOUT, t, self._added(holes, cells, grid.kind)[1]))
+        shared_array.fill(comm, self.path, [(first[name], block) for name, block in given.items()])
+        return holes, cells
+
+    def _added(self, arrays: Added, grid: Added | None, kind: int) -> tuple[dict[str, int], vtkhdf.Rows]:
+        """What a step adds to tables and datasets, on the last grid (None) or on a new one. On rank 0."""
         with vtkhdf.reading(self.path) as group:
             step, counts = len(group[vtkhdf.VALUES]), [group[name][:] for name in COUNTS]
             parts = group[PARTS][:step] if step else np.empty(0, dtype=np.int64)
             if grid is not None and step:
-                _check_kind(group, int(grid["Types"][0]))
-                grid = None if _is_part(group, int(parts[-1]), grid) else grid
+                _check_kind(group, kind)
         added = {count: len(grid[name]) for count, name in COUNTS.items()} if grid else {}
         part = len(counts[0]) - (0 if grid else 1)
         end, first = _starts(counts, len(counts[0])), _starts(counts, part)
@@ -269,31 +314,19 @@ def _load_part(group: Any, part: int) -> dict[str, np.ndarray]:
     return {name: group[name][first[name] : end[name]] for name in first}
 
 
-def _is_part(group: Any, part: int, grid: Mapping[str, np.ndarray]) -> bool:
-    """Whether a grid is the one in the file with this number, up to rounding of the points."""
-    if any(len(grid[name]) != group[count][part] for count, name in COUNTS.items()):
-        return False
-    there, scale = _load_part(group, part), np.abs(grid["Points"]).max()
-    near = np.allclose(there["Points"], grid["Points"], rtol=0, atol=SAME_POINT * scale)
-    return near and all(np.array_equal(there[name], grid[name]) for name in grid if name != "Points")
-
-
 def _check_kind(group: Any, kind: int) -> None:
     """Reject cells of another kind than those in the file."""
     if len(group[vtkhdf.VALUES]) and group["Types"][0] != kind:
         raise InputError(f"{group.file.filename}: was written on a mesh of other cells, so that it cannot be continued")
 
 
-def _step_at(group: Any, t: float, grid: Mapping[str, np.ndarray]) -> int:
-    """The step at a time, which must be on the grid."""
+def _step_at(group: Any, t: float) -> int:
+    """The step at a time."""
     name, values = group.file.filename, group[vtkhdf.VALUES][:]
     near = np.flatnonzero(np.abs(values - t) <= vtkhdf.close_to(t))
     if not len(near):
         raise InputError(f"{name}: t = {t}: the file has steps at t = {values.tolist()}")
-    step = int(near[0])
-    if not _is_part(group, int(group[PARTS][step]), grid):
-        raise InputError(f"{name}: t = {t}: the functions are on another mesh than this step")
-    return step
+    return int(near[0])
 
 
 def _load_rows(group: Any, name: str, step: int, size: int) -> np.ndarray:

@@ -93,6 +93,26 @@ class Grid:
             "Types": np.full(len(corners), self.kind, dtype="u1"),
         }
 
+    def blocks(self) -> dict[str, Block]:
+        """The same Points, Connectivity and Offsets in parts over the ranks; of integers the bytes, as if of floats."""
+        comm, geometry, topology = self.mesh.comm, self.mesh.geometry, self.mesh.topology
+        nodes, cells = geometry.index_map(), topology.index_map(topology.dim)
+        first, points = spread(comm, self._nodes[: nodes.size_local], geometry.x[: nodes.size_local], nodes.size_global)
+        pieces = self._nodes[cell_nodes(self.mesh)[: cells.size_local]][:, self._pieces].reshape(
+            cells.size_local, self._pieces.size
+        )
+        before, corners = spread(comm, self._cells[: cells.size_local], pieces, cells.size_global)
+        width, drawn = pieces.shape[1], cells.size_global * len(self._pieces) + 1
+        start, end = (drawn * rank // comm.size for rank in (comm.rank, comm.rank + 1))
+        flat = {
+            "Connectivity": (before * width, corners.ravel(), cells.size_global * width),
+            "Offsets": (start, np.arange(start, end) * self._pieces.shape[1], drawn),
+        }
+        found = {"Points": Block(points, (nodes.size_global, 3), (slice(first, first + len(points)), slice(0, 3)))}
+        for name, (at, values, total) in flat.items():
+            found[name] = Block(values.astype("i8").view(float), (total,), (slice(at, at + len(values)),))
+        return found
+
     def rows(self, functions: Mapping[str, fem.Function]) -> dict[str, np.ndarray]:
         """PointData/NAME or CellData/NAME -> values, (rows,) of a scalar and (rows, 3) of a vector, on rank 0.
 
