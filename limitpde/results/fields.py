@@ -179,7 +179,8 @@ class FieldSeries:
                     return False
                 there = {}
                 for name in ("Points", "Connectivity"):
-                    (rows, *_), start = blocks[name].index, first[name]
+                    rows, start = blocks[name].index[0], first[name]
+                    assert isinstance(rows, slice)
                     there[name] = group[name][start + rows.start : start + rows.stop]
                 points, corners = blocks["Points"].values, blocks["Connectivity"].values.view("i8")
                 near = np.allclose(there["Points"], points, rtol=0, atol=SAME_POINT * scale)
