@@ -35,8 +35,8 @@ COPIES = 2.0
 """Arrays of the size of the densities that a step works in."""
 NODE_BYTES = (1500.0, 4000.0, 10000.0)
 """Bytes of memory for each node in one, two and three dimensions: mesh and matrices, while they are made."""
-ROOT_BYTES = 600.0
-"""Bytes for each node where the mesh is made, on rank 0."""
+ROOT_BYTES, FILE_BYTES = 150.0, 600.0
+"""Bytes for each node of what goes through rank 0; with a mesh that is read, or changed, there."""
 POINT_SPEEDS = ((1.0, 150.0), (300.0, 4e4), (1e5, 1e6))
 MESH_SPEEDS = ((1e3, 1e5), (1e4, 7e5), (5e4, 1.6e6), (1e6, 1.7e6))
 PARTICLE_SPEEDS = ((250.0, 1.5e5), (1e3, 2.5e5), (1e5, 2e5))
@@ -70,7 +70,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         threaded=False,
         unknowns=unknowns,
         shared=8 * COPIES * unknowns + NODE_BYTES[d - 1] * counts.nodes,
-        root=ROOT_BYTES * counts.nodes + 8.0 * unknowns,
+        root=(FILE_BYTES if isinstance(pde.mesh, str) else ROOT_BYTES) * counts.nodes,
         each=8.0 * 3 * min(masses, LARGEST_MATRIX) ** 2,
         disk=drawn + 8.0 * counts.nodes * (masses + 1) + needs.rows(case, steps, COLUMNS),
         note="" if counts.exact else "of the mesh file only the beginning was read",

@@ -14,8 +14,8 @@ SETTING_UP = 120
 """Steps in whose time the mesh and the matrices are made, and the fields drawn."""
 NODE_BYTES, HIGH_NODE_BYTES = 5500.0, 8000.0
 """Bytes of memory for each node: mesh, matrices, factors; for degrees 2 to 4."""
-ROOT_BYTES = 600.0
-"""Bytes for each node where the mesh is made, on rank 0."""
+ROOT_BYTES, FILE_BYTES = 150.0, 600.0
+"""Bytes for each node of what goes through rank 0; with a mesh that is read, or changed, there."""
 COLUMNS = 17
 """Of diagnostics.csv."""
 PDE_SPEEDS = ((1e3, 3e5), (1e4, 1.8e6), (1e5, 1e6), (1e6, 8e5))
@@ -51,7 +51,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         threaded=False,
         unknowns=unknowns,
         shared=nodes * (HIGH_NODE_BYTES if high else NODE_BYTES),
-        root=ROOT_BYTES * nodes,
+        root=(FILE_BYTES if isinstance(pde.mesh, str) or pde.refinement is not None else ROOT_BYTES) * nodes,
         disk=needs.DRAWN
         + needs.fields(nodes, counts.cells, corners, species + 2, outputs)
         + needs.vectors(case, species + 1, nodes if high else counts.cells, outputs)
