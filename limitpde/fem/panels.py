@@ -54,8 +54,9 @@ def factorised(matrix: scipy.sparse.csc_array, inside: int) -> tuple[Panels, np.
     places = np.concatenate([found.perm_c[order], found.perm_c[inside:]])  # SuperLU moves whole subtrees
     number = np.empty(size, dtype=np.int32)
     number[places] = np.arange(size)
-    lower, diagonal = found.L.tocoo(), found.U.diagonal()[places]
-    lower = scipy.sparse.csr_array((lower.data, (number[lower.row], number[lower.col])), shape=lower.shape).tocsc()
+    entries, diagonal = found.L.tocoo(), found.U.diagonal()[places]
+    moved = (entries.data, (number[entries.row], number[entries.col]))
+    lower = scipy.sparse.csc_array(scipy.sparse.csr_array(moved, shape=(size, size)))  # by rows first: they are sorted
     border = lower[inside:, inside:].toarray()
     return _panels(lower, 1 / diagonal[:inside]), order, (border * diagonal[inside:]) @ border.T
 
@@ -66,7 +67,10 @@ def _panels(lower: scipy.sparse.csc_array, pivots: np.ndarray) -> Panels:
     width = np.diff(first)
     below = np.diff(lower.indptr)[first[:-1]] - width
     rows_at = np.concatenate([[0], np.cumsum(below)])
-    rows, values = np.empty(rows_at[-1], dtype=np.uint32), np.empty(int(width @ below + (width * (width - 1)).sum() // 2))
+    rows, values = (
+        np.empty(rows_at[-1], dtype=np.uint32),
+        np.empty(int(width @ below + (width * (width - 1)).sum() // 2)),
+    )
     _fill(first, lower.indptr, lower.indices, lower.data, rows_at, rows, values)
     return Panels(first, rows_at, rows, values, pivots)
 
@@ -93,10 +97,10 @@ def _same(pointers: np.ndarray, rows: np.ndarray, j: int) -> bool:
     before, here, end = pointers[j - 1] + 1, pointers[j], pointers[j + 1]
     if here - before != end - here:
         return False
-    for k in range(end - here):
-        if rows[here + k] != rows[before + k]:
-            return False
-    return True
+    k = 0
+    while k < end - here and rows[here + k] == rows[before + k]:
+        k += 1
+    return k == end - here
 
 
 @compiled

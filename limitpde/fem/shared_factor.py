@@ -5,9 +5,9 @@ only with each other and with the border,
 
     A = [A_pp on the diagonal, A_pb; A_bp, A_bb],   S = A_bb - sum_p A_bp A_pp^-1 A_pb.
 
-Each rank holds a factor of A_pp, and its rows of S^-1, which is dense: on a plane mesh the border has some
-2 sqrt(n P) unknowns. A solve is one with L on each rank, a sum over the ranks of as many numbers, and one with L^T: half
-the work of one rank on two, exact up to rounding.
+Each rank holds a factor of A_pp, and its rows of S^-1, which is dense: on a plane mesh the border has 1.4 sqrt(n P)
+unknowns. A solve is one with L on each rank, a sum over the ranks of as many numbers, and one with L^T: half the work
+of one rank on two, exact up to rounding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from limitpde.fem.panels import backward, factorised, forward
 class SharedFactor:
     """What PETSc's `pc_type python` calls to solve with a matrix. Collective; a rank may own nothing."""
 
-    def setUp(self, pc: PETSc.PC) -> None:  # noqa: N802 (PETSc's name)
+    def setUp(self, pc: PETSc.PC) -> None:
         """Factorise the matrix, which is new or has changed. Collective."""
         matrix = pc.getOperators()[1]
         self._comm = matrix.comm.tompi4py()
