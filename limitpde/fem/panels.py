@@ -67,10 +67,8 @@ def _panels(lower: scipy.sparse.csc_array, pivots: np.ndarray) -> Panels:
     width = np.diff(first)
     below = np.diff(lower.indptr)[first[:-1]] - width
     rows_at = np.concatenate([[0], np.cumsum(below)])
-    rows, values = (
-        np.empty(rows_at[-1], dtype=np.uint32),
-        np.empty(int(width @ below + (width * (width - 1)).sum() // 2)),
-    )
+    rows = np.empty(rows_at[-1], dtype=np.uint32)
+    values = np.empty(int(width @ below + (width * (width - 1)).sum() // 2))
     _fill(first, lower.indptr, lower.indices, lower.data, rows_at, rows, values)
     return Panels(first, rows_at, rows, values, pivots)
 
