@@ -299,7 +299,7 @@ class Solver:
         moments = {f"moment_{k}": float(self.masses**k @ self.integrated) for k in range(3)}
         total = moments["moment_1"]
         named = {"mass_total": total, "mass_overflow": 0.0, f"mass_{self._loss}": lost, "ledger": total + lost}
-        named |= {"minimum": sums.minimum(self.densities), "maximum": sums.maximum(self.densities)}
+        named |= dict(zip(("minimum", "maximum"), sums.extremes(self.densities), strict=True))
         named |= moments | {"second_moment": second, "clipped": self._clipped}
         axes = "xyz" if self.mesh is not None else ""
         return named | {f"centre_{axis}": value for axis, value in zip(axes, centre, strict=False)}

@@ -77,7 +77,7 @@ class DriftDiffusion:
         potential, energy = self._potential(self.points, volume * rho)
         entropy = (volume * rho * np.log(np.maximum(rho, np.finfo(float).tiny))).sum(axis=0)
         free = self.diffusivity * float(sums.total(entropy)[0]) + energy
-        return GatedState(densities, potential, free, sums.minimum(*rho), sums.maximum(*rho))
+        return GatedState(densities, potential, free, *sums.extremes(*rho))
 
     def advance(self, history: History, dt: float, order: int, *, judged: bool) -> Trial:
         """A step of size dt with BDF of this order; its error is not estimated."""

@@ -204,7 +204,7 @@ class EdgeMatrix:
 
     def set_laplacian(self, weight: np.ndarray) -> None:
         """Set the edge contributions to those of the Laplacian with these edge weights, (n_edges,)."""
-        self.edges[:] = np.array([1.0, -1.0, -1.0, 1.0])[:, None] * weight
+        np.multiply(np.array([[1.0], [-1.0], [-1.0], [1.0]]), weight, out=self.edges)
 
     def assemble(self) -> PETSc.Mat:
         """Put `edges` and `diagonal` into the matrix. Collective."""

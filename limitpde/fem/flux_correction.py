@@ -27,7 +27,7 @@ from mpi4py import MPI
 
 from limitpde.compiled import compiled
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
-from limitpde.fem.gate import ROUNDING
+from limitpde.fem.gate import ROUNDING, GatedState
 from limitpde.fem.lagrange import LagrangeSpace
 from limitpde.fem.linear import LinearSolver, Options
 
@@ -49,20 +49,19 @@ class CellPeclet:
     def __init__(self, graph: EdgeGraph | LagrangeSpace) -> None:
         self._graph = graph
 
-    def __call__(self, potentials: Sequence[np.ndarray], densities: Sequence[np.ndarray], diffusivity: float) -> float:
+    def __call__(self, potentials: Sequence[np.ndarray], now: GatedState, diffusivity: float) -> float:
         """The number over all cells that a density of SEEN of the largest touches; infinite for D = 0.
 
         Args:
             potentials: V of each species, or the stream function of its velocity, (n_local,).
-            densities: of each species, (n_local,).
+            now: the densities.
             diffusivity: D.
         """
         if diffusivity == 0.0:
             return math.inf
         graph, found = self._graph, 0.0
-        least = SEEN * graph.sums.maximum(*densities)
-        for potential, density in zip(potentials, densities, strict=True):
-            found = max(found, _steepest(graph.points, graph.cells, potential, density, least))
+        for potential, density in zip(potentials, now.densities, strict=True):
+            found = max(found, _steepest(graph.points, graph.cells, potential, density, SEEN * now.maximum))
         return float(graph.comm.allreduce(found, op=MPI.MAX)) / (2 * diffusivity)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -79,8 +80,11 @@ class Bdf:
         return cls(2, (1 + 2 * ratio) / (1 + ratio), (1 + ratio, -(ratio**2) / (1 + ratio)), (1 + ratio, -ratio))
 
 
-def bdf_error_weights(order: int, steps: Sequence[float]) -> np.ndarray:
+@lru_cache(maxsize=16)  # a step asks for each of its fields
+def bdf_error_weights(order: int, steps: tuple[float, ...]) -> np.ndarray:
     """Weights of f_new, f_now, f_before, ... in the local error of a step: a divided difference, of order order + 1.
+
+    They are not to be changed: the same array is given again.
 
     Args:
         order: 2 (BDF2) or 1 (backward Euler).

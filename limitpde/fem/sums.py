@@ -30,12 +30,19 @@ class GlobalSums:
 
     def minimum(self, *values: np.ndarray) -> float:
         """Smallest entry of all arrays on all ranks; infinity of nothing, NaN if there is one. Collective."""
-        return -self.maximum(*(-value[: self.owned] for value in values))
+        return self.extremes(*values)[0]
 
     def maximum(self, *values: np.ndarray) -> float:
         """Largest entry of all arrays on all ranks; minus infinity of nothing, NaN if there is one. Collective."""
-        local = np.array([np.max(value[: self.owned], initial=-np.inf) for value in values]).max(initial=-np.inf)
-        flags = np.array([float(np.isnan(local)), -np.inf if np.isnan(local) else local])
+        return self.extremes(*values)[1]
+
+    def extremes(self, *values: np.ndarray) -> tuple[float, float]:
+        """Smallest and largest entry, as `minimum` and `maximum` give them, in one reduction. Collective."""
+        owned = [value[: self.owned] for value in values]
+        ends = [(-value.min(initial=np.inf), value.max(initial=-np.inf)) for value in owned]
+        local = np.array(ends).max(axis=0, initial=-np.inf)
+        wrong = np.isnan(local)
+        flags = np.array([float(wrong.any()), *np.where(wrong, -np.inf, local)])
         result = np.empty_like(flags)
         self.comm.Allreduce(flags, result, op=MPI.MAX)
-        return float("nan") if result[0] else float(result[1])
+        return (float("nan"), float("nan")) if result[0] else (-float(result[1]), float(result[2]))

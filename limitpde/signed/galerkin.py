@@ -205,14 +205,14 @@ class GalerkinScheme:
         if not all(map(math.isfinite, (end.energy, end.maximum, estimate))):
             return Trial("the solution is not finite", 0.0)
         barriers = [self._barrier_of(charge, now.potential) for charge in self._charges]
-        return Trial(end, estimate, {"cell_peclet": self._peclet(barriers, now.densities, self._model.D)})
+        return Trial(end, estimate, {"cell_peclet": self._peclet(barriers, now, self._model.D)})
 
     def state(self, densities: np.ndarray) -> GatedState:
         """The state of these densities, (S, n_local). Collective."""
         potential, sums = self._potential_of(densities), self.nodes.sums
         energy = self._energy(densities, potential)
         walled = has_reached_edge(sums, self._mass_times(densities).sum(axis=0), self.outer)
-        return GatedState(densities, potential, energy, sums.minimum(*densities), sums.maximum(*densities), walled)
+        return GatedState(densities, potential, energy, *sums.extremes(*densities), walled)
 
     def _energy(self, densities: np.ndarray, potential: np.ndarray) -> float:
         """F = sum_s int (D rho_s log rho_s + U rho_s) + (g / 2) int u psi; values below zero have no entropy."""

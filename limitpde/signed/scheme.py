@@ -215,7 +215,7 @@ class Scheme:
         climbs = self._climbs(barriers, predicted)
         turning = [self._model.circulation * predicted] * len(barriers)
         carriers = turning if self._model.circulation > 0 else barriers
-        figures["cell_peclet"] = peclet = self._peclet(carriers, now.densities, self._model.D)
+        figures["cell_peclet"] = peclet = self._peclet(carriers, now, self._model.D)
         strong = self._model.circulation > 0 or peclet > self._corrected_from
         corrected = not fitted and (strong or self._transport_by == "corrected")
         densities, errors = [], []
@@ -311,7 +311,7 @@ class Scheme:
     def _checked_state(self, densities: list[np.ndarray], masses: list[float]) -> GatedState | str:
         """The state of these densities, scaled to the masses that they should have, or why they cannot be one."""
         sums, area = self.graph.sums, self.graph.area
-        lowest, largest = sums.minimum(*densities), sums.maximum(*densities)
+        lowest, largest = sums.extremes(*densities)
         if not math.isfinite(lowest + largest):
             return "the density is not finite"
         if lowest < -ROUNDING * largest:
@@ -334,7 +334,7 @@ class Scheme:
         total = float(sums.total(self.graph.area * energy)[0])
         mass = np.sum([self.graph.area * density for density in densities], axis=0)
         walled = has_reached_edge(sums, mass, self.outer)
-        return GatedState(densities, potential, total, sums.minimum(*densities), sums.maximum(*densities), walled)
+        return GatedState(densities, potential, total, *sums.extremes(*densities), walled)
 
     def vectors(self, now: GatedState, names: list[str]) -> list[dolfinx.fem.Function]:
         """E = -grad psi and the flux of each density in this state, constant on each cell. Collective.
@@ -343,7 +343,7 @@ class Scheme:
         """
         cells, model, found = self._cell_fluxes, self._model, [self._cell_fluxes.diffusion(now.potential, 1.0)]
         barriers = [self._barrier(charge, now.potential) for charge in self._charges]
-        strong = self._peclet(barriers, now.densities, model.D) > self._corrected_from
+        strong = self._peclet(barriers, now, model.D) > self._corrected_from
         fitted = self._transport_by == "fitted" or (self._transport_by == "auto" and not strong)
         velocity = model.circulation * found[0][:, ::-1] * (-1.0, 1.0)
         for density, barrier in zip(now.densities, barriers, strict=True):

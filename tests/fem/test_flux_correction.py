@@ -15,6 +15,7 @@ from mpi4py import MPI
 from limitpde.fem.edge_flux import fill_transport
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.flux_correction import CellPeclet, FluxCorrection, repaired
+from limitpde.fem.gate import GatedState
 
 
 def neighbours(graph: EdgeGraph, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +99,12 @@ def test_cell_peclet_of_a_constant_drift(comm):
     potential = graph.points @ np.array([3.0, 4.0])
     length = np.hypot(*(graph.points[graph.tail] - graph.points[graph.head]).T)
     longest = comm.allreduce(length.max(initial=0.0), op=MPI.MAX)
-    found, ones = CellPeclet(graph), np.ones(graph.local)
+    ones = np.ones(graph.local)
+
+    def found(potentials, densities, diffusivity):
+        now = GatedState(densities, potential, 0.0, *graph.sums.extremes(*densities))
+        return CellPeclet(graph)(potentials, now, diffusivity)
+
     assert found([potential], [ones], 0.1) == pytest.approx(25 * longest, rel=1e-12)
     assert found([potential], [ones], 0.0) == np.inf
     far = np.hypot(*(graph.points - [0.4, -0.3]).T) > 1.0  # steep where there is nothing
