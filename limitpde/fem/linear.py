@@ -15,7 +15,7 @@ Options = dict[str, str | int | float | None]
 _numbers = itertools.count()
 
 SHARED_LIMIT = 2_000_000
-"""Unknowns times ranks up to which the ranks share a factor: some 2,000 nodes lie between them (docs/scaling.md)."""
+"""Unknowns times ranks up to which the ranks share a factor: some 2,000 lie between them then (docs/scaling.md)."""
 REDUNDANT_LIMIT = 100_000
 """Unknowns up to which each of more ranks factorises the whole matrix by itself."""
 DIRECT_LIMIT = 500_000
