@@ -6,8 +6,8 @@ only with each other and with the border,
     A = [A_pp on the diagonal, A_pb; A_bp, A_bb],   S = A_bb - sum_p A_bp A_pp^-1 A_pb.
 
 Each rank holds a factor of A_pp, and its rows of S^-1, which is dense: on a plane mesh the border has one to two
-sqrt(n P) unknowns. A solve is one with L on each rank, a sum over the ranks of as many numbers, and one with L^T: half the work
-of one rank on two, exact up to rounding.
+sqrt(n P) unknowns. A solve is one with L on each rank, a sum over the ranks of as many numbers, and one with L^T: half
+the work of one rank on two, exact up to rounding.
 """
 
 from __future__ import annotations
