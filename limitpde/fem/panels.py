@@ -55,6 +55,7 @@ def factorised(matrix: scipy.sparse.csc_array, inside: int) -> tuple[Panels, np.
     number = np.empty(size, dtype=np.int32)
     number[places] = np.arange(size)
     entries, diagonal = found.L.tocoo(), found.U.diagonal()[places]
+    del found  # and its U
     moved = (entries.data, (number[entries.row], number[entries.col]))
     lower = scipy.sparse.csc_array(scipy.sparse.csr_array(moved, shape=(size, size)))  # by rows first: they are sorted
     border = lower[inside:, inside:].toarray()
