@@ -75,7 +75,8 @@ class PDEResidual(ObservedIntegrals):
                 f"compare.test_functions: one by Python sees every mass, of which there may be {LARGEST_MATRIX} then, "
                 f"not {solver.grid.M}; lower model.n_max, or take pde.bins"
             )
-        tracked = np.append(0, solver.grid.masses) if self._by_python else np.unique(np.append(table.masses, 0))
+        masses = solver.grid.masses.astype(np.int64) if solver.grid.every_integer else solver.grid.masses
+        tracked = np.append(0, masses) if self._by_python else np.unique(np.append(table.masses, 0))
         self._slots = np.searchsorted(tracked, table.masses)
         self._terms = _Terms(model, solver.grid, tracked, every=not self._by_python and bool((table.masses == 0).any()))
         if not self._by_python:

@@ -78,6 +78,11 @@ class UserFunction:
         gradient, laplacian = found[1:3] if parts > 1 else self._in_space(x, mark, t, found[0], wider)
         return Derivatives(found[0], gradient, laplacian, found[3] if parts > 3 else self._in_time(x, mark, t, wider))
 
+    def rate(self, x: np.ndarray, mark: np.ndarray | None, t: float) -> np.ndarray:
+        """d phi / dt alone, (n,), at the same points."""
+        parts = _parts(self.python, *_shapes(x, mark))
+        return self._returned(x, mark, t, parts)[3] if parts > 3 else self._in_time(x, mark, t, 1.0)
+
     def check(self, x: np.ndarray, mark: np.ndarray | None, end: float, key: str) -> None:
         """Try the function at points x (n, d) of particles with these marks, at the start, later, and at the end.
 

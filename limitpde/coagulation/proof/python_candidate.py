@@ -179,8 +179,11 @@ class DomainMeans:
 
     def __call__(self, masses: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Of phi and d phi / dt for each of the masses (M,), (F, M) each."""
-        found = np.empty((2, len(self._functions), len(masses)))
+        found = np.zeros((2, len(self._functions), len(masses)))
         for k, n in enumerate(masses):
-            phi = evaluate_marked(self._functions, self._points, np.full(len(self._points), float(n)), t)
-            found[:, :, k] = phi.value.mean(axis=1), phi.rate.mean(axis=1)
+            mark = np.full(len(self._points), float(n))
+            found[0, :, k] = values_marked(self._functions, self._points, mark, t).mean(axis=1)
+            for f, function in enumerate(self._functions):
+                if isinstance(function, UserFunction):
+                    found[1, f, k] = function.rate(self._points, mark, t).mean()
         return found[0], found[1]
