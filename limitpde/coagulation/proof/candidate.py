@@ -107,7 +107,8 @@ class MacroResidual:
             if delta is not None and not 0 < delta < np.inf:
                 raise InputError(f"compare.deltas[{number}] = {delta}: must be a length > 0")
             if by_python:
-                self.parts.append(EvenByPython(self, fit) if delta is None else SmearedByPython(self, fit, delta))
+                known = fit, self.reaction, domain, self.few[0]
+                self.parts.append(EvenByPython(*known) if delta is None else SmearedByPython(*known, delta))
             else:
                 shaped = shaped_only(fit)
                 self.parts.append(_Homogeneous(self, shaped) if delta is None else _Smeared(self, shaped, delta))

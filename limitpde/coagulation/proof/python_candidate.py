@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +20,6 @@ from limitpde.compare.marked import AnyFunction, evaluate_marked, values_marked
 from limitpde.compare.user_functions import UserFunction
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-
-if TYPE_CHECKING:
-    from limitpde.coagulation.proof.candidate import MacroResidual
 
 PER_LENGTH = 16
 """Nodes along the length over which a function changes, for its mean over a domain."""
@@ -58,38 +54,42 @@ class SmearedByPython:
     """Integrals of densities smeared over a length delta.
 
     Args:
-        residual: what they are part of.
         functions: F test functions phi(x, n, t).
+        rates: of the masses.
+        domain: where the particles are.
+        few: L, the masses whose products are kept.
         delta: reach of the mollifier.
     """
 
-    def __init__(self, residual: MacroResidual, functions: Sequence[AnyFunction], delta: float) -> None:
-        self._residual, self._functions, self._delta = residual, functions, delta
-        self._eta, self._split = eta_table(residual.model.dimension), SplitParts(residual.reaction, functions)
-        self._grid = NodeGrid.of(residual.domain, delta) if residual.domain.bounded else None
-        d = residual.model.dimension
+    def __init__(
+        self, functions: Sequence[AnyFunction], rates: MassRates, domain: Domain, few: int, delta: float
+    ) -> None:
+        self._functions, self._model, self._domain = functions, rates.model, domain
+        self._few, self._delta, d = few, delta, rates.model.dimension
+        self._eta, self._split = eta_table(d), SplitParts(rates, functions)
+        self._grid = NodeGrid.of(domain, delta) if domain.bounded else None
         self._walls = (np.empty((0, d)), np.empty((0, d)), np.empty(0), np.empty(0, dtype=np.int64))
         if self._grid is not None:
-            self._walls = wall_points(residual.domain, self._grid)
+            self._walls = wall_points(domain, self._grid)
 
     def integrands(
         self, x: np.ndarray, places: np.ndarray, system: MassRateArrays, t: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `MacroResidual.integrands`, without the shares of N."""
-        residual, delta, d = self._residual, self._delta, x.shape[1]
+        delta, d = self._delta, x.shape[1]
         grid = NodeGrid.around(x, delta) if self._grid is None else self._grid
         wide = np.zeros((len(x), 3))
-        wide[:, :d] = residual.domain.wrap(x)
+        wide[:, :d] = self._domain.wrap(x)
         shape = (grid.kind, grid.low, grid.edge, grid.nodes)
         starts, *reach = planes(wide, shape, grid.places[0], len(grid.kept[0]), delta)
         cut, lines, masses = (grid.weight, grid.share), (grid.places, grid.kept), system.masses
         here, gain, products = node_entries(
             wide, places, starts, (reach[0], reach[1]), shape, delta, self._eta, lines, cut,
-            (masses, system.beta, system.merge), d, residual.few[0],
+            (masses, system.beta, system.merge), d, self._few,
         )  # fmt: skip
         mass, at, number, lost = masses[here[:, 0].astype(np.int64)], here[:, 2 : 2 + d], here[:, 5], here[:, 6]
         phi = evaluate_marked(self._functions, np.ascontiguousarray(at), mass.astype(float), t)
-        diffused = phi.laplacian @ (residual.model.d(mass) * number) + phi.rate @ number
+        diffused = phi.laplacian @ (self._model.d(mass) * number) + phi.rate @ number
         made = values_marked(self._functions, gain[:, 1 : 1 + d], gain[:, 0], t) @ gain[:, 4]
         split = self._split(at, mass, phi.value, t) @ number
         diffused -= self._through_walls(here[:, 1].astype(np.int64), mass, number, grid, t)
@@ -106,7 +106,7 @@ class SmearedByPython:
         place = np.arange(len(wall)) - np.repeat(np.cumsum(last - first) - last, last - first)
         entry = order[place]
         volume = grid.weight[nodes[entry]] if len(grid.weight) > 1 else grid.weight[0]
-        weight = areas[wall] * self._residual.model.d(mass[entry]) * number[entry] / volume
+        weight = areas[wall] * self._model.d(mass[entry]) * number[entry] / volume
         slopes = evaluate_marked(self._functions, points[wall], mass[entry].astype(float), t).gradient
         return np.asarray((slopes * normals[wall]).sum(axis=2) @ weight)
 
@@ -115,24 +115,26 @@ class EvenByPython:
     """Integrals of densities smeared over the whole domain.
 
     Args:
-        residual: what they are part of.
         functions: F test functions phi(x, n, t).
+        rates: of the masses.
+        domain: where the particles are.
+        few: L, the masses whose products are kept.
     """
 
-    def __init__(self, residual: MacroResidual, functions: Sequence[AnyFunction]) -> None:
-        self._residual, self._functions = residual, functions
-        self._means = DomainMeans(functions, residual.domain)
+    def __init__(self, functions: Sequence[AnyFunction], rates: MassRates, domain: Domain, few: int) -> None:
+        self._means = DomainMeans(functions, domain)
+        self._functions, self._rates, self._volume, self._few = functions, rates, domain.volume, few
 
     def integrands(
         self, x: np.ndarray, places: np.ndarray, system: MassRateArrays, t: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `MacroResidual.integrands`, without the shares of N."""
-        residual, volume = self._residual, self._residual.domain.volume
+        volume = self._volume
         masses, mass = np.unique(system.masses[places], return_counts=True)
         number = mass.astype(float)
         pairs = np.outer(number, number)
         pairs[np.diag_indices(len(number))] -= number  # ordered pairs i != j
-        rates = residual.reaction.rates(masses[:, None], masses[None, :]) * pairs / volume
+        rates = self._rates.rates(masses[:, None], masses[None, :]) * pairs / volume
         after = masses[:, None] + masses[None, :]
         every = np.unique(np.append(masses, after if system.merge else []).astype(np.int64))
         value, rate = self._means(every, t)
@@ -141,16 +143,16 @@ class EvenByPython:
         if system.merge:
             change += np.einsum("fnm,nm->f", value[:, np.searchsorted(every, after)], rates) / 2
         split = self._split(masses, number, t)
-        products = np.zeros(residual.few)
-        first = masses <= residual.few[0]
+        products = np.zeros((self._few, self._few))
+        first = masses <= self._few
         products[np.ix_(masses[first] - 1, masses[first] - 1)] = pairs[np.ix_(first, first)] / volume
         return np.stack([value[:, here] @ number, rate[:, here] @ number, split, change]), products
 
     def _split(self, masses: np.ndarray, number: np.ndarray, t: float) -> np.ndarray:
-        if self._residual.model.fragmentation is None:
+        if self._rates.model.fragmentation is None:
             return np.zeros(len(self._functions))
         every = np.arange(1, masses.max() + 1)
-        tracked = MassRates(self._residual.model, self._residual.reaction.rates, every)
+        tracked = MassRates(self._rates.model, self._rates.rates, every)
         return np.asarray(self._means(every, t)[0] @ (number @ tracked.splittings(masses)))
 
 
