@@ -92,7 +92,7 @@ class FluxCorrection:
     def __init__(self, graph: EdgeGraph) -> None:
         self._graph, self._shared = graph, graph.beside / 12
         self._matrix = EdgeMatrix(graph)
-        options: Options = {"ksp_type": "bcgs", "pc_type": "bjacobi", "ksp_rtol": ROUNDING / 10, "ksp_max_it": 500}
+        options: Options = {"ksp_type": "bcgsl", "pc_type": "jacobi", "ksp_rtol": ROUNDING / 10, "ksp_max_it": 500}
         self._solver = LinearSolver(self._matrix.mat, prefix="central", options=options)
 
     def __call__(

@@ -149,10 +149,11 @@ def test_weak_form_knows_the_kernel():
 def test_a_vortex_in_a_disk_goes_round():
     """Without noise, inside a wall that is a stream line: its image turns it.
 
-    Upwinding (of first order) spreads it, towards what corrected fluxes give on either mesh.
+    Upwinding (of first order) spreads it, so that its centre comes inwards; corrected fluxes by less than a quarter of
+    that. No node lies on the rim of the vortex, where rounding would decide whether it has charge.
     """
-    model, radii = Model(sigma=0.0, gamma_bar=4.0, interaction="rotated"), []
-    initial = Initial(positive=(UniformDisk(mass=1.0, center=(0.5, 0.0), radius=0.3),))
+    model, inwards = Model(sigma=0.0, gamma_bar=4.0, interaction="rotated"), []
+    initial = Initial(positive=(UniformDisk(mass=1.0, center=(0.5, 0.0), radius=0.31),))
     for cell_size, transport in ((0.05, "fitted"), (0.025, "fitted"), (0.05, "corrected"), (0.025, "corrected")):
         mesh = Disk(radius=1.0, cell_size=cell_size)
         solver = Solver(model, initial, mesh=mesh, step=0.01, boundary="grounded", transport=transport)
@@ -162,13 +163,14 @@ def test_a_vortex_in_a_disk_goes_round():
         assert not any(report.refused for report in reports)
         assert max(report.figures["maximum"] for report in reports) <= first["maximum"] * (1 + 1e-3)
         assert last["mass_positive"] == pytest.approx(1.0, abs=1e-13)
-        radii.append(np.hypot(last["centre_x"], last["centre_y"]))
+        inwards.append(np.hypot(first["centre_x"], first["centre_y"]) - np.hypot(last["centre_x"], last["centre_y"]))
     image = 1.0 / 0.5 - 0.5  # its distance; it moves the vortex with the velocity gamma_bar / image
     angle = np.arctan2(last["centre_y"], last["centre_x"])
     assert angle == pytest.approx(0.5 * 4.0 / image / 0.5, rel=0.1)
-    assert 0.5 - radii[1] < 0.65 * (0.5 - radii[0])
-    assert abs(radii[3] - radii[2]) < 1e-3
-    assert radii[3] > radii[1] > radii[0]
+    assert inwards[1] < 0.65 * inwards[0]
+    assert 0 < inwards[3] < inwards[2]
+    assert inwards[2] < inwards[0] / 4
+    assert inwards[3] < inwards[1] / 4
 
 
 @pytest.mark.ranks
