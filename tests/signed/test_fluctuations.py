@@ -21,7 +21,6 @@ from limitpde.densities import Gaussian
 from limitpde.errors import InputError
 from limitpde.fem.kept_states import KeptStates
 from limitpde.fem.mesh import Disk
-from limitpde.signed import fluctuations
 from limitpde.signed.confinement import HarmonicTrap
 from limitpde.signed.fluctuations import Adjoint, covariance_of_charges
 from limitpde.signed.model import Initial, Model
@@ -223,7 +222,7 @@ def test_few_states(monkeypatch: pytest.MonkeyPatch) -> None:
     assert visited[0] == made.t
     assert visited[-1] == 0.0
     assert np.diff(visited).min() >= -0.5 / 64 * (1 + 1e-9)
-    monkeypatch.setattr(fluctuations.KeptStates.__init__, "__defaults__", (16,))
+    monkeypatch.setattr(KeptStates.__init__, "__defaults__", (16,))
     few = covariance_of_charges(solver(model, pair(), 0.4, 0.01), [CHARGED], 0.5)[0, 0]
     assert few == pytest.approx(many, rel=1e-2)
     assert few != many
