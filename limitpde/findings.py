@@ -105,7 +105,8 @@ class Findings:
         if len(case.fluctuation_times) > 1 and ensembles:
             labels = [function.label for function in case.test_functions]
             times, predicted = case.fluctuation_times, known.fluctuations
-            self.compare["covariances"] = list(covariance_rows(labels, times, ensembles, predicted))
+            over_time = list(covariance_rows(labels, times, ensembles, predicted))
+            self.compare |= {"covariances": over_time} if over_time else {}
         if self._budget is not None:
             found, half = detectable(self._budget), interval(self._budget)
             self.compare["limits"] = self._named(limit_rows(self._budget, found, half))

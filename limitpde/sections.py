@@ -21,6 +21,8 @@ from limitpde.nbody.limits import REPLICA_LIMIT
 MOST_OUTPUTS = 100_000
 SHORTEST = 1e-100
 """End of a run, whose third power is a number still."""
+SAME_TIME = 1e-9
+"""Part of the end by which two times of output differ, at least."""
 FEWER_COUNTS, FEWER_REPLICAS = 2, 16
 """Particle numbers, and copies of each, that a quick run takes: the smallest ones."""
 COARSER = 2
@@ -172,9 +174,7 @@ class BaseCase:
     study: Study | None = None
 
     def __post_init__(self) -> None:
-        earlier = self.compare.earlier if self.compare is not None else ()
-        if any(not a < b for a, b in itertools.pairwise((*earlier, self.time.end))):
-            raise ValueError(f"compare.earlier = {list(earlier)}: must rise, and end before time.end = {self.time.end}")
+        self._check_earlier()
         if self.pde is None and self.particles is None:
             raise ValueError("nothing to do: the case needs a section [pde] or [particles] (or both)")
         if self.time.end < SHORTEST:
@@ -185,6 +185,18 @@ class BaseCase:
         every = self.output.every or self.time.end / 10
         if self.time.end / every > MOST_OUTPUTS:
             raise ValueError(f"output.every = {every}: too small, it asks for over {MOST_OUTPUTS} outputs")
+
+    def _check_earlier(self) -> None:
+        """Check the earlier times of covariances, and that there are replicas for them."""
+        earlier, end = self.compare.earlier if self.compare is not None else (), self.time.end
+        name = f"compare.earlier = {list(earlier)}"
+        between = earlier[1:] if earlier[:1] == (0.0,) else earlier
+        if earlier and any(not b - a > SAME_TIME * end for a, b in itertools.pairwise((0.0, *between, end))):
+            raise ValueError(
+                f"{name}: must rise, and end before time.end = {end}, no closer than {SAME_TIME * end:.3g}"
+            )
+        if earlier and (self.particles is None or self.particles.replicas < 2):
+            raise ValueError(f"{name}: covariances over replicas need [particles] with replicas >= 2")
 
     def check_files(self) -> None:
         """Look into the files that the case names, as far as that is quick. On one rank.
@@ -199,7 +211,7 @@ class BaseCase:
         every, end = self.output.every or self.time.end / 10, self.time.end
         even = [float(f"{k * every:.12g}") for k in range(1, math.ceil(end / every * (1 - 1e-9)))]
         asked = self.fluctuation_times[:-1]
-        return sorted({*asked, *(t for t in even if all(abs(s - t) > 1e-9 * end for s in asked)), end} - {0.0})
+        return sorted({*asked, *(t for t in even if all(abs(s - t) > SAME_TIME * end for s in asked)), end} - {0.0})
 
     @property
     def fluctuation_times(self) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from limitpde import needs
 from limitpde.coagulation.case import PDE, Case, Particles
 from limitpde.coagulation.reaction.bins import LARGEST_MATRIX, MassGrid
+from limitpde.compare.test_functions import shaped_only
 from limitpde.densities import Gaussian, Uniform
 from limitpde.fem.counts import mesh_counts
 from limitpde.fem.mesh import Point, Torus
@@ -40,6 +41,7 @@ ROOT_BYTES, FILE_BYTES = 150.0, 600.0
 POINT_SPEEDS = ((1.0, 150.0), (300.0, 4e4), (1e5, 1e6))
 MESH_SPEEDS = ((1e3, 1e5), (1e4, 7e5), (5e4, 1.6e6), (1e6, 1.7e6))
 PARTICLE_SPEEDS = ((250.0, 1.5e5), (1e3, 2.5e5), (1e5, 2e5))
+PYTHON_SPEEDS = ((40.0, 8e3), (400.0, 3e4), (4e3, 1e5))
 """Measured on two cores at 2.6 GHz, with `limitpde new coagulation` and the cases of demos/."""
 
 
@@ -80,14 +82,16 @@ def _equation(case: Case, pde: PDE) -> Load:
 def _particles(case: Case, asked: Particles, count: int) -> Load:
     together = min(asked.replicas, max(1, BATCH_PARTICLES // count))
     kept = needs.replicas(case, count, numbers=6 + min(case.model.n_max, COUNTED), columns=1)
+    by_python = len(shaped_only(case.test_functions)) < len(case.test_functions)
     pairs = 8.0 * asked.replicas * (1 + len(case.deltas)) * min(case.model.n_max, FEW) ** 2
     return Load(
         part=f"N = {count}",
         remedy=f"particles.counts, particles.replicas = {asked.replicas}, time.end = {case.time.end:g}",
-        kind=f"coagulation.particles.{case.model.dimension}.{asked.method}",
+        kind=f"coagulation.particles.{case.model.dimension}.{asked.method}" + (".python" if by_python else ""),
         size=count,
         work=float(asked.replicas) * _particle_steps(case, asked, count),
-        shipped=PARTICLE_SPEEDS,
+        shipped=PYTHON_SPEEDS if by_python else PARTICLE_SPEEDS,
+        threaded=not by_python,
         passing=together * count * 500.0,
         each=kept.memory + 3 * pairs,
         disk=kept.disk + pairs,

@@ -144,7 +144,10 @@ class UserFunction:
         if mark is None:
             x, mark = np.ascontiguousarray(x[:, : d // 2]), np.ascontiguousarray(x[:, d // 2 :])
         shapes: list[tuple[int, ...]] = [(n,), (n, d), (n,), (n,)]
-        return evaluate(self.python, x, mark, np.asarray(t), shapes=shapes[:parts], key="test_functions.python")
+        try:
+            return evaluate(self.python, x, mark, np.asarray(t), shapes=shapes[:parts], key="test_functions.python")
+        except InputError as error:
+            raise InputError(f"{error} (at t = {t:g})") from error
 
     def _in_space(
         self, x: np.ndarray, mark: np.ndarray | None, t: float, middle: np.ndarray, wider: float

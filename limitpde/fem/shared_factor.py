@@ -50,7 +50,11 @@ class SharedFactor:
         self._failed = self._comm.allreduce(failed, op=MPI.LOR)
         if self._failed:
             return
-        inverse = np.linalg.inv(self._sum(schur))
+        try:
+            inverse = np.linalg.inv(self._sum(schur))
+        except np.linalg.LinAlgError:  # on all ranks: they have the same sum
+            self._failed = True
+            return
         self._solved = np.concatenate([inverse[self._seen], inverse[self._here]])
 
     def _factorise(

@@ -259,7 +259,7 @@ def read(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
         if np.ptp(points[:, c]) > 1e-12 * np.ptp(points):
             where = "in a plane z = constant" if dimension == 2 else "on a line along x"
             raise InputError(f"mesh = {str(path)!r}: must lie {where}")
-    return points[:, :dimension].copy(), cells.reshape(-1, dimension + 1).astype(np.int64)
+    return points[:, :dimension].astype(float), cells.reshape(-1, dimension + 1).astype(np.int64)
 
 
 def boundary_lines(path: Path, groups: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -322,9 +322,11 @@ def _covariances(entries: list[figures.Record]) -> str:
     """The covariances in time."""
     text = (
         "N times the covariance of int phi dL^N at the time t and int psi dL^N at the end, over the replicas with a "
-        "95 % interval, and what it tends to by the linearised equation."
+        "95 % interval, and what it tends to by the linearised equation"
     )
-    return _explained("Covariances in time", entries, COVARIANCE_COLUMNS, text)
+    if not all("covariance_theory" in entry for entry in entries):
+        text += ", where that is known: docs/fluctuations.md says where there is no prediction"
+    return _explained("Covariances in time", entries, COVARIANCE_COLUMNS, f"{text}.")
 
 
 def _cell(entry: figures.Record, path: str) -> Any:

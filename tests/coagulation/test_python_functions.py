@@ -18,6 +18,7 @@ from particle_cases import BALL, MIXED, ONES, SE, SQUARE, TORUS
 from limitpde import case as cases
 from limitpde.coagulation import particles
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw, Rates
+from limitpde.coagulation.needs import loads
 from limitpde.coagulation.particles import simulate
 from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.reaction.bins import Bins
@@ -206,6 +207,10 @@ def test_of_a_case(tmp_path, monkeypatch):
     assert found["compare"]["limits"][0]["label"] == "phi.py:moving"
     assert {"martingale", "candidate", "corollary_1_3", "residual", "pde_residual"} <= set(found["compare"])
     assert (tmp_path / "out" / "inputs" / "phi.py").exists()
+    plain = cases.read(tmp_path / "case.toml", ["compare.test_functions=[{ shape = 'wave', k = [0.0, 0.0, 0.0] }]"])
+    slow, fast = (loads(case)[-1] for case in (cases.read(tmp_path / "case.toml"), plain))
+    assert slow.work == fast.work
+    assert slow.kind != fast.kind  # speeds are learnt apart
     with pytest.raises(InputError, match="is not periodic"):
         cases.read(tmp_path / "case.toml", ["compare.test_functions.0.python=phi.py:sloping"])
     with pytest.raises(InputError, match="does not converge"):

@@ -75,6 +75,7 @@ def test_what_has_no_theory_has_no_row() -> None:
     """Other particles, or a single replica."""
     others = [ensemble(50, 400, (4.0, 1.0), 1, in_theory=False), ensemble(60, 1, (4.0, 1.0), 2)]
     assert list(fluctuation_rows(["f", "g"], others, KNOWN)) == []
+    assert list(covariance_rows(["f", "g"], (0.4,), others[1:], KNOWN)) == []
 
 
 def test_power_of_n() -> None:

@@ -59,6 +59,12 @@ def test_xdmf_files_are_the_same_mesh(comm, shared_folder):
         np.testing.assert_allclose(again[0], points, atol=1e-15)
         np.testing.assert_array_equal(again[1], cells)
         assert build(path, comm).topology.index_map(2).size_global == len(cells)
+    if comm.rank == 0:
+        meshio.xdmf.write(path, meshio.Mesh(points.astype(np.float32), [("triangle", cells)]), data_format="XML")
+    comm.barrier()
+    mesh = build(path, comm)  # in double precision, also where points come from another rank
+    whole = build(MESHES / "strip.msh", comm)
+    np.testing.assert_allclose(mesh.geometry.x, whole.geometry.x, atol=1e-6)
     with pytest.raises(InputError, match="no such file"):
         simplices.read(shared_folder / "nothing.xdmf", 2)
 

@@ -94,6 +94,8 @@ WRONG = [
     ("compare.test_functions.0.center=[0]", "compare.test_functions[0].center must have 2 entries, not 1"),
     ("compare.test_functions.1.k=[1, 2, 3]", "compare.test_functions[1].k must have 2 entries, not 3"),
     ("compare.test_functions.0.width=1e-200", "compare.test_functions[0].width"),
+    ("compare.earlier=[0.2, 0.1]", "compare.earlier = [0.2, 0.1]: must rise, and end before time.end"),
+    ("compare.earlier=[1e-13]", "compare.earlier = [1e-13]: must rise, and end before time.end"),
     ("output.every=0", "output.every = 0: must be greater than 0"),
     ("output.checkpoint_every=0", "output.checkpoint_every = 0: must be greater than 0"),
     # missing
@@ -163,6 +165,13 @@ def test_an_extreme_end(folder, end):
     case = read(folder, f"time.end={end}", f"output.every={end}")
     times = case.output_times
     assert times == [end]
+
+
+def test_earlier_times_need_replicas(folder):
+    """Refused, not left out of the result."""
+    assert read(folder, "compare.earlier=[0.0]", "particles.replicas=2").fluctuation_times[0] == 0.0
+    with pytest.raises(InputError, match=r"need \[particles\] with replicas >= 2"):
+        read(folder, "compare.earlier=[0.0]", "particles.replicas=1")
 
 
 def test_all_wrong_keys_are_named_at_once(folder):
