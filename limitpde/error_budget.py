@@ -24,6 +24,8 @@ from limitpde.system import AnySystem, ObservedSolution, SimulatedEnsemble
 
 SHARE = 0.15
 """Part of the particles of a run, counted with their replicas, that make their steps in halves, at twice the cost."""
+SPACE = ("mesh", "cells", "refinement")
+"""Of a section [pde], what the size of its cells is."""
 
 
 def keeps_cells(case: BaseCase) -> bool:
@@ -56,12 +58,19 @@ def companions(
 
 
 def _coarser(case: BaseCase, levels: Sequence[Level]) -> Iterator[tuple[Level, BaseCase]]:
-    """Those of the companions of a case that there can be."""
+    """Those of the companions of a case that there can be.
+
+    Of two whose cells have reached the same largest size, the one that asks for larger ones shows no error of the mesh.
+    """
+    known: dict[tuple[Any, ...], int] = {}
     for level in levels:
         if case.pde is None or level.steps * case.pde.step > case.time.end or (level is LONG and keeps_cells(case)):
             continue
         cells = 1 if keeps_cells(case) else level.cells
-        yield level, replace(case, pde=case.pde.coarser(cells, level.steps))
+        pde = case.pde.coarser(cells, level.steps)
+        space = tuple(getattr(pde, name, None) for name in SPACE)
+        if known.setdefault(space, cells) == cells:
+            yield level, replace(case, pde=pde)
 
 
 def _observed(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray:

@@ -13,7 +13,8 @@ import pytest
 from mpi4py import MPI
 from processes import CASE
 
-from limitpde import signed
+from limitpde import case as cases
+from limitpde import error_budget, signed
 from limitpde.case import read
 from limitpde.compare.spatial import evaluate
 from limitpde.compare.test_functions import GaussianBump, Wave
@@ -226,3 +227,23 @@ def test_few_states(monkeypatch: pytest.MonkeyPatch) -> None:
     few = covariance_of_charges(solver(model, pair(), 0.4, 0.01), [CHARGED], 0.5)[0, 0]
     assert few == pytest.approx(many, rel=1e-2)
     assert few != many
+
+
+def test_cells_that_cannot_grow_twice_show_no_error(comm) -> None:
+    """Both companions have cells of a quarter of the radius: that they agree does not say that there is no error."""
+    ends = [[{"shape": "gaussian", "mass": 0.5, "center": [x, 0.0], "width": 0.7}] for x in (-0.5, 0.5)]
+    case = cases.check(
+        {
+            "system": "signed",
+            "model": {"sigma": 1.0, "gamma_bar": 0.4},
+            "initial": {"positive": ends[0], "negative": ends[1]},
+            "time": {"end": 0.1},
+            "pde": {"mesh": {"shape": "disk", "radius": 4.0, "cell_size": 0.5}, "step": 0.02},
+            "particles": {"counts": [8], "replicas": 2, "step": 0.02},
+            "compare": {"test_functions": [{"shape": "wave", "k": [1.0, 0.5]}]},
+        }
+    )
+    found = error_budget.fluctuations(SYSTEM, case, comm, bool)
+    assert found is not None
+    assert found.variances[0] > 0
+    assert np.isnan(found.errors).all()
