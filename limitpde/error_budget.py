@@ -24,15 +24,31 @@ from limitpde.system import AnySystem, ObservedSolution, SimulatedEnsemble
 
 SHARE = 0.15
 """Part of the particles of a run, counted with their replicas, that make their steps in halves, at twice the cost."""
+LEAST_GROWTH = 1.4
+"""Of cells, from which companions show the error of the mesh."""
 SPACE = ("mesh", "cells", "refinement")
 """Of a section [pde], what the size of its cells is."""
 
 
 def keeps_cells(case: BaseCase) -> bool:
     """Whether the mesh of a case's equation cannot be made coarser: that of a file, or none at all."""
-    return case.pde is None or all(
-        getattr(case.pde, name) == value for name, value in case.pde.coarser_space(2).items()
-    )
+    larger = {} if case.pde is None else case.pde.coarser_space(2)
+    return all(getattr(case.pde, name) == larger[name] for name in SPACE if name in larger)
+
+
+def growth(case: BaseCase, cells: int = 1) -> float:
+    """The least factor by which the cells of a case's equation grow from companions of `cells` to those of twice that.
+
+    It is two, unless they become as large as the domain allows, or as few.
+    """
+    if case.pde is None:
+        return 1.0
+    small, large = (replace(case.pde, **case.pde.coarser_space(factor)) for factor in (cells, 2 * cells))
+    found = [m / n for m, n in zip(*(getattr(pde, "cells", ()) for pde in (small, large)), strict=True)]
+    sizes = [getattr(getattr(pde, "mesh", None), "cell_size", None) for pde in (small, large)]
+    if sizes[0] is not None:
+        found.append(sizes[1] / sizes[0])
+    return min([2.0, *found])
 
 
 def companions(
@@ -60,9 +76,12 @@ def companions(
 def _coarser(case: BaseCase, levels: Sequence[Level]) -> Iterator[tuple[Level, BaseCase]]:
     """Those of the companions of a case that there can be.
 
-    Of two whose cells have reached the same largest size, the one that asks for larger ones shows no error of the mesh.
+    Where cells hardly grow, companions say too little of the error of the mesh; and of two whose cells have reached the
+    same largest size, the one that asks for larger ones shows none.
     """
     known: dict[tuple[Any, ...], int] = {}
+    if growth(case) < LEAST_GROWTH and not keeps_cells(case):
+        return
     for level in levels:
         if case.pde is None or level.steps * case.pde.step > case.time.end or (level is LONG and keeps_cells(case)):
             continue
@@ -94,7 +113,7 @@ def fluctuations(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Cal
         stepped: called after each step; what it raises ends all.
     """
     found: list[np.ndarray] = []
-    for _, coarser in _coarser(case, system.fluctuation_levels(case)):
+    for level, coarser in _coarser(case, system.fluctuation_levels(case)):
         try:
             covariance = system.limiting_covariance(coarser, comm, stepped)
         except (InputError, RunError):  # raised on every rank: see `companions`
@@ -102,7 +121,7 @@ def fluctuations(system: AnySystem, case: BaseCase, comm: MPI.Comm, stepped: Cal
         if covariance is None:
             return None
         found.append(covariance)
-        if keeps_cells(case):
+        if keeps_cells(case) or growth(case, level.cells) < 2:  # the next one does not show the error of this one
             break
     return Prediction.of(found, system.fluctuation_order or min(system.orders(case)[:2]))
 

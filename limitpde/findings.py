@@ -26,7 +26,7 @@ from limitpde.compare.fluctuations import Prediction, covariance_rows, fluctuati
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.compare.user_functions import UserFunction
 from limitpde.compare.verdict import balances, judge
-from limitpde.error_budget import keeps_cells
+from limitpde.error_budget import growth, keeps_cells
 from limitpde.results.figures import Record
 from limitpde.results.folder import Folder
 from limitpde.results.tables import Table
@@ -128,7 +128,7 @@ class Findings:
         fixed = keeps_cells(case)
         orders = self._system.orders(case)
         fine = at_times(solution.times, solution.observables, times)
-        errors = solution_errors(fine, self._known.companions, orders, same_cells=fixed)
+        errors = solution_errors(fine, self._known.companions, orders, same_cells=fixed, growth=growth(case))
         if not fixed:
             return errors
         residual = at_times(solution.times, solution.values, times)

@@ -62,7 +62,7 @@ class SolutionErrors:
 
 
 def solution_errors(
-    fine: np.ndarray, companions: dict[Level, np.ndarray], orders: Orders, *, same_cells: bool
+    fine: np.ndarray, companions: dict[Level, np.ndarray], orders: Orders, *, same_cells: bool, growth: float = 2.0
 ) -> SolutionErrors:
     """Estimate the errors of observables.
 
@@ -73,6 +73,7 @@ def solution_errors(
 
     Keyword Args:
         same_cells: the companions have larger steps alone, so that errors of the mesh do not show.
+        growth: by how much the cells of the first companion are larger, where they could not be twice as large.
     """
     nothing = np.full_like(fine, math.nan)
     if COARSE not in companions:
@@ -88,9 +89,9 @@ def solution_errors(
     if same_cells:
         return SolutionErrors(nothing, safety * _envelope(together) / (2**q - 1), order, trusted)
     if LONG not in companions:
-        return SolutionErrors(safety * _envelope(together) / (2 ** np.minimum(p, q) - 1), nothing, order, trusted)
+        return SolutionErrors(safety * _envelope(together) / (growth ** np.minimum(p, q) - 1), nothing, order, trusted)
     by_step = (coarse - companions[LONG]) / 2**q
-    mesh, step = (together - by_step) / (2**p - 1), by_step / (2**q - 1)
+    mesh, step = (together - by_step) / (growth**p - 1), by_step / (2**q - 1)
     return SolutionErrors(safety * _envelope(mesh), safety * _envelope(step), order, trusted)
 
 

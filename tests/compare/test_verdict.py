@@ -6,17 +6,20 @@ difference on, estimates of errors of mesh and step that bound the true ones.
 
 import dataclasses
 import math
+import tomllib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from limitpde import case as cases
 from limitpde.cautions import Caution, worst
 from limitpde.compare.advice import Effort
 from limitpde.compare.budget import budget, detectable, error_rows, interval, limit_rows, step_errors
-from limitpde.compare.companions import COARSE, COARSEST, LONG, Orders, solution_errors
+from limitpde.compare.companions import COARSE, COARSEST, LONG, SAFETY_OF_TWO, Orders, solution_errors
 from limitpde.compare.extrapolation import Extrapolated, extrapolate, fit_weights
 from limitpde.compare.verdict import Balance, balances, judge
+from limitpde.error_budget import growth
 
 TIMES = np.array([0.0, 0.5, 1.0])
 TRUTH = np.array([[0.4, 0.45, 0.5], [-0.2, -0.1, 0.1]])  # int phi rho at these times, for two functions
@@ -130,6 +133,39 @@ def test_errors_of_mesh_and_step_are_told_apart(order):
     assert (only.mesh[:, 1:] >= abs(mesh + step)).all()
     nothing = solution_errors(fine, {}, Orders(), same_cells=False)
     assert np.isnan(nothing.mesh).all()
+
+
+def test_cells_that_grow_by_less_than_two():
+    """Those of the first companion are 1.5 times as large: its differences are smaller, the error is what it was."""
+    mesh, step, late = 3e-4, -2e-4, TIMES > 0
+    found = {level: TRUTH + late * (1.5**2 * mesh + step * level.steps**2) for level in (COARSE, LONG)}
+    errors = solution_errors(TRUTH + late * (mesh + step), found, Orders(), same_cells=False, growth=1.5)
+    assert errors.mesh[:, 1:] == pytest.approx(np.full((2, 2), SAFETY_OF_TWO * abs(mesh)), rel=1e-6)
+    assert errors.step[:, 1:] == pytest.approx(np.full((2, 2), SAFETY_OF_TWO * abs(step)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("space", "cells", "factor"),
+    [
+        ("mesh = { shape = 'disk', radius = 4.0, cell_size = 0.5 }", 1, 2.0),
+        ("mesh = { shape = 'disk', radius = 4.0, cell_size = 0.5 }", 2, 1.0),
+        ("mesh = { shape = 'disk', radius = 4.0, cell_size = 0.8 }", 1, 1.25),
+        ("cells = [12, 32]", 1, 1.5),
+        ("cells = [33, 64]", 1, 2.0),
+        ("cells = [8, 6]", 1, 1.0),
+    ],
+)
+def test_growth_of_cells(space, cells, factor):
+    system = "vlasov" if "cells" in space else "signed"
+    own = {
+        "vlasov": "model.potential.kind = 'none'\nmodel.domain = { x = [0.0, 6.0], v = [-6.0, 6.0] }\n"
+        "initial = { shape = 'landau', k = 1.0471975511965976, amplitude = 0.1 }",
+        "signed": "model = { sigma = 1.0, gamma_bar = 0.4 }\n"
+        "initial.positive = [{ shape = 'gaussian', mass = 1.0, center = [0.0, 0.0], width = 0.7 }]",
+    }
+    text = f"system = '{system}'\n{own[system]}\ntime.end = 0.1\npde = {{ {space}, step = 0.01 }}"
+    case = cases.check(tomllib.loads(text))
+    assert growth(case, cells) == pytest.approx(factor)
 
 
 def test_a_solution_that_does_not_converge_is_not_trusted():
