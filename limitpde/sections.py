@@ -90,7 +90,7 @@ class BaseParticles:
     replicas: Natural = 1
     """Independent copies of each."""
     ranks_per_replica: Annotated[int, Field(ge=1)] | None = None
-    """MPI ranks that share the sums over pairs of one copy, at least, or all there are; by default one, or where there
+    """MPI ranks that share the work on pairs of one copy, at least, or all there are; by default one, or where there
     are more ranks than copies, as many as have 512 particles each. Results do not depend on it."""
 
     def __post_init__(self) -> None:

@@ -57,14 +57,6 @@ class Particles(sections.BaseParticles):
     """Where the particles live: with [pde] where the equation is solved, and nothing else; without it the unit torus if
     a part of the initial data is uniform, else the whole space, by default."""
 
-    def __post_init__(self) -> None:
-        sections.BaseParticles.__post_init__(self)
-        if (self.ranks_per_replica or 1) > 1:
-            raise ValueError(
-                f"ranks_per_replica = {self.ranks_per_replica}: coagulating particles react in the order of time, "
-                "one replica on one rank; leave it out"
-            )
-
 
 @record
 class Compare(sections.CloudCompare):

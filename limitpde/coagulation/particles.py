@@ -8,9 +8,9 @@ All particles take a step together, whose length is set by their density (`steps
 chance that a pair reacts is that of its relative path given both ends (`bridge`, `capture`); reactions happen in the
 order of time (`events`); steps in halves along the same paths are those of `halves`: all this is in
 `limitpde.coagulation.simulator`. The sum of the masses is conserved exactly:
-masses are integers. Replicas are spread over ranks and threads, or where there are fewer of them than threads, each
-uses all threads. What is drawn depends on (seed, N, replica, particles, step) only, so results are bitwise the same for
-any number of ranks and threads.
+masses are integers. Replicas are spread over ranks and threads; where there are fewer of them, teams of ranks and all
+their threads share each (`crew`). What is drawn depends on (seed, N, replica, particles, step) only, so results are
+bitwise the same for any number of ranks and threads.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from limitpde.nbody.replicas import (
     ensemble_seed,
     in_order_kept,
     simulate_replicas,
+    team_for,
 )
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import on_all
@@ -193,31 +194,34 @@ def simulate(
     residual = None
     if deltas:
         residual = MacroResidual(model, count, Z, domain, test_functions, deltas, propensity(model))
-    run = BrownianSetup(
-        physics=physics,
-        functions=Functions(table.kinds, table.masses, table.parameters),
-        start=start,
-        share=Z / count,
-        seed=ensemble_seed(seed, count),
-        step=math.inf if step is None else step,
-        grid=_time_grid(end, stops),
-        shape=(min(model.n_max, MOST_COUNTED), min(model.n_max, FEW)),
-        residual=residual,
-        domain=domain,
-        kept=clouds_kept((domain.dimension + 1) * count),
-        observables=tuple(observables),
-        halved=controls.halved,
-        balance=partial(PythonBalance, model, fit) if by_python else None,
-    )
-    simulated = simulate_replicas(
-        partial(BrownianReplicas, run),
-        controls,
-        count=count,
-        replicas=replicas,
-        together=max(threads, BATCH_PARTICLES // count),
-        steps=len(run.grid),
-        work=lambda part: float(part["work"].sum()),
-    )
+    with team_for(controls, count=count, replicas=replicas) as team:
+        run = BrownianSetup(
+            physics=physics,
+            functions=Functions(table.kinds, table.masses, table.parameters),
+            start=start,
+            share=Z / count,
+            seed=ensemble_seed(seed, count),
+            step=math.inf if step is None else step,
+            grid=_time_grid(end, stops),
+            shape=(min(model.n_max, MOST_COUNTED), min(model.n_max, FEW)),
+            residual=residual,
+            domain=domain,
+            kept=clouds_kept((domain.dimension + 1) * count),
+            observables=tuple(observables),
+            halved=controls.halved,
+            team=team,
+            balance=partial(PythonBalance, model, fit) if by_python else None,
+        )
+        simulated = simulate_replicas(
+            partial(BrownianReplicas, run),
+            controls,
+            team=team,
+            count=count,
+            replicas=replicas,
+            together=max(threads if team.size == 1 else 1, BATCH_PARTICLES // count),
+            steps=len(run.grid),
+            work=lambda part: float(part["work"].sum()),
+        )
     found: dict[str, Any] = in_order_kept(_widened(simulated.parts), run.kept, "ends")
     del found["work"]
     found["compensator"] = np.zeros_like(found["martingale"])

@@ -38,6 +38,8 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _PAIR = 0x80000000  # word 3 of the counters of pairs
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57  # multipliers of a round
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85  # what a round adds to the key
+_S = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(1, 7))  # of the series of sin t / t in t^2, after 1
+_C = tuple((-1) ** k / math.factorial(2 * k) for k in range(1, 7))  # of cos t
 
 
 class Stream(IntEnum):
@@ -146,8 +148,8 @@ def _direction(bits):  # type: ignore[no-untyped-def]
     """
     t = (np.float64(bits & np.uint64(0x3FFFFF)) + 0.5) * (math.pi * 2.0**-23) - math.pi / 4
     q = t * t
-    s = t * (1.0 - q / 6 * (1.0 - q / 20 * (1.0 - q / 42 * (1.0 - q / 72 * (1.0 - q / 110 * (1.0 - q / 156))))))
-    c = 1.0 - q / 2 * (1.0 - q / 12 * (1.0 - q / 30 * (1.0 - q / 56 * (1.0 - q / 90 * (1.0 - q / 132)))))
+    s = t * (1.0 + q * (_S[0] + q * (_S[1] + q * (_S[2] + q * (_S[3] + q * (_S[4] + q * _S[5]))))))
+    c = 1.0 + q * (_C[0] + q * (_C[1] + q * (_C[2] + q * (_C[3] + q * (_C[4] + q * _C[5])))))
     quarter = bits >> np.uint64(22)
     if quarter & np.uint64(1):
         c, s = -s, c

@@ -42,7 +42,7 @@ class Controls:
     comm: MPI.Comm = field(default_factory=lambda: MPI.COMM_WORLD)
     """The ranks over which the replicas are spread."""
     ranks_per_replica: int | None = None
-    """Ranks that share the sums over pairs of one replica; by default one, or more where there are more ranks than
+    """Ranks that share the work on pairs of one replica; by default one, or more where there are more ranks than
     replicas. Results do not depend on it."""
     halved: bool = False
     """Whether each step is made as two of half its size, along the same Brownian paths: the increments of the halves

@@ -119,13 +119,47 @@ class Team:
         """
         if self._comm is None:
             return
-        self.agree()
+        found = np.empty((int(cuts[-1]), len(arrays), *arrays[0].shape[:-1]), dtype=arrays[0].dtype)
         mine = slice(cuts[self.rank], cuts[self.rank + 1])
-        sent = np.ascontiguousarray(np.stack([np.moveaxis(array[..., mine], -1, 0) for array in arrays], axis=1))
-        found = np.empty((int(cuts[-1]), *sent.shape[1:]), dtype=sent.dtype)
-        self._comm.Allgatherv(sent, (found, (np.diff(cuts) * found[0].size).tolist()))
+        for k, array in enumerate(arrays):
+            found[mine, k] = np.moveaxis(array[..., mine], -1, 0)
+        self.fill([found], cuts)
         for k, array in enumerate(arrays):
             array[...] = np.moveaxis(found[:, k], 0, -1)
+
+    def fill(self, arrays: Sequence[np.ndarray], cuts: np.ndarray) -> None:
+        """Give all ranks the rows of each: rank p has filled cuts[p] to cuts[p + 1]. Collective in the team.
+
+        Args:
+            arrays: (n, ...) each, in C order, or empty; filled in place.
+            cuts: (size + 1,), as of `cuts`, the same on every rank.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is None:
+            return
+        self.agree()
+        for array in arrays:
+            if array.size:
+                self._comm.Allgatherv(MPI.IN_PLACE, (array, (np.diff(cuts) * array[0].size).tolist()))
+
+    def joined(self, rows: np.ndarray) -> np.ndarray:
+        """The rows of all ranks, (all, ...), in the order of ranks. Collective in the team.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is None:
+            return rows
+        self.agree()
+        many = np.zeros(self.size + 1, dtype=np.int64)
+        self._comm.Allgather(np.array([len(rows)]), many[1:])
+        cuts = np.cumsum(many)
+        found = np.empty((int(cuts[-1]), *rows.shape[1:]), dtype=rows.dtype)
+        found[cuts[self.rank] : cuts[self.rank + 1]] = rows
+        self.fill([found], cuts)
+        return found
 
     def lower(self, values: np.ndarray) -> None:
         """Give all ranks the least of their values, in place. Collective in the team.

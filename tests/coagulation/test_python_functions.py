@@ -10,10 +10,11 @@ from __future__ import annotations
 import limitpde  # isort: skip  (MPI and h5py first)
 import math
 
+import numba
 import numpy as np
 import pytest
 from mpi4py import MPI
-from particle_cases import BALL, MIXED, ONES, SE, SQUARE, TORUS
+from particle_cases import BALL, MIXED, ONES, SE, SQUARE, TORUS, assert_same
 
 from limitpde import case as cases
 from limitpde.coagulation import particles
@@ -33,6 +34,7 @@ from limitpde.nbody.replicas import Controls
 
 SOURCE = """
 import numpy as np
+from mpi4py import MPI
 
 def wave(x, n, t):
     k = 2 * np.pi * np.array([1.0, 2.0, 0.0])[: x.shape[1]]
@@ -53,6 +55,11 @@ def standing(x, n, t):
 
 def threes(x, n, t):
     return (n == 3.0) * 1.0
+
+def failing(x, n, t):
+    if t > 0.004 and MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
+        raise ValueError("no value here")
+    return decaying(x, n, t)
 
 def decaying(x, n, t):
     return np.exp(-n / 3 - t)
@@ -123,6 +130,26 @@ def test_a_shape_by_python_is_the_compiled_one(mine, comm, monkeypatch, model, i
         np.testing.assert_allclose(found[:, exact], expected[:, :1], rtol=1e-10, atol=1e-13, err_msg=name)
         if len(own) > 1:
             np.testing.assert_allclose(found[:, -1], expected[:, 1], rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("halved", [False, True])
+def test_a_team_and_its_threads_change_no_bit(mine, comm, monkeypatch, halved):
+    """Of reactions, splittings and walls that are summed from Python; and all of a team learn that one has failed."""
+    monkeypatch.setattr(particles, "MEASUREMENTS", 8)
+    options = {"count": 60, "replicas": 1, "end": 0.02, "domain": BOX, "seed": 3, "method": "closed"}
+    alone = Controls(comm=MPI.COMM_SELF, halved=halved)
+    shared = Controls(comm=comm, ranks_per_replica=comm.size, halved=halved)
+    functions = [Wave(k=(0.0, 1.0, 0.0), n=2), mine("sloping", length=0.3, duration=0.3)]
+    expected = simulate(FULL, MIXED, test_functions=functions, controls=alone, **options)
+    assert expected.events.sum() > 2
+    assert np.all(expected.martingale[:, -1] != 0)
+    monkeypatch.setattr(brownian_replicas, "SHARED", 1)
+    for threads in (1, 3):
+        monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
+        assert_same(simulate(FULL, MIXED, test_functions=functions, controls=shared, **options), expected)
+    with pytest.raises(InputError, match="no value here"):
+        simulate(FULL, MIXED, test_functions=[mine("failing")], controls=shared, **options)
 
 
 def test_m_of_a_function_of_mass_and_time(mine, monkeypatch):

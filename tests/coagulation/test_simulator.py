@@ -13,11 +13,11 @@ import numba
 import numpy as np
 import pytest
 from mpi4py import MPI
-from particle_cases import BALL, MIXED, ONES, SE, SQUARE, TORUS, wave
+from particle_cases import ARRAYS, BALL, MIXED, ONES, SE, SQUARE, TORUS, assert_same, wave
 
 from limitpde.coagulation import particles
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw
-from limitpde.coagulation.particles import Ensemble, simulate
+from limitpde.coagulation.particles import simulate
 from limitpde.coagulation.simulator import brownian_replicas
 from limitpde.coagulation.simulator.start import InitialParticles
 from limitpde.compare.test_functions import GaussianBump
@@ -26,14 +26,6 @@ from limitpde.domains import Domain
 from limitpde.errors import InputError, Interrupted, RunError
 from limitpde.nbody.random import Stream, generator
 from limitpde.nbody.replicas import Controls
-
-ARRAYS = [field.name for field in dataclasses.fields(Ensemble) if field.name not in ("work_per_second", "method")]
-
-
-def assert_same(a: Ensemble, b: Ensemble) -> None:
-    for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
-
 
 # Start
 
@@ -114,17 +106,54 @@ def test_results_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch, me
     numba.set_num_threads(before)
 
 
-def test_one_replica_on_all_threads(monkeypatch):
-    """A crew of threads on one replica does what one thread does, with room for new particles running out as well."""
-    options = SMALL | {"replicas": 1, "count": 400}
-    plain = simulate(FULL, MIXED, controls=Controls(comm=MPI.COMM_SELF), **options)
-    before = numba.get_num_threads()
+TEAMS = [
+    (3, SMALL | {"count": 1500, "replicas": 1, "end": 0.001, "stops": [0.0005]}),
+    (3, SMALL | {"count": 200, "replicas": 2, "end": 0.005, "stops": [0.003], "domain": Domain.box(np.ones(3))}),
+    (2, {"count": 60, "replicas": 1, "end": 0.01, "domain": Domain.ball(0.5, np.full(2, 0.5)), "stops": [0.005]}),
+]
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize(("dimension", "options"), TEAMS)
+@pytest.mark.parametrize("halved", [False, True])
+def test_results_do_not_depend_on_the_team(comm, monkeypatch, dimension, options, halved):
+    """Nor on the threads of its ranks; in halves rows run out."""
+    model = FULL if dimension == 3 else dataclasses.replace(FULL, dimension=2)
+    monkeypatch.setattr(particles, "MEASUREMENTS", 8)  # and with them steps
+    alone = simulate(model, MIXED, controls=Controls(comm=MPI.COMM_SELF, halved=halved), **options)
+    assert alone.events.sum() > 2
+    for ranks in {1, comm.size} if halved else range(1, comm.size + 1):
+        controls = Controls(comm=comm, ranks_per_replica=ranks, halved=halved)
+        assert_same(simulate(model, MIXED, controls=controls, **options), alone)
     monkeypatch.setattr(brownian_replicas, "SHARED", 1)
-    monkeypatch.setattr(numba, "get_num_threads", lambda: 7)
-    shared = simulate(FULL, MIXED, controls=Controls(comm=MPI.COMM_SELF), **options)
-    monkeypatch.undo()
-    numba.set_num_threads(before)
-    assert_same(shared, plain)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 3)
+    controls = Controls(comm=comm, ranks_per_replica=comm.size, halved=halved)
+    assert_same(simulate(model, MIXED, controls=controls, **options), alone)
+
+
+@pytest.mark.ranks
+def test_a_team_stops_together_and_others_go_on(comm, monkeypatch):
+    monkeypatch.setattr(particles, "BATCH_PARTICLES", 1)
+    monkeypatch.setattr(particles, "MEASUREMENTS", 8)
+    options, kept = SMALL | {"replicas": 3, "end": 0.01, "stops": [0.005]}, []
+
+    def asked() -> bool:  # of the last rank, and of it alone
+        return comm.rank == comm.size - 1 and stopping
+
+    def keep(part):
+        kept.append(part)
+
+    stopping, whole = False, simulate(FULL, MIXED, **options)
+    controls = Controls(ranks_per_replica=comm.size, keep=keep, stop_asked=asked)
+    assert_same(simulate(FULL, MIXED, controls=controls, **options), whole)
+    parts = [part for some in comm.allgather(kept) for part in some]
+    assert sorted(n for part in parts for n in part["replicas"]) == [0, 1, 2]
+    for ranks in (1, None):  # goes on
+        controls = Controls(ranks_per_replica=ranks, finished=parts[:1])
+        assert_same(simulate(FULL, MIXED, controls=controls, **options), whole)
+    stopping = True
+    with pytest.raises(Interrupted, match="before any of the 3 replicas"):
+        simulate(FULL, MIXED, controls=Controls(ranks_per_replica=comm.size, stop_asked=asked), **options)
 
 
 def test_seed_and_replicas_have_draws_of_their_own(comm):

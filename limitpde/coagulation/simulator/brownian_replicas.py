@@ -43,11 +43,12 @@ from limitpde.domains import Domain
 from limitpde.errors import RunError
 from limitpde.nbody.random import Stream, generator
 from limitpde.nbody.replicas import Snapshot, Stopped
+from limitpde.nbody.teams import SINGLE, Team
 
 BUDGET = 100_000
 """Particle steps between two looks at whether to stop: a fraction of a second."""
 SHARED = 4000
-"""From this many particles on, a replica that has the threads to itself spreads over them."""
+"""From this many particles on, a replica that has the threads to itself spreads over them, and keeps its room."""
 LARGEST_NUMBER = 2**32
 """Steps, and particles that ever lived, in one replica."""
 
@@ -78,10 +79,12 @@ class BrownianSetup:
     """Whether each step is made as two halves, see `halves`."""
     balance: Callable[[], PythonBalance] | None = None
     """Of one replica, where test functions are by Python; `functions` is then empty."""
+    team: Team = SINGLE
+    """The ranks that share a replica."""
 
 
 class BrownianReplicas:
-    """Some replicas, advanced together.
+    """Some replicas, advanced together. All of it is collective in the team.
 
     Args:
         run: what they have in common.
@@ -143,18 +146,20 @@ class BrownianReplicas:
     def _replica(self, r: int) -> ReplicaState:
         return ReplicaState(*(array[r] for array in self._state))
 
+    def _pilot_of(self, r: int) -> ReplicaState | None:
+        return None if self._pilot is None else ReplicaState(*(array[r] for array in self._pilot))
+
     def _reach(self, stops: np.ndarray, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
         """Advance all replicas through some times to the last of them."""
         end = float(stops[-1])
-        few = len(self._replicas) < threads and not self._run.halved
-        alone = (few and self._state.x.shape[1] >= SHARED) or bool(self._watched)
+        few = len(self._replicas) < max(threads, 2) and self._state.x.shape[1] >= SHARED
         while True:
             if stop():
                 raise Stopped
             behind = np.flatnonzero(self._state.reals[:, TIME] < end)
             if len(behind) == 0:
                 return
-            if alone:
+            if few or self._run.team.size > 1 or self._watched:
                 self._together(int(behind[0]), stops, stop, pool, threads)
             else:
                 list(pool.map(lambda r: self._advance(int(r), stops), behind))
@@ -162,24 +167,23 @@ class BrownianReplicas:
 
     def _advance(self, r: int, stops: np.ndarray) -> None:
         """Advance one replica on one thread."""
-        run, state = self._run, self._replica(r)
+        run, state, pilot = self._run, self._replica(r), self._pilot_of(r)
         way = (np.uint64(run.seed), int(self._replicas[r]), stops, run.step, BUDGET)
-        if self._pilot is None:
+        if pilot is None:
             advance(run.physics, run.functions, state, *way)
         else:
-            pilot = ReplicaState(*(array[r] for array in self._pilot))
             advance_halved(run.physics, run.functions, state, pilot, *way)
 
     def _together(self, r: int, stops: np.ndarray, stop: Callable[[], bool], pool: Executor, threads: int) -> None:
-        """Advance one replica from Python: on all threads if it is large, and in halves on one."""
+        """Advance one replica from Python, on the team's ranks, and if it is large on all their threads."""
         run, replica, state = self._run, int(self._replicas[r]), self._replica(r)
-        parts = 4 * threads if len(state.mass) >= SHARED and not run.halved else 1
-        pilot = None if self._pilot is None else ReplicaState(*(array[r] for array in self._pilot))
+        parts = 4 * threads if threads > 1 and len(state.mass) >= SHARED else 1
         own = self._watched[r] if self._watched else None
-        crew = Crew(run.physics, run.functions, state, run.seed, replica, pool, parts, own, pilot)
-        step = crew.step if pilot is None else crew.step_in_halves
+        crew = Crew(run.physics, run.functions, state, self._pilot_of(r), run.seed, replica, pool, parts, run.team, own)
         for end in stops:
-            while step(float(end), run.step):
+            going = True
+            while going:
+                going = crew.step(float(end), run.step)
                 if stop():
                     raise Stopped
             if self._state.numbers[r, STATUS] != GOING:

@@ -1,13 +1,18 @@
-"""One replica of the coagulating particles, stepped from Python: by several threads, or watched by a `PythonBalance`.
+"""One replica of the coagulating particles, stepped from Python by a team of ranks and the threads of each.
 
-The same steps as `steps.advance`, with the moves cut by particles and the search for pairs by cells. The compiled parts
-run without Python's lock. What they find is put together in the order in which one thread would find it, so the result
-is the same bit by bit. Between what happens in a step and its end a balance for test functions by Python looks on.
+The same steps as those of `steps.advance` and `halves.advance_halved`. All ranks hold the replica. Each draws where its
+share of the particles goes, and all learn of it; then each looks for pairs in its share of the cells, of about as many
+particles, for which it sorts those of the layers of cells around them, and all learn of the candidates. These are few,
+and react in the order of time, chains of reactions within a step among them, so each rank carries out all of them.
+Between what happens in a step and its end a balance for test functions by Python looks on, on each rank, at all of it.
+
+The compiled parts run without Python's lock. What is found is put together in the order in which one thread would find
+it, and the length of a step is that of the team's first rank, so the result is the same bit by bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -25,29 +30,44 @@ from limitpde.coagulation.simulator.events import (
     Moved,
     ReplicaState,
     happen,
-    settle_down,
 )
-from limitpde.coagulation.simulator.halves import ANEW, as_it_is, candidates, lead, to_the_end, to_the_middle
+from limitpde.coagulation.simulator.halves import ANEW, as_it_is, plan_halves, to_the_end, to_the_middle
+from limitpde.coagulation.simulator.integrals import integrate, room_for_sums, settle_down
 from limitpde.coagulation.simulator.local_times import all_contacts
-from limitpde.coagulation.simulator.pairs import BOX, Physics, scan
+from limitpde.coagulation.simulator.pairs import BOX, Physics
 from limitpde.coagulation.simulator.python_balance import PythonBalance
-from limitpde.coagulation.simulator.steps import Plan, land, look, make_sorted, move, plan, plan_of, room_to_move
+from limitpde.coagulation.simulator.scan import scan
+from limitpde.coagulation.simulator.steps import (
+    Plan,
+    arrange,
+    arrive,
+    draw,
+    land,
+    look,
+    make_sorted,
+    plan,
+    plan_of,
+    room_to_move,
+)
+from limitpde.nbody.cells import CellGrid
 from limitpde.nbody.random import pair_key
+from limitpde.nbody.teams import Team
 
 
 class Crew:
-    """A replica and the threads that advance it.
+    """A replica, and the ranks and threads that advance it.
 
     Args:
         physics: the model.
         functions: the test functions.
         state: the replica, advanced in place.
+        pilot: the same in whole steps where it goes in halves, see `halves`; else None.
         seed: of the run.
         replica: its number.
         pool: the threads.
-        parts: pieces of work per step.
+        parts: pieces of work of a rank per step.
+        team: the ranks.
         balance: what looks on, if anything does.
-        pilot: the same replica in whole steps, where steps are made in halves (`step_in_halves`).
     """
 
     def __init__(
@@ -55,138 +75,181 @@ class Crew:
         physics: Physics,
         functions: Functions,
         state: ReplicaState,
+        pilot: ReplicaState | None,
         seed: int,
         replica: int,
         pool: Executor,
         parts: int,
+        team: Team,
         balance: PythonBalance | None = None,
-        pilot: ReplicaState | None = None,
     ) -> None:
-        self._physics, self._functions, self._state = physics, functions, state
-        self._seed, self._replica, self._pool, self._parts = np.uint64(seed), replica, pool, parts
-        self._balance, self._pilot = balance, pilot
-        self._key = np.uint64(pair_key(self._seed, replica))
+        self._physics, self._functions, self._state, self._pilot = physics, functions, state, pilot
+        self._pool, self._parts, self._team, self._balance = pool, parts, team, balance
+        self._one = (np.uint64(seed), np.uint64(pair_key(np.uint64(seed), replica)), replica)
         rows = len(state.mass)
-        self._sorted, self._slot = make_sorted(rows), np.empty(rows, dtype=np.int64)
-        self._moved, self._middle = (room_to_move(physics, functions, state) for _ in range(2))
-        self._records = [np.empty((rows // parts + 64, FIELDS)) for _ in range(parts)]
+        self._sorted, self._slot = make_sorted(0), np.empty(rows, dtype=np.int64)
+        self._moved = room_to_move(physics, functions, state)
+        self._middle = self._moved if pilot is None else room_to_move(physics, functions, state)
+        self._records = [np.empty((rows // (parts * team.size) + 64, FIELDS)) for _ in range(parts)]
 
     def step(self, until: float, step: float) -> bool:
-        """Take one step on the way to a time; whether there is more to do."""
-        P, A = self._physics, self._state
-        n = int(A.numbers[COUNT])
+        """Take one step on the way to a time; whether there is more to do. Collective in the team.
+
+        Raises:
+            InputError: a test function by Python fails on this rank.
+            TeamFailure: a rank has failed.
+        """
+        A, pilot = self._state, self._pilot
         A.numbers[STATUS] = GOING
-        if n == 0:
+        if pilot is None and A.numbers[COUNT] == 0:
             A.reals[TIME] = until
         if not A.reals[TIME] < until:
             return False
-        status, ahead = plan(P, A, until, step)
-        A.numbers[STATUS] = status
-        if status != GOING:
-            return False
-        kept = A.reals.copy()
-        start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
-        look(P, A, ahead.grid, self._slot, start, 0.8, ahead.growth)
-        cuts = np.linspace(0, n, self._parts + 1).astype(np.int64)
-        self._move(ahead, cuts)
-        records = self._meet(ahead, start, cuts)
-        self._finish(self._moved, records, self._sorted.by[:, self._slot[:n]], ahead.dt, ALL_IN_TIME, 0)
-        land(A, until, kept)
+        A.numbers[STATUS] = self._whole(A, until, step) if pilot is None else self._halves(A, pilot, until, step)
         return bool(A.numbers[STATUS] == GOING and A.reals[TIME] < until)
 
-    def step_in_halves(self, until: float, step: float) -> bool:
-        """As `step`, as two halves on one thread; see `halves.advance_halved`, whose steps these are."""
-        P, T, A = self._physics, self._functions, self._state
-        whole, S, slot = self._moved, self._sorted, self._slot
-        assert self._pilot is not None
-        A.numbers[STATUS] = GOING
-        if not A.reals[TIME] < until:
-            return False
-        one, records = (self._seed, self._key, self._replica), self._records[0]
-        dt, growth, records = lead(P, T, A, self._pilot, whole, S, slot, one, until, step, records)
-        if A.numbers[STATUS] != GOING:
-            return False
+    def _whole(self, A: ReplicaState, until: float, step: float) -> int:
+        """A whole step; the status then."""
+        status, ahead = _as_on_the_first_rank(self._team, *plan(self._physics, A, until, step))
+        if status == GOING:
+            kept = A.reals.copy()
+            status = self._finish(A, self._moved, self._candidates(A, ahead), ahead.dt, self._balance)
+            A.numbers[STATUS] = status
+            land(A, until, kept)
+        return status
+
+    def _halves(self, A: ReplicaState, pilot: ReplicaState, until: float, step: float) -> int:
+        """A step in halves, beside the whole one of the pilot; the status then."""
+        P, T, planned = self._physics, self._functions, np.array(plan_halves(self._physics, A, pilot, until, step))
+        self._team.align(planned)
+        status, dt, growth = int(planned[0]), float(planned[1]), float(planned[2])
+        if status != GOING:
+            return status
+        if pilot.numbers[COUNT] > 0:
+            ahead = _as_on_the_first_rank(self._team, GOING, plan_of(P, pilot, dt, growth))[1]
+            self._finish(pilot, self._moved, self._candidates(pilot, ahead), dt)
+        land(pilot, until, pilot.reals)
         if A.numbers[COUNT] > 0:
-            ahead, before = plan_of(P, A, dt, growth), as_it_is(A)
-            records, count = candidates(P, T, A, whole, S, slot, one, ahead, records)
-            by, first, early = to_the_middle(P, T, A, self._middle, S, slot, one, dt, records[:count])
-            self._finish(self._middle, early, first, dt / 2, ALL_IN_TIME, 0)
-            rest, late, later = to_the_end(P, T, A, whole, one, ahead, records[:count], before, by, first)
-            self._finish(whole, later, rest, dt / 2, late, ANEW)
+            ahead = _as_on_the_first_rank(self._team, GOING, plan_of(P, A, dt, growth))[1]
+            whole, middle, one, own = self._moved, self._middle, self._one, self._balance
+            records, before = self._candidates(A, ahead), as_it_is(A)
+            early = to_the_middle(P, T, A, whole, middle, one, ahead, records)
+            self._finish(A, middle, early, dt / 2, own)
+            late, later = to_the_end(P, T, A, whole, middle, one, ahead, records, before)
+            self._finish(A, whole, later, dt / 2, own, late, ANEW)
         else:
             A.reals[TIME] += dt
-        self._records[0] = records
         land(A, until, A.reals)
-        return bool(A.reals[TIME] < until)
+        return GOING
 
     def _finish(
-        self, moved: Moved, records: np.ndarray, by: np.ndarray, dt: float, late: np.ndarray, anew: int
-    ) -> None:
-        """Carry out what happens in a step of the displacements `by` (3, n), and let the balance look on."""
-        P, T, A = self._physics, self._functions, self._state
-        seed, replica = self._seed, self._replica
-        happened = happen(P, T, A, moved, records, seed, self._key, replica, dt, late)
-        total, after, when = happened
-        if total < 0:
-            A.numbers[STATUS] = FULL
-            return
-        if self._balance is not None:
-            contacts = np.empty((0, 9))
+        self,
+        A: ReplicaState,
+        B: Moved,
+        records: np.ndarray,
+        dt: float,
+        balance: PythonBalance | None = None,
+        late: np.ndarray = ALL_IN_TIME,
+        anew: int = 0,
+    ) -> int:
+        """`integrals.finish`, with the integrals shared and a balance looking on; the status then."""
+        P, T, team, (seed, key, replica) = self._physics, self._functions, self._team, self._one
+        happened = happen(P, T, A, B, records, seed, key, replica, dt, late)
+        if happened.total < 0:
+            return FULL
+        if balance is not None:
+            contacts, n = np.empty((0, 9)), len(happened.after)
             if P.domain >= BOX:
-                n, step = len(after), int(A.numbers[STEP]) + anew
-                variances = 2 * self._balance.diffusion(A.mass[:n]) * dt
-                contacts = all_contacts(P, A.x, np.ascontiguousarray(by), variances, seed, replica, A.ident, step)
-            self._balance.take(A, moved, happened, records, contacts, dt)
-        settle_down(P, T, A, moved, dt, after, when, total)
+                variances = 2 * balance.diffusion(A.mass[:n]) * dt
+                step = int(A.numbers[STEP]) + anew
+                contacts = all_contacts(P, A.x, B.by, variances, seed, replica, A.ident, step)
+            balance.take(A, B, happened, records, contacts, dt)
+        sums = room_for_sums(T, happened)
+        cuts = team.cuts(len(sums))
+        begin, end = int(cuts[team.rank]), int(cuts[team.rank + 1])
+        self._each(begin, end, lambda a, b: integrate(P, T, A, B, dt, happened, a, b, sums))
+        if len(sums):
+            team.fill([sums], cuts)
+        settle_down(T, A, B, dt, happened, sums)
+        return GOING
 
-    def _move(self, ahead: Plan, cuts: np.ndarray) -> None:
-        def part(k: int) -> None:
-            move(
-                self._physics,
-                self._functions,
-                self._state,
-                self._moved,
-                self._sorted,
-                self._slot,
-                int(cuts[k]),
-                int(cuts[k + 1]),
-                self._seed,
-                self._replica,
-                ahead.dt,
-            )
-
-        self._each(part)
-
-    def _meet(self, ahead: Plan, start: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-        """The candidates of the step, in the order in which one thread would find them."""
-        if not self._physics.contact[0] > 0.0:
+    def _candidates(self, A: ReplicaState, ahead: Plan) -> np.ndarray:
+        """Where the particles go, in `_moved`, and the candidates in the order in which one thread would find them."""
+        P, B, team, (seed, key, replica) = self._physics, self._moved, self._team, self._one
+        n, start = int(A.numbers[COUNT]), np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
+        look(P, A, ahead.grid, self._slot, start, 0.8, ahead.growth)
+        rows = team.cuts(n)
+        begin, end = int(rows[team.rank]), int(rows[team.rank + 1])
+        self._each(begin, end, lambda a, b: draw(P, self._functions, A, B, a, b, seed, replica, ahead.dt))
+        if team.size > 1:
+            team.fill([B.by[:n], *B.phi[:, :n], B.walls[:n]], rows)
+            arrive(P, A, B, 0, begin)
+            arrive(P, A, B, end, n)
+        if not P.contact[0] > 0.0:
             return np.empty((0, FIELDS))
-        cells, step = np.searchsorted(start, cuts), int(self._state.numbers[STEP])
+        cells = np.searchsorted(start, np.linspace(0, n, self._parts * team.size + 1).astype(np.int64))
         cells[0], cells[-1] = 0, len(start) - 1
+        cells = cells[self._parts * team.rank :][: self._parts + 1]
+        first, many, start = part_near(ahead.grid, start, int(cells[0]), int(cells[-1]))
+        if many > len(self._sorted.ident):
+            self._sorted = make_sorted(min(many + many // 8, len(A.mass)))
+        S = self._sorted
+        self._each(0, n, lambda a, b: arrange(P, A, B, S, self._slot, a, b, first, many))
+        way = (key, int(A.numbers[STEP]), ahead.dt, ahead.reach)
 
         def part(k: int) -> np.ndarray:
+            stack = np.empty((ahead.depth, 8))
             while True:
-                records, stack = self._records[k], np.empty((ahead.depth, 8))
-                count = scan(
-                    self._physics,
-                    self._sorted,
-                    ahead.grid,
-                    start,
-                    int(cells[k]),
-                    int(cells[k + 1]),
-                    self._key,
-                    step,
-                    ahead.dt,
-                    ahead.reach,
-                    stack,
-                    records,
-                )
+                records, between = self._records[k], (int(cells[k]), int(cells[k + 1]))
+                count = scan(P, S, ahead.grid, start, *between, *way, stack, records)
                 if count <= len(records):
                     return records[:count]
                 self._records[k] = np.empty((2 * count, FIELDS))
 
-        return np.concatenate(self._each(part))
+        return team.joined(np.concatenate(self._on_threads(part, range(self._parts))))
 
-    def _each[R](self, part: Callable[[int], R]) -> list[R]:
-        """The pieces of work of a step, on all threads; one alone here."""
-        return [part(0)] if self._parts == 1 else list(self._pool.map(part, range(self._parts)))
+    def _each(self, begin: int, end: int, work: Callable[[int, int], object]) -> None:
+        """Do some work for the particles begin, ..., end - 1, a part on each thread."""
+        cuts = np.linspace(begin, end, self._parts + 1).astype(np.int64).tolist()
+        self._on_threads(work, cuts[:-1], cuts[1:])
+
+    def _on_threads[R](self, work: Callable[..., R], *what: Sequence[int]) -> list[R]:
+        """The pieces of some work, on all threads; one alone here."""
+        return list((map if self._parts == 1 else self._pool.map)(work, *what))
+
+
+def part_near(grid: CellGrid, start: np.ndarray, begin: int, end: int) -> tuple[int, int, np.ndarray]:
+    """The sorted particles of the cells begin, ..., end - 1 and of those that `scan` meets from there, by themselves.
+
+    Args:
+        grid: the cells.
+        start: (cells + 1,) where the particles of each cell begin.
+        begin: first cell.
+        end: one after the last.
+
+    Returns:
+        The first of them, how many from there on, in a circle, and where those of each cell begin among them.
+    """
+    if begin == end:
+        return 0, 0, start
+    m0, m1, m2 = grid.cells.tolist()
+    layer, layers = (m0 * m1, m2) if m2 > 1 else (m0, m1)
+    low, high = begin // layer, (end - 1) // layer + 2  # cells meet those of their layer and of the next
+    if high - low >= layers:
+        return 0, int(start[-1]), start
+    first, n = int(start[low * layer]), int(start[-1])
+    own = start - first
+    own[: low * layer] += n
+    return first, int(own[high * layer] if high <= layers else own[(high - layers) * layer]), own
+
+
+def _as_on_the_first_rank(team: Team, status: int, ahead: Plan) -> tuple[int, Plan]:
+    """Status and plan of the team's first rank, as processors of other kinds may round in other ways. Collective."""
+    if team.size == 1:
+        return status, ahead
+    numbers: Sequence[float] = (status, ahead.dt, ahead.reach, ahead.depth, ahead.growth)
+    same = np.concatenate([numbers, *ahead.grid])
+    team.align(same)
+    cells, low, inverse, period = same[5:].reshape(4, 3)
+    grid = CellGrid(cells.astype(np.int64), low, inverse, period)
+    return int(same[0]), Plan(float(same[1]), float(same[2]), grid, int(same[3]), float(same[4]))

@@ -12,8 +12,8 @@ their own rate times their mean change. M is a martingale with
     [M]_t = int_0^t sum 2 d(m_i) |grad phi|^2 dt + sum over the jumps of (jump)^2.
 
 The hazards are those of the candidates of `bridge`: int alpha V_eps dt is estimated by the sum of their chances p,
-without bias, and then a candidate is a jump of M of (accepted) (change) - p C phi. Time integrals weigh both ends of a
-step by one half, or, for a particle that changes on the way, by the shares of the step before and after.
+without bias, and then a candidate is a jump of M of (accepted) (change) - p C phi. The time integrals are those of
+`integrals`.
 
 A particle that was hit twice keeps the earlier hit only. Within its step a survivor goes on as it was before: with its
 old diffusivity, and with the candidates found for its old mass. That, and the two paths of three particles that meet
@@ -28,8 +28,9 @@ from typing import NamedTuple
 import numpy as np
 
 from limitpde.coagulation.simulator.bridge import FIRST_MASS, FIRST_STAYS, SECOND_MASS
-from limitpde.coagulation.simulator.pairs import BALL, BOX, DRAWS, TORUS, Physics, law
-from limitpde.coagulation.simulator.potential import CompiledInteraction, value
+from limitpde.coagulation.simulator.pairs import DRAWS, Physics, law
+from limitpde.coagulation.simulator.potential import draw_offset
+from limitpde.coagulation.simulator.walls import fold
 from limitpde.compare.spatial import spatial
 from limitpde.compiled import compiled, hot
 from limitpde.nbody.random import pair_uniforms, two_uniforms
@@ -81,6 +82,17 @@ class ReplicaState(NamedTuple):
     """(L, L): reactions of pairs at large of masses n, m."""
 
 
+class Happened(NamedTuple):
+    """What happened to particles in a step."""
+
+    total: int
+    """Rows with those that were split off, which are the last; -1 with nothing changed where there are too few."""
+    after: np.ndarray
+    """(n,) int64, masses at its end of those there were; 0 for those that are gone."""
+    when: np.ndarray
+    """(n,) share of the step at which they changed first; -1 for those that did not."""
+
+
 class Functions(NamedTuple):
     """Test functions phi(x, m) = g(x), or g(x) 1{m = n}."""
 
@@ -95,50 +107,14 @@ class Functions(NamedTuple):
 class Moved(NamedTuple):
     """Where the particles of one replica end the step."""
 
+    by: np.ndarray
+    """(rows, 3) displacements, before walls fold them."""
     x: np.ndarray
     """(rows, 3)."""
     phi: np.ndarray
     """(3, rows, F), as in `ReplicaState`."""
     walls: np.ndarray
     """(rows, F): what walls add to each test function on the way, see `local_times`; no rows without walls."""
-
-
-@hot
-def fold(P: Physics, x: float, y: float, z: float) -> tuple[float, float, float]:
-    """A position after a step, wrapped around a torus or folded back at walls that reflect."""
-    if P.domain == TORUS:
-        return _wrap(x, P.low[0], P.size[0]), _wrap(y, P.low[1], P.size[1]), _wrap(z, P.low[2], P.size[2])
-    if P.domain == BOX:
-        return _reflect(x, P.low[0], P.size[0]), _reflect(y, P.low[1], P.size[1]), _reflect(z, P.low[2], P.size[2])
-    if P.domain == BALL:
-        radius = P.size[0] / 2.0
-        c = (P.low[0] + radius, P.low[1] + radius, P.low[2] + P.size[2] / 2.0)
-        r = math.sqrt((x - c[0]) ** 2 + (y - c[1]) ** 2 + (z - c[2]) ** 2)
-        if r > radius:
-            f = max(2.0 * radius - r, 0.0) / r
-            return c[0] + f * (x - c[0]), c[1] + f * (y - c[1]), c[2] + f * (z - c[2])
-    return x, y, z
-
-
-@hot
-def _wrap(v, low, size):  # type: ignore[no-untyped-def]
-    """A coordinate of a torus in [low, low + size)."""
-    if size == 0.0:
-        return v
-    v -= size * math.floor((v - low) / size)
-    return v if v < low + size else low
-
-
-@hot
-def _reflect(v, low, size):  # type: ignore[no-untyped-def]
-    """A coordinate of a box in [low, low + size]."""
-    if size == 0.0:
-        return v
-    turns = (v - low) / size
-    if 0.0 <= turns <= 1.0:
-        return v
-    turns -= 2.0 * math.floor(0.5 * turns)
-    return low + size * (turns if turns <= 1.0 else 2.0 - turns)
 
 
 @compiled
@@ -158,7 +134,7 @@ def evaluate(T: Functions, x: np.ndarray, begin: int, end: int, flat: bool, phi:
 
 
 @hot
-def _counts(only, mass):  # type: ignore[no-untyped-def]
+def counts_in(only, mass):  # type: ignore[no-untyped-def]
     """1 where a test function sees this mass, else 0."""
     return 1.0 if only == 0 or only == mass else 0.0
 
@@ -187,31 +163,6 @@ def _rings(P: Physics, A: ReplicaState, seed: np.uint64, replica: int, dt: float
 
 
 @compiled
-def finish(
-    P: Physics,
-    T: Functions,
-    A: ReplicaState,
-    B: Moved,
-    records: np.ndarray,
-    seed: np.uint64,
-    key: np.uint64,
-    replica: int,
-    dt: float,
-    late: np.ndarray,
-) -> int:
-    """Carry out what happens in a step, and move all particles to its end: `happen` and `settle_down`.
-
-    Returns:
-        GOING, or FULL with nothing changed where there are too few rows for the particles that split.
-    """
-    total, after, when = happen(P, T, A, B, records, seed, key, replica, dt, late)
-    if total < 0:
-        return FULL
-    settle_down(P, T, A, B, dt, after, when, total)
-    return GOING
-
-
-@compiled
 def happen(
     P: Physics,
     T: Functions,
@@ -223,8 +174,8 @@ def happen(
     replica: int,
     dt: float,
     late: np.ndarray,
-) -> tuple[int, np.ndarray, np.ndarray]:
-    """Carry out what happens in a step, with all particles still where they were at its start.
+) -> Happened:
+    """Carry out what happens in a step, in the order of time, with all particles still where they were at its start.
 
     Args:
         P: the model.
@@ -239,19 +190,17 @@ def happen(
         late: (n,) bool, whose clocks of splitting are drawn anew, see `halves`; empty for none.
 
     Returns:
-        Rows with those that are split off, -1 with nothing changed where there are too few; masses (n,) at the end of
-        the step, 0 of those that are gone; the share of the step at which each changed first, -1 where it did not.
+        What happened.
     """
     n = A.numbers[COUNT]
     after, when = A.mass[:n].copy(), np.full(n, -1.0)
     rings = _rings(P, A, seed, replica, dt, late)
     ringing = np.flatnonzero(rings < 1.0)
     if n + len(ringing) > len(A.mass):
-        return -1, after, when
-    times = np.concatenate((records[:, 0], rings[ringing]))
-    order = np.argsort(times, kind="mergesort")
+        return Happened(-1, after, when)
     total = n
-    for event in order:
+    times = np.concatenate((records[:, 0], rings[ringing]))
+    for event in np.argsort(times, kind="mergesort"):
         if event < len(records):
             _react(P, T, A, B, records[event], key, after, when)
         else:
@@ -259,8 +208,7 @@ def happen(
             if after[i] == A.mass[i]:
                 chosen = _clock(seed, replica, A.ident[i], A.numbers[STEP], i < len(late) and late[i])[1]
                 total = _split(P, T, A, B, i, times[event], key, chosen, after, when, total)
-    _integrate(P, T, A, B, dt, after, when, total)
-    return total, after, when
+    return Happened(total, after, when)
 
 
 @hot
@@ -287,8 +235,8 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
     for f in range(len(T.masses)):
         gi = A.phi[0, i, f] + time * (B.phi[0, i, f] - A.phi[0, i, f])
         gj = A.phi[0, j, f] + time * (B.phi[0, j, f] - A.phi[0, j, f])
-        loss = _counts(T.masses[f], n) * gi + _counts(T.masses[f], m) * gj
-        gain = _counts(T.masses[f], n + m) if P.merge else 0.0
+        loss = counts_in(T.masses[f], n) * gi + counts_in(T.masses[f], m) * gj
+        gain = counts_in(T.masses[f], n + m) if P.merge else 0.0
         mean = gain * (float(n) * gi + float(m) * gj) / float(n + m) - loss
         jump = gain * (gi if first else gj) - loss if accepted else 0.0
         A.sums[COMPENSATOR, f] += chance * mean
@@ -319,7 +267,7 @@ def _split(P, T, A, B, i, time, key, v, after, when, total):  # type: ignore[no-
     for f in range(len(T.masses)):
         g = A.phi[0, i, f] + time * (B.phi[0, i, f] - A.phi[0, i, f])
         only = T.masses[f]
-        change = _counts(only, part) + _counts(only, n - part) - _counts(only, n)
+        change = counts_in(only, part) + counts_in(only, n - part) - counts_in(only, n)
         _jump(A, f, g * change, change != 0.0)
     A.numbers[EVENTS] += 1
     after[i], A.mass[total] = part, n - part
@@ -327,7 +275,7 @@ def _split(P, T, A, B, i, time, key, v, after, when, total):  # type: ignore[no-
         when[i] = time
     A.ident[total], A.mate[total], A.kin[total] = A.numbers[NEXT], A.ident[i], A.ident[i]
     A.numbers[NEXT] += 1
-    _draw_offset(P.V, P.flat, key, A.ident[i], A.ident[total], step, A.offset[total])
+    draw_offset(P.V, P.flat, (key, A.ident[i], A.ident[total], step), 8 * DRAWS + 1, A.offset[total])
     width = math.exp(P.log_eps) * (law(P.ranges, part) + law(P.ranges, n - part))
     for c in range(3):
         B.x[total, c] = B.x[i, c] + width * A.offset[total, c]
@@ -335,81 +283,3 @@ def _split(P, T, A, B, i, time, key, v, after, when, total):  # type: ignore[no-
     evaluate(T, B.x, total, total + 1, P.flat, B.phi)
     A.lag[total] = 1.0 - time
     return total + 1
-
-
-@hot
-def _draw_offset(
-    V: CompiledInteraction, flat: bool, key: np.uint64, i: int, j: int, step: int, out: np.ndarray
-) -> None:
-    """Draw a point of density V / int V, by rejection."""
-    draw = 8 * DRAWS + 1
-    while True:
-        u0, u1 = pair_uniforms(key, i, j, step, draw)
-        u2, u3 = pair_uniforms(key, i, j, step, draw + 1)
-        draw += 2
-        x, y = V.reach * (2.0 * u0 - 1.0), V.reach * (2.0 * u1 - 1.0)
-        z = 0.0 if flat else V.reach * (2.0 * u2 - 1.0)
-        if u3 * V.highest <= value(V, x, y, z):
-            out[0], out[1], out[2] = x, y, z
-            return
-
-
-@hot
-def _integrate(P, T, A, B, dt, after, when, total):  # type: ignore[no-untyped-def]
-    """Add the step to the time integrals."""
-    n = len(after)
-    for i in range(total if len(T.masses) else 0):
-        share = 0.5 if i < n and when[i] < 0.0 else when[i] if i < n else 1.0 - A.lag[i]
-        if i < min(n, len(B.walls)):
-            for f in range(len(T.masses)):
-                seen = share * _counts(T.masses[f], A.mass[i])
-                seen += (1.0 - share) * _counts(T.masses[f], after[i]) if after[i] > 0 else 0.0
-                A.sums[DIFFUSION, f] += seen * B.walls[i, f]
-        if i < n:
-            _add(P, T, A, A.phi, i, A.mass[i], share * dt)
-            if after[i] > 0:
-                _add(P, T, A, B.phi, i, after[i], (1.0 - share) * dt)
-        else:
-            _add(P, T, A, B.phi, i, A.mass[i], (1.0 - share) * dt)
-
-
-@hot
-def _add(P, T, A, phi, i, mass, weight):  # type: ignore[no-untyped-def]
-    """Add one particle's integrands, times a weight."""
-    d = law(P.diffusion, mass)
-    rate = law(P.splitting, mass) if len(P.splitting.values) else 0.0
-    for f in range(len(T.masses)):
-        only = T.masses[f]
-        here = _counts(only, mass) * weight
-        A.sums[INTEGRAL, f] += here * phi[0, i, f]
-        A.sums[DIFFUSION, f] += here * d * phi[1, i, f]
-        A.sums[VARIATION, f] += here * 2.0 * d * phi[2, i, f]
-        if rate > 0.0:
-            gain = 2.0 * weight if only == 0 else 2.0 * weight / float(mass - 1) if only < mass else 0.0
-            A.sums[COMPENSATOR, f] += rate * (gain - here) * phi[0, i, f]
-
-
-@compiled
-def settle_down(
-    P: Physics, T: Functions, A: ReplicaState, B: Moved, dt: float, after: np.ndarray, when: np.ndarray, total: int
-) -> None:
-    """Move the particles that are left to the end of the step, in the order of their rows; see `happen`."""
-    n, kept = len(after), 0
-    for i in range(total):
-        mass = after[i] if i < n else A.mass[i]
-        if mass == 0:
-            continue
-        lag = A.lag[i] if i >= n else 1.0 - when[i] if when[i] >= 0.0 else 0.0
-        for c in range(3):
-            A.x[kept, c], A.offset[kept, c] = B.x[i, c], A.offset[i, c]
-        A.kin[kept] = A.kin[i] if i >= n or mass == A.mass[i] else -1
-        A.mass[kept], A.ident[kept], A.lag[kept] = mass, A.ident[i], lag * dt
-        A.mate[kept] = A.mate[i] if i >= n else -1
-        for f in range(len(T.masses)):
-            for k in range(3):
-                A.phi[k, kept, f] = B.phi[k, i, f]
-        kept += 1
-    A.numbers[WORK] += n
-    A.numbers[STEP] += 1
-    A.numbers[COUNT] = kept
-    A.reals[TIME] += dt

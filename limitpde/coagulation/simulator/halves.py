@@ -37,23 +37,25 @@ from limitpde.coagulation.simulator.events import (
     Moved,
     ReplicaState,
     evaluate,
-    finish,
-    fold,
 )
+from limitpde.coagulation.simulator.integrals import finish
 from limitpde.coagulation.simulator.local_times import MOST_CONTACTS, touch
-from limitpde.coagulation.simulator.pairs import TORUS, Physics, Sorted, law, meet_one
+from limitpde.coagulation.simulator.pairs import TORUS, Physics, law, meet_one
 from limitpde.coagulation.simulator.steps import (
     Plan,
+    arrange,
+    arrive,
+    draw,
     fits,
     land,
     look,
     make_sorted,
     meet,
-    move,
     plan,
     plan_of,
     room_to_move,
 )
+from limitpde.coagulation.simulator.walls import fold
 from limitpde.compiled import compiled, hot
 from limitpde.nbody.random import four_normals, pair_key
 
@@ -84,50 +86,48 @@ def advance_halved(
     A.numbers[STATUS] = GOING
     for until in stops:
         while A.reals[TIME] < until and A.numbers[WORK] < spent and A.numbers[STATUS] == GOING:
-            one = (seed, key, replica)
-            dt, growth, records = lead(P, T, A, pilot, whole, S, slot, one, until, step, records)
+            A.numbers[STATUS], dt, growth = plan_halves(P, A, pilot, until, step)
             if A.numbers[STATUS] != GOING:
                 break
+            one = (seed, key, replica)
+            if pilot.numbers[COUNT] > 0:
+                records, count = _candidates(P, T, pilot, whole, S, slot, one, plan_of(P, pilot, dt, growth), records)
+                finish(P, T, pilot, whole, records[:count], seed, key, replica, dt, ALL_IN_TIME)
+            land(pilot, until, pilot.reals)
             if A.numbers[COUNT] > 0:
                 ahead = plan_of(P, A, dt, growth)
-                records, count = candidates(P, T, A, whole, S, slot, one, ahead, records)
-                _two_halves(P, T, A, whole, middle, S, slot, one, ahead, records[:count])
+                records, count = _candidates(P, T, A, whole, S, slot, one, ahead, records)
+                _two_halves(P, T, A, whole, middle, one, ahead, records[:count])
             else:
                 A.reals[TIME] += dt
             land(A, until, A.reals)
 
 
 @compiled
-def lead(P, T, A, pilot, whole, S, slot, one, until, step, records):  # type: ignore[no-untyped-def]
-    """Let the pilot take its next step: its length, the growth of `Plan`, and the records or a longer array.
-
-    A status of A other than GOING says why there is none.
-    """
+def plan_halves(
+    P: Physics, A: ReplicaState, pilot: ReplicaState, until: float, step: float
+) -> tuple[int, float, float]:
+    """Status, length and growth (`Plan`) of the next step on the way to a time, as `steps.plan` has them."""
     if len(P.splitting.values) and ROOM * max(A.numbers[COUNT], pilot.numbers[COUNT]) > len(A.mass):
-        A.numbers[STATUS] = FULL
-        return 0.0, 1.0, records
-    if pilot.numbers[COUNT] == 0:
-        status, dt, growth = GOING, until - A.reals[TIME], 1.0
-    else:
+        return FULL, 0.0, 1.0
+    status, dt, growth = GOING, until - A.reals[TIME], 1.0
+    if pilot.numbers[COUNT] > 0:
         status, ahead = plan(P, pilot, until, step)
         dt, growth = ahead.dt, ahead.growth
-    if status != GOING or not fits(P, A):
-        A.numbers[STATUS] = status if status != GOING else TOO_LARGE
-        return 0.0, 1.0, records
-    if pilot.numbers[COUNT] > 0:
-        records, count = candidates(P, T, pilot, whole, S, slot, one, plan_of(P, pilot, dt, growth), records)
-        finish(P, T, pilot, whole, records[:count], one[0], one[1], one[2], dt, ALL_IN_TIME)
-    land(pilot, until, pilot.reals)
-    return dt, growth, records
+    if status == GOING and not fits(P, A):
+        status = TOO_LARGE
+    return status, dt, growth
 
 
 @compiled
-def candidates(P, T, A, B, S, slot, one, ahead, records):  # type: ignore[no-untyped-def]
+def _candidates(P, T, A, B, S, slot, one, ahead, records):  # type: ignore[no-untyped-def]
     """Where the particles go in a whole step, and the candidates for reactions: as in `steps.advance`."""
     seed, key, replica = one
     start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
     look(P, A, ahead.grid, slot, start, 0.8, ahead.growth)
-    move(P, T, A, B, S, slot, 0, A.numbers[COUNT], seed, replica, ahead.dt)
+    n = A.numbers[COUNT]
+    draw(P, T, A, B, 0, n, seed, replica, ahead.dt)
+    arrange(P, A, B, S, slot, 0, n, 0, n)
     return meet(P, S, ahead, start, key, A.numbers[STEP], records)
 
 
@@ -138,8 +138,6 @@ def _two_halves(
     A: ReplicaState,
     whole: Moved,
     middle: Moved,
-    S: Sorted,
-    slot: np.ndarray,
     one: tuple[np.uint64, np.uint64, int],
     ahead: Plan,
     records: np.ndarray,
@@ -147,9 +145,9 @@ def _two_halves(
     """One step as two halves, given the ends and candidates of the whole; `whole` becomes the ends of the second."""
     seed, key, replica = one
     before = as_it_is(A)
-    by, first, early = to_the_middle(P, T, A, middle, S, slot, one, ahead.dt, records)
+    early = to_the_middle(P, T, A, whole, middle, one, ahead, records)
     finish(P, T, A, middle, early, seed, key, replica, ahead.dt / 2.0, ALL_IN_TIME)
-    _, late, later = to_the_end(P, T, A, whole, one, ahead, records, before, by, first)
+    late, later = to_the_end(P, T, A, whole, middle, one, ahead, records, before)
     finish(P, T, A, whole, later, seed, key, replica, ahead.dt / 2.0, late)
 
 
@@ -161,61 +159,59 @@ def as_it_is(A: ReplicaState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @compiled
-def to_the_middle(P, T, A, middle, S, slot, one, dt, records):  # type: ignore[no-untyped-def]
-    """Fill in where the first half ends: the displacements (3, n) of the whole step and of the half, its candidates."""
+def to_the_middle(P, T, A, whole, middle, one, ahead, records):  # type: ignore[no-untyped-def]
+    """Fill in where the first half ends, in `middle`; its candidates."""
     n = A.numbers[COUNT]
-    by = S.by[:, slot[:n]].copy()
-    first = middles(P, A, by, records, one[0], one[2], dt)
-    for i in range(n):
-        at = fold(P, A.x[i, 0] + first[0, i], A.x[i, 1] + first[1, i], A.x[i, 2] + first[2, i])
-        middle.x[i, 0], middle.x[i, 1], middle.x[i, 2] = at
+    by = np.ascontiguousarray(whole.by[:n].T)
+    middle.by[:n] = middles(P, A, by, records, one[0], one[2], ahead.dt).T
+    arrive(P, A, middle, 0, n)
     evaluate(T, middle.x, 0, n, P.flat, middle.phi)
-    _touch(P, T, A, first, dt, one, 0, middle.walls)
+    _touch(P, T, A, middle, ahead.dt, one, 0)
     early = records[records[:, 0] < 0.5]
     early[:, 0] *= 2.0
-    return by, first, early
+    return early
 
 
 @compiled
-def to_the_end(P, T, A, whole, one, ahead, records, before, by, first):  # type: ignore[no-untyped-def]
-    """Fill in where the second half ends: its displacements (3, n), whose clocks are drawn anew, its candidates."""
+def to_the_end(P, T, A, whole, middle, one, ahead, records, before):  # type: ignore[no-untyped-def]
+    """Fill in where the second half ends, in `whole`; whose clocks are drawn anew, and its candidates."""
     seed, key, replica = one
     ident, mass, lag = before
-    dt = ahead.dt
     A.numbers[STEP] -= 1
     came, row, late = _who_is_left(A, ident, mass)
     kept = len(came)
-    rest, ends = np.empty((3, kept)), np.empty_like(A.x[:kept])
+    rest, ends = np.empty((kept, 3)), np.empty_like(A.x[:kept])
     for k in range(kept):
         i, d = came[k], law(P.diffusion, A.mass[k])
         if i < 0:
-            z, size = four_normals(seed, BRIDGE, replica, A.ident[k], A.numbers[STEP]), math.sqrt(d * dt)
-            rest[0, k], rest[1, k], rest[2, k] = size * z[0], size * z[1], 0.0 if P.flat else size * z[2]
+            z, size = four_normals(seed, BRIDGE, replica, A.ident[k], A.numbers[STEP]), math.sqrt(d * ahead.dt)
+            rest[k, 0], rest[k, 1], rest[k, 2] = size * z[0], size * z[1], 0.0 if P.flat else size * z[2]
         else:
             factor = math.sqrt(d / law(P.diffusion, mass[i])) if late[k] else 1.0
             for c in range(3):
-                rest[c, k] = factor * (by[c, i] - first[c, i])
+                rest[k, c] = factor * (whole.by[i, c] - middle.by[i, c])
         if late[k]:
-            end = fold(P, A.x[k, 0] + rest[0, k], A.x[k, 1] + rest[1, k], A.x[k, 2] + rest[2, k])
+            end = fold(P, A.x[k, 0] + rest[k, 0], A.x[k, 1] + rest[k, 1], A.x[k, 2] + rest[k, 2])
             ends[k, 0], ends[k, 1], ends[k, 2] = end
         else:
-            A.lag[k] = lag[i] + dt / 2.0
+            A.lag[k] = lag[i] + ahead.dt / 2.0
             ends[k] = whole.x[i]
-    whole.x[:kept] = ends
+    whole.by[:kept], whole.x[:kept] = rest, ends
     evaluate(T, whole.x, 0, kept, P.flat, whole.phi)
-    _touch(P, T, A, rest, dt, one, ANEW, whole.walls)
-    anew = _tested_anew(P, A, rest, late, key, dt / 2.0, ahead.depth)
-    return rest, late, np.concatenate((_still_true(records, row, late), anew))
+    _touch(P, T, A, whole, ahead.dt, one, ANEW)
+    anew = _tested_anew(P, A, rest, late, key, ahead.dt / 2.0, ahead.depth)
+    return late, np.concatenate((_still_true(records, row, late), anew))
 
 
 @compiled
-def _touch(P, T, A, by, dt, one, anew, walls):  # type: ignore[no-untyped-def]
-    """What walls add over half a step of the displacements `by` (3, n); `anew` tells the second half from the first."""
+def _touch(P, T, A, B, dt, one, anew):  # type: ignore[no-untyped-def]
+    """What walls add over half a step; `anew` tells the second half from the first."""
     seed, _, replica = one
     met = np.empty((MOST_CONTACTS, 8))
-    for i in range(min(by.shape[1], len(walls)) if len(T.kinds) else 0):
-        draw = (seed, replica, A.ident[i], A.numbers[STEP] + anew)
-        touch(P, T.kinds, T.parameters, A.x[i], by[:, i].copy(), law(P.diffusion, A.mass[i]) * dt, draw, met, walls[i])
+    for i in range(min(A.numbers[COUNT], len(B.walls)) if len(T.kinds) else 0):
+        clock = (seed, replica, A.ident[i], A.numbers[STEP] + anew)
+        variance = law(P.diffusion, A.mass[i]) * dt
+        touch(P, T.kinds, T.parameters, A.x[i], B.by[i].copy(), variance, clock, met, B.walls[i])
 
 
 @compiled
@@ -301,7 +297,7 @@ def _tested_anew(
     S, reach = make_sorted(n), plan_of(P, A, dt, 1.0).reach
     for i in range(n):
         for c in range(3):
-            S.at[c, i], S.by[c, i], S.offset[c, i] = A.x[i, c], rest[c, i], A.offset[i, c]
+            S.at[c, i], S.by[c, i], S.offset[c, i] = A.x[i, c], rest[i, c], A.offset[i, c]
         S.diffusion[i], S.ranges[i] = law(P.diffusion, A.mass[i]), law(P.ranges, A.mass[i])
         S.kind[i], S.strength[i] = min(A.mass[i], len(P.alpha)) - 1, law(P.strength, A.mass[i])
         S.ident[i], S.place[i], S.mate[i] = A.ident[i], i, A.mate[i]

@@ -132,11 +132,11 @@ def all_contacts(
     ident: np.ndarray,
     step: int,
 ) -> np.ndarray:
-    """What `contacts` finds of n particles, (k, 9): their places last. by: (3, n), in the order of the particles."""
+    """What `contacts` finds of n particles, (k, 9): their places last."""
     n, count = len(variances), 0
     found, met = np.empty((2 * n + MOST_CONTACTS, 9)), np.empty((MOST_CONTACTS, 8))
     for i in range(n):
-        more = contacts(P, x[i], by[:, i].copy(), variances[i], (seed, replica, ident[i], step), met)
+        more = contacts(P, x[i], by[i].copy(), variances[i], (seed, replica, ident[i], step), met)
         if count + more > len(found):
             found = np.concatenate((found, np.empty_like(found)))
         found[count : count + more, :8], found[count : count + more, 8] = met[:more], i

@@ -1,4 +1,4 @@
-"""All pairs of particles that may react during one step, and the candidates for their reactions.
+"""Pairs of particles that may react during one step, and the candidates for their reactions.
 
 Every pair within the reach of the step is asked whether its relative path, of which both ends are known, met the
 support of V: see `bridge` for any V, and `capture` for pairs far apart where the scattering length is used. At a wall
@@ -21,8 +21,7 @@ import numpy as np
 from limitpde.coagulation.simulator.bridge import CANDIDATES, CUT, bisect, note
 from limitpde.coagulation.simulator.capture import capture_time, disk_chance, sphere_chance
 from limitpde.coagulation.simulator.potential import CompiledInteraction
-from limitpde.compiled import compiled, hot
-from limitpde.nbody.cells import STRETCHES, CellGrid, neighbours_ahead
+from limitpde.compiled import hot
 from limitpde.nbody.random import pair_uniforms
 
 TORUS, BOX, BALL = 1, 2, 3
@@ -31,10 +30,8 @@ FAR = 20.0
 """In units of the reach of V: where the closed form takes over; what it leaves out is of the order of FAR^-2 of it."""
 DRAWS = 1 << 27
 """Draws of a pair for each of its images; from 8 DRAWS on are those for reactions and splittings."""
-
-
-NOTED = 2048
-"""Pairs that are written down before they are looked at more closely."""
+AT_ONCE = 8
+"""Positions that are copied together."""
 
 
 class MassLaw(NamedTuple):
@@ -88,7 +85,7 @@ class Sorted(NamedTuple):
     """The particles of one replica, sorted by cell."""
 
     at: np.ndarray
-    """(3, n) positions at the start of the step."""
+    """(3, n + AT_ONCE) positions at the start of the step, and some that mean nothing."""
     by: np.ndarray
     """(3, n) displacements over the step, before walls fold them."""
     diffusion: np.ndarray
@@ -109,23 +106,6 @@ class Sorted(NamedTuple):
     """(3, n) displacement from that one, in units of the pair's range, where there is one."""
 
 
-class Scratch(NamedTuple):
-    """Room to work in."""
-
-    first: np.ndarray
-    """(STRETCHES,) int64, see `neighbours_ahead`."""
-    last: np.ndarray
-    """(STRETCHES,) int64, likewise."""
-    shift: np.ndarray
-    """(STRETCHES, 3), likewise."""
-    who: np.ndarray
-    """(NOTED, 2) int64, pairs."""
-    where: np.ndarray
-    """(NOTED, 3), their displacements."""
-    stack: np.ndarray
-    """(., 8), see `bisect`."""
-
-
 @hot
 def law(of: MassLaw, n: int) -> float:
     """A function of the mass at mass n."""
@@ -134,141 +114,6 @@ def law(of: MassLaw, n: int) -> float:
     if of.scale > 0.0:
         return of.scale * float(n) ** of.power
     return of.values[-1]
-
-
-@compiled(nogil=True)
-def scan(
-    P: Physics,
-    S: Sorted,
-    grid: CellGrid,
-    start: np.ndarray,
-    begin: int,
-    end: int,
-    key: np.uint64,
-    step: int,
-    dt: float,
-    reach: float,
-    stack: np.ndarray,
-    records: np.ndarray,
-) -> int:
-    """Candidates for reactions of the pairs met from the cells begin, ..., end - 1.
-
-    Args:
-        P: the model.
-        S: the particles.
-        grid: the cells.
-        start: (cells + 1,) where the particles of each cell begin.
-        begin: first cell.
-        end: one after the last.
-        key: from `pair_key`.
-        step: number of the step.
-        dt: its length.
-        reach: largest distance of a pair that can react.
-        stack: scratch for `bisect`.
-        records: (k, bridge.FIELDS) overwritten; the labels are the places of the two particles, the lower number first.
-
-    Returns:
-        Records there should be; those beyond k are not written.
-    """
-    scratch = Scratch(
-        np.empty(STRETCHES, dtype=np.int64),
-        np.empty(STRETCHES, dtype=np.int64),
-        np.zeros((STRETCHES, 3)),
-        np.empty((NOTED, 2), dtype=np.int64),
-        np.empty((NOTED, 3)),
-        stack,
-    )
-    return _scan(P, S, grid, start, begin, end, key, step, dt, reach, scratch, records)
-
-
-@hot
-def _scan(P, S, grid, start, begin, end, key, step, dt, reach, scratch, records):  # type: ignore[no-untyped-def]
-    """`scan` with room to work in."""
-    first, last, shift = scratch.first, scratch.last, scratch.shift
-    at, who, where, square = S.at, scratch.who, scratch.where, reach * reach
-    noted = count = 0
-    for cell in range(begin, end):
-        if start[cell] == start[cell + 1]:
-            continue
-        stretches = neighbours_ahead(cell, grid, start, first, last, shift)
-        for p in range(start[cell], start[cell + 1]):
-            for k in range(-1, stretches):
-                low, high = (p + 1, start[cell + 1]) if k < 0 else (first[k], last[k])
-                s0, s1, s2 = (0.0, 0.0, 0.0) if k < 0 else (shift[k, 0], shift[k, 1], shift[k, 2])
-                x0, x1, x2 = at[0, p], at[1, p], at[2, p]
-                while low < high:
-                    if noted + high - low >= NOTED:
-                        count = _meet_all(P, S, scratch, noted, key, step, dt, reach, records, count)
-                        noted = 0
-                    top = min(high, low + NOTED - 1)
-                    for q in range(low, top):  # no branch: most pairs are too far apart, and nothing tells which
-                        r0, r1, r2 = (at[0, q] - x0) + s0, (at[1, q] - x1) + s1, (at[2, q] - x2) + s2
-                        who[noted, 0], who[noted, 1] = p, q
-                        where[noted, 0], where[noted, 1], where[noted, 2] = r0, r1, r2
-                        noted += 1 if r0 * r0 + r1 * r1 + r2 * r2 <= square else 0
-                    low = top
-    return _meet_all(P, S, scratch, noted, key, step, dt, reach, records, count)
-
-
-@hot
-def _sift(P, S, scratch, noted, dt):  # type: ignore[no-untyped-def]
-    """Keep the pairs whose paths may touch the support of V; how many there are."""
-    by, diffusion, ranges, who, where = S.by, S.diffusion, S.ranges, scratch.who, scratch.where
-    widest, kept = math.exp(P.log_eps) * P.V.reach, 0
-    for k in range(noted):
-        p, q, r0, r1, r2 = who[k, 0], who[k, 1], where[k, 0], where[k, 1], where[k, 2]
-        y0, y1, y2 = r0 + (by[0, q] - by[0, p]), r1 + (by[1, q] - by[1, p]), r2 + (by[2, q] - by[2, p])
-        rr, yy, dot = r0 * r0 + r1 * r1 + r2 * r2, y0 * y0 + y1 * y1 + y2 * y2, r0 * y0 + r1 * y1 + r2 * y2
-        core, product = widest * (ranges[p] + ranges[q]), math.sqrt(rr * yy)
-        both = math.sqrt(rr + yy + 2.0 * product)  # |x| + |y|
-        bend = 0.5 * (product + dot) - core * (both - core)
-        who[kept, 0], who[kept, 1] = p, q
-        where[kept, 0], where[kept, 1], where[kept, 2] = r0, r1, r2
-        far = both > 2.0 * core and bend > CUT * (1.0 + 1e-9) * (diffusion[p] + diffusion[q]) * dt
-        kept += 0 if far else 1
-    return kept
-
-
-@hot
-def _draw_early(P, S, scratch, noted, key, step, dt):  # type: ignore[no-untyped-def]
-    """Keep the pairs that are near each other, or whose draw is below a bound on their chance; how many there are.
-
-    The bound on `sphere_chance`: expm1(z) e^(-w / 2 tau) <= z / (1 - z) for z < 1. It spares most pairs the rest.
-    """
-    by, diffusion, ranges, ident, mate = S.by, S.diffusion, S.ranges, S.ident, S.mate
-    who, where = scratch.who, scratch.where
-    widest, longest, kept = math.exp(P.log_eps), math.exp(P.lengths[-1]), 0
-    for k in range(noted):
-        p, q, r0, r1, r2 = who[k, 0], who[k, 1], where[k, 0], where[k, 1], where[k, 2]
-        y0, y1, y2 = r0 + (by[0, q] - by[0, p]), r1 + (by[1, q] - by[1, p]), r2 + (by[2, q] - by[2, p])
-        rx, ry = math.sqrt(r0 * r0 + r1 * r1 + r2 * r2), math.sqrt(y0 * y0 + y1 * y1 + y2 * y2)
-        width = widest * (ranges[p] + ranges[q])
-        radius, i, j = longest * width, min(ident[p], ident[q]), max(ident[p], ident[q])
-        z = radius * (rx + ry) / ((diffusion[p] + diffusion[q]) * dt)
-        far = min(rx, ry) > FAR * P.V.reach * width * (1.0 + 1e-9) and mate[p] != ident[q] and mate[q] != ident[p]
-        who[kept, 0], who[kept, 1] = p, q
-        where[kept, 0], where[kept, 1], where[kept, 2] = r0, r1, r2
-        if far and z < 0.5:
-            u, _ = pair_uniforms(key, i, j, step, 0)
-            bound = CANDIDATES * radius * (rx + ry) / (rx * ry * (1.0 - z))
-            kept += 1 if u <= bound * (1.0 + 1e-9) else 0
-        else:
-            kept += 1
-    return kept
-
-
-@hot
-def _meet_all(P, S, scratch, noted, key, step, dt, reach, records, count):  # type: ignore[no-untyped-def]
-    """Candidates of the pairs that were written down."""
-    who, where, square = scratch.who, scratch.where, reach * reach
-    if P.domain < BOX:  # at a wall a mirror image may be met all the same
-        noted = _sift(P, S, scratch, noted, dt)
-        if P.closed and not P.flat:
-            noted = _draw_early(P, S, scratch, noted, key, step, dt)
-    for k in range(noted):
-        r = (where[k, 0], where[k, 1], where[k, 2])
-        count = meet_one(P, S, who[k, 0], who[k, 1], r, key, step, dt, square, scratch.stack, records, count)
-    return count
 
 
 @hot

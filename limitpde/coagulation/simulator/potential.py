@@ -16,6 +16,7 @@ import numpy as np
 from limitpde.coagulation.interaction import Bump, DoiBall, Ellipsoid, Interaction
 from limitpde.compiled import hot
 from limitpde.errors import InputError
+from limitpde.nbody.random import pair_uniforms
 
 BALL, BUMP, RADIAL, GRID = range(4)
 RADII = 16384
@@ -111,3 +112,27 @@ def _plane(table, i, j, a, b):  # type: ignore[no-untyped-def]
     low = table[i, j] + a * (table[i + 1, j] - table[i, j])
     high = table[i, j + 1] + a * (table[i + 1, j + 1] - table[i, j + 1])
     return low + b * (high - low)
+
+
+@hot
+def draw_offset(
+    V: CompiledInteraction, flat: bool, pair: tuple[np.uint64, int, int, int], draw: int, out: np.ndarray
+) -> None:
+    """Draw a point of density V / int V, by rejection.
+
+    Args:
+        V: the interaction.
+        flat: whether d = 2.
+        pair: key, numbers of the two particles and number of the step for `pair_block`.
+        draw: number of the first draw.
+        out: (3,) overwritten.
+    """
+    while True:
+        u0, u1 = pair_uniforms(pair[0], pair[1], pair[2], pair[3], draw)
+        u2, u3 = pair_uniforms(pair[0], pair[1], pair[2], pair[3], draw + 1)
+        draw += 2
+        x, y = V.reach * (2.0 * u0 - 1.0), V.reach * (2.0 * u1 - 1.0)
+        z = 0.0 if flat else V.reach * (2.0 * u2 - 1.0)
+        if u3 * V.highest <= value(V, x, y, z):
+            out[0], out[1], out[2] = x, y, z
+            return

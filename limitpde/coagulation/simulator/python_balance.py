@@ -25,6 +25,7 @@ from limitpde.coagulation.simulator.events import (
     JUMPS,
     TIME,
     VARIATION,
+    Happened,
     Moved,
     ReplicaState,
 )
@@ -83,7 +84,7 @@ class PythonBalance:
         self,
         A: ReplicaState,
         B: Moved,
-        happened: tuple[int, np.ndarray, np.ndarray],
+        happened: Happened,
         records: np.ndarray,
         contacts: np.ndarray,
         dt: float,
@@ -91,7 +92,7 @@ class PythonBalance:
         """Take in one step.
 
         Args:
-            A: the state, between `events.happen` and `events.settle_down`.
+            A: the state, between `events.happen` and `integrals.settle_down`.
             B: where the particles end the step.
             happened: what `events.happen` returned.
             records: the candidates.

@@ -35,11 +35,12 @@ from limitpde.coagulation.simulator.events import (
     Moved,
     ReplicaState,
     evaluate,
-    finish,
-    fold,
 )
+from limitpde.coagulation.simulator.integrals import finish
 from limitpde.coagulation.simulator.local_times import MOST_CONTACTS, touch
-from limitpde.coagulation.simulator.pairs import BALL, BOX, TORUS, Physics, Sorted, law, scan
+from limitpde.coagulation.simulator.pairs import AT_ONCE, BALL, BOX, TORUS, Physics, Sorted, law
+from limitpde.coagulation.simulator.scan import scan
+from limitpde.coagulation.simulator.walls import fold
 from limitpde.compiled import compiled, hot
 from limitpde.nbody.cells import CellGrid, make_grid, sort_into_cells
 from limitpde.nbody.random import four_normals, pair_key
@@ -100,7 +101,8 @@ def _up_to_cells(P: Physics, edge: float) -> float:
 @compiled
 def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, Plan]:
     """The next step on the way to a time, no longer than `step`; a status other than GOING says why there is none."""
-    most, _, long, rate, strong = _bounds(P, A)
+    bounds = _bounds(P, A)
+    most, _, long, rate, strong = bounds
     core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
     shortest, longest = _edge_limits(P, core)
     edge = min(max(A.reals[EDGE], shortest), longest) if P.contact[0] > 0.0 else longest
@@ -121,13 +123,21 @@ def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, P
     status = TOO_LARGE if 1.5 * core > longest else STUCK if dt <= 1e-14 * until else GOING
     dt = left / max(1.0, math.ceil(left / dt * (1 - 1e-9))) if status == GOING else left
     A.reals[EDGE] = min(max(A.reals[EDGE], shortest), longest)
-    return status, plan_of(P, A, dt, 1.25 if by_density < left else 1.0)
+    return status, _plan_of(P, A, bounds, dt, 1.25 if by_density < left else 1.0)
 
 
 @compiled
 def plan_of(P: Physics, A: ReplicaState, dt: float, growth: float) -> Plan:
     """A step of the length dt."""
-    most, short, long, _, strong = _bounds(P, A)
+    return _plan_of(P, A, _bounds(P, A), dt, growth)
+
+
+@hot
+def _plan_of(
+    P: Physics, A: ReplicaState, bounds: tuple[float, float, float, float, float], dt: float, growth: float
+) -> Plan:
+    """The same, where the bounds are known."""
+    most, short, long, _, strong = bounds
     core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
     _, longest = _edge_limits(P, core)
     reach = SPREAD * math.sqrt(4.0 * most) * math.sqrt(dt) + core
@@ -198,7 +208,10 @@ def settle(P: Physics, T: Functions, A: ReplicaState) -> None:
 def room_to_move(P: Physics, T: Functions, A: ReplicaState) -> Moved:
     """Room for where the particles end a step."""
     return Moved(
-        np.empty_like(A.x), np.empty_like(A.phi), np.empty((len(A.mass) if P.domain >= BOX else 0, len(T.kinds)))
+        np.empty_like(A.x),
+        np.empty_like(A.x),
+        np.empty_like(A.phi),
+        np.empty((len(A.mass) if P.domain >= BOX else 0, len(T.kinds))),
     )
 
 
@@ -206,7 +219,7 @@ def room_to_move(P: Physics, T: Functions, A: ReplicaState) -> Moved:
 def make_sorted(n: int) -> Sorted:
     """Room for n sorted particles."""
     return Sorted(
-        np.empty((3, n)),
+        np.zeros((3, n + AT_ONCE)),
         np.empty((3, n)),
         np.empty(n),
         np.empty(n),
@@ -220,42 +233,73 @@ def make_sorted(n: int) -> Sorted:
 
 
 @compiled(nogil=True)
-def move(
+def draw(
+    P: Physics, T: Functions, A: ReplicaState, B: Moved, begin: int, end: int, seed: np.uint64, replica: int, dt: float
+) -> None:
+    """Draw where the particles begin, ..., end - 1 go, and evaluate the test functions there."""
+    _displace(P, A, B, begin, end, seed, replica, dt)
+    _arrive(P, A, B, begin, end)
+    evaluate(T, B.x, begin, end, P.flat, B.phi)
+    met = np.empty((MOST_CONTACTS, 8))
+    for i in range(begin, min(end, len(B.walls)) if len(T.kinds) else begin):
+        clock = (seed, replica, A.ident[i], A.numbers[STEP])
+        variance = 2.0 * law(P.diffusion, A.mass[i]) * dt
+        touch(P, T.kinds, T.parameters, A.x[i], B.by[i].copy(), variance, clock, met, B.walls[i])
+
+
+@hot
+def _displace(P, A, B, begin, end, seed, replica, dt):  # type: ignore[no-untyped-def]
+    """Draw the displacements."""
+    for i in range(begin, end):
+        z = four_normals(seed, NOISE, replica, A.ident[i], A.numbers[STEP])
+        size = math.sqrt(2.0 * law(P.diffusion, A.mass[i]) * dt)
+        B.by[i, 0], B.by[i, 1], B.by[i, 2] = size * z[0], size * z[1], 0.0 if P.flat else size * z[2]
+
+
+@compiled(nogil=True)
+def arrive(P: Physics, A: ReplicaState, B: Moved, begin: int, end: int) -> None:
+    """Where the particles begin, ..., end - 1 are after their displacements."""
+    _arrive(P, A, B, begin, end)
+
+
+@hot
+def _arrive(P, A, B, begin, end):  # type: ignore[no-untyped-def]
+    """`arrive`."""
+    for i in range(begin, end):
+        at = fold(P, A.x[i, 0] + B.by[i, 0], A.x[i, 1] + B.by[i, 1], A.x[i, 2] + B.by[i, 2])
+        B.x[i, 0], B.x[i, 1], B.x[i, 2] = at
+
+
+@compiled(nogil=True)
+def arrange(
     P: Physics,
-    T: Functions,
     A: ReplicaState,
     B: Moved,
     S: Sorted,
     slot: np.ndarray,
     begin: int,
     end: int,
-    seed: np.uint64,
-    replica: int,
-    dt: float,
+    first: int,
+    many: int,
 ) -> None:
-    """Draw where the particles begin, ..., end - 1 go, and write them down sorted."""
-    _move(P, A, B, S, slot, begin, end, seed, replica, dt)
-    evaluate(T, B.x, begin, end, P.flat, B.phi)
-    met = np.empty((MOST_CONTACTS, 8))
-    for i in range(begin, min(end, len(B.walls)) if len(T.kinds) else begin):
-        draw = (seed, replica, A.ident[i], A.numbers[STEP])
-        variance = 2.0 * S.diffusion[slot[i]] * dt
-        touch(P, T.kinds, T.parameters, A.x[i], S.by[:, slot[i]].copy(), variance, draw, met, B.walls[i])
+    """Write down the particles begin, ..., end - 1 sorted, if their slots are among the `many` from `first` on.
+
+    Slots are counted in a circle, and that one comes first.
+    """
+    _arrange(P, A, B, S, slot, begin, end, first, many)
 
 
 @hot
-def _move(P, A, B, S, slot, begin, end, seed, replica, dt):  # type: ignore[no-untyped-def]
-    """`move` without the test functions."""
+def _arrange(P, A, B, S, slot, begin, end, first, many):  # type: ignore[no-untyped-def]
+    """`arrange`."""
+    n = A.numbers[COUNT]
     for i in range(begin, end):
-        d = law(P.diffusion, A.mass[i])
-        k = slot[i]
-        z = four_normals(seed, NOISE, replica, A.ident[i], A.numbers[STEP])
-        size = math.sqrt(2.0 * d * dt)
-        b0, b1, b2 = size * z[0], size * z[1], 0.0 if P.flat else size * z[2]
+        k = slot[i] - first if slot[i] >= first else slot[i] - first + n
+        if k >= many:
+            continue
         S.at[0, k], S.at[1, k], S.at[2, k] = A.x[i, 0], A.x[i, 1], A.x[i, 2]
-        S.by[0, k], S.by[1, k], S.by[2, k] = b0, b1, b2
-        B.x[i, 0], B.x[i, 1], B.x[i, 2] = fold(P, A.x[i, 0] + b0, A.x[i, 1] + b1, A.x[i, 2] + b2)
-        S.diffusion[k], S.ranges[k] = d, law(P.ranges, A.mass[i])
+        S.by[0, k], S.by[1, k], S.by[2, k] = B.by[i, 0], B.by[i, 1], B.by[i, 2]
+        S.diffusion[k], S.ranges[k] = law(P.diffusion, A.mass[i]), law(P.ranges, A.mass[i])
         S.kind[k], S.strength[k] = min(A.mass[i], len(P.alpha)) - 1, law(P.strength, A.mass[i])
         S.ident[k], S.place[k], S.mate[k] = A.ident[i], i, A.mate[i]
         if A.mate[i] >= 0:
@@ -302,7 +346,8 @@ def advance(
             kept = A.reals.copy()
             start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
             look(P, A, ahead.grid, slot, start, 0.8, ahead.growth)
-            move(P, T, A, B, S, slot, 0, n, seed, replica, ahead.dt)
+            draw(P, T, A, B, 0, n, seed, replica, ahead.dt)
+            arrange(P, A, B, S, slot, 0, n, 0, n)
             records, count = meet(P, S, ahead, start, key, A.numbers[STEP], records)
             A.numbers[STATUS] = finish(P, T, A, B, records[:count], seed, key, replica, ahead.dt, ALL_IN_TIME)
             land(A, until, kept)
