@@ -68,8 +68,8 @@ def of_charges(model, initial, phi, end=0.5):
         return signed.Solver(model, initial, mesh=Disk(radius=6.0, cell_size=cell), step=cell / 10)
 
     fine, levels = solver(0.1), []
-    levels.append(np.diag(covariance_of_charges(fine, [phi], end)))
-    levels.append(np.diag(covariance_of_charges(solver(0.2), [phi], end)))
+    levels.append(covariance_of_charges(fine, [phi], end)[None])
+    levels.append(covariance_of_charges(solver(0.2), [phi], end)[None])
     value = evaluate(phi, fine.graph.points)[0]
     alone = 0.0
     for charge, density in zip(fine.charges, fine.now.densities, strict=True):
@@ -87,7 +87,7 @@ def of_newton(model, initial, phi, end=2.0):
         return vlasov.Solver(model, initial, cells=[16 * n, 24 * n], step=0.2 / n)
 
     fine = solver(2)
-    levels = [np.diag(covariance_of_newton(made, [phi], end)) for made in (fine, solver(1))]
+    levels = [covariance_of_newton(made, [phi], end)[None] for made in (fine, solver(1))]
     x, ones = fine.space.x_points[..., 0], [np.ones((1, len(fine.space.v_nodes[0])))]
     rho, value = fine.form.velocity_integrals(ones)[0], np.cos(x + phi.phase)
     mass, mean, square = fine.space.integrate_x(np.stack([rho, rho * value, rho * value**2]))
@@ -111,7 +111,7 @@ def check(name, found):
         print(f"{name:18} {count:5d} {theory:10.5f} {value:10.5f} {error:9.5f} {off:+6.1f} {alone:12.5f}")
     rate = next(variance_rates(ensembles, prediction))
     power = f"N^{rate['slope']:.3f} (95 %: {rate['low']:.3f} to {rate['high']:.3f})"
-    print(f"{name:18} predicted to {prediction.errors[0]:.2g}; Var is like {power}")
+    print(f"{name:18} predicted to {prediction.errors[-1, 0, 0]:.2g}; Var is like {power}")
     count, value, error = measured[-1]
     assert abs(value - theory) < CHANCE * error, f"{name}: N Var is {value} +- {error}, not {theory}"
     assert abs(value - alone) > PROOF * error, f"{name}: {alone}, of independent particles, is not refuted"

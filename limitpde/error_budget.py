@@ -44,11 +44,11 @@ def growth(case: BaseCase, cells: int = 1) -> float:
     if case.pde is None:
         return 1.0
     small, large = (replace(case.pde, **case.pde.coarser_space(factor)) for factor in (cells, 2 * cells))
-    found = [m / n for m, n in zip(*(getattr(pde, "cells", ()) for pde in (small, large)), strict=True)]
+    found = [m / n for m, n in zip(*(np.ravel(getattr(pde, "cells", ())) for pde in (small, large)), strict=True)]
     sizes = [getattr(getattr(pde, "mesh", None), "cell_size", None) for pde in (small, large)]
     if sizes[0] is not None:
         found.append(sizes[1] / sizes[0])
-    return min([2.0, *found])
+    return float(min([2.0, *found]))
 
 
 def companions(

@@ -92,7 +92,8 @@ class FluxCorrection:
     def __init__(self, graph: EdgeGraph) -> None:
         self._graph, self._shared = graph, graph.beside / 12
         self._matrix = EdgeMatrix(graph)
-        options: Options = {"ksp_type": "bcgsl", "pc_type": "jacobi", "ksp_rtol": ROUNDING / 10, "ksp_max_it": 500}
+        options: Options = {"ksp_type": "bcgs", "ksp_rtol": ROUNDING / 10, "ksp_max_it": 500, "pc_type": "bjacobi"}
+        options |= {"sub_pc_type": "ilu", "sub_pc_factor_levels": 1}  # no level: up to 1,000, as nodes are numbered
         self._solver = LinearSolver(self._matrix.mat, prefix="central", options=options)
 
     def __call__(

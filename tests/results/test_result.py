@@ -129,9 +129,10 @@ def test_a_figure_of_its_own_is_shown_once(result):
     """By the notebook, as the value of a cell; pyplot, which would show it as well, does not know it."""
     from matplotlib import pyplot
 
+    before = pyplot.get_fignums()  # of other tests
     figure = result.plot.residual_rate()
     assert figure._repr_png_().startswith(b"\x89PNG")
-    assert pyplot.get_fignums() == []
+    assert pyplot.get_fignums() == before
 
 
 def test_the_headline_shows_the_fitted_slope(result):
