@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from mpi4py import MPI
@@ -92,9 +93,13 @@ class FluxCorrection:
     def __init__(self, graph: EdgeGraph) -> None:
         self._graph, self._shared = graph, graph.beside / 12
         self._matrix = EdgeMatrix(graph)
+
+    @cached_property
+    def _solver(self) -> LinearSolver:
+        """Made when it is needed: PETSc would point at options that nothing used. Collective."""
         options: Options = {"ksp_type": "bcgs", "ksp_rtol": ROUNDING / 10, "ksp_max_it": 500, "pc_type": "bjacobi"}
         options |= {"sub_pc_type": "ilu", "sub_pc_factor_levels": 1}  # no level: up to 1,000, as nodes are numbered
-        self._solver = LinearSolver(self._matrix.mat, prefix="central", options=options)
+        return LinearSolver(self._matrix.mat, prefix="central", options=options)
 
     def __call__(
         self,
