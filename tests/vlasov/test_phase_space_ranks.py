@@ -43,6 +43,12 @@ def test_the_grid_of_three_ranks(cells, parts):
     assert parts_of(cells, 3, len(cells) // 2) == parts
 
 
+@pytest.mark.parametrize(("ranks", "parts"), [(2, (2, 1, 1, 1)), (8, (4, 2, 1, 1)), (32, (8, 4, 1, 1))])
+def test_of_equal_axes_the_first_is_cut_more(ranks, parts):
+    """What goes to other ranks lies in longer pieces there."""
+    assert parts_of((16,) * 4, ranks, 2) == parts
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 4, 6, 7, 12])
 @pytest.mark.parametrize("cells", [(7, 5), (2, 3, 4, 1)])
 def test_blocks_cover_every_node_once(ranks, cells):

@@ -59,9 +59,11 @@ def parts_of(cells: Sequence[int], ranks: int, d: int, sweeps: Sequence[np.ndarr
     ]
 
     def cost(parts: tuple[int, ...]) -> tuple[float, ...]:
+        """What counts first, then few parts of v, then of the last axes, along which cells lie in short pieces."""
         block = math.prod(-(-n // p) for n, p in zip(cells, parts, strict=True))
         volumes = sum(share[p] for share, p in zip(shares, parts, strict=True))
-        return (block * (WORK + volumes + (KICKS_APART if math.prod(parts[d:]) > 1 else 0.0)), math.prod(parts[d:]))
+        cut = math.prod(parts[d:])
+        return (block * (WORK + volumes + (KICKS_APART if cut > 1 else 0.0)), cut, *reversed(parts))
 
     return min(_factorisations(ranks, len(cells)), key=cost)
 
@@ -108,6 +110,7 @@ class ProcessGrid:
         ends: for each axis, the first cells of its parts, and their end.
         x_comm: the ranks that have the same part of v, in order.
         v_comm: the ranks that have the same part of x, in order.
+        spare: arrays in which something came from other ranks, or went there, for the next that does.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class ProcessGrid:
         self.place = self.place_of(comm.rank)
         self.x_comm, self.v_comm = _halves(comm, math.prod(self.parts[:d]), math.prod(self.parts[d:]))
         self._P = [axis.P for axis in axes]
+        self.spare: list[np.ndarray] = []
 
     def place_of(self, rank: int) -> tuple[int, ...]:
         """Which part of each axis a rank has."""

@@ -50,8 +50,8 @@ class _Exchange:
     halo: LineHalo
     """What has come when they have arrived."""
     requests: list[MPI.Request] = field(default_factory=list)
-    sent: list[np.ndarray] = field(default_factory=list)
-    """Must not change until they have gone."""
+    rooms: list[np.ndarray] = field(default_factory=list)
+    """What they are in: must not change until they have gone, and what came has been used."""
 
     def finish(self) -> LineHalo:
         """Wait for them."""
@@ -97,6 +97,16 @@ def bring(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid
         if number < len(pieces):
             ahead = _start(f, pieces[number], which, axis, grid)
         yield piece, present.finish()
+        grid.spare += present.rooms
+
+
+def _room(size: int, spare: list[np.ndarray]) -> np.ndarray:
+    """An array for so many numbers, if possible one that was in use before, whose memory is there already."""
+    fits = [k for k, room in enumerate(spare) if len(room) >= size]
+    if fits:
+        return spare.pop(fits[0])
+    del spare[-1:]  # too small: this one comes in its place
+    return np.empty(size)
 
 
 def _start(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGrid) -> _Exchange:
@@ -113,8 +123,8 @@ def _start(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGri
         places[run, column] = total + starts
         sizes.append(int(slab[run].sum()))
         total += sizes[-1]
-    values, at = np.empty(total), 0
-    exchange = _Exchange(LineHalo(values, places, False))
+    values, at = _room(total, grid.spare), 0
+    exchange = _Exchange(LineHalo(values, places, False), rooms=[values])
     for part, size in enumerate(sizes):
         if size and part != mine:
             exchange.requests.append(grid.comm.Irecv(values[at : at + size], grid.rank_at(which, part)))
@@ -127,11 +137,12 @@ def _start(f: np.ndarray, lines: Lines, which: int, axis: Axis, grid: ProcessGri
         wanted, there = needed(lines.cells, lines.forward, int(ends[part]), int(ends[part + 1]), axis)
         own = there & (wanted >= ends[mine]) & (wanted < ends[mine + 1])
         run = np.nonzero(own)[0]
-        message = np.empty(int(slab[run].sum()))
-        if len(message):
+        size = int(slab[run].sum())
+        if size:
+            message = _room(size, grid.spare)
             _collect(f, lines.layout, lines.base, lines.width, run, wanted[own] - ends[mine], axis.P, message)
-            exchange.sent.append(message)
-            exchange.requests.append(grid.comm.Isend(message, grid.rank_at(which, part)))
+            exchange.rooms.append(message)
+            exchange.requests.append(grid.comm.Isend(message[:size], grid.rank_at(which, part)))
     return exchange
 
 
