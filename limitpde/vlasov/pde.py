@@ -121,40 +121,13 @@ class Solver:
         use_threads(comm)
         start = Start(initial, model)
         self.mass, self.comm = start.mass, comm
-        v_cells = _each(cells, model.dimension, mesh is not None, "v")
-        check_seen(start, model, "v", v_cells, degree)
-        v_axes = _axes(model.v_box, v_cells, degree, periodic=False)
-        self.space: Any
-        self.form: Form
-        if mesh is not None:
-            x_mesh, d = make_mesh(mesh, model.dimension, comm), model.dimension
-            x_nodes = x_mesh.topology.index_map(d).size_global * math.comb(degree + d, d)
-            _check_memory(x_nodes * math.prod(axis.n for axis in v_axes), comm)
-            self.space = MeshSpace(
-                x_mesh,
-                v_axes,
-                degree=degree,
-                walls=walls,
-                order=order,
-                positivity=positivity,
-                parts=parts,
-            )
-            self.field: Any = MeshField(model, self.space)
-            self.form = DensityForm(start, self.space, self.field)
-        else:
-            x_cells = _each(cells, model.dimension, False, "x")
-            check_seen(start, model, "x", x_cells, degree)
-            x_axes = _axes(model.x_box, x_cells, degree, periodic=model.domain.periodic)
-            values = math.prod(axis.n for axis in (*x_axes, *v_axes))
-            _check_memory(values * (1 if model.form == "density" else 2), comm)
-            shared: dict[str, Any] = {"parts": parts, "sweeps": cells_moved(x_axes, v_axes, step, order)}
-            if model.form == "density":
-                self.space = TensorSpace(x_axes, v_axes, positivity=positivity, comm=comm, **shared)
-                self.field = make_field(model, self.space)
-                self.form = DensityForm(start, self.space, self.field)
-            else:
-                self.form = make_form(model, start, x_axes, v_axes, comm, **shared)
-                self.space, self.field = self.form.space, self.form.field
+        shared: dict[str, Any] = {"positivity": positivity, "parts": parts}
+        self.form, self.field = (
+            _on_grid(start, model, cells, degree, step, order, comm, **shared)
+            if mesh is None
+            else _on_mesh(start, model, mesh, cells, degree, order, comm, walls=walls, **shared)
+        )
+        self.space = self.form.space
         self.outside = self._outside(start)
         self.warnings = () if mesh is not None else _unbalanced(self.space.grid)
         self._outputs: PhaseOutputs | None = None
@@ -250,6 +223,60 @@ class Solver:
         self.t, lost = map(float, state["clock"])
         self.form.restore(state)
         self.form.lost = lost if self.comm.rank == 0 else 0.0
+
+
+def _on_grid(
+    start: Start,
+    model: Model,
+    cells: Sequence[int],
+    degree: int,
+    step: float,
+    order: int,
+    comm: MPI.Comm,
+    *,
+    positivity: bool,
+    parts: Sequence[int] | None,
+) -> tuple[Form, Any]:
+    """The unknown on a tensor grid, and what gives its forces; see `Solver`. Collective."""
+    x_cells, v_cells = (_each(cells, model.dimension, False, axis) for axis in "xv")
+    check_seen(start, model, "v", v_cells, degree)
+    check_seen(start, model, "x", x_cells, degree)
+    x_axes = _axes(model.x_box, x_cells, degree, periodic=model.domain.periodic)
+    v_axes = _axes(model.v_box, v_cells, degree, periodic=False)
+    values = math.prod(axis.n for axis in (*x_axes, *v_axes))
+    _check_memory(values * (1 if model.form == "density" else 2), comm)
+    shared: dict[str, Any] = {"parts": parts, "sweeps": cells_moved(x_axes, v_axes, step, order)}
+    if model.form != "density":
+        form = make_form(model, start, x_axes, v_axes, comm, **shared)
+        return form, form.field
+    space = TensorSpace(x_axes, v_axes, positivity=positivity, comm=comm, **shared)
+    field = make_field(model, space)
+    return DensityForm(start, space, field), field
+
+
+def _on_mesh(
+    start: Start,
+    model: Model,
+    mesh: AnyMesh,
+    cells: Sequence[int],
+    degree: int,
+    order: int,
+    comm: MPI.Comm,
+    *,
+    walls: Literal["absorbing", "specular"],
+    positivity: bool,
+    parts: Sequence[int] | None,
+) -> tuple[Form, Any]:
+    """The same with a mesh for x. Collective."""
+    v_cells, d = _each(cells, model.dimension, True, "v"), model.dimension
+    check_seen(start, model, "v", v_cells, degree)
+    v_axes = _axes(model.v_box, v_cells, degree, periodic=False)
+    x_mesh = make_mesh(mesh, d, comm)
+    x_nodes = x_mesh.topology.index_map(d).size_global * math.comb(degree + d, d)
+    _check_memory(x_nodes * math.prod(axis.n for axis in v_axes), comm)
+    space = MeshSpace(x_mesh, v_axes, degree=degree, walls=walls, order=order, positivity=positivity, parts=parts)
+    field = MeshField(model, space)
+    return DensityForm(start, space, field), field
 
 
 def _each(cells: Sequence[int], d: int, velocities_only: bool, axis: str) -> list[int]:
