@@ -223,8 +223,7 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             self.solution = solution = self.system.residual(solver, self.functions)
             files = SolutionFiles(
                 self.folder, self.checkpoint, solver, solution, steps, self.comm,
-                outputs=partial(self.system.outputs, case, solver), shared=partial(self.system.shared, solver),
-                cloud=self.cloud, resume=self.resume,
+                outputs=partial(self.system.outputs, case, solver), cloud=self.cloud, resume=self.resume,
             )  # fmt: skip
             begins = "begins anew, from t = 0"
             if files.resumed:

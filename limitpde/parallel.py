@@ -82,22 +82,53 @@ def spread(comm: MPI.Comm, numbers: np.ndarray, values: np.ndarray, total: int) 
     Args:
         comm: the ranks.
         numbers: (owned,) number of each row, each of 0 ... total - 1 on one rank.
-        values: (owned, ...) rows, float.
+        values: (owned, ...) rows, of the same kind on every rank.
         total: rows of all ranks.
     """
+    first, order, counts, coming, places = _routes(comm, numbers, total)
+    width = math.prod(values.shape[1:])
+    rows, found = (np.empty((len(places), *values.shape[1:]), dtype=values.dtype) for _ in range(2))
+    comm.Alltoallv([np.ascontiguousarray(values[order]), counts * width], [rows, coming * width])
+    found[places - first] = rows
+    return first, found
+
+
+def collected(comm: MPI.Comm, numbers: np.ndarray, part: np.ndarray, total: int) -> np.ndarray:
+    """Rows with these numbers, which may be those of another rank, too, of rows that lie as `spread` has put them.
+
+    Collective.
+
+    Args:
+        comm: the ranks.
+        numbers: (k,) of the rows that this rank wants.
+        part: the rows that it has, of the same kind on every rank.
+        total: rows of all ranks.
+    """
+    first, order, counts, asked, places = _routes(comm, numbers, total)
+    width = math.prod(part.shape[1:])
+    rows, found = (np.empty((len(numbers), *part.shape[1:]), dtype=part.dtype) for _ in range(2))
+    comm.Alltoallv([np.ascontiguousarray(part[places - first]), asked * width], [rows, counts * width])
+    found[order] = rows
+    return found
+
+
+def _routes(
+    comm: MPI.Comm, numbers: np.ndarray, total: int
+) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """For rows in as equal parts as can be: numbers are sent to the ranks that have these rows. Collective.
+
+    Returns:
+        The first row of this rank; the order in which its numbers are sent, and how many to each rank; how many come
+        from each, and which.
+    """
     ends = np.arange(comm.size + 1) * total // comm.size
-    first, end = ends[comm.rank : comm.rank + 2]
     to = np.searchsorted(ends[1:], numbers, side="right")
     order, counts = np.argsort(to, kind="stable"), np.bincount(to, minlength=comm.size)
     coming = np.empty_like(counts)
     comm.Alltoall(counts, coming)
-    places = np.empty(end - first, dtype=np.int64)
+    places = np.empty(coming.sum(), dtype=np.int64)
     comm.Alltoallv([numbers[order].astype(np.int64), counts], [places, coming])
-    width = math.prod(values.shape[1:])
-    rows, found = (np.empty((end - first, *values.shape[1:])) for _ in range(2))
-    comm.Alltoallv([np.ascontiguousarray(values[order], dtype=float), counts * width], [rows, coming * width])
-    found[places - first] = rows
-    return int(first), found
+    return int(ends[comm.rank]), order, counts, coming, places
 
 
 def scattered(comm: MPI.Comm, rows: np.ndarray) -> np.ndarray:

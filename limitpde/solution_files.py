@@ -14,7 +14,6 @@ from limitpde.parallel import on_root
 from limitpde.results.checkpoint import Checkpoint, PartState
 from limitpde.results.fields import FieldSeries, Outputs
 from limitpde.results.folder import Folder
-from limitpde.results.shared_array import Block
 from limitpde.results.tables import Table
 from limitpde.results.vtkhdf import Mode
 from limitpde.sections import BaseCase
@@ -47,7 +46,6 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
 
     Keyword Args:
         outputs: what is written of the solver, below pde/.
-        shared: the array that all ranks have of the state of the solver, if there is one.
         cloud: what takes the user's own observables of the solver, at the same times.
         resume: go on from the checkpoint, if there is one.
 
@@ -66,12 +64,10 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
         comm: MPI.Comm,
         *,
         outputs: Callable[[], Outputs],
-        shared: Callable[[], Block | None],
         cloud: ObservedCloud | None,
         resume: bool,
     ) -> None:
-        self._outputs, self._shared = outputs, shared
-        self._checkpoint, self._comm = checkpoint, comm
+        self._outputs, self._checkpoint, self._comm = outputs, checkpoint, comm
         self._solver, self._solution, self._steps, self._cloud = solver, solution, steps, cloud
         self._table = Table(on_root(comm, lambda: folder.own(DIAGNOSTICS)), ("t", "dt", "order", *steps.columns))
         self.resumed, self.damaged = self._restore(resume)
@@ -89,7 +85,7 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
         kinds = {"solver": solver.STATE, "residual": solution.STATE, "steps": steps.STATE}
         if self._cloud is not None:
             kinds["observables"] = self._cloud.STATE
-        parts, damaged = self._checkpoint.solution(kinds, self._shared()) if resume else (None, [])
+        parts, damaged = self._checkpoint.solution(kinds) if resume else (None, [])
         if parts is not None:
             solver.restore(parts["solver"])
             solution.restore(parts["residual"])
@@ -108,7 +104,7 @@ class SolutionFiles[S: LimitSolver, R: ObservedSolution]:
         }
         if self._cloud is not None:
             parts["observables"] = PartState(self._cloud.STATE, self._cloud.state())
-        self._checkpoint.save_solution(parts, self._shared())
+        self._checkpoint.save_solution(parts)
 
     def record(self, step: StepReport) -> None:
         """Add a step to the diagnostics. On rank 0."""

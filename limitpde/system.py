@@ -22,12 +22,11 @@ from limitpde.compare.test_functions import TestFunction
 from limitpde.errors import InputError
 from limitpde.fem.stepping import Observer, StepReport
 from limitpde.nbody.replicas import Controls
-from limitpde.results.checkpoint import Arrays
+from limitpde.results.checkpoint import Found, Kept
 from limitpde.results.fields import Outputs
 from limitpde.results.figures import Record
 from limitpde.results.pictures import Painter
 from limitpde.results.report import Wording
-from limitpde.results.shared_array import Block
 from limitpde.sections import BaseCase, load
 
 
@@ -38,11 +37,14 @@ class Resumable(Protocol):
     def STATE(self) -> str:  # noqa: N802 - a constant of each class
         """Name and version of the layout of the state."""
 
-    def state(self) -> Arrays:
-        """What `restore` needs, on rank 0. Collective."""
+    def state(self) -> Kept:
+        """What `restore` needs: arrays on rank 0; those that all ranks have together, on each of them. Collective."""
 
-    def restore(self, state: Arrays) -> None:
-        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
+    def restore(self, state: Found) -> None:
+        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective.
+
+        An array that all ranks have together is read by its `read`.
+        """
 
 
 class LimitSolver(Resumable, Protocol):
@@ -181,13 +183,6 @@ class System[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedEnsem
     def outputs(self, case: C, solver: S) -> Outputs:
         """What a case writes of its solver at the output times. Collective."""
         return solver.outputs()
-
-    def shared(self, solver: S) -> Block | None:
-        """The array of the state of a solver that its ranks have together, too large for `state`, if there is one.
-
-        A checkpoint reads it into the solver before `restore`.
-        """
-        return None
 
     def cloud(self, solver: S, comm: MPI.Comm) -> PointCloud:
         """The solution now, on rank 0, for a case with `compare.observables`. Collective.

@@ -3,8 +3,9 @@
 Run: OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 mpiexec -n 4 python demos/benchmarks/node_memory.py
 
 Peaks above what a rank holds after a small problem of the same kind (Linux only). Each line is what one part adds up
-to: making the mesh (a disk, a box in 2 and 3 dimensions, with its nodes and matrices), the solver, two steps, a
-checkpoint, fields for the first time. The signed system takes multigrid, as on many ranks.
+to: making the mesh (a disk, a box in 2 and 3 dimensions, with its nodes and matrices), the solver, three steps, fields
+for the first time; and besides what the solver holds, a checkpoint, and going on from it. The signed system takes
+multigrid, as on many ranks.
 """
 
 import ctypes
@@ -22,7 +23,7 @@ from limitpde import coagulation, signed
 from limitpde.fem import mesh as meshes
 from limitpde.fem.mesh import Box, Disk
 from limitpde.fem.nodes import NodeSpace
-from limitpde.results import shared_array
+from limitpde.results.checkpoint import Checkpoint, PartState
 from limitpde.results.fields import FieldSeries
 
 COMM, SMALL = MPI.COMM_WORLD, 3_000
@@ -40,7 +41,7 @@ class Peaks:
     """Prints the most that each rank held in a part, above what it held at first."""
 
     def __init__(self, *, silent: bool = False) -> None:
-        self._silent = silent
+        self.silent = silent
         self._begin()
         self._base = resident("VmRSS")
 
@@ -54,9 +55,9 @@ class Peaks:
         """Collective."""
         COMM.barrier()
         most = COMM.gather((resident("VmHWM") - self._base) / nodes)
-        if most is not None and not self._silent:
+        if most is not None and not self.silent:
             told = " ".join(f"{value:6.0f}" for value in most)
-            print(f"  {part:12s} {told}   most, times ranks: {max(most) * COMM.size:6.0f}", flush=True)
+            print(f"  {part:21s} {told}   most, times ranks: {max(most) * COMM.size:6.0f}", flush=True)
         self._begin()
 
 
@@ -69,20 +70,21 @@ def mesh_alone(shape: Callable[[int], Disk | Box], dimension: int, nodes: int, p
 
 
 def run(make: Callable[[int], signed.Solver | coagulation.Solver], nodes: int, peaks: Peaks) -> None:
-    """Two steps of a solver, its checkpoint and its fields."""
+    """Three steps of a solver, its checkpoint and its fields."""
     solver = make(nodes)
     size = solver.nodes.size
     peaks.seen("solver", size)
-    for _ in range(2):
+    for _ in range(3):  # as many states as it remembers
         solver.step(STEP)
     peaks.seen("steps", size)
     with tempfile.TemporaryDirectory() as own:
         folder = Path(COMM.bcast(own))
-        state = solver.state()
-        if isinstance(solver, coagulation.Solver):
-            shared_array.write(COMM, folder / "state", solver.block())
-        peaks.seen("checkpoint", size)
-        del state
+        kind, besides = solver.STATE, Peaks(silent=peaks.silent)
+        Checkpoint(folder, COMM).save_solution({"solver": PartState(kind, solver.state())})
+        besides.seen("checkpoint, besides", size)
+        parts, _ = Checkpoint(folder, COMM).solution({"solver": kind})
+        solver.restore((parts or {})["solver"])
+        besides.seen("resume, besides", size)
         for stem, (mesh, functions) in solver.outputs().items():
             FieldSeries(folder / f"{stem}.vtkhdf", mesh).write(0.0, functions)
         peaks.seen("fields", size)

@@ -38,8 +38,9 @@ from limitpde.fem.heat import HeatFlow
 from limitpde.fem.nodes import MeshLike, NodeSpace
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
-from limitpde.parallel import gathered, on_all
-from limitpde.results.shared_array import Block
+from limitpde.parallel import on_all
+from limitpde.results.checkpoint import Found, Kept
+from limitpde.results.shared_array import Numbered
 
 TWINS = ("twin", "twin_of_fewer_bins")
 SHOWN = 8
@@ -77,7 +78,7 @@ class Solver:
         integrated: int f_n at the time reached, (M,), the same on every rank.
     """
 
-    STATE = "coagulation.Solver 3"
+    STATE = "coagulation.Solver 4"
     step_figures: tuple[str, ...] = ()
 
     def __init__(
@@ -203,25 +204,23 @@ class Solver:
     def _integrate(self) -> np.ndarray:
         return self.nodes.sums.add(self.nodes.volume @ self.densities)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs to go on from here besides the densities, `block()`; on rank 0. Collective."""
-        lost = gathered(self.nodes.comm, self.nodes.original, self.lost)
+    def state(self) -> Kept:
+        """What `restore` needs to go on from here: nodes on every rank, what else on rank 0. Collective."""
         clock = np.array([self.t, self._clipped, self._step_error.value, self._step_error.steps])
         twins = {} if self._bins_error is None else dict(zip(TWINS, self._bins_error.twins, strict=True))
-        return {"clock": clock, "lost": lost, **twins}
+        return {"clock": clock, "nodes": self._numbered(), **twins}
 
-    def block(self) -> Block:
-        """The densities, in the order of the input mesh."""
-        masses = len(self.masses)
-        return Block(self.densities, (self.nodes.size, masses), (self.nodes.original, slice(0, masses)))
+    def _numbered(self) -> Numbered:
+        """The densities and what was lost, by the nodes of the input mesh."""
+        return Numbered(self.nodes.original, self.nodes.size, [*self.densities.T, self.lost])
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, given on every rank, and from densities that are in their place. Collective."""
+    def restore(self, state: Found) -> None:
+        """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
         self.t, self._clipped, self._step_error.value, steps = map(float, state["clock"])
         self._step_error.steps = int(steps)
         if self._bins_error is not None:
             self._bins_error.twins = [state[name].copy() for name in TWINS]
-        self.lost = state["lost"][self.nodes.original]
+        state["nodes"].read(self._numbered())
         self.integrated = self._integrate()
 
     def solve(self, end: float, *, stops: Iterable[float] = (), observers: Iterable[Observer] = ()) -> None:

@@ -23,7 +23,6 @@ from limitpde.nbody.replicas import Controls
 from limitpde.parallel import on_root
 from limitpde.results.fields import Outputs
 from limitpde.results.figures import Record
-from limitpde.results.shared_array import Block
 from limitpde.sections import keywords
 from limitpde.system import System
 
@@ -56,10 +55,6 @@ class Coagulation(System[Case, Solver, PDEResidual, Ensemble]):
     def solver(self, case: Case, comm: MPI.Comm) -> Solver:
         """The solver of the equation. Collective."""
         return Solver(case.model, case.initial, **keywords(case.pde), comm=comm)
-
-    def shared(self, solver: Solver) -> Block:
-        """The densities."""
-        return solver.block()
 
     def outputs(self, case: Case, solver: Solver) -> Outputs:
         """With the fluxes that the case asks for. Collective."""

@@ -32,7 +32,8 @@ from limitpde.fem.stepping import (
     check_step,
     march,
 )
-from limitpde.parallel import gathered
+from limitpde.results.checkpoint import Found, Kept
+from limitpde.results.shared_array import Numbered, of_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,8 @@ class GatedStepping[S: OfferedScheme]:
         moved = self.adaptive.follow(self._graph(), self.scheme.numbers, now.densities, others)
         if moved is not None:
             self._change_mesh()
-            self.history = self._read(moved, self.history.steps, 0.0)
+            columns = np.ascontiguousarray(moved[self.scheme.numbers].T)
+            self.history = self._history(columns, self.history.steps, 0.0)
             self.moved_energy += self.history.now.energy - now.energy
 
     def _graph(self) -> EdgeGraph:
@@ -240,37 +242,43 @@ class GatedStepping[S: OfferedScheme]:
         self.scheme = self._make()
         PETSc.garbage_cleanup(old.comm)  # ranks may free matrices together only
 
-    def _read(self, nodal: np.ndarray, steps: tuple[float, ...], own_steps: float) -> History:
-        """The history of densities one after another, (n, columns) in the order of the input mesh."""
-        columns = np.ascontiguousarray(nodal[self.scheme.numbers].T)
+    def _history(self, columns: np.ndarray, steps: tuple[float, ...], own_steps: float) -> History:
+        """The history of densities one after another, (columns, n_local)."""
         now, *past = map(self.scheme.state, np.split(columns, 1 + len(steps)))
         return History(now, tuple(past), steps, own_steps)
 
     # --- restart ------------------------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, np.ndarray]:
-        """The record from which `restore` goes on, in the order of the input mesh; on rank 0. Collective."""
+    def state(self) -> Kept:
+        """The record from which `restore` goes on: nodes and mesh on every rank, what else on rank 0. Collective."""
         history, nodes = self.history, self.scheme.nodes
-        densities = [density[: nodes.owned] for state in (history.now, *history.past) for density in state.densities]
-        found = {
+        columns = [density[: nodes.owned] for state in (history.now, *history.past) for density in state.densities]
+        found: dict[str, np.ndarray | Numbered] = {
             "t": np.array(self.t),
             "limit": np.array(self.size.limit),
             "moved_energy": np.array(self.moved_energy),
             "own_steps": np.array(history.own_steps),
             "steps": np.array(history.steps),
-            "densities": gathered(nodes.comm, self.scheme.numbers[: nodes.owned], np.array(densities).T),
+            "nodes": Numbered(self.scheme.numbers[: nodes.owned], nodes.size, columns),
         }
-        if self.adaptive is not None and nodes.comm.rank == 0:
-            found |= {f"mesh_{name}": array for name, array in self.adaptive.state().items()}
+        if self.adaptive is not None:
+            mesh = self.adaptive.state() if nodes.comm.rank == 0 else {}
+            found["mesh_counts"] = mesh.pop("counts", np.empty(0))
+            found |= {f"mesh_{name}": array for name, array in of_root(nodes.comm, mesh).items()}
         return found
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
+    def restore(self, state: Found) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
         if self.adaptive is not None:
-            self.adaptive.restore({name.removeprefix("mesh_"): state[name] for name in state if name[:5] == "mesh_"})
+            mesh = {name.removeprefix("mesh_"): state[name] for name in state if name[:5] == "mesh_"}
+            counts = {"counts": mesh.pop("counts")}
+            self.adaptive.restore(counts | {name: stored.on_root() for name, stored in mesh.items()})
             self._change_mesh()
         self.t, self.size.limit, self.moved_energy = (float(state[name]) for name in ("t", "limit", "moved_energy"))
-        self.history = self._read(state["densities"], tuple(state["steps"].tolist()), float(state["own_steps"]))
+        stored, numbers = state["nodes"], self.scheme.numbers
+        columns = np.empty((stored.shape[1], len(numbers)))
+        stored.read(Numbered(numbers, self.scheme.nodes.size, list(columns)))
+        self.history = self._history(columns, tuple(state["steps"].tolist()), float(state["own_steps"]))
 
 
 class GatedSolver[S: OfferedScheme](ABC):
@@ -335,10 +343,10 @@ class GatedSolver[S: OfferedScheme](ABC):
         """
         march(self, end, stops=stops, observers=observers)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """The record from which `restore` goes on, in the order of the input mesh; on rank 0."""
+    def state(self) -> Kept:
+        """The record from which `restore` goes on: nodes and mesh on every rank, what else on rank 0."""
         return self.stepping.state()
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
+    def restore(self, state: Found) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding."""
         self.stepping.restore(state)

@@ -274,7 +274,8 @@ def _in_double(mesh: dolfinx.mesh.Mesh) -> dolfinx.mesh.Mesh:
     geometry, owned = mesh.geometry, mesh.topology.index_map(mesh.topology.dim).size_local
     numbers, nodes = np.asarray(geometry.input_global_indices), geometry.index_map()
     mine = nodes.size_local
-    _, points = spread(mesh.comm, numbers[:mine], geometry.x[:mine, : geometry.dim], nodes.size_global)
+    coordinates = geometry.x[:mine, : geometry.dim].astype(float)
+    _, points = spread(mesh.comm, numbers[:mine], coordinates, nodes.size_global)
     return _put_together(mesh.comm, points, numbers[cell_nodes(mesh)[:owned]])
 
 

@@ -49,7 +49,7 @@ class Solver(GatedSolver[DriftDiffusion]):
         model, nodes, warnings: the parameters, the nodes, what to know before trusting the solution.
     """
 
-    STATE = "meanfield.Solver 1"
+    STATE = "meanfield.Solver 2"
 
     def __init__(
         self, model: Model, initial: Initial, *, mesh: Box, step: float, comm: MPI.Comm = MPI.COMM_WORLD

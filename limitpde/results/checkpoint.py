@@ -1,13 +1,13 @@
 """DIR/checkpoint: what a run that was stopped or killed goes on from.
 
 `solution.npz` holds the state of the PDE's solver and of what observes it, and the marks of the files below pde/ that
-grow with it; it is replaced as a whole from time to time, and `previous.npz` is the one before. An array that no rank
-could hold alone lies beside each of them, in the file `solution-<number>.f64` that it names (`shared_array`).
+grow with it; it is replaced as a whole from time to time, and `previous.npz` is the one before. Arrays that all ranks
+have together lie beside each of them, in the file `solution-<number>.bin` that it names (`shared_array`).
 `N<count>-<replica>.npz` holds the measurements of replicas that are finished, one file for each batch, named after its
 first replica; that of replica 0 also knows the file of its snapshots.
 
 A file is there whole or not at all, after a kill and after a power cut, and ends with the sha256 of what is before;
-that of `solution-<number>.f64` stands in the file that names it, which is written after it. One that is damaged all
+that of `solution-<number>.bin` stands in the file that names it, which is written after it. One that is damaged all
 the same, by a disk or a copy, is found out and removed, and what it held is computed anew.
 """
 
@@ -31,6 +31,10 @@ from limitpde.results import marks, shared_array
 from limitpde.results.figures import draft_of, put_in_place, sync
 
 Arrays = dict[str, np.ndarray]
+type Kept = Mapping[str, np.ndarray | shared_array.Shared]
+"""Arrays of a state by name, on rank 0; those that all ranks have together, on every rank."""
+type Found = dict[str, Any]
+"""The same as they are read: arrays on every rank; what reads one of all ranks, `shared_array.Stored`."""
 KIND = "kind"
 MARKS = "marks"
 SHARED = "shared"
@@ -47,8 +51,7 @@ class PartState:
 
     kind: str
     """Name and version of its layout, such as "signed.Solver 1"."""
-    arrays: Arrays
-    """Its arrays by name."""
+    arrays: Kept
 
 
 class Damaged(Exception):  # noqa: N818 - named as one says it
@@ -71,7 +74,7 @@ class Checkpoint:
     FILES = (
         "checkpoint/solution.npz",
         "checkpoint/previous.npz",
-        "checkpoint/solution-*.f64",
+        "checkpoint/solution-*.bin",
         "checkpoint/N*-*.npz",
     )
     """What it writes, relative to the folder of the result."""
@@ -82,22 +85,28 @@ class Checkpoint:
         self._last = ""
         """The file of the shared array of the last state that is whole."""
 
-    def save_solution(self, parts: Mapping[str, PartState], shared: shared_array.Block | None = None) -> None:
+    def save_solution(self, parts: Mapping[str, PartState]) -> None:
         """Replace the state of the PDE, after all rows and fields so far are on the disk. Collective.
 
         Args:
-            parts: part by part, on rank 0.
-            shared: an array of all ranks that belongs to it.
+            parts: part by part.
 
         Raises:
             OSError: it cannot be written; then the earlier state is still there.
         """
-        mark, path = {}, self._folder / "none"
+        given = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.arrays.items()}
+        shared = {key: array for key, array in given.items() if not isinstance(array, np.ndarray)}
+        mark: dict[str, Any] = {}
+        path = self._folder / "none"
         try:
-            if shared is not None:
+            if shared:
                 path = on_root(self._comm, self._next_file)
-                mark = {"file": path.name, "sha256": shared_array.write(self._comm, path, shared)}
-            on_root(self._comm, lambda: self._save_parts(parts, mark))
+                sha256, places = shared_array.write(self._comm, path, *shared.values())
+                kinds = [(first, a.shape, a.dtype.str) for first, a in zip(places, shared.values(), strict=True)]
+                mark = {"file": path.name, "sha256": sha256, "arrays": dict(zip(shared, kinds, strict=True))}
+            arrays = {key: array for key, array in given.items() if isinstance(array, np.ndarray)}
+            arrays |= {f"{part}/{KIND}": np.array(state.kind) for part, state in parts.items()}
+            on_root(self._comm, lambda: self._save_parts(arrays, mark))
         except OSError:
             on_root(self._comm, lambda: path.unlink(missing_ok=True))
             raise
@@ -105,27 +114,22 @@ class Checkpoint:
 
     def _next_file(self) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
-        numbers = [int(path.stem.rpartition("-")[2]) for path in self._folder.glob("solution-*.f64")]
-        return self._folder / f"solution-{max(numbers, default=0) + 1}.f64"
+        numbers = [int(path.stem.rpartition("-")[2]) for path in self._folder.glob("solution-*.bin")]
+        return self._folder / f"solution-{max(numbers, default=0) + 1}.bin"
 
-    def _save_parts(self, parts: Mapping[str, PartState], shared: dict[str, str]) -> None:
+    def _save_parts(self, arrays: Arrays, shared: dict[str, Any]) -> None:
         self._marks = marks.taken(self._directory, self._marks)
-        arrays = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.arrays.items()}
-        arrays |= {f"{part}/{KIND}": np.array(state.kind) for part, state in parts.items()}
-        arrays |= {MARKS: np.array(json.dumps(self._marks)), SHARED: np.array(json.dumps(shared))}
-        self._save("solution.npz", arrays, before="previous.npz")
-        for path in self._folder.glob("solution-*.f64"):
+        notes = {MARKS: np.array(json.dumps(self._marks)), SHARED: np.array(json.dumps(shared))}
+        self._save("solution.npz", arrays | notes, before="previous.npz")
+        for path in self._folder.glob("solution-*.bin"):
             if path.name not in (shared.get("file"), self._last):
                 path.unlink()
 
-    def solution(
-        self, kinds: Mapping[str, str], shared: shared_array.Block | None = None
-    ) -> tuple[dict[str, Arrays] | None, list[str]]:
+    def solution(self, kinds: Mapping[str, str]) -> tuple[dict[str, Found] | None, list[str]]:
         """The latest state of the PDE that is whole, with all that was written up to it. Collective.
 
         Args:
             kinds: part -> name and version of the layout that is understood.
-            shared: where the array of all ranks goes; nothing is put there unless a state is found.
 
         Returns:
             The state part by part, if there is one; the files that are damaged, of which some were removed.
@@ -142,10 +146,11 @@ class Checkpoint:
                 lost.append(f"checkpoint/{file.name}")
             if arrays and not lost:
                 self._marks, self._last = json.loads(str(arrays.pop(MARKS))), mark.get("file", "")
-                parts = _parts(path, arrays, kinds)
-                if shared is not None:
-                    shared_array.read(self._comm, file, shared)
-                return parts, bad
+                stored = {
+                    key: shared_array.Stored(self._comm, file, first, tuple(shape), np.dtype(kind))
+                    for key, (first, shape, kind) in mark.get("arrays", {}).items()
+                }
+                return _parts(path, arrays | stored, kinds), bad
             bad += [name for name in lost if name not in bad]
             on_root(self._comm, lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
         return None, bad
@@ -248,9 +253,9 @@ def _check_file(path: Path, sha256: str) -> None:
             raise Damaged(path)
 
 
-def _parts(path: Path, arrays: Arrays, kinds: Mapping[str, str]) -> dict[str, Arrays]:
+def _parts(path: Path, arrays: Found, kinds: Mapping[str, str]) -> dict[str, Found]:
     """The arrays part by part, if all parts are of the kinds that are understood."""
-    parts: dict[str, Arrays] = {part: {} for part in kinds}
+    parts: dict[str, Found] = {part: {} for part in kinds}
     for key, array in arrays.items():
         part, _, name = key.partition("/")
         parts.setdefault(part, {})[name] = array

@@ -97,7 +97,8 @@ class Grid:
         """The same Points, Connectivity and Offsets in parts over the ranks; of integers the bytes, as if of floats."""
         comm, geometry, topology = self.mesh.comm, self.mesh.geometry, self.mesh.topology
         nodes, cells = geometry.index_map(), topology.index_map(topology.dim)
-        first, points = spread(comm, self._nodes[: nodes.size_local], geometry.x[: nodes.size_local], nodes.size_global)
+        mine, coordinates = self._nodes[: nodes.size_local], geometry.x[: nodes.size_local].astype("f8")
+        first, points = spread(comm, mine, coordinates, nodes.size_global)
         pieces = self._nodes[cell_nodes(self.mesh)[: cells.size_local]][:, self._pieces].reshape(
             cells.size_local, self._pieces.size
         )
@@ -141,7 +142,8 @@ class Grid:
         return found
 
     def _part(self, function: fem.Function, place: Place, shape: tuple[int, ...]) -> Block:
-        first, values = spread(self.mesh.comm, *self._own(function, place), shape[0])
+        numbers, own = self._own(function, place)
+        first, values = spread(self.mesh.comm, numbers, own.astype(float), shape[0])
         return Block(values, shape, (slice(first, first + len(values)), *(slice(0, size) for size in shape[1:])))
 
     def fill(self, function: fem.Function, place: Place, rows: np.ndarray) -> None:

@@ -1,30 +1,54 @@
-"""One array of all ranks in one file, by MPI-IO: each rank writes and reads its own part, and nobody holds the whole.
+"""Arrays of all ranks in one file, by MPI-IO: each rank writes and reads its own part, and nobody holds the whole.
 
-The file has the values in the order of the whole array and nothing else, so any number of ranks can read it. Its digest
-is the sha256 of those of its pieces, of which each rank reads some. All ranks must see the folder.
+A `Block` is a part of a grid; a rank has `Numbered` rows where they are in no order, such as nodes by their numbers in
+the input mesh. The file has one array after another, each with the values in the order of the whole and nothing else,
+so any number of ranks can read it. Its digest is the sha256 of those of its pieces, of which each rank reads some. All
+ranks must see the folder.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 from mpi4py import MPI
 
 from limitpde.errors import InputError
-from limitpde.parallel import on_all
+from limitpde.parallel import collected, on_all, spread
 
 PIECE = 1 << 24
 """Bytes of a file that have a digest of their own."""
 READ = 1 << 20
 """Bytes of it that are read at a time."""
+WINDOW, SHARE = 1 << 22, 1 << 18
+"""Bytes of numbered rows that are on their way at a time, of all ranks together; of each where these are more."""
+
+type Move = Callable[[MPI.File], object]
+"""Writes to a file or reads from it. Collective, also where it raises on some ranks."""
+
+
+class Shared(Protocol):
+    """What this rank has of an array of all ranks."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole array."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of its values."""
+
+    def moves(self, comm: MPI.Comm, *, write: bool, first: int) -> Iterator[Move]:
+        """What writes the values to a file, or reads them from it, in turn; the array begins at its byte `first`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +80,15 @@ class Block:
             MPI.DOUBLE.Create_contiguous(self.values.size),
         )
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Float."""
+        return np.dtype(float)
+
+    def moves(self, comm: MPI.Comm, *, write: bool, first: int) -> Iterator[Move]:
+        """One that moves all."""
+        yield partial(self.move, write=write, first=first)
+
     def move(self, file: MPI.File, *, write: bool, first: int = 0) -> None:
         """Write the values to a file, or read them from it; the array begins at its byte `first`. Collective."""
         there, here = self._places() if self.values.size else (MPI.DOUBLE.Dup(), MPI.DOUBLE.Dup())
@@ -69,18 +102,131 @@ class Block:
             here.Free()
 
 
-def write(comm: MPI.Comm, path: Path, block: Block) -> str:
-    """Write the array to a file, which is on the disk itself when this returns: its digest. Collective.
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Rows that this rank has of an array of all ranks, or wants of one, by their numbers.
+
+    On their way between this rank and the file they are in equal parts over the ranks, some at a time.
+    """
+
+    numbers: np.ndarray
+    """(k,); of those that are written each of 0 ... total - 1 is on one rank, those that are read may be on several."""
+    total: int
+    """Rows of all ranks."""
+    columns: Sequence[np.ndarray]
+    """(k,) each, of one kind, side by side in the array; what is read is put here."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(total, columns)."""
+        return (self.total, len(self.columns))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the columns."""
+        return self.columns[0].dtype
+
+    def moves(self, comm: MPI.Comm, *, write: bool, first: int) -> Iterator[Move]:
+        """One for each window."""
+        order, size = np.argsort(self.numbers, kind="stable"), self.dtype.itemsize * len(self.columns)
+        numbers, some = self.numbers[order], max(1, max(WINDOW, comm.size * SHARE) // size)
+        for begin in range(0, self.total, some):
+            count = min(some, self.total - begin)
+            low, high = np.searchsorted(numbers, [begin, begin + count])
+            move = self._write if write else self._read
+            yield partial(move, comm, order[low:high], numbers[low:high] - begin, count, first + begin * size)
+
+    def _write(
+        self, comm: MPI.Comm, mine: np.ndarray, numbers: np.ndarray, count: int, first: int, file: MPI.File
+    ) -> None:
+        rows = np.stack([column[mine] for column in self.columns], axis=1)
+        at, part = spread(comm, numbers, rows, count)
+        file.Set_view(first)
+        file.Write_at_all(at * self.dtype.itemsize * len(self.columns), part.view(np.uint8))
+
+    def _read(
+        self, comm: MPI.Comm, mine: np.ndarray, numbers: np.ndarray, count: int, first: int, file: MPI.File
+    ) -> None:
+        at, end = (count * rank // comm.size for rank in (comm.rank, comm.rank + 1))
+        part = np.zeros((end - at, len(self.columns)), dtype=self.dtype)
+        file.Set_view(first)
+        try:
+            file.Read_at_all(at * self.dtype.itemsize * len(self.columns), part.view(np.uint8))
+        finally:  # others wait for these rows
+            rows = collected(comm, numbers, part, count)
+        for column, values in zip(self.columns, rows.T, strict=True):
+            column[mine] = values
+
+
+def of_root(comm: MPI.Comm, arrays: Mapping[str, np.ndarray]) -> dict[str, Numbered]:
+    """Arrays (n,) or (n, k) that rank 0 has, and nobody else, as arrays of all ranks. Collective."""
+    kinds = comm.bcast({name: (len(array), array[:0]) for name, array in arrays.items()})
+    return {name: _rows(total, arrays.get(name, none)) for name, (total, none) in kinds.items()}
+
+
+def _rows(total: int, array: np.ndarray) -> Numbered:
+    """The first rows, (n,) or (n, k), of an array of all ranks."""
+    return Numbered(np.arange(len(array)), total, list(np.atleast_2d(array.T)))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An array of all ranks in a file."""
+
+    comm: MPI.Comm
+    path: Path
+    first: int
+    """Byte at which it begins."""
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def read(self, array: Shared) -> None:
+        """Read it into the values of an array like it. Collective.
+
+        Raises:
+            InputError: it is another array, or cannot be read; on every rank alike.
+        """
+        if (self.shape, self.dtype) != (array.shape, array.dtype):
+            raise InputError(
+                f"{self.path}: holds an array {self.shape} of {self.dtype} where one {array.shape} of {array.dtype} is "
+                "needed; run again without --resume"
+            )
+        try:
+            moves = array.moves(self.comm, write=False, first=self.first)
+            _with_file(self.comm, self.path, MPI.MODE_RDONLY, *moves)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
+    def on_root(self) -> np.ndarray:
+        """The whole on rank 0, (n, k), or (n,) of a single column; no rows elsewhere. Collective.
+
+        Raises:
+            InputError: it cannot be read; on every rank alike.
+        """
+        found = np.empty((self.shape[0] if self.comm.rank == 0 else 0, *self.shape[1:]), dtype=self.dtype)
+        self.read(_rows(self.shape[0], found))
+        return found[:, 0] if self.shape[1:] == (1,) else found
+
+
+def write(comm: MPI.Comm, path: Path, *arrays: Shared) -> tuple[str, list[int]]:
+    """Write arrays to a file, which is on the disk itself when this returns. Collective.
+
+    Returns:
+        Its digest, and the byte at which each array begins.
 
     Raises:
         OSError: it cannot be written; on every rank alike.
     """
-    mode = MPI.MODE_CREATE | MPI.MODE_WRONLY
-    _with_file(comm, path, mode, lambda file: block.move(file, write=True), MPI.File.Sync)
+    sizes = [array.dtype.itemsize * math.prod(array.shape) for array in arrays]
+    places = list(itertools.accumulate(sizes, initial=0))[: len(arrays)]
+    moves = [
+        move for array, first in zip(arrays, places, strict=True) for move in array.moves(comm, write=True, first=first)
+    ]
+    _with_file(comm, path, MPI.MODE_CREATE | MPI.MODE_WRONLY, *moves, MPI.File.Sync)
     found = digest(comm, path)
     if found is None:
         raise OSError(errno.EIO, "was written, but is not there", str(path))
-    return found
+    return found, places
 
 
 def fill(comm: MPI.Comm, path: Path, blocks: Sequence[tuple[int, Callable[[], Block]]]) -> None:
@@ -101,21 +247,6 @@ def fill(comm: MPI.Comm, path: Path, blocks: Sequence[tuple[int, Callable[[], Bl
     _with_file(comm, path, MPI.MODE_WRONLY, *(partial(move, *each) for each in blocks), MPI.File.Sync)
 
 
-def read(comm: MPI.Comm, path: Path, block: Block) -> None:
-    """Read the array from a file into the values of the block. Collective.
-
-    Raises:
-        InputError: it is another array, or cannot be read; on every rank alike.
-    """
-    expected, size = 8 * int(np.prod(block.shape)), on_all(comm, lambda: path.stat().st_size)
-    if size != expected:
-        raise InputError(f"{path}: has {size} bytes, where {expected} are needed; run again without --resume")
-    try:
-        _with_file(comm, path, MPI.MODE_RDONLY, lambda file: block.move(file, write=False))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); make it readable, or remove it") from error
-
-
 def digest(comm: MPI.Comm, path: Path) -> str | None:
     """The sha256 of a file piece by piece, the same on any number of ranks; None if it is not there. Collective.
 
@@ -132,11 +263,15 @@ def digest(comm: MPI.Comm, path: Path) -> str | None:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); make it readable, or remove it") from error
+            raise _unreadable(path, error) from error
 
     parts = comm.allgather(on_all(comm, mine))
     there = [part for part in parts if part is not None]
     return hashlib.sha256(b"".join(there)).hexdigest() if len(there) == len(parts) else None
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read ({error.strerror}); make it readable, or remove it")
 
 
 def _digest_of_piece(file: BinaryIO, number: int) -> bytes:
@@ -148,7 +283,7 @@ def _digest_of_piece(file: BinaryIO, number: int) -> bytes:
     return found.digest()
 
 
-def _with_file(comm: MPI.Comm, path: Path, mode: int, *work: Callable[[MPI.File], object]) -> None:
+def _with_file(comm: MPI.Comm, path: Path, mode: int, *work: Move) -> None:
     """Open a file, do collective things with it, whether or not one fails on some ranks, and close it. Collective.
 
     Raises:

@@ -110,7 +110,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         latest_time: until when the plane lets a solution live, under attraction above the critical mass; else None.
     """
 
-    STATE = "signed.Solver 2"
+    STATE = "signed.Solver 3"
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ from limitpde.errors import InputError, RunError
 from limitpde.fem.mesh import AnyMesh
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
+from limitpde.results.checkpoint import Found, Kept
 from limitpde.vlasov.fields import make_field
 from limitpde.vlasov.fields.mesh_field import MeshField
 from limitpde.vlasov.forms import DensityForm, Form, Moments, check_unknown
@@ -83,7 +84,7 @@ class Solver:
         InputError: an argument is out of range, or does not fit the model.
     """
 
-    STATE = "vlasov.Solver 2"
+    STATE = "vlasov.Solver 3"
     step_figures: tuple[str, ...] = ()
 
     def __init__(
@@ -214,12 +215,14 @@ class Solver:
             self._outputs = PhaseOutputs(self.model, self.form, self.field, self.comm)
         return self._outputs.outputs()
 
-    def state(self) -> dict[str, np.ndarray]:
-        """What `restore` needs to go on from here besides the unknown, `form.block()`; on rank 0. Collective."""
-        return {"clock": np.array([self.t, self.comm.allreduce(self.form.lost)]), **self.form.state()}
+    def state(self) -> Kept:
+        """What `restore` needs to go on from here: the unknown on every rank, what else on rank 0. Collective."""
+        clock = np.array([self.t, self.comm.allreduce(self.form.lost)])
+        return {"clock": clock, "unknown": self.form.block(), **self.form.state()}
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`, given on every rank, and from the unknown, which is in its place. Collective."""
+    def restore(self, state: Found) -> None:
+        """Go on from a `state`, given on every rank. Collective."""
+        state["unknown"].read(self.form.block())
         self.t, lost = map(float, state["clock"])
         self.form.restore(state)
         self.form.lost = lost if self.comm.rank == 0 else 0.0

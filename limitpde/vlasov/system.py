@@ -16,7 +16,6 @@ from limitpde.compare.statistics import by_axis
 from limitpde.compare.user_functions import UserFunction
 from limitpde.nbody.replicas import Controls
 from limitpde.results.figures import Record
-from limitpde.results.shared_array import Block
 from limitpde.sections import keywords
 from limitpde.system import System
 from limitpde.vlasov import convergence, trust
@@ -66,10 +65,6 @@ class Vlasov(System[Case, Solver, PDEResidual, Ensemble]):
     def cloud(self, solver: Solver, comm: MPI.Comm) -> PointCloud:
         """The nodes of a grid, with the velocity as their mark. Collective."""
         return phase_cloud(solver, comm)
-
-    def shared(self, solver: Solver) -> Block | None:
-        """The unknown."""
-        return solver.form.block()
 
     def limiting_covariance(self, case: Case, comm: MPI.Comm, stepped: Callable[[], object]) -> np.ndarray | None:
         """By the adjoint of the linearised equation for f, whatever the form of the case. Collective."""

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 import pytest
-from clouds import hand_over
+from states import hand_over
 
 from limitpde.coagulation import residual
 from limitpde.coagulation.model import Fragmentation, Initial, Model, Part, PowerLaw, Rates
@@ -118,7 +118,7 @@ def test_w_goes_on_from_where_it_was(shared_folder):
     half.solve(0.05, observers=[before])
     other = Solver(MODEL, INITIAL, mesh=mesh, step=0.01)
     after = PDEResidual(other, PERIODIC)
-    hand_over(half, other, shared_folder)
+    hand_over(half, other, shared_folder, half.nodes.comm)
     after.restore(before.state())
     other.solve(0.1, observers=[after])
     for name in ("times", "values", "observables", "rates"):

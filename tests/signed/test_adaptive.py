@@ -240,18 +240,6 @@ def test_ranks_take_the_same_steps_on_the_same_meshes(comm):
 
 
 @pytest.mark.ranks
-def test_goes_on_from_a_state(comm):
-    whole, broken, resumed = adaptive(comm), adaptive(comm), adaptive(comm)
-    broken.solve(0.15)
-    assert broken.adaptive.changes >= 1
-    resumed.restore(comm.bcast(broken.state(), root=0))
-    whole.solve(0.2, stops=[0.15])
-    resumed.solve(0.2)
-    assert resumed.adaptive.changes == whole.adaptive.changes
-    np.testing.assert_allclose(everywhere(resumed), everywhere(whole), rtol=1e-7, atol=1e-12)
-
-
-@pytest.mark.ranks
 def test_what_cannot_be_refined(comm):
     square = dolfinx.mesh.create_unit_square(comm, 4, 4)
     with pytest.raises(InputError, match="needs a mesh by its description or its file"):

@@ -171,21 +171,6 @@ def test_the_gate_refuses_what_the_equation_forbids():
         solver_of(2, 24, 0.05, DIPOLE, undershoot=1e-5, model=Model(sigma=0.1, gamma_bar=2.0)).solve(0.5)
 
 
-@pytest.mark.ranks
-def test_goes_on_from_a_state(comm):
-    """To rounding: the new solver on one rank."""
-    whole, first = (solver_of(3, 10, 0.1, DIPOLE) for _ in range(2))
-    whole.solve(0.4)
-    first.solve(0.2)
-    state = comm.bcast(first.state(), root=0)
-    again = solver_of(3, 10, 0.1, DIPOLE, comm=MPI.COMM_SELF)
-    again.restore(state)
-    again.solve(0.4)
-    expected, found = whole.figures(), again.figures()
-    for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-10), name
-
-
 @pytest.mark.parametrize("interaction", ["repulsive", "attractive"])
 def test_second_moment_in_a_harmonic_potential(interaction):
     """I' = 4 D M +- gamma_bar M^2 - 2 k I for one species, and a free energy that falls."""

@@ -8,7 +8,6 @@ from nodal import everywhere
 
 from limitpde.coagulation.model import Initial, Model
 from limitpde.coagulation.pde import Solver
-from limitpde.results import shared_array
 
 CONSTANT = {"kernel": "constant", "scale": 2.0}
 
@@ -39,11 +38,3 @@ def homogeneous(*pairs: tuple[int, float]) -> Initial:
 def fields_of(solver: Solver) -> np.ndarray:
     """f_n and what was lost by node, on every rank, (size, M + 1)."""
     return everywhere(solver.nodes, np.column_stack([solver.densities, solver.lost]))
-
-
-def hand_over(solver, other, folder):
-    """Have another solver, on any ranks, go on from the state of one, by way of a file. Collective."""
-    state = solver.nodes.comm.bcast(solver.state(), root=0)
-    shared_array.write(solver.nodes.comm, folder / "state", solver.block())
-    shared_array.read(other.nodes.comm, folder / "state", other.block())
-    other.restore(state)

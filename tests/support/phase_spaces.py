@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from limitpde.results import shared_array
 from limitpde.vlasov.phase_space import Axis, TensorSpace
 
 SMALL = {1: (5, 4), 2: (3, 2, 4, 3), 3: (2, 3, 1, 2, 1, 2)}
@@ -27,14 +26,6 @@ def everywhere(here, values):
 def given(here, values):
     """f of values (components, *X, *V) at all nodes."""
     return np.stack([part[here.place] for part in values])
-
-
-def hand_over(solver, other, folder):
-    """Have another solver, on any ranks, go on from the state of one, by way of a file. Collective."""
-    state = {name: solver.comm.bcast(value, root=0) for name, value in solver.state().items()}
-    shared_array.write(solver.comm, folder / "state", solver.form.block())
-    shared_array.read(other.comm, folder / "state", other.form.block())
-    other.restore(state)
 
 
 def noise(here, components=1, seed=3):

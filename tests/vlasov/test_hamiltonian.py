@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hamiltonian_reference import HamiltonianReference
 from mpi4py import MPI
-from phase_spaces import hand_over
+from states import hand_over
 
 from limitpde.errors import InputError
 from limitpde.vlasov.fields import make_field
@@ -279,9 +279,10 @@ def test_a_run_goes_on_from_its_state(comm, form, shared_folder):
     whole, parts = fresh(), fresh()
     whole.solve(0.6, stops=[0.3])
     parts.solve(0.3)
-    for again in (fresh(), fresh(MPI.COMM_SELF)):
+    for ranks in (comm, MPI.COMM_SELF):
+        again = fresh(ranks)
         again.solve(0.2)
-        hand_over(parts, again, shared_folder)
+        hand_over(parts, again, shared_folder, comm, ranks)
         again.solve(0.6)
         one, two = whole.figures(), again.figures()
         assert one == pytest.approx(two, rel=1e-12, abs=1e-12)

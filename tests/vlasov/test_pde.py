@@ -13,7 +13,7 @@ import pickle
 import numpy as np
 import pytest
 from mpi4py import MPI
-from phase_spaces import hand_over
+from states import hand_over
 
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.errors import InputError
@@ -276,7 +276,7 @@ def test_a_restored_solver_goes_on_as_if_nothing_had_happened(comm, shared_folde
     whole, first, second = fresh(), fresh(), fresh()
     whole.solve(1.0)
     first.solve(0.5)
-    hand_over(first, second, shared_folder)
+    hand_over(first, second, shared_folder, comm)
     second.solve(1.0)
     expected, found = whole.figures(), second.figures()
     assert found == pytest.approx(expected, rel=1e-12, abs=1e-14)
