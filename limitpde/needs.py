@@ -33,6 +33,8 @@ FIXED_SECONDS = 4.0
 """Seconds of what each run does: load its libraries, draw its pictures."""
 BUDGETED = 1.25
 """How much longer a part takes where its errors are estimated as well."""
+GENERATIONS = 3
+"""Of the state in the checkpoint: the last one, the one before, and that which is being written."""
 ROOM = 1.25
 """Bytes of a file that grows step by step, for each byte in it."""
 ROW = 45

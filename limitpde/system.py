@@ -22,7 +22,7 @@ from limitpde.compare.test_functions import TestFunction
 from limitpde.errors import InputError
 from limitpde.fem.stepping import Observer, StepReport
 from limitpde.nbody.replicas import Controls
-from limitpde.results.checkpoint import Found, Kept
+from limitpde.results.checkpoint import FoundState, GivenState
 from limitpde.results.fields import Outputs
 from limitpde.results.figures import Record
 from limitpde.results.pictures import Painter
@@ -37,10 +37,10 @@ class Resumable(Protocol):
     def STATE(self) -> str:  # noqa: N802 - a constant of each class
         """Name and version of the layout of the state."""
 
-    def state(self) -> Kept:
+    def state(self) -> GivenState:
         """What `restore` needs: arrays on rank 0; those that all ranks have together, on each of them. Collective."""
 
-    def restore(self, state: Found) -> None:
+    def restore(self, state: FoundState) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective.
 
         An array that all ranks have together is read by its `read`.

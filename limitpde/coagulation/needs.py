@@ -74,7 +74,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         shared=8 * COPIES * unknowns + NODE_BYTES[d - 1] * counts.nodes,
         root=(FILE_BYTES if isinstance(pde.mesh, str) else ROOT_BYTES) * counts.nodes,
         each=8.0 * 3 * min(masses, LARGEST_MATRIX) ** 2,
-        disk=drawn + 8.0 * counts.nodes * (masses + 1) + needs.rows(case, steps, COLUMNS),
+        disk=drawn + 8.0 * needs.GENERATIONS * counts.nodes * (masses + 1) + needs.rows(case, steps, COLUMNS),
         note="" if counts.exact else "of the mesh file only the beginning was read",
     )
 

@@ -39,7 +39,7 @@ from limitpde.fem.nodes import MeshLike, NodeSpace
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
 from limitpde.parallel import on_all
-from limitpde.results.checkpoint import Found, Kept
+from limitpde.results.checkpoint import FoundState, GivenState
 from limitpde.results.shared_array import Numbered
 
 TWINS = ("twin", "twin_of_fewer_bins")
@@ -204,7 +204,7 @@ class Solver:
     def _integrate(self) -> np.ndarray:
         return self.nodes.sums.add(self.nodes.volume @ self.densities)
 
-    def state(self) -> Kept:
+    def state(self) -> GivenState:
         """What `restore` needs to go on from here: nodes on every rank, what else on rank 0. Collective."""
         clock = np.array([self.t, self._clipped, self._step_error.value, self._step_error.steps])
         twins = {} if self._bins_error is None else dict(zip(TWINS, self._bins_error.twins, strict=True))
@@ -214,7 +214,7 @@ class Solver:
         """The densities and what was lost, by the nodes of the input mesh."""
         return Numbered(self.nodes.original, self.nodes.size, [*self.densities.T, self.lost])
 
-    def restore(self, state: Found) -> None:
+    def restore(self, state: FoundState) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
         self.t, self._clipped, self._step_error.value, steps = map(float, state["clock"])
         self._step_error.steps = int(steps)

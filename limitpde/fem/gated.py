@@ -32,7 +32,7 @@ from limitpde.fem.stepping import (
     check_step,
     march,
 )
-from limitpde.results.checkpoint import Found, Kept
+from limitpde.results.checkpoint import FoundState, GivenState
 from limitpde.results.shared_array import Numbered, of_root
 
 
@@ -249,7 +249,7 @@ class GatedStepping[S: OfferedScheme]:
 
     # --- restart ------------------------------------------------------------------------------------------------
 
-    def state(self) -> Kept:
+    def state(self) -> GivenState:
         """The record from which `restore` goes on: nodes and mesh on every rank, what else on rank 0. Collective."""
         history, nodes = self.history, self.scheme.nodes
         columns = [density[: nodes.owned] for state in (history.now, *history.past) for density in state.densities]
@@ -267,7 +267,7 @@ class GatedStepping[S: OfferedScheme]:
             found |= {f"mesh_{name}": array for name, array in of_root(nodes.comm, mesh).items()}
         return found
 
-    def restore(self, state: Found) -> None:
+    def restore(self, state: FoundState) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
         if self.adaptive is not None:
             mesh = {name.removeprefix("mesh_"): state[name] for name in state if name[:5] == "mesh_"}
@@ -343,10 +343,10 @@ class GatedSolver[S: OfferedScheme](ABC):
         """
         march(self, end, stops=stops, observers=observers)
 
-    def state(self) -> Kept:
+    def state(self) -> GivenState:
         """The record from which `restore` goes on: nodes and mesh on every rank, what else on rank 0."""
         return self.stepping.state()
 
-    def restore(self, state: Found) -> None:
+    def restore(self, state: FoundState) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding."""
         self.stepping.restore(state)

@@ -44,7 +44,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         disk=needs.DRAWN
         + needs.fields(counts.nodes, counts.cells, d + 1, 2 * species, len(case.output_times))
         + needs.vectors(case, species, counts.cells, len(case.output_times))
-        + 16.0 * unknowns
+        + 16.0 * needs.GENERATIONS * unknowns
         + needs.rows(case, steps, COLUMNS),
     )
 

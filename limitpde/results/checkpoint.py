@@ -31,9 +31,9 @@ from limitpde.results import marks, shared_array
 from limitpde.results.figures import draft_of, put_in_place, sync
 
 Arrays = dict[str, np.ndarray]
-type Kept = Mapping[str, np.ndarray | shared_array.Shared]
+type GivenState = Mapping[str, np.ndarray | shared_array.Shared]
 """Arrays of a state by name, on rank 0; those that all ranks have together, on every rank."""
-type Found = dict[str, Any]
+type FoundState = dict[str, Any]
 """The same as they are read: arrays on every rank; what reads one of all ranks, `shared_array.Stored`."""
 KIND = "kind"
 MARKS = "marks"
@@ -51,7 +51,7 @@ class PartState:
 
     kind: str
     """Name and version of its layout, such as "signed.Solver 1"."""
-    arrays: Kept
+    arrays: GivenState
 
 
 class Damaged(Exception):  # noqa: N818 - named as one says it
@@ -125,7 +125,7 @@ class Checkpoint:
             if path.name not in (shared.get("file"), self._last):
                 path.unlink()
 
-    def solution(self, kinds: Mapping[str, str]) -> tuple[dict[str, Found] | None, list[str]]:
+    def solution(self, kinds: Mapping[str, str]) -> tuple[dict[str, FoundState] | None, list[str]]:
         """The latest state of the PDE that is whole, with all that was written up to it. Collective.
 
         Args:
@@ -253,9 +253,9 @@ def _check_file(path: Path, sha256: str) -> None:
             raise Damaged(path)
 
 
-def _parts(path: Path, arrays: Found, kinds: Mapping[str, str]) -> dict[str, Found]:
+def _parts(path: Path, arrays: FoundState, kinds: Mapping[str, str]) -> dict[str, FoundState]:
     """The arrays part by part, if all parts are of the kinds that are understood."""
-    parts: dict[str, Found] = {part: {} for part in kinds}
+    parts: dict[str, FoundState] = {part: {} for part in kinds}
     for key, array in arrays.items():
         part, _, name = key.partition("/")
         parts.setdefault(part, {})[name] = array

@@ -29,7 +29,7 @@ PIECE = 1 << 24
 """Bytes of a file that have a digest of their own."""
 READ = 1 << 20
 """Bytes of it that are read at a time."""
-WINDOW, SHARE = 1 << 22, 1 << 18
+WINDOW, SHARE = 1 << 20, 1 << 18
 """Bytes of numbered rows that are on their way at a time, of all ranks together; of each where these are more."""
 
 type Move = Callable[[MPI.File], object]

@@ -55,7 +55,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         disk=needs.DRAWN
         + needs.fields(nodes, counts.cells, corners, species + 2, outputs)
         + needs.vectors(case, species + 1, nodes if high else counts.cells, outputs)
-        + 8 * nodes * (3 * species + 1)
+        + 8.0 * needs.GENERATIONS * nodes * 3 * species
         + needs.rows(case, steps, COLUMNS),
         note="; ".join(text for applies, text in notes if applies),
     )

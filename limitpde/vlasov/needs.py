@@ -16,8 +16,6 @@ BATCH_PARTICLES, KEPT_NUMBERS, LARGEST = 65_536, 4_000_000, 2**20
 """As in `limitpde.vlasov.particles` and `limitpde.vlasov.outputs`."""
 COLUMNS = 20
 """Of diagnostics.csv."""
-GENERATIONS = 3
-"""Of the checkpoint: the last one, the one before, and that which is being written."""
 COPIES = 1.2
 """Bytes of memory for each byte of f, which is moved in place."""
 POSITION = 8.0 * 20
@@ -70,7 +68,7 @@ def _equation(case: Case, pde: PDE) -> Load:
         each=POSITION * x_nodes if pde.mesh is not None else 0.0,
         disk=needs.DRAWN
         + sum(needs.fields(*file, outputs) for file in files)
-        + 8.0 * GENERATIONS * unknowns
+        + 8.0 * needs.GENERATIONS * unknowns
         + needs.rows(case, steps, COLUMNS),
         note="" if exact else "of the mesh file only the beginning was read",
     )

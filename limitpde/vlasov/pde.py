@@ -31,7 +31,7 @@ from limitpde.errors import InputError, RunError
 from limitpde.fem.mesh import AnyMesh
 from limitpde.fem.stepping import Observer, StepReport, march
 from limitpde.nbody.threads import use_threads
-from limitpde.results.checkpoint import Found, Kept
+from limitpde.results.checkpoint import FoundState, GivenState
 from limitpde.vlasov.fields import make_field
 from limitpde.vlasov.fields.mesh_field import MeshField
 from limitpde.vlasov.forms import DensityForm, Form, Moments, check_unknown
@@ -215,12 +215,12 @@ class Solver:
             self._outputs = PhaseOutputs(self.model, self.form, self.field, self.comm)
         return self._outputs.outputs()
 
-    def state(self) -> Kept:
+    def state(self) -> GivenState:
         """What `restore` needs to go on from here: the unknown on every rank, what else on rank 0. Collective."""
         clock = np.array([self.t, self.comm.allreduce(self.form.lost)])
         return {"clock": clock, "unknown": self.form.block(), **self.form.state()}
 
-    def restore(self, state: Found) -> None:
+    def restore(self, state: FoundState) -> None:
         """Go on from a `state`, given on every rank. Collective."""
         state["unknown"].read(self.form.block())
         self.t, lost = map(float, state["clock"])
