@@ -33,9 +33,10 @@ from limitpde.arrays import Floats
 from limitpde.compiled import compiled
 from limitpde.errors import InputError
 from limitpde.nbody import multipoles
-from limitpde.nbody.pairs import FLOOR, LANES, check_arrays, softness
+from limitpde.nbody.pairs import FLOOR, LANES, check_arrays, check_forces, own_particles, softness
+from limitpde.nbody.shares import Halo, delivered
 from limitpde.nbody.teams import SINGLE, Team
-from limitpde.nbody.tree import Boxes, begin, cut_boxes, halves, own_boxes, root
+from limitpde.nbody.tree import Boxes, Points, begin, cut_boxes, halves, own_boxes, root
 
 ACCURACIES = (1e-14, 0.1)
 """Smallest and largest accuracy that may be asked for."""
@@ -62,6 +63,7 @@ def fast_pair_sum(
     kernel: str,
     accuracy: float,
     team: Team = SINGLE,
+    own: bool = False,
 ) -> None:
     """F_i = b_i sum_j b_j k(X_i - X_j) in every replica, written to fx, fy. Threaded, bitwise reproducible.
 
@@ -78,13 +80,15 @@ def fast_pair_sum(
         kernel: "capped" or "regularised".
         accuracy: Largest error, in the sense of the module docstring, from 1e-14 to 0.1.
         team: Whose ranks have the same particles, and share the boxes.
+        own: Whether fx, fy are (R, own), forces on the rank's own particles alone (`own_particles`).
 
     Raises:
         InputError: An argument has a wrong shape, type, layout or value.
         TeamFailure: A rank of the team has failed.
     """
     soft, floor = softness(eps, kernel)
-    b = check_arrays(b, x=x, y=y, fx=fx, fy=fy)
+    b = check_arrays(b, x=x, y=y)
+    mine = check_forces(fx, fy, x.shape, team, own=own)
     check_accuracy(accuracy)
     if kernel == "regularised":  # half of the error for its reach, half for the expansions
         accuracy *= 0.5
@@ -92,11 +96,15 @@ def fast_pair_sum(
     else:
         reach = max(eps, FLOOR)
     team.align(x, y)
+    cuts, p = own_particles(x.shape[1], team), multipoles.coefficients(accuracy, THETA)
     for r in range(x.shape[0] if x.size else 0):
+        out = (fx[r], fy[r]) if own else (fx[r, mine], fy[r, mine])
         if np.isfinite(x[r]).all() and np.isfinite(y[r]).all():
-            _sum(x[r], y[r], b[r], fx[r], fy[r], soft, floor, reach, multipoles.coefficients(accuracy, THETA), team)
+            _sum(x[r], y[r], b[r], out, soft, floor, reach, p, team, cuts)
         else:
-            fx[r] = fy[r] = np.nan
+            out[0][:] = out[1][:] = np.nan
+    if not own:
+        team.complete([fx, fy], cuts)
 
 
 def check_accuracy(accuracy: float) -> None:
@@ -111,66 +119,100 @@ def far_cost(p: int) -> float:
     return 0.8 * p * p + 14.0 * p
 
 
-def _sum(x, y, b, fx, fy, soft, floor, reach, p, team):  # type: ignore[no-untyped-def]
-    """The forces of one replica, (N,) each."""
-    order = np.arange(len(x))
-    u, v = x.copy(), y.copy()
-    levels = _grown_tree(u, v, order, reach, far_cost(p), team)
+def _sum(x, y, b, out, soft, floor, reach, p, team, cuts):  # type: ignore[no-untyped-def]
+    """The forces of one replica on this rank's own particles, both components, written to `out`."""
+    points = Points(x.copy(), y.copy(), np.arange(len(x), dtype=np.int32), 0, len(x))
+    levels, points = _grown_tree(points, reach, far_cost(p), team)
     boxes = len(levels[-1].x)
     shared = cut_boxes(boxes, team)
-    cuts = team.cuts(boxes) if shared is None else shared
-    points = cuts * len(x) // boxes
+    parts = team.cuts(boxes) if shared is None else shared
+    low, high = parts[team.rank : team.rank + 2].tolist()
+    charges = b[points.order]
+    local = _local(levels, points, charges, reach, p, team)
+    sources, at = [points.x, points.y, charges], np.arange(boxes) * len(x) // boxes
     if shared is not None:
-        team.complete([u, v], points)
-        team.complete([order], points)
-    charges = b[order]
-    local = _local(levels, u, v, charges, reach, p, team)
-    found = np.empty((2, len(x)))
-    _forces(levels[-1], u, v, charges, local, *found, soft, floor, cuts[team.rank], cuts[team.rank + 1])
-    team.complete([found], points)
-    fx[order], fy[order] = found
+        near = np.unique(levels[-1].near)
+        halo = Halo([near[(near < low) | (near >= high)]], [shared], team)
+        sources, at = halo.with_points(sources, len(x), low, high)
+    elif team.size > 1:
+        local, points = local[low:high], points.part(at[low], high * len(x) // boxes)
+    found = np.empty((2, len(points.x)))
+    _forces(levels[-1], points, local, *sources, at, *found, soft, floor, low)
+    delivered(found, points.order, cuts, team, out)
 
 
-def _grown_tree(x: Floats, y: Floats, order: np.ndarray, reach: float, cost: float, team: Team) -> list[Boxes]:
-    """The levels up to the one with the least work; the points are put into the order of a finer one."""
-    n, levels, far, near = len(x), [root(x, y)], 0, 1
+def _grown_tree(points: Points, reach: float, cost: float, team: Team) -> tuple[list[Boxes], Points]:
+    """The levels up to the one with the least work; and the points in the order of a finer one.
+
+    These are all points, or this rank's where the last level is shared.
+    """
+    n, levels, far, near = points.count, [root(points)], 0, 1
     least, kept = float(n) * n, 1
     work = least
     while n >= 2 * FEWEST * len(levels[-1].x) and near <= MOST_NEAR and work <= HOPELESS * least:
-        levels.append(halves(levels[-1], x, y, order, THETA, reach, team))
+        levels.append(halves(levels[-1], points, THETA, reach, team))
         boxes, before, near = len(levels[-1].x), near, len(levels[-1].near)
-        if cut_boxes(boxes, team) is not None:
+        cuts = cut_boxes(boxes, team)
+        if cuts is not None:
             near = team.total(near)
+            own = cuts * n // boxes
+            if len(points.x) == n:
+                points = points.part(own[team.rank], own[team.rank + 1])
         far += 4 * before - near
         work = near * (n / boxes) ** 2 + cost * far
         if work < least:
             least, kept = work, len(levels)
-    return levels[:kept]
+    if len(points.x) < n and cut_boxes(len(levels[kept - 1].x), team) is None:  # of finer boxes than are wanted
+        x, y, order = (team.joined(values) for values in points[:3])
+        points = Points(x, y, order, 0, n)
+    return levels[:kept], points
 
 
-def _local(levels: list[Boxes], x: Floats, y: Floats, b: Floats, reach: float, p: int, team: Team) -> Floats:
-    """Local coefficients (boxes, 2, p) of the last level, of this rank's boxes: all that far charges do."""
-    counts = [len(level.x) for level in levels]
-    cuts = [cut_boxes(boxes, team) for boxes in counts]
-    some = [own_boxes(boxes, team) for boxes in counts]
-    found = multipoles.from_charges(levels[-1], x, y, b, p, *some[-1])
-    far = [_everywhere(found, cuts[-1], team)]
-    for m in range(len(levels) - 2, -1, -1):
-        found = multipoles.from_halves(levels[m], levels[m + 1], far[0], *some[m])
-        far.insert(0, _everywhere(found, cuts[m], team))
-    local = np.zeros_like(far[0])
+def _local(levels: list[Boxes], points: Points, b: Floats, reach: float, p: int, team: Team) -> Floats:
+    """Local coefficients of this rank's boxes of the last level, (own, 2, p): all that far charges do."""
+    own = [own_boxes(len(level.x), team) for level in levels]
+    far, at = _multipoles(levels, points, b, p, team)
+    local = np.zeros((1, 2, p))
     for m in range(1, len(levels)):
         parents, children = levels[m - 1], levels[m]
-        local = multipoles.from_parents(parents, children, local, *some[m])
-        multipoles.add_far(parents, children, far[m], local, _table(p), THETA, reach, *some[m])
+        boxes, before = len(children.x), own[m - 1][0]
+        local = multipoles.from_parents(parents, children, local, before, *own[m])
+        rows = at[boxes : 2 * boxes]
+        multipoles.add_far(parents, children, far, rows, local, _table(p), THETA, reach, own[m][0])
     return local
 
 
-def _everywhere(coefficients: Floats, cuts: np.ndarray | None, team: Team) -> Floats:
-    """Coefficients (boxes, 2, p) of the boxes of all ranks."""
-    if cuts is not None:
-        team.complete([np.moveaxis(coefficients, 0, -1)], cuts)
-    return coefficients
+def _multipoles(levels: list[Boxes], points: Points, b: Floats, p: int, team: Team) -> tuple[Floats, np.ndarray]:
+    """Multipole coefficients (m, 2, p) of all boxes that this rank needs, its own first, and the row of each.
+
+    Box k of a level of b boxes has the number b + k.
+    """
+    counts = [len(level.x) for level in levels]
+    own = [own_boxes(boxes, team) for boxes in counts]
+    cuts = [cut_boxes(boxes, team) for boxes in counts]
+    shared = [m for m in range(len(levels)) if cuts[m] is not None]
+    halo = Halo([_others_near(levels[m - 1], *own[m]) for m in shared], [cuts[m] for m in shared], team)
+    first = np.cumsum([0, *(high - low for low, high in own)])
+    found, at = np.empty((first[-1] + len(halo.numbers), 2, p)), np.empty(2 * counts[-1], dtype=np.int32)
+    for m, (low, high) in enumerate(own):
+        at[counts[m] + low : counts[m] + high] = np.arange(first[m], first[m + 1])
+    at[halo.numbers] = np.arange(first[-1], len(found))
+    multipoles.from_charges(levels[-1], points, b, found[first[-2] : first[-1]], own[-1][0])
+    for m in range(len(levels) - 2, -1, -1):
+        inner = found[first[m + 1] : first[m + 2]]
+        if cuts[m] is None and cuts[m + 1] is not None:
+            inner = team.joined(inner)
+        multipoles.from_halves(levels[m], levels[m + 1], inner, found[first[m] : first[m + 1]], own[m][0])
+    found[first[-1] :] = halo.rows(found[at[halo.asked]])
+    return found, at
+
+
+def _others_near(parents: Boxes, low: int, high: int) -> np.ndarray:
+    """The halves of all boxes near the parents of boxes `low` to `high`, but these boxes themselves; rising."""
+    needed = np.zeros((len(parents.x), 2), dtype=bool)
+    needed[parents.near[parents.start[low // 2] : parents.start[(high + 1) // 2]]] = True
+    needed.reshape(-1)[low:high] = False
+    return np.flatnonzero(needed)
 
 
 @cache
@@ -212,18 +254,21 @@ def _rows(x, y, i, xs, ys, bs, soft, floor):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def _forces(leaves, x, y, b, local, fx, fy, soft, floor, low, high):  # type: ignore[no-untyped-def]
-    """Forces on boxes `low` to `high`, of near particles by k and of far ones by the local coefficients."""
-    n, boxes = len(x), len(leaves.x)
+def _forces(leaves, points, local, sx, sy, sb, at, fx, fy, soft, floor, low):  # type: ignore[no-untyped-def]
+    """Forces on the points of boxes from `low` on, of near particles by k and of far ones by the local coefficients.
+
+    The sources (m,) of a box begin at at[box].
+    """
+    x, y, n, offset, boxes = points.x, points.y, points.count, points.first, len(leaves.x)
     most = (n + boxes - 1) // boxes
-    for k in prange(low, high):
-        first, last = begin(k, n, boxes), begin(k + 1, n, boxes)
+    for k in prange(low, low + len(local)):
+        first, last = begin(k, n, boxes) - offset, begin(k + 1, n, boxes) - offset
         count = last - first
         u, v, f, g = np.zeros((4, most + 3))
         inverse = 1 / multipoles.radius_of(leaves, k)
         u[:count], v[:count] = (x[first:last] - leaves.x[k]) * inverse, (y[first:last] - leaves.y[k]) * inverse
-        multipoles.evaluate(local[k], u[:count], v[:count], f[:count], g[:count])
-        xs, ys, bs = _gathered(leaves, k, x, y, b)
+        multipoles.evaluate(local[k - low], u[:count], v[:count], f[:count], g[:count])
+        xs, ys, bs = _gathered(leaves, k, n, sx, sy, sb, at)
         u[:count], v[:count] = x[first:last], y[first:last]
         for i in range(0, count, 4):
             s = _rows(u, v, i, xs, ys, bs, soft, floor)
@@ -231,20 +276,21 @@ def _forces(leaves, x, y, b, local, fx, fy, soft, floor, low, high):  # type: ig
                 f[i + j] += s[j]
                 g[i + j] -= s[4 + j]
         for i in range(count):
-            fx[first + i] = b[first + i] * f[i]
-            fy[first + i] = -b[first + i] * g[i]
+            fx[first + i] = sb[at[k] + i] * f[i]
+            fy[first + i] = -sb[at[k] + i] * g[i]
 
 
 @compiled
-def _gathered(leaves, k, x, y, b):  # type: ignore[no-untyped-def]
+def _gathered(leaves, k, n, x, y, b, at):  # type: ignore[no-untyped-def]
     """Copies of the points and charges of all boxes near box k, filled up with zeros to a multiple of LANES."""
-    n, boxes, count = len(x), len(leaves.x), 0
+    boxes, count = len(leaves.x), 0
     for q in range(leaves.start[k], leaves.start[k + 1]):
         count += begin(leaves.near[q] + 1, n, boxes) - begin(leaves.near[q], n, boxes)
-    out, at = np.zeros((3, (count + LANES - 1) // LANES * LANES)), 0
+    out, place = np.zeros((3, (count + LANES - 1) // LANES * LANES)), 0
     for q in range(leaves.start[k], leaves.start[k + 1]):
-        first, last = begin(leaves.near[q], n, boxes), begin(leaves.near[q] + 1, n, boxes)
-        for i in range(first, last):
-            out[0, at], out[1, at], out[2, at] = x[i], y[i], b[i]
-            at += 1
+        box = leaves.near[q]
+        first = at[box]
+        for i in range(first, first + begin(box + 1, n, boxes) - begin(box, n, boxes)):
+            out[0, place], out[1, place], out[2, place] = x[i], y[i], b[i]
+            place += 1
     return out[0], out[1], out[2]

@@ -26,7 +26,7 @@ import numpy as np
 from numba import prange
 
 from limitpde.compiled import compiled, hot
-from limitpde.nbody.tree import Boxes, begin, is_far
+from limitpde.nbody.tree import Boxes, Points, begin, is_far
 
 _FAST = {"reassoc", "contract", "nsz"}
 _LEAST = 1e-150
@@ -53,12 +53,20 @@ def radius_of(boxes: Boxes, k: int) -> float:
 
 
 @compiled(parallel=True, fastmath=_FAST)
-def from_charges(leaves: Boxes, x: np.ndarray, y: np.ndarray, b: np.ndarray, p: int, low: int, high: int) -> np.ndarray:
-    """A of boxes `low` to `high` of the last level, from the (n,) points and charges in its order. Threaded."""
-    n, boxes = len(x), len(leaves.x)
-    out = np.empty((boxes, 2, p))
-    for k in prange(low, high):
-        first, last = begin(k, n, boxes), begin(k + 1, n, boxes)
+def from_charges(leaves: Boxes, points: Points, b: np.ndarray, out: np.ndarray, low: int) -> None:
+    """A of boxes of the last level from `low` on, written to out (own, 2, p). Threaded.
+
+    Args:
+        leaves: the level.
+        points: those of these boxes.
+        b: (m,) their charges.
+        out: overwritten.
+        low: first of these boxes.
+    """
+    x, y, n, offset, boxes, p = points.x, points.y, points.count, points.first, len(leaves.x), out.shape[2]
+    for row in prange(len(out)):
+        k = low + row
+        first, last = begin(k, n, boxes) - offset, begin(k + 1, n, boxes) - offset
         inverse = 1 / radius_of(leaves, k)
         u, v = (x[first:last] - leaves.x[k]) * inverse, (y[first:last] - leaves.y[k]) * inverse
         re, im = b[first:last].copy(), np.zeros(last - first)
@@ -68,53 +76,70 @@ def from_charges(leaves: Boxes, x: np.ndarray, y: np.ndarray, b: np.ndarray, p: 
                 a += re[i]
                 c += im[i]
                 re[i], im[i] = re[i] * u[i] - im[i] * v[i], re[i] * v[i] + im[i] * u[i]
-            out[k, 0, m], out[k, 1, m] = a, c
-    return out
+            out[row, 0, m], out[row, 1, m] = a, c
 
 
 @compiled(parallel=True)
-def from_halves(parents: Boxes, children: Boxes, inner: np.ndarray, low: int, high: int) -> np.ndarray:
-    """A of boxes `low` to `high` of a level from those of the next, of their halves. Threaded.
+def from_halves(parents: Boxes, children: Boxes, inner: np.ndarray, out: np.ndarray, low: int) -> None:
+    """A of boxes of a level from `low` on, from those of their halves. Threaded.
 
     A_k = sum_m C(k, m) (d / R)^(k-m) (r / R)^m A_m, summed over both halves.
+
+    Args:
+        parents: the level.
+        children: the next one.
+        inner: (2 own, 2, p), of the halves.
+        out: (own, 2, p), overwritten.
+        low: first of these boxes.
     """
-    boxes, p = len(parents.x), inner.shape[2]
-    out = np.zeros((boxes, 2, p))
-    for k in prange(low, high):
+    p = inner.shape[2]
+    for row in prange(len(out)):
+        k = low + row
+        out[row] = 0.0
         inverse = 1 / radius_of(parents, k)
         for child in range(2 * k, 2 * k + 2):
             d = complex(children.x[child] - parents.x[k], children.y[child] - parents.y[k]) * inverse
             ratio, scale = radius_of(children, child) * inverse, 1.0
             a = np.empty(p, dtype=np.complex128)
             for m in range(p):
-                a[m] = scale * complex(inner[child, 0, m], inner[child, 1, m])
+                a[m] = scale * complex(inner[child - 2 * low, 0, m], inner[child - 2 * low, 1, m])
                 scale *= ratio
             for first in range(p - 1):  # Horner's scheme for the shift: p^2 / 2 multiplications, no binomials
                 for m in range(p - 1, first, -1):
                     a[m] += d * a[m - 1]
             for m in range(p):
-                out[k, 0, m] += a[m].real
-                out[k, 1, m] += a[m].imag
-    return out
+                out[row, 0, m] += a[m].real
+                out[row, 1, m] += a[m].imag
 
 
 @compiled(parallel=True)
-def from_parents(parents: Boxes, children: Boxes, outer: np.ndarray, low: int, high: int) -> np.ndarray:
-    """B of boxes `low` to `high` of a level from those of the one before, about the new centres. Threaded."""
-    boxes, p = len(children.x), outer.shape[2]
-    out = np.empty((boxes, 2, p))
+def from_parents(
+    parents: Boxes, children: Boxes, outer: np.ndarray, before: int, low: int, high: int
+) -> np.ndarray:
+    """B of boxes `low` to `high` of a level, (own, 2, p), about the new centres. Threaded.
+
+    Args:
+        parents: the level before.
+        children: the level.
+        outer: B of its boxes from `before` on.
+        before: the first of them.
+        low: first of these boxes.
+        high: the box after the last one.
+    """
+    p = outer.shape[2]
+    out = np.empty((high - low, 2, p))
     for k in prange(low, high):
         inverse = 1 / radius_of(parents, k // 2)
         d = complex(children.x[k] - parents.x[k // 2], children.y[k] - parents.y[k // 2]) * inverse
         ratio, scale = radius_of(children, k) * inverse, 1.0
         a = np.empty(p, dtype=np.complex128)
         for m in range(p):
-            a[m] = complex(outer[k // 2, 0, m], outer[k // 2, 1, m])
+            a[m] = complex(outer[k // 2 - before, 0, m], outer[k // 2 - before, 1, m])
         for first in range(p - 1):
             for m in range(p - 2, first - 1, -1):
                 a[m] += d * a[m + 1]
         for m in range(p):
-            out[k, 0, m], out[k, 1, m] = scale * a[m].real, scale * a[m].imag
+            out[k - low, 0, m], out[k - low, 1, m] = scale * a[m].real, scale * a[m].imag
             scale *= ratio
     return out
 
@@ -148,35 +173,35 @@ def add_far(
     parents: Boxes,
     level: Boxes,
     a: np.ndarray,
+    at: np.ndarray,
     b: np.ndarray,
     table: np.ndarray,
     theta: float,
     reach: float,
     low: int,
-    high: int,
 ) -> None:
-    """Add to B of boxes `low` to `high` what A of those of its level gives that are far and whose parents are near.
+    """Add to B of boxes from `low` on what A of those of its level gives that are far and whose parents are near.
 
     Args:
         parents: the level before.
         level: this level.
-        a: (boxes, 2, p) multipole coefficients.
-        b: (boxes, 2, p) local coefficients, added to.
+        a: (m, 2, p) multipole coefficients.
+        at: (boxes,) the row in a of each box that is needed.
+        b: (own, 2, p) local coefficients of these boxes, added to.
         table: from `binomials`.
         theta: as the tree was built.
         reach: likewise.
         low: first of these boxes.
-        high: the box after the last one.
     """
     p = a.shape[2]
-    for k in prange(low, high):
+    for k in prange(low, low + len(b)):
         inner, outer, total = np.empty((2, p)), np.empty((2, p)), np.zeros((2, p))
         r = radius_of(level, k)
         for q in range(parents.start[k // 2], parents.start[k // 2 + 1]):
             for source in range(2 * parents.near[q], 2 * parents.near[q] + 2):
                 if is_far(level, k, source, theta, reach):
                     inverse = 1 / complex(level.x[source] - level.x[k], level.y[source] - level.y[k])
-                    _scaled(a[source], inner, -radius_of(level, source) * inverse, complex(-1.0))
+                    _scaled(a[at[source]], inner, -radius_of(level, source) * inverse, complex(-1.0))
                     _matrix(table, inner, outer)
                     _scaled(outer, outer, r * inverse, inverse)
                     for part in range(2):
@@ -184,7 +209,7 @@ def add_far(
                             total[part, l] += outer[part, l]
         for part in range(2):
             for l in range(p):
-                b[k, part, l] += total[part, l]
+                b[k - low, part, l] += total[part, l]
 
 
 @compiled(fastmath=_FAST, _nrt=False)

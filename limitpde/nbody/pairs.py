@@ -41,7 +41,16 @@ def pair_interactions(R: int, N: int) -> int:
 
 
 def pair_sum(
-    x: Floats, y: Floats, b: Floats, fx: Floats, fy: Floats, *, eps: float, kernel: str, team: Team = SINGLE
+    x: Floats,
+    y: Floats,
+    b: Floats,
+    fx: Floats,
+    fy: Floats,
+    *,
+    eps: float,
+    kernel: str,
+    team: Team = SINGLE,
+    own: bool = False,
 ) -> None:
     """F_i = b_i sum_j b_j k(X_i - X_j) in every replica, written to fx, fy. Threaded, bitwise reproducible.
 
@@ -59,13 +68,15 @@ def pair_sum(
         eps: Length of the cap or of the regularisation, >= 0.
         kernel: "capped" or "regularised".
         team: Whose ranks have the same particles, and share the pairs.
+        own: Whether fx, fy are (R, own), forces on the rank's own particles alone (`own_particles`).
 
     Raises:
         InputError: An argument has a wrong shape, type, layout or value.
         TeamFailure: A rank of the team has failed.
     """
     soft, floor = softness(eps, kernel)
-    b = check_arrays(b, x=x, y=y, fx=fx, fy=fy)
+    b = check_arrays(b, x=x, y=y)
+    mine = check_forces(fx, fy, x.shape, team, own=own)
     block = _block(x.shape[1])
     if team.size > 1:
         team.align(x, y)
@@ -74,8 +85,8 @@ def pair_sum(
             _meetings(x, y, b, some.mine, some.places, pieces, soft, floor, block)
 
         total = np.zeros((2, *x.shape))
-        add_shared(total, _tournament, block, meet, team)
-        fx[:], fy[:] = total
+        add_shared(total, _tournament, block, meet, team, own=own)
+        fx[:], fy[:] = total[..., mine] if own else total
     elif x.size:
         _sum(x, y, b, fx, fy, soft, floor, block)
 
@@ -114,6 +125,20 @@ def softness(eps: float, kernel: str) -> tuple[float, float]:
     if kernel == "regularised":
         return eps * eps, FLOOR * FLOOR
     return 0.0, max(eps, FLOOR) ** 2
+
+
+def own_particles(n: int, team: Team) -> np.ndarray:
+    """Where N particles are cut into those of each rank, whole blocks of the direct sum, (size + 1,)."""
+    return np.minimum(team.cuts(-(-n // _block(n))) * _block(n), n)
+
+
+def check_forces(fx: Floats, fy: Floats, shape: tuple[int, ...], team: Team, *, own: bool) -> slice:
+    """Which particles are this rank's; InputError unless the forces are arrays for all of (R, N), or for these."""
+    cuts = own_particles(shape[1], team)
+    mine = slice(int(cuts[team.rank]), int(cuts[team.rank + 1]))
+    wanted = (shape[0], mine.stop - mine.start) if own else shape
+    check_arrays(np.empty(wanted), fx=fx, fy=fy)
+    return mine
 
 
 def check_arrays(b: Floats, **arrays: Floats) -> Floats:

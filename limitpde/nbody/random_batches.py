@@ -36,8 +36,9 @@ from numba import prange
 from limitpde.arrays import Floats
 from limitpde.compiled import compiled
 from limitpde.nbody.limits import groups_of
-from limitpde.nbody.pairs import check_arrays, softness
+from limitpde.nbody.pairs import check_arrays, check_forces, own_particles, softness
 from limitpde.nbody.random import Stream, check_seed, two_uniforms
+from limitpde.nbody.shares import delivered
 from limitpde.nbody.teams import SINGLE, Team
 
 TASK = 2048
@@ -59,6 +60,7 @@ def batch_pair_sum(
     replicas: np.ndarray,
     step: int,
     team: Team = SINGLE,
+    own: bool = False,
 ) -> None:
     """chi_i of the module's head in every replica, written to fx, fy. Threaded, bitwise reproducible.
 
@@ -79,22 +81,29 @@ def batch_pair_sum(
         replicas: Numbers of the replicas, int64 (R,).
         step: Number of the step, below 2^40.
         team: Whose ranks have the same particles, and share the groups.
+        own: Whether fx, fy are (R, own), forces on the rank's own particles alone (`own_particles`).
 
     Raises:
         InputError: An argument has a wrong shape, type, layout or value.
         TeamFailure: A rank of the team has failed.
     """
     soft, floor = softness(eps, kernel)
-    b = check_arrays(b, x=x, y=y, fx=fx, fy=fy)
+    b = check_arrays(b, x=x, y=y)
+    mine = check_forces(fx, fy, x.shape, team, own=own)
     count, groups = x.shape[1], groups_of(x.shape[1], size)
+    parts = team.cuts(groups)
+    low, high = parts[team.rank : team.rank + 2].tolist()
     order = _orders(count, check_seed(seed), int(Stream.EVENT), replicas, step)
+    order = np.ascontiguousarray(order[:, low * count // groups : high * count // groups])
     team.align(x, y)
-    cuts = team.cuts(groups)
-    found = np.empty((2, *x.shape))
-    _forces(x, y, b, *found, order, groups, cuts[team.rank], cuts[team.rank + 1], soft, floor)
-    team.complete([found], cuts * count // groups)
-    for force, ordered in zip((fx, fy), found, strict=True):
-        np.put_along_axis(force, order, ordered, axis=1)
+    found = np.empty((2, *order.shape))
+    _forces(x, y, b, *found, order, groups, low, high, soft, floor)
+    cuts = own_particles(count, team)
+    for r, places in enumerate(order):
+        out = (fx[r], fy[r]) if own else (fx[r, mine], fy[r, mine])
+        delivered(found[:, r], places, cuts, team, out)
+    if not own:
+        team.complete([fx, fy], cuts)
 
 
 def batch_variance(
@@ -154,8 +163,8 @@ def _share_of_spread(count: int, groups: int) -> float:
 
 @compiled(parallel=True)
 def _orders(count: int, seed: Any, stream: int, replicas: np.ndarray, step: int) -> np.ndarray:
-    """A permutation of the particles for each replica, (R, N): Fisher and Yates' shuffle."""
-    orders = np.empty((len(replicas), count), dtype=np.int64)
+    """A permutation of the particles for each replica, (R, N) int32: Fisher and Yates' shuffle."""
+    orders = np.empty((len(replicas), count), dtype=np.int32)
     for r in prange(len(replicas)):
         order = orders[r]
         for i in range(count):
@@ -197,15 +206,15 @@ def _squares(xi, yi, x, y, b, soft, floor):  # type: ignore[no-untyped-def]
 
 @compiled(parallel=True, error_model="numpy")
 def _forces(x, y, b, fx, fy, order, groups, begin, end, soft, floor):  # type: ignore[no-untyped-def]
-    """chi_i in groups `begin` to `end`, particles in the order; group g has its places from g N // groups on."""
+    """chi_i in groups `begin` to `end`, whose particles are in the order; group g of all begins at g N // groups."""
     replicas, count = x.shape
-    some = end - begin
+    some, offset = end - begin, begin * count // groups
     tasks = min(some, 1 + count // TASK)
     for task in prange(replicas * tasks):
         r, t = task // tasks, task % tasks
         for g in range(begin + t * some // tasks, begin + (t + 1) * some // tasks):
-            first = g * count // groups
-            members = order[r, first : (g + 1) * count // groups]
+            first = g * count // groups - offset
+            members = order[r, first : (g + 1) * count // groups - offset]
             u, v, q = x[r][members], y[r][members], b[r][members]
             factor = (count - 1) / (len(members) - 1)
             for k in range(len(members)):

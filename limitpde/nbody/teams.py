@@ -119,6 +119,9 @@ class Team:
         """
         if self._comm is None:
             return
+        if all(array.size == array.shape[-1] and array.flags.c_contiguous for array in arrays):
+            self.fill([array.reshape(-1) for array in arrays], cuts)  # in place: one row each
+            return
         found = np.empty((int(cuts[-1]), len(arrays), *arrays[0].shape[:-1]), dtype=arrays[0].dtype)
         mine = slice(cuts[self.rank], cuts[self.rank + 1])
         for k, array in enumerate(arrays):
@@ -184,13 +187,50 @@ class Team:
         self._comm.Allreduce(MPI.IN_PLACE, found, op=MPI.SUM)
         return int(found[0])
 
+    def coming(self, counts: np.ndarray) -> np.ndarray:
+        """How many rows each rank has for this one, (size,), where this one has so many for each. Collective in the team.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is None:
+            return counts
+        self.agree()
+        found = np.empty(self.size, dtype=np.int64)
+        self._comm.Alltoall(counts.astype(np.int64), found)
+        return found
+
+    def in_turn(self, rows: np.ndarray, add: Callable[[slice], object]) -> None:
+        """Have each rank add what it has to rows, after the rank before it; then all have them. Collective in the team.
+
+        Ranks are at different rows at a time. So sums have the bits of one loop over what all ranks have.
+
+        Args:
+            rows: (n, ...) in C order.
+            add: to rows; it must not fail.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is None:
+            add(slice(0, len(rows)))
+            return
+        self.agree()
+        for k in range(len(rows)):
+            if self.rank > 0:
+                self._comm.Recv(rows[k], source=self.rank - 1)
+            add(slice(k, k + 1))
+            if self.rank + 1 < self.size:
+                self._comm.Send(rows[k], dest=self.rank + 1)
+        self._comm.Bcast(rows, root=self.size - 1)
+
     def exchange(self, sent: np.ndarray, counts: np.ndarray, coming: np.ndarray) -> np.ndarray:
         """Rows for each rank, and those of each for this one, in the order of ranks. Collective in the team.
 
         Args:
             sent: (rows, ...), those for the first rank first.
             counts: (size,) rows for each rank.
-            coming: (size,) rows from each.
+            coming: (size,) rows from each, as of `coming`.
 
         Raises:
             TeamFailure: a rank has failed.
@@ -198,7 +238,7 @@ class Team:
         if self._comm is None:
             return sent
         self.agree()
-        found = np.empty((int(coming.sum()), *sent.shape[1:]))
+        found = np.empty((int(coming.sum()), *sent.shape[1:]), dtype=sent.dtype)
         width = int(np.prod(sent.shape[1:]))
         self._comm.Alltoallv((sent, (counts * width).tolist()), (found, (coming * width).tolist()))
         return found

@@ -42,6 +42,8 @@ def add_shared(
     block: int,
     make: Callable[[Round, np.ndarray], object],
     team: Team,
+    *,
+    own: bool = False,
 ) -> None:
     """Add the pieces of all meetings to the forces. Collective in the team.
 
@@ -51,6 +53,9 @@ def add_shared(
         block: particles of each, but perhaps the last.
         make: does the meetings of a round, and adds to its pieces (pieces, ..., block), zero before.
         team: whose ranks share them.
+
+    Keyword Args:
+        own: whether each rank needs the forces on its own blocks alone.
 
     Raises:
         TeamFailure: `make` failed on any rank.
@@ -63,6 +68,8 @@ def add_shared(
         for piece, k in zip(team.exchange(pieces, some.counts, some.coming), some.gaining, strict=True):
             gains = total[..., k * block : (k + 1) * block]
             gains += piece[..., : gains.shape[-1]]
+    if own:
+        return
     team.complete([total], np.minimum(team.cuts(blocks) * block, n))
 
 

@@ -42,6 +42,26 @@ class Boxes(NamedTuple):
     """int32, their numbers."""
 
 
+class Points(NamedTuple):
+    """The points of this rank, or of all, in the order of the tree."""
+
+    x: np.ndarray
+    """(m,) first coordinates."""
+    y: np.ndarray
+    """(m,) second coordinates."""
+    order: np.ndarray
+    """(m,) int32, their numbers before they were put into order."""
+    first: int
+    """How many points come before them."""
+    count: int
+    """Points of all ranks."""
+
+    def part(self, first: int, last: int) -> Points:
+        """Copies of the points from one place of the tree's order to another."""
+        mine = slice(first - self.first, last - self.first)
+        return Points(self.x[mine].copy(), self.y[mine].copy(), self.order[mine].copy(), first, self.count)
+
+
 @hot
 def begin(box, n, boxes):  # type: ignore[no-untyped-def]
     """The first point of a box; that of box + 1 is where it ends."""
@@ -56,15 +76,13 @@ def is_far(boxes: Boxes, i: int, j: int, theta: float, reach: float) -> bool:
     return (boxes.x[i] - boxes.x[j]) ** 2 + (boxes.y[i] - boxes.y[j]) ** 2 > least * least
 
 
-def root(x: np.ndarray, y: np.ndarray) -> Boxes:
-    """Level 0: one box of all points (n >= 1,), near itself."""
-    centre_x, centre_y, radius = _measure(x, y, 1, 0, 1)
+def root(points: Points) -> Boxes:
+    """Level 0: one box of all points, one at least, near itself."""
+    centre_x, centre_y, radius = _measure(points, 1, 0, 1)
     return Boxes(centre_x, centre_y, radius, np.array([0, 1]), np.zeros(1, dtype=np.int32))
 
 
-def halves(
-    parents: Boxes, x: np.ndarray, y: np.ndarray, order: np.ndarray, theta: float, reach: float, team: Team
-) -> Boxes:
+def halves(parents: Boxes, points: Points, theta: float, reach: float, team: Team) -> Boxes:
     """The next level. Threaded; the same for any number of threads. Collective in the team.
 
     In a team (`cut_boxes`) each rank puts its points into order, and knows which boxes are near its own; all know where
@@ -72,9 +90,7 @@ def halves(
 
     Args:
         parents: a level, of at most n/2 boxes.
-        x: (n,) first coordinates in the order of that level; put into the order of the new one.
-        y: second coordinates, likewise.
-        order: (n,) int64, the numbers of the points, which go with them.
+        points: in the order of that level, those of this rank at least; put into the order of the new one.
         theta: largest ratio of the series, between 0 and 1.
         reach: distance within which points are near, >= 0.
         team: whose ranks share the boxes.
@@ -82,8 +98,8 @@ def halves(
     boxes = 2 * len(parents.x)
     cuts = cut_boxes(boxes, team)
     low, high = own_boxes(boxes, team)
-    _halve_all(x, y, order, len(parents.x), low // 2, (high + 1) // 2)
-    centre_x, centre_y, radius = discs = _measure(x, y, boxes, low, high)
+    _halve_all(points, len(parents.x), low // 2, (high + 1) // 2)
+    centre_x, centre_y, radius = discs = _measure(points, boxes, low, high)
     if cuts is not None:
         team.complete(discs, cuts)
     start, near = _near(parents, centre_x, centre_y, radius, theta, reach, low, high)
@@ -118,12 +134,12 @@ def _extent(v):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def _measure(x, y, boxes, begin_at, end_at):  # type: ignore[no-untyped-def]
+def _measure(points, boxes, begin_at, end_at):  # type: ignore[no-untyped-def]
     """Centres and radii of some boxes of a level."""
-    n = len(x)
+    x, y, n, offset = points.x, points.y, points.count, points.first
     centre_x, centre_y, radius = np.empty(boxes), np.empty(boxes), np.empty(boxes)
     for k in prange(begin_at, end_at):
-        first, last = begin(k, n, boxes), begin(k + 1, n, boxes)
+        first, last = begin(k, n, boxes) - offset, begin(k + 1, n, boxes) - offset
         left, right = _extent(x[first:last])
         low, high = _extent(y[first:last])
         centre_x[k], centre_y[k] = left + 0.5 * (right - left), low + 0.5 * (high - low)
@@ -169,13 +185,13 @@ def _select(key, other, order, middle):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def _halve_all(x, y, order, boxes, begin_at, end_at):  # type: ignore[no-untyped-def]
+def _halve_all(points, boxes, begin_at, end_at):  # type: ignore[no-untyped-def]
     """Sort the points of each of some boxes into its two halves."""
-    n = len(x)
+    n, offset = points.count, points.first
     for k in prange(begin_at, end_at):
-        first, last = begin(k, n, boxes), begin(k + 1, n, boxes)
-        middle = begin(2 * k + 1, n, 2 * boxes) - first
-        u, v, w = x[first:last], y[first:last], order[first:last]
+        first, last = begin(k, n, boxes) - offset, begin(k + 1, n, boxes) - offset
+        middle = begin(2 * k + 1, n, 2 * boxes) - offset - first
+        u, v, w = points.x[first:last], points.y[first:last], points.order[first:last]
         left, right = _extent(u)
         low, high = _extent(v)
         if right - left >= high - low:
