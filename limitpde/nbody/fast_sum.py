@@ -138,7 +138,7 @@ def _sum(x, y, b, out, soft, floor, reach, p, team, cuts):  # type: ignore[no-un
         local, points = local[low:high], points.part(at[low], high * len(x) // boxes)
     found = np.empty((2, len(points.x)))
     _forces(levels[-1], points, local, *sources, at, *found, soft, floor, low)
-    delivered(found, points.order, cuts, team, out)
+    delivered(list(found), points.order, cuts, team, out)
 
 
 def _grown_tree(points: Points, reach: float, cost: float, team: Team) -> tuple[list[Boxes], Points]:
@@ -146,7 +146,7 @@ def _grown_tree(points: Points, reach: float, cost: float, team: Team) -> tuple[
 
     These are all points, or this rank's where the last level is shared.
     """
-    n, levels, far, near = points.count, [root(points)], 0, 1
+    n, levels, far, near = points.total, [root(points)], 0, 1
     least, kept = float(n) * n, 1
     work = least
     while n >= 2 * FEWEST * len(levels[-1].x) and near <= MOST_NEAR and work <= HOPELESS * least:
@@ -189,9 +189,8 @@ def _multipoles(levels: list[Boxes], points: Points, b: Floats, p: int, team: Te
     """
     counts = [len(level.x) for level in levels]
     own = [own_boxes(boxes, team) for boxes in counts]
-    cuts = [cut_boxes(boxes, team) for boxes in counts]
-    shared = [m for m in range(len(levels)) if cuts[m] is not None]
-    halo = Halo([_others_near(levels[m - 1], *own[m]) for m in shared], [cuts[m] for m in shared], team)
+    cuts = {m: found for m, boxes in enumerate(counts) if (found := cut_boxes(boxes, team)) is not None}
+    halo = Halo([_others_near(levels[m - 1], *own[m]) for m in cuts], list(cuts.values()), team)
     first = np.cumsum([0, *(high - low for low, high in own)])
     found, at = np.empty((first[-1] + len(halo.numbers), 2, p)), np.empty(2 * counts[-1], dtype=np.int32)
     for m, (low, high) in enumerate(own):
@@ -200,7 +199,7 @@ def _multipoles(levels: list[Boxes], points: Points, b: Floats, p: int, team: Te
     multipoles.from_charges(levels[-1], points, b, found[first[-2] : first[-1]], own[-1][0])
     for m in range(len(levels) - 2, -1, -1):
         inner = found[first[m + 1] : first[m + 2]]
-        if cuts[m] is None and cuts[m + 1] is not None:
+        if m not in cuts and m + 1 in cuts:
             inner = team.joined(inner)
         multipoles.from_halves(levels[m], levels[m + 1], inner, found[first[m] : first[m + 1]], own[m][0])
     found[first[-1] :] = halo.rows(found[at[halo.asked]])
@@ -259,7 +258,7 @@ def _forces(leaves, points, local, sx, sy, sb, at, fx, fy, soft, floor, low):  #
 
     The sources (m,) of a box begin at at[box].
     """
-    x, y, n, offset, boxes = points.x, points.y, points.count, points.first, len(leaves.x)
+    x, y, n, offset, boxes = points.x, points.y, points.total, points.first, len(leaves.x)
     most = (n + boxes - 1) // boxes
     for k in prange(low, low + len(local)):
         first, last = begin(k, n, boxes) - offset, begin(k + 1, n, boxes) - offset

@@ -63,7 +63,7 @@ def from_charges(leaves: Boxes, points: Points, b: np.ndarray, out: np.ndarray, 
         out: overwritten.
         low: first of these boxes.
     """
-    x, y, n, offset, boxes, p = points.x, points.y, points.count, points.first, len(leaves.x), out.shape[2]
+    x, y, n, offset, boxes, p = points.x, points.y, points.total, points.first, len(leaves.x), out.shape[2]
     for row in prange(len(out)):
         k = low + row
         first, last = begin(k, n, boxes) - offset, begin(k + 1, n, boxes) - offset
@@ -113,9 +113,7 @@ def from_halves(parents: Boxes, children: Boxes, inner: np.ndarray, out: np.ndar
 
 
 @compiled(parallel=True)
-def from_parents(
-    parents: Boxes, children: Boxes, outer: np.ndarray, before: int, low: int, high: int
-) -> np.ndarray:
+def from_parents(parents: Boxes, children: Boxes, outer: np.ndarray, before: int, low: int, high: int) -> np.ndarray:
     """B of boxes `low` to `high` of a level, (own, 2, p), about the new centres. Threaded.
 
     Args:

@@ -137,19 +137,24 @@ def check_forces(fx: Floats, fy: Floats, shape: tuple[int, ...], team: Team, *, 
     cuts = own_particles(shape[1], team)
     mine = slice(int(cuts[team.rank]), int(cuts[team.rank + 1]))
     wanted = (shape[0], mine.stop - mine.start) if own else shape
-    check_arrays(np.empty(wanted), fx=fx, fy=fy)
+    _check(wanted, fx=fx, fy=fy)
     return mine
 
 
-def check_arrays(b: Floats, **arrays: Floats) -> Floats:
-    """The charges of each replica, (R, N); InputError unless arrays are float64, C-contiguous and (R, N), b or (N,)."""
-    shape = next(iter(arrays.values())).shape
+def _check(shape: tuple[int, ...], **arrays: Floats) -> None:
+    """InputError unless arrays are float64, C-contiguous and of this shape with two axes."""
     for name, a in arrays.items():
         if a.dtype != np.float64 or a.ndim != 2 or a.shape != shape or not a.flags.c_contiguous:
             raise InputError(
                 f"{name}: {a.dtype} {a.shape}, C-contiguous {a.flags.c_contiguous}: "
                 f"a C-contiguous float64 array (R, N) of the same shape as x is needed"
             )
+
+
+def check_arrays(b: Floats, **arrays: Floats) -> Floats:
+    """The charges of each replica, (R, N); InputError unless arrays are float64, C-contiguous and (R, N), b or (N,)."""
+    shape = next(iter(arrays.values())).shape
+    _check(shape, **arrays)
     if b.dtype != np.float64 or b.shape not in (shape, shape[1:]) or not b.flags.c_contiguous:
         raise InputError(
             f"b: {b.dtype} {b.shape}: a contiguous float64 array of shape {shape[1:]} or {shape} is needed"

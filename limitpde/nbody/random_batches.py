@@ -101,7 +101,7 @@ def batch_pair_sum(
     cuts = own_particles(count, team)
     for r, places in enumerate(order):
         out = (fx[r], fy[r]) if own else (fx[r, mine], fy[r, mine])
-        delivered(found[:, r], places, cuts, team, out)
+        delivered(list(found[:, r]), places, cuts, team, out)
     if not own:
         team.complete([fx, fy], cuts)
 

@@ -23,6 +23,8 @@ Measurements = dict[str, np.ndarray]
 """Measurements of some replicas: `replicas`, their numbers, and arrays with a row for each."""
 Snapshot = Callable[..., None]
 """Called with (t, positions (n, d), name=(n, ...), ...) of replica 0 at the output times."""
+LARGE = 1 << 20
+"""Bytes from which a measurement goes to the other ranks by a message of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,20 +227,48 @@ def _unfinished(replicas: int, finished: Sequence[Measurements]) -> np.ndarray:
 
 
 def _gathered(comm: MPI.Comm, mine: list[Measurements], failure: Exception | None) -> list[Measurements]:
-    """The parts of all ranks, on every rank; or the failure of one, raised on every rank. Collective."""
-    outcomes = comm.allgather((mine, failure))
+    """The parts of all ranks, on every rank; or the failure of one, raised on every rank. Collective.
+
+    Large arrays go from where they are to where they stay, all others are pickled.
+    """
+    brief = [{name: _Rows(rows) if rows.nbytes > LARGE else rows for name, rows in part.items()} for part in mine]
+    outcomes = comm.allgather((brief, failure))
     for _, failed in outcomes:
         if isinstance(failed, LimitPDEError):
             raise failed
         if failed is not None:
             raise RunError(f"{type(failed).__name__}: {failed}") from failed
-    return [part for parts, _ in outcomes for part in parts]
+    found: list[Measurements] = []
+    for rank, (parts, _) in enumerate(outcomes):
+        for k, part in enumerate(parts):
+            whole = mine[k] if rank == comm.rank else {}
+            found.append({name: _told(comm, rows, whole.get(name), rank) for name, rows in part.items()})
+    return found
+
+
+class _Rows:
+    """The shape and kind of an array that is sent apart."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.shape, self.kind = rows.shape, rows.dtype.str
+
+
+def _told(comm: MPI.Comm, rows: _Rows | np.ndarray, own: np.ndarray | None, root: int) -> np.ndarray:
+    """An array of one rank, on every rank. Collective where it is sent apart."""
+    if not isinstance(rows, _Rows):
+        return rows
+    array = np.empty(rows.shape, rows.kind) if own is None else np.ascontiguousarray(own)
+    comm.Bcast(array, root=root)
+    return array
 
 
 def in_order(parts: Sequence[Measurements]) -> Measurements:
     """All parts as one, in the order of the replicas."""
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    one = parts[0] if len(parts) == 1 else None  # which may be large
+    joined = dict(one or {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     order = np.argsort(joined["replicas"])
+    if (np.diff(order) == 1).all():
+        return joined
     return {name: values[order] for name, values in joined.items()}
 
 

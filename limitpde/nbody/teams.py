@@ -188,7 +188,7 @@ class Team:
         return int(found[0])
 
     def coming(self, counts: np.ndarray) -> np.ndarray:
-        """How many rows each rank has for this one, (size,), where this one has so many for each. Collective in the team.
+        """How many rows each rank has for this one, (size,), which has so many for each. Collective in the team.
 
         Raises:
             TeamFailure: a rank has failed.

@@ -53,13 +53,13 @@ class Points(NamedTuple):
     """(m,) int32, their numbers before they were put into order."""
     first: int
     """How many points come before them."""
-    count: int
+    total: int
     """Points of all ranks."""
 
     def part(self, first: int, last: int) -> Points:
         """Copies of the points from one place of the tree's order to another."""
         mine = slice(first - self.first, last - self.first)
-        return Points(self.x[mine].copy(), self.y[mine].copy(), self.order[mine].copy(), first, self.count)
+        return Points(self.x[mine].copy(), self.y[mine].copy(), self.order[mine].copy(), first, self.total)
 
 
 @hot
@@ -136,7 +136,7 @@ def _extent(v):  # type: ignore[no-untyped-def]
 @compiled(parallel=True)
 def _measure(points, boxes, begin_at, end_at):  # type: ignore[no-untyped-def]
     """Centres and radii of some boxes of a level."""
-    x, y, n, offset = points.x, points.y, points.count, points.first
+    x, y, n, offset = points.x, points.y, points.total, points.first
     centre_x, centre_y, radius = np.empty(boxes), np.empty(boxes), np.empty(boxes)
     for k in prange(begin_at, end_at):
         first, last = begin(k, n, boxes) - offset, begin(k + 1, n, boxes) - offset
@@ -187,7 +187,7 @@ def _select(key, other, order, middle):  # type: ignore[no-untyped-def]
 @compiled(parallel=True)
 def _halve_all(points, boxes, begin_at, end_at):  # type: ignore[no-untyped-def]
     """Sort the points of each of some boxes into its two halves."""
-    n, offset = points.count, points.first
+    n, offset = points.total, points.first
     for k in prange(begin_at, end_at):
         first, last = begin(k, n, boxes) - offset, begin(k + 1, n, boxes) - offset
         middle = begin(2 * k + 1, n, 2 * boxes) - offset - first

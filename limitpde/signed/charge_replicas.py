@@ -13,7 +13,8 @@ from limitpde.compare.cloud_functions import PointCloud, observed_clouds
 from limitpde.compare.test_functions import Wave
 from limitpde.compiled import compiled
 from limitpde.errors import RunError
-from limitpde.nbody.pairs import closest_equal_signs, softness
+from limitpde.nbody.block_sums import block_sums
+from limitpde.nbody.pairs import closest_equal_signs, own_particles, softness
 from limitpde.nbody.random import Stream, generator, two_normals
 from limitpde.nbody.random_batches import batch_pair_sum, batch_variance
 from limitpde.nbody.replicas import Measurements, Snapshot, Stopped
@@ -37,8 +38,16 @@ class ChargeReplicas:
 
     def __init__(self, run: ChargeSetup, replicas: np.ndarray) -> None:
         self._run, self._replicas = run, replicas
-        start = [run.start.draw(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
-        self._state = Configuration.at(replicas, start, charges=run.model.charges, apart=run.apart)
+        self._mine = run.mine
+        self._state = Configuration.at(
+            replicas,
+            lambda number: run.start.draw(generator(run.seed, Stream.INITIAL, number)),
+            run.count,
+            charges=run.model.charges,
+            own=self._mine.stop - self._mine.start,
+            apart=run.apart,
+            binding=run.exact_pairs,
+        )
         self._t = np.zeros(len(replicas))
         self._positive = (self._state.signs > 0).sum(axis=1)
         self._balance = run.residual.start(len(replicas))
@@ -72,9 +81,14 @@ class ChargeReplicas:
 
     def _ends(self) -> np.ndarray:
         """x, y and the sign, 0 of those that were annihilated, of the replicas that are kept, (K, N, 3)."""
-        kept, state = self._replicas < self._run.kept, self._state
-        signs = np.where(state.encounters.alive, state.signs, 0.0)
-        return np.stack([state.x, state.y, signs], axis=2)[kept]
+        state, kept = self._state, np.flatnonzero(self._replicas < self._run.kept)
+        if self._run.team.rank > 0:  # nobody asks for them
+            kept = kept[:0]
+        found = np.empty((len(kept), self._run.count, 3))
+        for cloud, r in zip(found, kept, strict=True):
+            cloud[:, 0], cloud[:, 1], cloud[:, 2] = state.x[r], state.y[r], state.signs[r]
+            cloud[~state.encounters.alive[r], 2] = 0.0
+        return found
 
     def _encounters(self) -> dict[str, np.ndarray]:
         """Who has met whom, and when, where charges that meet stay together or vanish."""
@@ -122,32 +136,32 @@ class ChargeReplicas:
         return self._run.pull[0] * some.share
 
     def _partners(self, some: Configuration) -> np.ndarray:
-        """With whom each particle moves by an exact law, (r, N); -1 where with none."""
+        """With whom each particle moves by an exact law, (r, N); -1 where with none; (r, 0) where nobody asks."""
         if self._run.exact_pairs:
             return mutual_neighbours(some.x, some.y, some.encounters.bond)
-        return np.full(some.x.shape, -1)
+        return np.full((len(some.x), self._run.count if self._run.substeps > 1 else 0), -1)
 
     def _part_sizes(self, some: Configuration, partner: np.ndarray, dt: float, place: np.ndarray) -> np.ndarray:
         """The next part of the step, (r,), in units of the smallest."""
         run, encounters = self._run, some.encounters
         counted = encounters.alive
-        if run.model.interaction == "signed":  # the charges of a bound pair cancel
+        if run.exact_pairs and run.model.interaction == "signed":  # the charges of a bound pair cancel
             counted = counted & (encounters.bond < 0)
         gamma = abs(run.pull[0])
         return part_sizes(some.x, some.y, partner, counted, gamma=gamma, dt=dt, most=run.substeps, place=place)
 
     def _measure(self, some: Configuration, rows: np.ndarray, number: int) -> None:
         """Drifts of the step of this number, and integrands, at the present positions of the replicas in these rows."""
-        run, x, y, b, felt = self._run, some.x, some.y, some.charges, some.felt
+        run, x, y, b, felt, own = self._run, some.x, some.y, some.charges, some.felt, self._run.parted
         if run.batch_size is None:
-            run.pair_sum(x, y, b, *felt, eps=run.eps, kernel=run.kernel)
+            run.pair_sum(x, y, b, *felt, eps=run.eps, kernel=run.kernel, own=own)
         else:
             batch_pair_sum(
                 x, y, b, *felt, eps=run.eps, kernel=run.kernel, size=run.batch_size, seed=run.seed,
-                replicas=some.replicas, step=number, team=run.team,
+                replicas=some.replicas, step=number, team=run.team, own=own,
             )  # fmt: skip
         if run.apart and (run.bare or run.batch_size is not None):
-            run.pair_sum(x, y, b, *some.limit, eps=0.0 if run.bare else run.eps, kernel="capped")
+            run.pair_sum(x, y, b, *some.limit, eps=0.0 if run.bare else run.eps, kernel="capped", own=own)
         elif run.apart:
             some.limit[:] = felt
         if run.cutoff is not None:
@@ -161,9 +175,14 @@ class ChargeReplicas:
             if same:
                 limit = felt
             else:
-                own = np.full(len(x), run.pull[1])
-                limit = limit + uncapped(x, y, own, b, partners, encounters, kernel=kernel)
-        self._balance.measure(x, y, limit, felt, signs, encounters, rows, self._t[rows])
+                strength = np.full(len(x), run.pull[1])
+                limit = limit + uncapped(x, y, strength, b, partners, encounters, kernel=kernel)
+        mine, times = self._mine, self._t[rows]
+        clouds = x[:, mine], y[:, mine], limit, felt, signs[:, mine]
+        if own:
+            self._balance.measure(*clouds, encounters.own(mine), rows, times, run.team)
+        else:
+            self._balance.measure(*clouds, encounters, rows, times)
         if self._estimates is not None:
             drift_of = self._regularised_drift(some)
             self._estimates.measure(x, y, some.limit, signs, encounters, drift_of, rows)
@@ -186,17 +205,18 @@ class ChargeReplicas:
 
     def _make_drifts(self, some: Configuration) -> None:
         """Turn the forces into drifts: those of the equation, and those that the particles feel."""
-        model = self._run.model
+        model, mine = self._run.model, self._mine
         several = [some.felt] if some.limit is some.felt else [some.felt, some.limit]
         slope = None
         if model.confinement is not None:
-            points = np.stack([some.x.ravel(), some.y.ravel()], axis=1)
+            points = np.stack([some.x[:, mine].ravel(), some.y[:, mine].ravel()], axis=1)
             slope = model.confinement.gradient(points).T.reshape(some.felt.shape)
         for force in several:
             share = some.share[:, None] if force is some.felt and self._run.cutoff is not None else 1.0
             pull = self._run.pull[0 if force is some.felt else 1]
             if model.interaction == "rotated":  # b_i (b_i K) turned by a right angle
-                force[:] = np.stack([-some.charges * force[1], some.charges * force[0]])
+                b = some.charges[:, mine]
+                force[:] = np.stack([-b * force[1], b * force[0]])
             force *= pull * share
             if slope is not None:
                 force -= slope
@@ -214,8 +234,9 @@ class ChargeReplicas:
         run, x, y, encounters = self._run, some.x, some.y, some.encounters
         if not run.exact_pairs:
             noise = run.model.sigma, np.uint64(run.seed), some.replicas, number, path.half, *path.normals
-            cuts = run.team.cuts(run.count)
-            _euler_maruyama(x, y, *some.felt, dt, *noise, cuts[run.team.rank], cuts[run.team.rank + 1])
+            cuts = own_particles(run.count, run.team)
+            first, last = cuts[run.team.rank], cuts[run.team.rank + 1]
+            _euler_maruyama(x, y, *some.felt, dt, *noise, first, last, self._mine.start)
             run.team.complete([x, y], cuts)
             return
         alive, places = encounters.alive.copy(), (x.copy(), y.copy())
@@ -266,11 +287,15 @@ class ChargeReplicas:
     def _record(self, t: float, dt: float, snapshot: Snapshot | None) -> None:
         x, y, alive = self._state.x, self._state.y, self._state.encounters.alive
         run, count = self._run, self._run.count
-        second_moment = np.where(alive, x**2 + y**2, 0.0).sum(axis=1) / count
+
+        def moments(some: slice) -> np.ndarray:
+            u, v = x[:, some], y[:, some]
+            return np.where(alive[:, some], np.stack([u**2 + v**2, u, v]), 0.0)
+
+        second_moment, *centre = block_sums(moments, 0, count) / count
         if not np.all(np.isfinite(second_moment)):
             raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {count})")
-        centre = np.stack([np.where(alive, z, 0.0).sum(axis=1) / count for z in (x, y)], axis=1)
-        measured = {"second_moment": second_moment, "centre": centre, "survivors": alive.sum(axis=1)}
+        measured = {"second_moment": second_moment, "centre": np.stack(centre, axis=1), "survivors": alive.sum(axis=1)}
         measured["extra_diffusivity"] = self._extra_diffusivity(dt)
         measured["step_bias"] = self._step_bias(dt)
         if self._estimates is not None:
@@ -299,20 +324,39 @@ class ChargeReplicas:
         if run.model.interaction == "rotated" or not known:
             return np.zeros(len(self._replicas))
         x, y, alive, bond = state.x, state.y, state.encounters.alive, state.encounters.bond
-        strength, drift = self._strength(state), state.felt
-        if run.model.confinement is not None:
-            slope = run.model.confinement.gradient(np.stack([x.ravel(), y.ravel()], axis=1))
-            drift = drift + slope.T.reshape(drift.shape)
-        others = drift
+        strength, drift, trap = self._strength(state), self._whole(state.felt), run.model.confinement
+        held = np.zeros(len(x))
         if run.exact_pairs:
             partners = x, y, strength, b, self._partners(state), state.encounters
-            drift = drift + uncapped(*partners, kernel=softness(run.eps, run.kernel))
-            others = drift - uncapped(*partners, kernel=(math.inf, math.inf))
-        held = np.where((bond >= 0) & alive, b * np.take_along_axis(b, bond, axis=1), 0.0).sum(axis=1)
-        net, squares = (alive * b).sum(axis=1), (alive * b**2).sum(axis=1)
-        capped = strength * (net**2 - squares - held) - 2 * (x * drift[0] + y * drift[1]).sum(axis=1)
+            own = uncapped(*partners, kernel=softness(run.eps, run.kernel))
+            pairs = uncapped(*partners, kernel=(math.inf, math.inf))
+            held = np.where((bond >= 0) & alive, b * np.take_along_axis(b, bond, axis=1), 0.0).sum(axis=1)
+
+        def terms(some: slice) -> np.ndarray:
+            u, v, q, there, velocity = x[:, some], y[:, some], b[:, some], alive[:, some], drift[..., some]
+            if trap is not None:
+                slope = trap.gradient(np.stack([u.ravel(), v.ravel()], axis=1))
+                velocity = velocity + slope.T.reshape(velocity.shape)
+            others = velocity
+            if run.exact_pairs:
+                velocity = velocity + own[..., some]
+                others = velocity - pairs[..., some]
+            virial = u * velocity[0] + v * velocity[1]
+            return np.stack([there * q, there * q**2, virial, there * (others**2).sum(axis=0)])
+
+        net, squares, virial, speeds = block_sums(terms, 0, run.count)
+        capped = strength * (net**2 - squares - held) - 2 * virial
         step = 0.5 * dt if run.halved else dt
-        return np.asarray((step * (alive * (others**2).sum(axis=0)).sum(axis=1) - capped) / run.count)
+        return np.asarray((step * speeds - capped) / run.count)
+
+    def _whole(self, drift: np.ndarray) -> np.ndarray:
+        """Drifts (2, R, N) of all particles, from those of each rank's own (2, R, own). Collective in the team."""
+        if not self._run.parted:
+            return drift
+        found = np.empty((2, *self._state.x.shape))
+        found[..., self._mine] = drift
+        self._run.team.complete(list(found), own_particles(self._run.count, self._run.team))
+        return found
 
     def _extra_diffusivity(self, dt: float) -> np.ndarray:
         """By how much the particles of each replica diffuse more in a step of dt because of random batches, (R,)."""
@@ -343,10 +387,11 @@ def _euler_maruyama(
     given_y: np.ndarray,
     first: int,
     last: int,
+    offset: int,
 ) -> None:
     """X += dt v + sigma sqrt(dt) xi for particles `first` to `last` of all replicas, (R, N) each.
 
-    With a dt and a number of the step for each replica.
+    With a dt and a number of the step for each replica; velocities (R, n) are those of the particles from `offset` on.
     """
     some = last - first
     for task in numba.prange(len(x) * some):
@@ -356,8 +401,8 @@ def _euler_maruyama(
             a, b = two_normals(seed, 0, replicas[r], i, numbers[r])  # stream 0: NOISE
         else:
             a, b = given_x[r, i], given_y[r, i]
-        x[r, i] += dt * vx[r, i] + noise * a
-        y[r, i] += dt * vy[r, i] + noise * b
+        x[r, i] += dt * vx[r, i - offset] + noise * a
+        y[r, i] += dt * vy[r, i - offset] + noise * b
 
 
 def compile_kernels(run: ChargeSetup) -> None:
@@ -368,7 +413,7 @@ def compile_kernels(run: ChargeSetup) -> None:
     residual = ParticleResidual(Model(sigma=1.0, gamma=0.0), 2, [Wave(k=(0.0, 0.0))], 1.0)
     zero, nobody = np.zeros(1, dtype=np.int64), Encounters.none(1, 2)
     residual.start(1).measure(x, y, felt, felt, signs, nobody, zero, one)
-    _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero, 0, *WHOLE[0].normals, 0, 2)
+    _euler_maruyama(x, y, *felt, 0.0 * one, 0.0, np.uint64(0), zero, zero, 0, *WHOLE[0].normals, 0, 2, 0)
     if run.batch_size is not None:
         batch_pair_sum(x, y, signs, *felt, eps=1.0, kernel="capped", size=2, seed=0, replicas=zero, step=0)
     advance(

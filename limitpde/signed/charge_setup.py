@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from limitpde.compare.cloud_functions import CloudFunction
 from limitpde.compare.clouds import clouds_kept
+from limitpde.nbody.pairs import own_particles
 from limitpde.nbody.teams import SINGLE, Team
 from limitpde.signed.model import Model
 from limitpde.signed.options import Collision
@@ -56,6 +57,19 @@ class ChargeSetup:
     def count(self) -> int:
         """N."""
         return self.start.count
+
+    @property
+    def parted(self) -> bool:
+        """Whether each rank of the team has the drifts of its own particles alone."""
+        return self.team.size > 1 and not self.exact_pairs and self.estimate_eps is None
+
+    @property
+    def mine(self) -> slice:
+        """The particles whose drifts this rank has."""
+        if not self.parted:
+            return slice(0, self.count)
+        cuts = own_particles(self.count, self.team)
+        return slice(int(cuts[self.team.rank]), int(cuts[self.team.rank + 1]))
 
     @property
     def kept(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +23,11 @@ class Configuration:
     signs: np.ndarray
     """(R, N) of +1.0 and -1.0."""
     charges: np.ndarray
-    """(R, N), b_i as the interaction sees it."""
+    """(R, N), b_i as the interaction sees it; `signs` itself where these are the same."""
     felt: np.ndarray
-    """(2, R, N), drifts that the particles have."""
+    """(2, R, own), drifts that the rank's own particles have."""
     limit: np.ndarray
-    """(2, R, N), drifts with the forces of the equation; `felt` itself where these are the same."""
+    """(2, R, own), drifts with the forces of the equation; `felt` itself where these are the same."""
     share: np.ndarray
     """(R,), the cut-off Phi_l."""
     encounters: Encounters
@@ -35,27 +36,40 @@ class Configuration:
     def at(
         cls,
         replicas: np.ndarray,
-        drawn: list[tuple[np.ndarray, np.ndarray]],
+        draw: Callable[[int], tuple[np.ndarray, np.ndarray]],
+        count: int,
         *,
         charges: tuple[float, float],
+        own: int,
         apart: bool,
+        binding: bool,
     ) -> Configuration:
         """At the start.
 
         Args:
             replicas: (R,) their numbers.
-            drawn: positions (N, 2) and signs (N,) of each.
+            draw: positions (N, 2) and signs (N,) of the replica of a number.
+            count: N.
 
         Keyword Args:
             charges: b of the positive and of the negative particles, as the interaction sees it.
+            own: particles of this rank.
             apart: the drifts of the equation differ from those that are felt.
+            binding: whether particles can be bound to each other.
         """
-        x, y = (np.ascontiguousarray(np.stack([p[:, k] for p, _ in drawn])) for k in range(2))
-        signs = np.stack([s for _, s in drawn])
-        felt = np.empty((2, *x.shape))
+        x, y = (np.empty((len(replicas), count)) for _ in range(2))
+        each = []
+        for r, number in enumerate(replicas.tolist()):
+            points, sign = draw(number)
+            x[r], y[r] = points.T
+            each.append(sign)
+            del points
+        signs = each[0][None] if len(each) == 1 else np.stack(each)
+        felt = np.empty((2, len(x), own))
         limit = np.empty_like(felt) if apart else felt
-        b, one = np.where(signs > 0, *charges), np.ones(len(x))
-        return cls(replicas, x, y, signs, b, felt, limit, one, Encounters.none(*x.shape))
+        b = signs if charges == (1.0, -1.0) else np.where(signs > 0, *charges)
+        none = Encounters.none(len(x), count, binding=binding)
+        return cls(replicas, x, y, signs, b, felt, limit, np.ones(len(x)), none)
 
     def some(self, rows: np.ndarray) -> Configuration:
         """A copy of the replicas in these rows; this state itself where they are all rows."""
@@ -66,8 +80,9 @@ class Configuration:
         e = self.encounters
         encounters = Encounters(e.bond[rows], e.alive[rows], e.collided[rows], e.since[rows])
         where = self.replicas[rows], self.x[rows], self.y[rows]
-        who = self.signs[rows], self.charges[rows]
-        return Configuration(*where, *who, felt, limit, self.share[rows], encounters)
+        signs = self.signs[rows]
+        charges = signs if self.charges is self.signs else self.charges[rows]
+        return Configuration(*where, signs, charges, felt, limit, self.share[rows], encounters)
 
     def put(self, rows: np.ndarray, some: Configuration) -> None:
         """Take over what has become of `some(rows)`."""

@@ -33,6 +33,7 @@ from limitpde.compare.test_functions import FunctionTable, GaussianBump, TestFun
 from limitpde.compare.user_functions import UserFunction
 from limitpde.compiled import compiled
 from limitpde.fem.walls import WallPoisson
+from limitpde.nbody.teams import SINGLE, Team
 from limitpde.parallel import on_all
 from limitpde.signed.encounters import Encounters
 from limitpde.signed.model import SPECIES, Model
@@ -87,20 +88,26 @@ class ResidualIntegrals:
         encounters: Encounters,
         rows: np.ndarray,
         t: np.ndarray,
+        team: Team = SINGLE,
     ) -> None:
-        """Evaluate the integrands of some of the replicas, r of them.
+        """Evaluate the integrands of some of the replicas, r of them. Collective in the team.
 
         Args:
-            x: (r, N) positions.
-            y: (r, N) positions.
-            limit: (2, r, N) drifts v with the kernel of the equation.
-            felt: (2, r, N) drifts v' that the particles have.
-            signs: (r, N).
+            x: (r, n) positions of all particles, or of this rank's own.
+            y: (r, n) positions.
+            limit: (2, r, n) drifts v with the kernel of the equation.
+            felt: (2, r, n) drifts v' that the particles have.
+            signs: (r, n).
             encounters: who counts, and who is stuck to whom.
             rows: (r,) which replicas these are; all of them when the integrands are evaluated first.
             t: (r,) their times.
+            team: whose ranks have the other particles.
+
+        Raises:
+            TeamFailure: a rank of the team has failed.
         """
-        self._integrands[:, rows] = self._evaluate(x, y, limit, felt, signs, encounters.alive, encounters.bond, t)
+        clouds = x, y, limit, felt, signs, encounters.alive
+        self._integrands[:, rows] = self._evaluate(*clouds, encounters.bond, t, team)
         if self._initial is None:
             self._initial = self._integrands[0].copy()
 
@@ -108,14 +115,20 @@ class ResidualIntegrals:
         self, x: np.ndarray, y: np.ndarray, signs: np.ndarray, fallen: np.ndarray, rows: np.ndarray, t: np.ndarray
     ) -> None:
         """Take the particles (r, N) bool of the replicas in these rows that were annihilated at t (r,) into account."""
-        still = np.zeros((2, *x.shape))
-        self._lost[rows] += self._evaluate(x, y, still, still, signs, fallen, np.full(x.shape, -1), t)[0]
+        still, free = np.zeros((2, *x.shape)), np.empty((len(x), 0), dtype=np.int64)
+        self._lost[rows] += self._evaluate(x, y, still, still, signs, fallen, free, t, SINGLE)[0]
 
-    def _evaluate(self, x, y, limit, felt, signs, counted, bond, t) -> np.ndarray:  # type: ignore[no-untyped-def]
-        table, out = self._residual.table, np.empty((len(self._integrands), len(x), self._integrands.shape[2]))
+    def _evaluate(self, x, y, limit, felt, signs, counted, bond, t, team) -> np.ndarray:  # type: ignore[no-untyped-def]
+        table, out = self._residual.table, np.zeros((self._integrands.shape[2], len(x), len(self._integrands)))
+        x, y, signs, counted = map(np.ascontiguousarray, (x, y, signs, counted))
         given = _given(self._residual.own, x, y, signs, counted, t)
-        _integrands(x, y, limit, felt, signs, counted, bond, table.kinds, table.charged, table.parameters, given, out)
-        return out
+
+        def add(some: slice) -> None:
+            functions = table.kinds[some], table.charged[some], table.parameters[some]
+            _integrands(x, y, limit, felt, signs, counted, bond, *functions, given, out[some])
+
+        team.in_turn(out, add)
+        return out.T / self._residual.count
 
     def add(self, weights: np.ndarray, rows: np.ndarray) -> None:
         """Add the present integrands of the replicas in these rows, times their weights (r,), to the time integrals."""
@@ -188,18 +201,20 @@ def _integrands(
     given: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Means over the particles of phi and of the integrands, written to out, (6, R, P)."""
+    """Add the sums over the particles of phi and of the integrands to out, (P, R, 6)."""
     replicas, count = x.shape
     functions = len(kinds)
     for task in numba.prange(replicas * functions):
         r, p = task // functions, task % functions
         point, gradient = np.empty(2), np.empty(2)
-        value_sum = drift_sum = laplacian_sum = square_sum = excess_sum = stuck_sum = 0.0
+        sums = out[p, r]
+        value_sum, drift_sum, laplacian_sum = sums[0], sums[1], sums[2]
+        square_sum, excess_sum, stuck_sum = sums[3], sums[4], sums[5]
         for i in range(count):
             if not counted[r, i]:
                 continue
             point[0], point[1] = x[r, i], y[r, i]
-            b, j, k, rate = 1.0, bond[r, i], -1 - kinds[p], 0.0
+            b, j, k, rate = 1.0, bond[r, i] if bond.shape[1] > 0 else -1, -1 - kinds[p], 0.0
             if k >= 0:
                 value, laplacian, rate = given[k, 0, r, i], given[k, 3, r, i], given[k, 4, r, i]
                 gradient[0], gradient[1] = given[k, 1, r, i], given[k, 2, r, i]
@@ -221,12 +236,8 @@ def _integrands(
                 both = b + (signs[r, j] if charged[p] else 1.0)
                 both_x, both_y = both * gradient[0], both * gradient[1]
             square_sum += 0.25 * (both_x**2 + both_y**2)
-        out[0, r, p] = value_sum / count
-        out[1, r, p] = drift_sum / count
-        out[2, r, p] = laplacian_sum / count
-        out[3, r, p] = square_sum / count
-        out[4, r, p] = excess_sum / count
-        out[5, r, p] = stuck_sum / count
+        sums[0], sums[1], sums[2] = value_sum, drift_sum, laplacian_sum
+        sums[3], sums[4], sums[5] = square_sum, excess_sum, stuck_sum
 
 
 class PDEResidual(ObservedIntegrals):
