@@ -20,8 +20,9 @@ from limitpde import meanfield, signed, vlasov
 from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian
 from limitpde.errors import InputError, Interrupted, RunError
+from limitpde.nbody import replicas as nbody_replicas
 from limitpde.nbody.fast_sum import fast_pair_sum
-from limitpde.nbody.pairs import closest_equal_signs, pair_sum
+from limitpde.nbody.pairs import closest_equal_signs, own_particles, pair_sum
 from limitpde.nbody.random_batches import batch_pair_sum
 from limitpde.nbody.replicas import Controls, ReplicaEnsemble
 from limitpde.nbody.sums import make_sums
@@ -55,8 +56,9 @@ def alike(first: ReplicaEnsemble, second: ReplicaEnsemble) -> None:
 # --- Sums -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("eps", [0.01, 10.0])  # with a tree, and one that ends in the direct sum
 @pytest.mark.parametrize(("replicas", "count"), [(1, 1), (2, 3), (2, 600), (1, 2600)])
-def test_sums_over_charges_have_the_same_bits_in_any_team(team: Team, replicas: int, count: int) -> None:
+def test_sums_over_charges_have_the_same_bits_in_any_team(team: Team, replicas: int, count: int, eps: float) -> None:
     rng = np.random.default_rng(count)
     x, y = rng.standard_normal((2, replicas, count))
     b = np.where(rng.random((replicas, count)) < 0.5, 1.0, -1.0)
@@ -65,9 +67,13 @@ def test_sums_over_charges_have_the_same_bits_in_any_team(team: Team, replicas: 
     kinds += [lambda *a, **o: batch_pair_sum(*a, **o, **at_random)] if count > 1 else []
     for total in kinds:
         alone, shared = np.empty((2, 2, replicas, count))
-        total(x, y, b, *alone, eps=0.01, kernel="capped")
-        total(x, y, b, *shared, eps=0.01, kernel="capped", team=team)
+        total(x, y, b, *alone, eps=eps, kernel="capped")
+        total(x, y, b, *shared, eps=eps, kernel="capped", team=team)
         np.testing.assert_array_equal(shared, alone)
+        first, last = own_particles(count, team)[team.rank :][:2]
+        own = np.empty((2, replicas, last - first))
+        total(x, y, b, *own, eps=eps, kernel="capped", team=team, own=True)
+        np.testing.assert_array_equal(own, alone[..., first:last])
     np.testing.assert_array_equal(closest_equal_signs(x, y, b, team), closest_equal_signs(x, y, b))
 
 
@@ -162,6 +168,12 @@ def test_trajectories_do_not_depend_on_the_team(
     if simulate is not two_species:
         halved = simulate(Controls(comm=MPI.COMM_SELF, halved=True), **options)
         alike(simulate(Controls(comm=comm, ranks_per_replica=comm.size, halved=True), **options), halved)
+
+
+def test_what_is_large_goes_to_all_ranks_apart(comm: MPI.Comm, monkeypatch: pytest.MonkeyPatch) -> None:
+    pickled = charges(Controls(comm=comm), replicas=comm.size + 1)
+    monkeypatch.setattr(nbody_replicas, "LARGE", 100)
+    alike(charges(Controls(comm=comm), replicas=comm.size + 1), pickled)
 
 
 def test_a_run_goes_on_in_other_teams(comm: MPI.Comm) -> None:
