@@ -34,7 +34,7 @@ from limitpde.compiled import compiled
 from limitpde.errors import InputError
 from limitpde.nbody import multipoles
 from limitpde.nbody.pairs import FLOOR, LANES, check_arrays, check_forces, own_particles, softness
-from limitpde.nbody.shares import Halo, delivered
+from limitpde.nbody.shares import NeededBoxes, delivered
 from limitpde.nbody.teams import SINGLE, Team
 from limitpde.nbody.tree import Boxes, Points, begin, cut_boxes, halves, own_boxes, root
 
@@ -132,8 +132,8 @@ def _sum(x, y, b, out, soft, floor, reach, p, team, cuts):  # type: ignore[no-un
     sources, at = [points.x, points.y, charges], np.arange(boxes) * len(x) // boxes
     if shared is not None:
         near = np.unique(levels[-1].near)
-        halo = Halo([near[(near < low) | (near >= high)]], [shared], team)
-        sources, at = halo.with_points(sources, len(x), low, high)
+        others = NeededBoxes([near[(near < low) | (near >= high)]], [shared], team)
+        sources, at = others.with_points(sources, len(x), low, high)
     elif team.size > 1:
         local, points = local[low:high], points.part(at[low], high * len(x) // boxes)
     found = np.empty((2, len(points.x)))
@@ -190,19 +190,19 @@ def _multipoles(levels: list[Boxes], points: Points, b: Floats, p: int, team: Te
     counts = [len(level.x) for level in levels]
     own = [own_boxes(boxes, team) for boxes in counts]
     cuts = {m: found for m, boxes in enumerate(counts) if (found := cut_boxes(boxes, team)) is not None}
-    halo = Halo([_others_near(levels[m - 1], *own[m]) for m in cuts], list(cuts.values()), team)
+    others = NeededBoxes([_others_near(levels[m - 1], *own[m]) for m in cuts], list(cuts.values()), team)
     first = np.cumsum([0, *(high - low for low, high in own)])
-    found, at = np.empty((first[-1] + len(halo.numbers), 2, p)), np.empty(2 * counts[-1], dtype=np.int32)
+    found, at = np.empty((first[-1] + len(others.numbers), 2, p)), np.empty(2 * counts[-1], dtype=np.int32)
     for m, (low, high) in enumerate(own):
         at[counts[m] + low : counts[m] + high] = np.arange(first[m], first[m + 1])
-    at[halo.numbers] = np.arange(first[-1], len(found))
+    at[others.numbers] = np.arange(first[-1], len(found))
     multipoles.from_charges(levels[-1], points, b, found[first[-2] : first[-1]], own[-1][0])
     for m in range(len(levels) - 2, -1, -1):
         inner = found[first[m + 1] : first[m + 2]]
         if m not in cuts and m + 1 in cuts:
             inner = team.joined(inner)
         multipoles.from_halves(levels[m], levels[m + 1], inner, found[first[m] : first[m + 1]], own[m][0])
-    found[first[-1] :] = halo.rows(found[at[halo.asked]])
+    found[first[-1] :] = others.rows(found[at[others.asked]])
     return found, at
 
 

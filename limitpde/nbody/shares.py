@@ -2,7 +2,7 @@
 
 A rank has the forces of its own particles alone, those of a part of the numbers (`team.cuts`), though it may have
 summed up those of others: of groups of random batches, of boxes (`delivered`). Of the boxes of others it asks for
-those that it needs (`Halo`).
+those that it needs (`NeededBoxes`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _rank_of(place: int, cuts: np.ndarray) -> int:
     return r
 
 
-class Halo:
+class NeededBoxes:
     """The boxes of others, of some levels of a tree, that this rank needs. Collective in the team.
 
     A box k of a level of b boxes, a power of two, has the number b + k.

@@ -27,6 +27,7 @@ from limitpde.signed.halves import INSIDE, WHOLE, Path, halves
 from limitpde.signed.meetings import Past, bound, meet, within_reach
 from limitpde.signed.model import Model
 from limitpde.signed.residual import ParticleResidual
+from limitpde.signed.step_bias import step_bias
 from limitpde.signed.substeps import part_number, part_sizes
 
 SAMPLE = 64
@@ -131,10 +132,6 @@ class ChargeReplicas:
             halves((len(replicas), run.count), seed=run.seed, replicas=replicas, number=number) if run.halved else WHOLE
         )
 
-    def _strength(self, some: Configuration) -> np.ndarray:
-        """What stands before b_i b_j k in the velocities, (r,)."""
-        return self._run.pull[0] * some.share
-
     def _partners(self, some: Configuration) -> np.ndarray:
         """With whom each particle moves by an exact law, (r, N); -1 where with none; (r, 0) where nobody asks."""
         if self._run.exact_pairs:
@@ -171,7 +168,7 @@ class ChargeReplicas:
         limit = some.limit
         if run.exact_pairs and len(run.residual.table.kinds) > 0:  # they feel K itself: so does W
             same, partners, kernel = limit is felt, self._partners(some), softness(run.eps, run.kernel)
-            felt = felt + uncapped(x, y, self._strength(some), b, partners, encounters, kernel=kernel)
+            felt = felt + uncapped(x, y, some.strength(run.pull[0]), b, partners, encounters, kernel=kernel)
             if same:
                 limit = felt
             else:
@@ -240,7 +237,7 @@ class ChargeReplicas:
             run.team.complete([x, y], cuts)
             return
         alive, places = encounters.alive.copy(), (x.copy(), y.copy())
-        strength, sigma = self._strength(some), run.model.sigma
+        strength, sigma = some.strength(run.pull[0]), run.model.sigma
         advance(
             x,
             y,
@@ -297,7 +294,7 @@ class ChargeReplicas:
             raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {count})")
         measured = {"second_moment": second_moment, "centre": np.stack(centre, axis=1), "survivors": alive.sum(axis=1)}
         measured["extra_diffusivity"] = self._extra_diffusivity(dt)
-        measured["step_bias"] = self._step_bias(dt)
+        measured["step_bias"] = step_bias(run, self._state, self._whole, self._partners, 0.5 * dt if run.halved else dt)
         if self._estimates is not None:
             measured |= self._estimates.present(x, y, self._state.signs)
         if run.observables:
@@ -312,42 +309,6 @@ class ChargeReplicas:
         state, there = self._state, self._state.encounters.alive[row]
         x = np.stack([state.x[row, there], state.y[row, there]], axis=1)
         return PointCloud(x, state.signs[row, there], np.full(len(x), 1 / self._run.count))
-
-    def _step_bias(self, dt: float) -> np.ndarray:
-        """By how much the rate of (1/N) sum |X_i|^2 is wrong in steps of dt, (R,); zero where that is not known.
-
-        Euler's step adds dt |v|^2 of the velocities v by other particles than partners. Of K each pair of alive charges
-        that are not bound adds 2 b_i b_j / N, at whatever distance; the cap takes some of it from pairs within eps.
-        """
-        run, state, b = self._run, self._state, self._state.charges
-        known = run.batch_size is None and run.cutoff is None and run.substeps == 1 and not run.bare
-        if run.model.interaction == "rotated" or not known:
-            return np.zeros(len(self._replicas))
-        x, y, alive, bond = state.x, state.y, state.encounters.alive, state.encounters.bond
-        strength, drift, trap = self._strength(state), self._whole(state.felt), run.model.confinement
-        held = np.zeros(len(x))
-        if run.exact_pairs:
-            partners = x, y, strength, b, self._partners(state), state.encounters
-            own = uncapped(*partners, kernel=softness(run.eps, run.kernel))
-            pairs = uncapped(*partners, kernel=(math.inf, math.inf))
-            held = np.where((bond >= 0) & alive, b * np.take_along_axis(b, bond, axis=1), 0.0).sum(axis=1)
-
-        def terms(some: slice) -> np.ndarray:
-            u, v, q, there, velocity = x[:, some], y[:, some], b[:, some], alive[:, some], drift[..., some]
-            if trap is not None:
-                slope = trap.gradient(np.stack([u.ravel(), v.ravel()], axis=1))
-                velocity = velocity + slope.T.reshape(velocity.shape)
-            others = velocity
-            if run.exact_pairs:
-                velocity = velocity + own[..., some]
-                others = velocity - pairs[..., some]
-            virial = u * velocity[0] + v * velocity[1]
-            return np.stack([there * q, there * q**2, virial, there * (others**2).sum(axis=0)])
-
-        net, squares, virial, speeds = block_sums(terms, 0, run.count)
-        capped = strength * (net**2 - squares - held) - 2 * virial
-        step = 0.5 * dt if run.halved else dt
-        return np.asarray((step * speeds - capped) / run.count)
 
     def _whole(self, drift: np.ndarray) -> np.ndarray:
         """Drifts (2, R, N) of all particles, from those of each rank's own (2, R, own). Collective in the team."""

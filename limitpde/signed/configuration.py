@@ -71,6 +71,10 @@ class Configuration:
         none = Encounters.none(len(x), count, binding=binding)
         return cls(replicas, x, y, signs, b, felt, limit, np.ones(len(x)), none)
 
+    def strength(self, pull: float) -> np.ndarray:
+        """What stands before b_i b_j k in the velocities, (R,), for this one without the cut-off."""
+        return pull * self.share
+
     def some(self, rows: np.ndarray) -> Configuration:
         """A copy of the replicas in these rows; this state itself where they are all rows."""
         if len(rows) == len(self.replicas):
