@@ -1,13 +1,13 @@
 """What a step of one large replica costs where several ranks share it (`particles.ranks_per_replica`). Prints.
 
-Run: OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 mpiexec -n P python demos/benchmarks/teams.py [--quick] [--million]
+Run: OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 mpiexec -n P python demos/benchmarks/teams.py [--quick] [--million [METHOD]]
 
 Signed charges: all pairs for N = 20,000, the multipole method and random batches for N = 100,000; coagulating particles
 that annihilate on the unit torus (d = 3), N = 100,000, by both methods; one rank alone, then all P. Processor
 seconds a step are those outside of calls of MPI, of the rank that has most, so that they count on a machine that does
 something else, too, where ranks mostly wait for each other; in the calls they copy and wait. Bytes are what a rank
-receives in a step; memory is by how much the programme has grown in the shared run, with the code that it compiled or
-read: ask for a million particles (multipoles alone) to see what a particle takes.
+receives in a step; memory is by how much the largest rank has grown in the shared run, after a small one that reads
+the code: ask for a million particles (by multipoles, or batches) to see what a particle takes.
 """
 
 import argparse
@@ -82,12 +82,13 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="fewer particles, two steps")
-    parser.add_argument("--million", action="store_true", help="a million particles, by multipoles")
+    parser.add_argument("--million", nargs="?", const="fast", choices=["fast", "batches"], help="a million particles")
     asked, world = parser.parse_args(), MPI.COMM_WORLD
     quick, runs = asked.quick, [("direct", 20_000, 12), ("fast", 100_000, 12), ("batches", 100_000, 40)]
     runs += [("closed", 100_000, 100), ("micro", 100_000, 100)]
-    for method, count, steps in [("fast", 1_000_000, 3)] if asked.million else runs:
+    for method, count, steps in [(asked.million, 1_000_000, 3)] if asked.million else runs:
         count, steps = (2000, 3) if quick else (count, steps)
+        measured(world, method, 2000 * world.size, 3)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         shared, received = measured(world, method, count, steps)
         grown = world.allreduce(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, op=MPI.MAX) / 1024
@@ -96,7 +97,8 @@ def main() -> None:
         if world.rank == 0:
             print(
                 f"{method:8} N = {count:7,}  1 rank {alone:.4f} s  {world.size} ranks {shared:.4f} s  speed-up "
-                f"{alone / shared:.2f}  received {received / 1e6:.2f} MB a step  grown by {grown:.0f} MiB",
+                f"{alone / shared:.2f}  received {received / 1e6:.2f} MB a step  grown by {grown:.0f} MiB, "
+                f"{grown * 2**20 / count:.0f} bytes a particle",
                 flush=True,
             )
 

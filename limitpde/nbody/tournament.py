@@ -3,7 +3,7 @@
 Blocks meet in pairs, and a meeting leaves a piece of the force for each of the two. Meetings are spread over the ranks,
 and so are the blocks: a rank sends each piece to the rank of its block, which adds the pieces in the order of the
 meetings. So each force is the same sum, bit for bit, in a team of any size. Meetings are done some at a time, as many
-as keep the pieces of a rank below 512 bytes for each of its particles, times the components over two.
+as keep the pieces that a rank sends below 128 bytes for each of its particles, times the components over two, or a few.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import numpy as np
 
 from limitpde.nbody.teams import Team
 
-MEETINGS = 16
+MEETINGS = 4
 """Meetings at a time, for each block."""
+EACH = 16
+"""Meetings at a time of each rank, at least, so that all have about as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def _rounds(meetings: Callable[[int], np.ndarray], blocks: int, size: int, rank:
     """All meetings of so many blocks in a team of this size, as this rank of it sees them."""
     pairs, cuts = meetings(blocks), np.arange(size + 1) * blocks // size
     rank_of = np.searchsorted(cuts, np.arange(blocks), side="right") - 1
-    at_once = max(MEETINGS * blocks, size)
+    at_once = max(MEETINGS * blocks, EACH * size)
     return [_round(pairs[first : first + at_once], rank_of, size, rank) for first in range(0, len(pairs), at_once)]
 
 

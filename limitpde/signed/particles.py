@@ -43,6 +43,7 @@ from limitpde.nbody.replicas import (
     ALONE,
     Controls,
     ReplicaEnsemble,
+    Simulated,
     check_arguments,
     ensemble_seed,
     in_order_kept,
@@ -287,6 +288,12 @@ def simulate(
             steps=run.steps,
             work=lambda part: int((part["parts"] + 1).sum()) * sum_size,
         )
+    return _ensemble(run, simulated, plain=plain)
+
+
+def _ensemble(run: ChargeSetup, simulated: Simulated, *, plain: bool) -> Ensemble:
+    """What the replicas were measured to do; `plain`: with the cap by default, and without a cut-off."""
+    limit, model, count = run.limit, run.model, run.count
     found: dict[str, Any] = in_order_kept(simulated.parts, run.kept, "ends")
     estimated = (
         ("phi", "distance", "pair_integrals", "closest", "regularisation_gaps") if run.estimate_eps is not None else ()
@@ -298,9 +305,9 @@ def simulate(
         eps=run.eps,
         batch_size=run.batch_size,
         substeps=run.substeps,
-        sees_collisions=run.meeting or (exact and count == 2),
+        sees_collisions=run.meeting or (run.exact_pairs and count == 2),
         scattered=_scattered(run, found["positive"]),
-        own_strengths=model is not limit and plain and collision == "through" and limit.diffusivity == "ito",
+        own_strengths=model is not limit and plain and run.collision == "through" and limit.diffusivity == "ito",
         collapsible=model.interaction == "attractive" and count * model.pair_strength(count) >= 2 * model.sigma**2,
         pull=model.pair_strength(count) * (count - 1),
         collision=run.collision,

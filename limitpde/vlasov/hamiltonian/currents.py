@@ -54,9 +54,8 @@ def currents(space: Any, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return shaped[d], shaped[:d]
 
 
-@functools.cache
-def _kernel(P: int, single: bool) -> Callable[..., Any]:
-    """For lines (2, before, cells, P, after): J and rho of each index before; `single`: after = 1."""
+def _line(P: int) -> Callable[..., Any]:
+    """J and rho of a line of cells, (cells, P, 1) each of a and b."""
 
     @compiled(fastmath=FAST, error_model="numpy")
     def line(a, b, u, v, s, face, weights):  # type: ignore[no-untyped-def]
@@ -74,6 +73,12 @@ def _kernel(P: int, single: bool) -> Callable[..., Any]:
             flow += u * left_b - left_a * v
             u, v = right_a, right_b
         return flow, density
+
+    return line
+
+
+def _cell(P: int) -> Callable[..., Any]:
+    """J and rho of a cell of `width` lines beside each other, (P, after) each of a and b; u and v go on to the next."""
 
     @compiled(fastmath=FAST, error_model="numpy")
     def cell(a, b, at, u, v, s, face, weights, after, width):  # type: ignore[no-untyped-def]
@@ -94,6 +99,14 @@ def _kernel(P: int, single: bool) -> Callable[..., Any]:
             densities += after[at + k] * density
             u[k], v[k] = right_a, right_b
         return flows, densities
+
+    return cell
+
+
+@functools.cache
+def _kernel(P: int, single: bool) -> Callable[..., Any]:
+    """For lines (2, before, cells, P, after): J and rho of each index before; `single`: after = 1."""
+    line, cell = _line(P), _cell(P)
 
     @compiled(parallel=True)
     def run(lines, ends, s, face, weights, after, tasks, out):  # type: ignore[no-untyped-def]
