@@ -31,9 +31,8 @@ SPACE = ("mesh", "cells", "refinement")
 
 
 def keeps_cells(case: BaseCase) -> bool:
-    """Whether the mesh of a case's equation cannot be made coarser: that of a file, or none at all."""
-    larger = {} if case.pde is None else case.pde.coarser_space(2)
-    return all(getattr(case.pde, name) == larger[name] for name in SPACE if name in larger)
+    """Whether the cells of a case's equation have no size of which it knows: a mesh of a file, or none at all."""
+    return case.pde is None or (not _growths(case, 1) and getattr(case.pde, "refinement", None) is None)
 
 
 def growth(case: BaseCase, cells: int = 1) -> float:
@@ -41,14 +40,16 @@ def growth(case: BaseCase, cells: int = 1) -> float:
 
     It is two, unless they become as large as the domain allows, or as few.
     """
-    if case.pde is None:
-        return 1.0
+    return 1.0 if case.pde is None else float(min([2.0, *_growths(case, cells)]))
+
+
+def _growths(case: BaseCase, cells: int) -> list[float]:
+    """The same of each number of cells, and of the size of those of a mesh."""
+    assert case.pde is not None
     small, large = (replace(case.pde, **case.pde.coarser_space(factor)) for factor in (cells, 2 * cells))
     found = [m / n for m, n in zip(*(np.ravel(getattr(pde, "cells", ())) for pde in (small, large)), strict=True)]
     sizes = [getattr(getattr(pde, "mesh", None), "cell_size", None) for pde in (small, large)]
-    if sizes[0] is not None:
-        found.append(sizes[1] / sizes[0])
-    return float(min([2.0, *found]))
+    return found if sizes[0] is None else [*found, sizes[1] / sizes[0]]
 
 
 def companions(

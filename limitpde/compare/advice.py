@@ -37,7 +37,7 @@ def parts(budget: Budget) -> dict[str, float]:
     """The parts of the smallest detectable difference where that is largest; NaN where one is not known."""
     found, at = _largest(budget)
     sizes = {name: float(part[at]) for name, part in budget.bounds.items()}
-    return sizes | {"statistics": float(found[at]) - sum(sizes.values())}
+    return sizes | {"statistics": float(found[at] - budget.total[at])}
 
 
 def _largest(budget: Budget) -> tuple[np.ndarray, tuple[int, int]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from limitpde.compare.companions import SAFETY, SolutionErrors
+from limitpde.compare.companions import ROUNDING, SAFETY, SolutionErrors
 from limitpde.compare.extrapolation import Extrapolated, extrapolate
 from limitpde.compare.measured import MeasuredEnsemble, MeasuredSolution, at_times
 from limitpde.compare.statistics import mean_and_stderr, student
@@ -107,8 +107,8 @@ class Budget:
 
     @property
     def total(self) -> np.ndarray:
-        """Sum of the bounds."""
-        return np.asarray(sum(self.bounds.values()))
+        """Sum of the bounds, and rounding, which is all that what is conserved may differ by."""
+        return np.asarray(sum(self.bounds.values())) + ROUNDING
 
 
 def budget(

@@ -17,7 +17,8 @@ SAFETY, SAFETY_OF_TWO = 1.25, 3.0
 LEAST_ORDER = 0.5
 """Part of the order of the scheme that must be seen for an estimate to be trusted."""
 ROUNDING = 1e-10
-"""Share of the largest observable up to which differences show no order."""
+"""Share of the largest observable up to which differences show no order, and of max |phi| times the mass up to which
+they are none."""
 
 
 class Orders(NamedTuple):

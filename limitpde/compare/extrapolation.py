@@ -21,6 +21,8 @@ from limitpde.compare.statistics import welch
 UNKNOWN_BIAS = 4.0
 """|b| that is allowed for where one N alone was simulated, as a multiple of max |phi| times the mass: more than twice
 what strongly interacting charges have (gamma_bar = 32 sigma^2)."""
+UNSEEN = 3.0
+"""Particles that all replicas together may have missed where they show less than one: the rule of three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def extrapolate(
         spread = np.full_like(means, math.nan)
     else:
         spread = np.stack([ensemble.observables.var(axis=0, ddof=1) for ensemble in ensembles])
+        one = (scale / counts[:, None, None]) ** 2 / sizes[:, None, None]  # of a particle in one of the replicas
+        spread = np.where(spread < 0.5 * one, UNSEEN**2 * one, spread)
     variances = spread / sizes[:, None, None]
     inverse = counts ** powers[0]
     weights, slopes = fit_weights(counts, sizes, inverse)

@@ -147,7 +147,7 @@ def judge(
     if "statistics" in needed:
         replicas = replicas_for(sizes["statistics"] / needed["statistics"], budget, effort)
     told = causes(sizes, needed, replicas, effort)
-    missing = unknown(budget, precision)
+    missing = unknown(budget, precision, effort)
     stops += [reason for _, reason in missing]
     largest = float(found.max())
     refuting = far > student(1 - level(far.size), budget.particles.degrees)
@@ -176,13 +176,17 @@ def judge(
     return Verdict("confirmed", _confirmed(budget, largest, precision, told), told, precision, largest)
 
 
-def unknown(budget: Budget, precision: float) -> list[tuple[tuple[str, ...], str]]:
+def unknown(budget: Budget, precision: float, effort: Effort) -> list[tuple[tuple[str, ...], str]]:
     """What of the budget is not known, and so keeps any verdict away: which parts are to become smaller, and why."""
     reasons = {
         "the particles' step": "its error was not estimated: it takes two replicas, and compare.budget = true",
         "mesh": "no coarser companion could be computed: take smaller cells (half as large), which leave room for one",
         "step": "no companion with longer steps could be computed: take a shorter pde.step",
     }
+    end = float(budget.times[-1])
+    if effort.pde_step is not None and 2 * effort.pde_step > end:
+        reasons["step"] = f"two steps do not fit into the time, as a companion needs: take a pde.step of {end / 8:.3g}"
+        del reasons["mesh"]
     instead = {"the particles' step": "statistics"}  # more replicas
     found: list[tuple[tuple[str, ...], str]] = [
         ((instead.get(name, name),), f"{name}: {reasons[name]}")

@@ -228,6 +228,23 @@ def test_power_of_the_detectable_difference_is_that_stated():
     assert 0.65 < refuted / 200 < 0.95
 
 
+@pytest.mark.parametrize(("value", "truth"), [(1.0, 1.0 + 4e-16), (0.0, 1e-5)], ids=["conserved", "seen by none"])
+def test_replicas_that_do_not_differ_refute_no_right_model(value, truth):
+    """Rounding of what is conserved, and what so few particles do that no replica has one of them."""
+    rng = np.random.default_rng(21)
+    ensembles = [ensemble(n, 24, rng) for n in (100, 400)]
+    for one in ensembles:
+        one.observables[:] = value
+    errors = solution_errors(np.full((2, 3), truth), {}, Orders(), same_cells=False)
+    errors = dataclasses.replace(errors, mesh=np.zeros((2, 3)), step=np.zeros((2, 3)), trusted=np.ones(2, dtype=bool))
+    steps = step_errors(ensembles[0], halved(ensembles[0], 6, rng, step_bias=0.0), 1.0)
+    steps = dataclasses.replace(steps, observables=np.zeros((2, 3)))
+    found = budget(ensembles, solution(np.full((2, 3), truth)), errors, steps, domain=0.0, scale=1.0)
+    assert verdict(found).status == "confirmed", verdict(found)
+    far = dataclasses.replace(found, solution=found.solution + 0.05)
+    assert verdict(far).status == "refuted", verdict(far)
+
+
 def test_one_count_allows_for_an_unknown_bias():
     rng = np.random.default_rng(7)
     found, own = run(rng, counts=(64,), replicas=400)
