@@ -123,6 +123,7 @@ WRONG = [
     (from_python("densities.py:good", "width = 1.0"), "initial.positive[0].radius is missing"),
     (from_python("densities.py:good", "radius = 0"), "initial.positive[0].radius = 0: must be greater than 0"),
     (from_python("densities.py:good", "radius = 1, center = [9.0]"), "must have 2 coordinates"),
+    ("model.sigma=1e200", "model.sigma = 1e+200: must be less than or equal to"),
     # --set itself
     ("nothing", "--set nothing: must be KEY=VALUE"),
     ("=1", "--set =1: must be KEY=VALUE"),
