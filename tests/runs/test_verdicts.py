@@ -115,10 +115,10 @@ def test_without_what_it_takes_there_is_no_verdict_that_means_anything(run):
     assert "error" not in found["pde"]
     assert run(VLASOV, "particles.replicas=1")["verdict"]["status"] == "undecided"
     causes = run(VLASOV, "pde.step=2.0")["verdict"]["causes"]
-    assert causes[0].startswith("step: two steps do not fit into the time"), causes
+    assert any(cause.startswith("step: two steps do not fit into the time") for cause in causes), causes
     found = run(VLASOV, "pde.cells=[8, 8]", "pde.degree=1")["verdict"]  # as few cells as there may be of a companion
     assert found["status"] == "undecided", found
-    assert found["causes"][0].startswith("mesh: no coarser companion")
+    assert any(cause.startswith("mesh: no coarser companion") for cause in found["causes"]), found
     alone = VLASOV.replace("particles = { counts = [1000, 4000], replicas = 16, step = 0.1 }\n", "")
     assert "verdict" not in run(alone)
 
