@@ -36,25 +36,42 @@ def split(cells: np.ndarray, middles: np.ndarray) -> np.ndarray:
     return np.concatenate(whole)
 
 
-def delaunay(points: np.ndarray, cells: np.ndarray, of_cells: np.ndarray) -> np.ndarray:
-    """The Delaunay triangulation (m, 3) with the boundary of another one.
+def turned(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """The triangles (m, 3), each in the order that has the inside on the left; a copy."""
+    a, b = points[cells[:, 1]] - points[cells[:, 0]], points[cells[:, 2]] - points[cells[:, 0]]
+    right, found = a[:, 0] * b[:, 1] < a[:, 1] * b[:, 0], cells.copy()
+    found[right, 1:] = found[right, :0:-1]
+    return found
+
+
+def delaunay(points: np.ndarray, cells: np.ndarray, of_cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The Delaunay triangulation (m, 3) with the boundary of another one, and the edges of the boundary.
 
     Args:
         points: (n, 2).
-        cells: (m, 3) triangles that do not overlap.
+        cells: (m, 3) triangles that do not overlap, each with its inside on the left.
         of_cells: (m, 3) numbers of their edges, each opposite to its corner.
+
+    Returns:
+        Its triangles, insides on the left; and (s, 3) for each edge of the boundary its ends, the domain on the left of
+        the way from one to the other, and the third corner of its triangle.
     """
-    a, b = points[cells[:, 1]] - points[cells[:, 0]], points[cells[:, 2]] - points[cells[:, 0]]
-    right = a[:, 0] * b[:, 1] < a[:, 1] * b[:, 0]
-    turned, edges = cells.copy(), of_cells.copy()
-    for rows in (turned, edges):
-        rows[right, 1:] = rows[right, :0:-1]
-    order = np.argsort(edges.ravel(), kind="stable")
-    twins = np.flatnonzero(np.diff(edges.ravel()[order]) == 0)
-    across = np.full(edges.size, -1)
-    across[order[twins]], across[order[twins + 1]] = order[twins + 1], order[twins]
-    _flip(points, turned.reshape(-1), across)
-    return turned
+    found, across = cells.copy(), _twins(of_cells.reshape(-1))
+    _flip(points, found.reshape(-1), across)
+    cell, k = np.divmod(np.flatnonzero(across < 0), 3)
+    return found, found[cell[:, None], (k[:, None] + [1, 2, 0]) % 3]
+
+
+@compiled
+def _twins(edges: np.ndarray) -> np.ndarray:
+    """The other side of the same edge for each side, given the edges of all sides (3 m,); -1 where there is none."""
+    twins, first = np.full(len(edges), -1), np.full(len(edges), -1)
+    for side in range(len(edges)):
+        other = first[edges[side]]
+        if other >= 0:
+            twins[side], twins[other] = other, side
+        first[edges[side]] = side
+    return twins
 
 
 @compiled

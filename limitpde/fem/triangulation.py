@@ -2,10 +2,9 @@
 
 Halving an edge puts a node on its middle; the nodes are then connected anew by the Delaunay triangulation inside the
 boundary. A triangle with an edge to be halved has its longest edge halved as well, so that cells keep their shape. The
-result must again have edge weights >= 0 (`limitpde.fem.edges`): a part of the boundary that is missing from the
-triangulation, or lies opposite to an obtuse angle, is halved until there is none (Ruppert, J. Algorithms 18, 1995),
-or gets the node back that was to be removed from it. The nodes of the first triangulation are never removed, and where
-nothing happens all stays as it is.
+result must again have edge weights >= 0 (`limitpde.fem.edges`): a part of the boundary that lies opposite to an obtuse
+angle is halved until there is none (Ruppert, J. Algorithms 18, 1995), or gets the node back that was to be removed from
+it. The nodes of the first triangulation are never removed, and where nothing happens all stays as it is.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-
+from limitpde.compiled import compiled
 from limitpde.errors import RunError
-from limitpde.fem import flips, simplices
+from limitpde.fem import cavities, flips
 
 Circle = tuple[np.ndarray, float]
 """Centre (2,) and radius."""
@@ -39,9 +36,7 @@ class Edges:
     @classmethod
     def of(cls, cells: np.ndarray) -> Edges:
         """The edges of triangles (m, 3)."""
-        pairs = np.sort(cells[:, [[1, 2], [2, 0], [0, 1]]].reshape(-1, 2), axis=1)
-        keys, of_cells = np.unique(_keys(pairs), return_inverse=True)
-        return cls(np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1), of_cells.reshape(-1, 3))
+        return cls(*_numbered(np.ascontiguousarray(cells), int(cells.max(initial=-1)) + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +93,7 @@ class Triangulation:
     """(n,) 0 for the nodes of the first triangulation, else one more than the higher of the two ends."""
     boundary: Boundary
     needed: np.ndarray
-    """(n,) bool, nodes of the boundary that were to be removed and could not, while their neighbours stay."""
+    """(n,) bool, nodes that were to be removed and could not, while their neighbours stay."""
 
     @classmethod
     def first(cls, points: np.ndarray, cells: np.ndarray, boundary: Boundary) -> Triangulation:
@@ -111,12 +106,7 @@ class Triangulation:
 
     def weights(self, edges: Edges) -> np.ndarray:
         """kappa of the edges, (e,), as those of `limitpde.fem.edges.EdgeGraph`."""
-        corners, weight = self.points[self.cells], np.zeros(len(edges.ends))
-        for k in range(3):
-            a, b = (corners[:, (k + turn) % 3] - corners[:, k] for turn in (1, 2))
-            cotangent = (a * b).sum(axis=1) / np.abs(_cross(a, b))
-            weight += np.bincount(edges.of_cells[:, k], cotangent / 2, len(weight))
-        return weight
+        return np.asarray(_cotangents(self.points, self.cells, edges.of_cells, len(edges.ends)) / 2)
 
     def areas(self, edges: Edges) -> np.ndarray:
         """The Voronoi areas m of the nodes, (n,), likewise."""
@@ -161,37 +151,39 @@ class Triangulation:
         Raises:
             RunError: there is no triangulation with edge weights >= 0, or edges become too short for one.
         """
+        cells, stay = cavities.without(self.points, flips.turned(self.points, self.cells), removed)
+        if len(stay):
+            return self._keeping(halved, removed, stay)
         kept = np.flatnonzero(~removed)
         number = np.full(len(self.points), -1)
         number[kept] = np.arange(len(kept))
         boundary, between = _without(self.boundary, removed, number)
-        grown = Triangulation.first(self.points[kept], np.empty((0, 3), dtype=np.int64), boundary)
         near = np.zeros(len(self.points), dtype=bool)
         near[self.cells[removed[self.cells].any(axis=1)]] = True
-        grown = replace(grown, level=self.level[kept], needed=(self.needed & ~near)[kept])
-        whole = len(kept) == len(self.points)
-        cells, parts, change = self.cells, number[halved], Change(kept)
+        grown = Triangulation(self.points[kept], cells, self.level[kept], boundary, (self.needed & ~near)[kept])
+        cells, parts, change = number[cells], number[halved], Change(kept)
         for _ in range(REPAIRS):
             if len(parts):
-                cells = _cut(cells, parts, len(grown.points)) if whole else cells
+                cells = _cut(cells, parts, len(grown.points))
                 grown = grown._halved(parts)
                 change.born.append(parts)
-            if whole:
-                cells = flips.delaunay(grown.points, cells, Edges.of(cells).of_cells)
-                bad = _obtuse(grown.points, cells, grown.boundary.ends)
-            else:
-                cells, bad = _delaunay(grown.points, grown.boundary.ends)
+            cells, outer = flips.delaunay(grown.points, cells, Edges.of(cells).of_cells)
+            bad = np.isin(_keys(grown.boundary.ends), _keys(outer[_obtuse(grown.points, outer)]))
             if not bad.any():
                 return replace(grown, cells=cells), change
             parts = grown.boundary.ends[bad]
             back = between[np.isin(_keys(boundary.ends), _keys(parts)) & (between >= 0)]
             if len(back):
-                stays = removed.copy()
-                stays[back] = False
-                found, change = self.changed(halved, stays)
-                found.needed[np.searchsorted(change.kept, back)] = True
-                return found, change
+                return self._keeping(halved, removed, back)
         raise RunError(f"the mesh cannot be refined: {bad.sum()} edges of its boundary keep a negative weight")
+
+    def _keeping(self, halved: np.ndarray, removed: np.ndarray, stay: np.ndarray) -> tuple[Triangulation, Change]:
+        """What `changed` returns when some of the nodes removed, with these numbers, stay."""
+        removed = removed.copy()
+        removed[stay] = False
+        found, change = self.changed(halved, removed)
+        found.needed[np.searchsorted(change.kept, stay)] = True
+        return found, change
 
     def _halved(self, ends: np.ndarray) -> Triangulation:
         """With nodes on the middles of edges (h, 2), not connected yet."""
@@ -264,23 +256,6 @@ def _without(boundary: Boundary, removed: np.ndarray, number: np.ndarray) -> tup
     return replace(boundary, ends=ends, group=boundary.group[stays]), between
 
 
-def _delaunay(points: np.ndarray, boundary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The triangles inside a boundary (s, 2), and which of its edges are missing or opposite to an obtuse angle."""
-    cells = simplices.triangulate(points - (points.min(axis=0) + points.max(axis=0)) / 2)  # Qhull squares them
-    if len(np.unique(cells)) < len(points):
-        raise RunError("the mesh cannot be refined: its nodes lie too close together to be told apart")
-    edges = Edges.of(cells)
-    keys, wanted = _keys(edges.ends), _keys(np.sort(boundary, axis=1))
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    missing = keys[place] != wanted
-    if missing.any():
-        return cells, missing
-    walls = np.zeros(len(keys), dtype=bool)
-    walls[place] = True
-    cells = _inside(points, cells, edges, walls, boundary)
-    return cells, _obtuse(points, cells, boundary)
-
-
 def _cut(cells: np.ndarray, ends: np.ndarray, first: int) -> np.ndarray:
     """The triangles with nodes first, first + 1, ... on the middles of their edges with these ends (h, 2)."""
     edges = Edges.of(cells)
@@ -289,36 +264,48 @@ def _cut(cells: np.ndarray, ends: np.ndarray, first: int) -> np.ndarray:
     return flips.split(cells, middles[edges.of_cells])
 
 
-def _obtuse(points: np.ndarray, cells: np.ndarray, boundary: np.ndarray) -> np.ndarray:
-    """Which edges of the boundary (s, 2) of triangles are opposite to an obtuse angle, (s,) bool."""
-    edges = Edges.of(cells)
-    place = np.searchsorted(_keys(edges.ends), _keys(np.sort(boundary, axis=1)))
-    walls = np.zeros(len(edges.ends), dtype=bool)
-    walls[place] = True
-    cell, k = np.nonzero(walls[edges.of_cells])
-    a, b = (points[cells[cell, (k + turn) % 3]] - points[cells[cell, k]] for turn in (1, 2))
-    cotangent = np.zeros(len(edges.ends))
-    cotangent[edges.of_cells[cell, k]] = (a * b).sum(axis=1) / np.abs(_cross(a, b))
-    return np.asarray(cotangent[place] < -1e-10)
+def _obtuse(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Which triangles (s, 3) have an obtuse angle at their third corner, (s,) bool."""
+    a, b = (points[corners[:, k]] - points[corners[:, 2]] for k in range(2))
+    return np.asarray((a * b).sum(axis=1) < -1e-10 * np.abs(_cross(a, b)))
 
 
-def _inside(points: np.ndarray, cells: np.ndarray, edges: Edges, walls: np.ndarray, boundary: np.ndarray) -> np.ndarray:
-    """The triangles that lie inside: those joined to the left side of the boundary but through it."""
-    count = np.bincount(edges.of_cells.ravel(), minlength=len(edges.ends))
-    if ((count == 1) == walls).all():
-        return cells
-    owner = np.repeat(np.arange(len(cells)), 3)
-    order = np.argsort(edges.of_cells.ravel(), kind="stable")
-    edge, owner = edges.of_cells.ravel()[order], owner[order]
-    joined = (edge[1:] == edge[:-1]) & ~walls[edge[1:]]
-    links = (np.ones(joined.sum()), (owner[1:][joined], owner[:-1][joined]))
-    parts, part = connected_components(coo_array(links, shape=(len(cells), len(cells))), directed=False)
-    kept = np.zeros(parts, dtype=bool)
-    corners, directed = cells[:, [[1, 2], [2, 0], [0, 1]]], set(map(tuple, boundary.tolist()))
-    cell, k = np.nonzero(walls[edges.of_cells])
-    a, b, c = points[corners[cell, k, 0]], points[corners[cell, k, 1]], points[cells[cell, k]]
-    left = _cross(b - a, c - a) > 0
-    way = np.where(left[:, None], corners[cell, k], corners[cell, k, ::-1])
-    inner = [pair in directed for pair in map(tuple, way.tolist())]
-    kept[part[cell[inner]]] = True
-    return np.asarray(cells[kept[part]])
+@compiled
+def _numbered(cells: np.ndarray, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The fields of `Edges`, of triangles (m, 3): sides are sorted by their lower node, then those of each of these."""
+    starts = np.zeros(nodes + 1, dtype=np.int64)
+    for c in range(len(cells)):
+        for k in range(3):
+            starts[min(cells[c, (k + 1) % 3], cells[c, (k + 2) % 3]) + 1] += 1
+    starts = np.cumsum(starts)
+    free, sides, heads = starts.copy(), np.empty(cells.size, dtype=np.int64), np.empty(cells.size, dtype=np.int64)
+    for side in range(cells.size):
+        first, second = cells[side // 3, (side + 1) % 3], cells[side // 3, (side + 2) % 3]
+        tail, head = min(first, second), max(first, second)
+        place = free[tail]
+        while place > starts[tail] and heads[place - 1] > head:
+            heads[place], sides[place] = heads[place - 1], sides[place - 1]
+            place -= 1
+        heads[place], sides[place] = head, side
+        free[tail] += 1
+    ends, of_sides, count = np.empty((cells.size, 2), dtype=np.int64), np.empty(cells.size, dtype=np.int64), 0
+    for tail in range(nodes):
+        for place in range(starts[tail], starts[tail + 1]):
+            if place == starts[tail] or heads[place] != heads[place - 1]:
+                ends[count] = tail, heads[place]
+                count += 1
+            of_sides[sides[place]] = count - 1
+    return ends[:count].copy(), of_sides.reshape(-1, 3)
+
+
+@compiled
+def _cotangents(points: np.ndarray, cells: np.ndarray, of_cells: np.ndarray, count: int) -> np.ndarray:
+    """Sums (count,) of the cotangents of the angles opposite to edges, in triangles (m, 3) with edges (m, 3)."""
+    sums = np.zeros(count)
+    for c in range(len(cells)):
+        for k in range(3):
+            i, j, o = cells[c, (k + 1) % 3], cells[c, (k + 2) % 3], cells[c, k]
+            ax, ay = points[i, 0] - points[o, 0], points[i, 1] - points[o, 1]
+            bx, by = points[j, 0] - points[o, 0], points[j, 1] - points[o, 1]
+            sums[of_cells[c, k]] += (ax * bx + ay * by) / abs(ax * by - ay * bx)
+    return sums
