@@ -88,10 +88,10 @@ def _ring(around: np.ndarray) -> tuple[list[int], bool]:
 @compiled
 def _convex(points: np.ndarray, ring: list[int]) -> bool:
     """Whether all corners but the last and the first lie on the left of the way from that to this."""
+    least = 1.0
     for k in range(1, len(ring) - 1):
-        if _fatness(points, ring[-1], ring[0], ring[k]) <= FLAT:
-            return False
-    return True
+        least = min(least, _fatness(points, ring[-1], ring[0], ring[k]))
+    return least > FLAT
 
 
 @compiled

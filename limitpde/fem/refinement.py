@@ -132,8 +132,9 @@ class AdaptiveMesh:
 
     def _follow(self, nodal: np.ndarray, watched: int, *, refining: bool) -> np.ndarray | None:
         tolerance, first = self.refinement.tolerance, True
+        edges = Edges.of(self._here.cells)
         while True:
-            here, edges = self._here, Edges.of(self._here.cells)
+            here = self._here
             gradients = nodal_gradients(here, nodal)
             largest = np.maximum(nodal[:, :watched].max(axis=0), TINY)
             error = (self._errors(edges, gradients[:, :watched]) / largest).max(axis=1)
@@ -151,7 +152,8 @@ class AdaptiveMesh:
             change, first = self._change(edges, marked, removed), False
             if not change.born and len(change.kept) == len(nodal):  # the boundary needs all that were to be removed
                 return None
-            nodal = transferred(here, self._here, change, nodal, gradients)
+            before, edges = edges, Edges.of(self._here.cells)
+            nodal = transferred(here, self._here, change, nodal, gradients, (before, edges))
 
     def _change(self, edges: Edges, marked: np.ndarray, removed: np.ndarray) -> Change:
         if len(removed) + marked.sum() > MOST_NODES:
@@ -164,9 +166,7 @@ class AdaptiveMesh:
 
     def _errors(self, edges: Edges, gradients: np.ndarray) -> np.ndarray:
         """|e| of the edges, (e, S), with gradients (n, S, 2)."""
-        tail, head = edges.ends.T
-        along = self._here.points[head] - self._here.points[tail]
-        return np.asarray(np.abs(np.einsum("esd,ed->es", gradients[tail] - gradients[head], along)) / 8)
+        return np.asarray(_estimates(self._here.points, edges.ends, gradients))
 
     def _splittable(self, edges: Edges, wanted: np.ndarray) -> np.ndarray:
         """The wanted edges that are long enough, with those that must be halved for the shape of the cells."""
@@ -236,7 +236,12 @@ def nodal_gradients(triangulation: Triangulation, values: np.ndarray) -> np.ndar
 
 
 def transferred(
-    old: Triangulation, new: Triangulation, change: Change, values: np.ndarray, gradients: np.ndarray
+    old: Triangulation,
+    new: Triangulation,
+    change: Change,
+    values: np.ndarray,
+    gradients: np.ndarray,
+    edges: tuple[Edges, Edges],
 ) -> np.ndarray:
     """Nodal values >= 0 on the new triangulation, (n_new, S); sum_i m_i rho_i is that of the old one.
 
@@ -246,6 +251,7 @@ def transferred(
         change: what became of the nodes.
         values: (n_old, S).
         gradients: (n_old, S, 2) recovered from them.
+        edges: those of both triangulations.
     """
     moved, slope, largest = values[change.kept], gradients[change.kept], values.max(axis=0)
     for ends in change.born:
@@ -255,24 +261,29 @@ def transferred(
         middle = np.clip((moved[a] + moved[b]) / 2 + lift, np.minimum(moved[a], moved[b]) / 2, largest)
         moved = np.concatenate([moved, middle])
         slope = np.concatenate([slope, (slope[a] + slope[b]) / 2])
-    return _with_mass_of(old, new, change.kept, values, moved)
+    return _with_mass_of(old, new, change.kept, values, moved, edges)
 
 
 def _with_mass_of(
-    old: Triangulation, new: Triangulation, kept: np.ndarray, values: np.ndarray, moved: np.ndarray
+    old: Triangulation,
+    new: Triangulation,
+    kept: np.ndarray,
+    values: np.ndarray,
+    moved: np.ndarray,
+    edges: tuple[Edges, Edges],
 ) -> np.ndarray:
     """The moved values, with the mass of the old ones on each connected part of the mesh that has changed."""
     count = len(old.points) + len(new.points) - len(kept)  # old nodes first, then those that were born
     number = np.concatenate([kept, np.arange(len(old.points), count)])
-    edges_old, edges_new = Edges.of(old.cells), Edges.of(new.cells)
-    area_old, area_new = old.areas(edges_old), new.areas(edges_new)
-    links = np.concatenate([edges_old.ends, number[edges_new.ends]])
-    weights = np.concatenate([old.weights(edges_old), -new.weights(edges_new)])
-    keys, edge = np.unique(np.sort(links, axis=1) @ [count, 1], return_inverse=True)
+    area_old, area_new = old.areas(), new.areas()
+    links = edges[0].ends, number[edges[1].ends]  # both in lexical order, as numbers keep theirs
+    differ = _differing(*links, old.weights(edges[0]), new.weights(edges[1]))
     changed = np.zeros(count, dtype=bool)  # nodes whose Voronoi cells have other faces
-    changed[links[np.abs(np.bincount(edge, weights, len(keys)))[edge] > SAME]] = True
-    links = links[changed[links].all(axis=1)]
-    _, part = connected_components(coo_array((np.ones(len(links)), links.T), shape=(count, count)), directed=False)
+    for ends, differs in zip(links, differ, strict=True):
+        changed[ends[differs]] = True
+    joined = np.concatenate([ends[changed[ends].all(axis=1)] for ends in links])
+    graph = coo_array((np.ones(len(joined)), joined.T), shape=(count, count))
+    _, part = connected_components(graph, directed=False)
     parts = int(part.max()) + 1
     result, here = moved.copy(), changed[number]
     for s in range(values.shape[1]):
@@ -282,6 +293,22 @@ def _with_mass_of(
         extra = np.where(found > 0, 0.0, wanted) / np.bincount(part[number], area_new, parts)
         result[here, s] = (moved[:, s] * factor[part[number]] + extra[part[number]])[here]
     return result
+
+
+@compiled
+def _differing(
+    first: np.ndarray, second: np.ndarray, weights: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which edges (e, 2) in lexical order of two meshes have another weight in the other one, where none has 0."""
+    differ, others_differ = np.abs(weights) > SAME, np.abs(others) > SAME
+    i, j = 0, 0
+    while i < len(first) and j < len(second):
+        here, there = (first[i, 0], first[i, 1]), (second[j, 0], second[j, 1])
+        if here == there:
+            differ[i] = others_differ[j] = abs(weights[i] - others[j]) > SAME
+        i += here <= there
+        j += there <= here
+    return differ, others_differ
 
 
 @compiled
@@ -298,6 +325,19 @@ def _add_gradients(points: np.ndarray, cells: np.ndarray, values: np.ndarray, su
             sums[0, node] += sign * (first * by - second * ay)
             sums[1, node] += sign * (second * ax - first * bx)
             sums[2, node] += sign * cross
+
+
+@compiled
+def _estimates(points: np.ndarray, ends: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """|e| of edges (e, 2), (e, S), of gradients (n, S, 2)."""
+    found = np.empty((len(ends), gradients.shape[1]))
+    for edge in range(len(ends)):
+        i, j = ends[edge]
+        dx, dy = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1]
+        for s in range(gradients.shape[1]):
+            turn_x, turn_y = gradients[i, s, 0] - gradients[j, s, 0], gradients[i, s, 1] - gradients[j, s, 1]
+            found[edge, s] = abs(turn_x * dx + turn_y * dy) / 8
+    return found
 
 
 @compiled

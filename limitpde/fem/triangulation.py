@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+
 from limitpde.compiled import compiled
 from limitpde.errors import RunError
 from limitpde.fem import cavities, flips
@@ -108,10 +109,9 @@ class Triangulation:
         """kappa of the edges, (e,), as those of `limitpde.fem.edges.EdgeGraph`."""
         return np.asarray(_cotangents(self.points, self.cells, edges.of_cells, len(edges.ends)) / 2)
 
-    def areas(self, edges: Edges) -> np.ndarray:
+    def areas(self) -> np.ndarray:
         """The Voronoi areas m of the nodes, (n,), likewise."""
-        share = self.weights(edges) * self.length(edges) ** 2 / 4
-        return np.asarray(sum(np.bincount(end, share, len(self.points)) for end in edges.ends.T))
+        return np.asarray(_voronoi(self.points, self.cells))
 
     def shapely(self, edges: Edges, marked: np.ndarray) -> np.ndarray:
         """The marked edges (e,) bool, and with each the longest edge of its triangles, and so on."""
@@ -304,8 +304,26 @@ def _cotangents(points: np.ndarray, cells: np.ndarray, of_cells: np.ndarray, cou
     sums = np.zeros(count)
     for c in range(len(cells)):
         for k in range(3):
-            i, j, o = cells[c, (k + 1) % 3], cells[c, (k + 2) % 3], cells[c, k]
-            ax, ay = points[i, 0] - points[o, 0], points[i, 1] - points[o, 1]
-            bx, by = points[j, 0] - points[o, 0], points[j, 1] - points[o, 1]
-            sums[of_cells[c, k]] += (ax * bx + ay * by) / abs(ax * by - ay * bx)
+            sums[of_cells[c, k]] += _opposite(points, cells[c, k], cells[c, (k + 1) % 3], cells[c, (k + 2) % 3])[0]
     return sums
+
+
+@compiled
+def _voronoi(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Of the nodes, (n,), the sums over the edges of their triangles (m, 3) of weight times length squared over 4."""
+    areas = np.zeros(len(points))
+    for c in range(len(cells)):
+        for k in range(3):
+            i, j = cells[c, (k + 1) % 3], cells[c, (k + 2) % 3]
+            cotangent, square = _opposite(points, cells[c, k], i, j)
+            areas[i] += cotangent * square / 8
+            areas[j] += cotangent * square / 8
+    return areas
+
+
+@compiled
+def _opposite(points: np.ndarray, node: int, first: int, second: int) -> tuple[float, float]:
+    """The cotangent of the angle at a node of a triangle, and the square of the length of the side opposite to it."""
+    ax, ay = points[first, 0] - points[node, 0], points[first, 1] - points[node, 1]
+    bx, by = points[second, 0] - points[node, 0], points[second, 1] - points[node, 1]
+    return (ax * bx + ay * by) / abs(ax * by - ay * bx), (bx - ax) ** 2 + (by - ay) ** 2

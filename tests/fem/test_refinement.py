@@ -65,7 +65,8 @@ def change_near(mesh: Triangulation, *spots: tuple[np.ndarray, float]):
 
 
 def moved(old: Triangulation, new: Triangulation, change, values: np.ndarray) -> np.ndarray:
-    return transferred(old, new, change, values, nodal_gradients(old, values))
+    edges = Edges.of(old.cells), Edges.of(new.cells)
+    return transferred(old, new, change, values, nodal_gradients(old, values), edges)
 
 
 # The estimate

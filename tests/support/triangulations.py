@@ -120,7 +120,7 @@ def weights(mesh: Triangulation) -> np.ndarray:
 
 def areas(mesh: Triangulation) -> np.ndarray:
     """Voronoi areas of the nodes."""
-    return mesh.areas(Edges.of(mesh.cells))
+    return mesh.areas()
 
 
 def smallest_angle(mesh: Triangulation) -> float:
