@@ -28,8 +28,6 @@ CELLS = {1: "interval", 2: "triangle", 3: "tetrahedron"}
 """Dimension -> DOLFINx's name of its simplex."""
 GMSH_CELLS = {1: "line", 2: "triangle", 3: "tetra"}
 """Dimension -> meshio's name of its simplex."""
-FLAT = 1e-9
-"""Twice the area of a triangle, as a part of the square of its longest edges, up to which it is none."""
 AT_ONCE = 1 << 16
 """Cells of a ball that are made together."""
 PLURALS = {1: "lines", 2: "triangles", 3: "tetrahedra"}
@@ -126,17 +124,6 @@ def disk(radii: np.ndarray, center: np.ndarray, share: Share = WHOLE) -> tuple[n
 def _before_ring(ring: np.ndarray) -> np.ndarray:
     """Nodes of a disk before those of a ring; of the centre, ring 0, as if it had one there."""
     return np.where(ring > 0, 1 + 3 * ring * (ring - 1), 0)
-
-
-def triangulate(points: np.ndarray) -> np.ndarray:
-    """The triangles (m, 3) of the Delaunay triangulation of points (n, 2)."""
-    from scipy.spatial import Delaunay
-
-    cells = Delaunay(points).simplices.astype(np.int64)
-    a, b = points[cells[:, 1]] - points[cells[:, 0]], points[cells[:, 2]] - points[cells[:, 0]]
-    area = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
-    flat = area < FLAT * np.maximum((a**2).sum(axis=1), (b**2).sum(axis=1))
-    return cells[~flat]  # round-off leaves slivers between nodes of a straight boundary, or of a circle
 
 
 def ball(radius: float, layers: int, center: np.ndarray, share: Share = WHOLE) -> tuple[np.ndarray, np.ndarray]:

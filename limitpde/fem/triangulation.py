@@ -1,10 +1,11 @@
 """Delaunay triangulations of a domain in the plane that gain nodes where edges are halved, and lose them again. Serial.
 
-Halving an edge puts a node on its middle; the nodes are then connected anew by the Delaunay triangulation inside the
-boundary. A triangle with an edge to be halved has its longest edge halved as well, so that cells keep their shape. The
-result must again have edge weights >= 0 (`limitpde.fem.edges`): a part of the boundary that lies opposite to an obtuse
-angle is halved until there is none (Ruppert, J. Algorithms 18, 1995), or gets the node back that was to be removed from
-it. The nodes of the first triangulation are never removed, and where nothing happens all stays as it is.
+Halving an edge puts a node on its middle; what a removed node leaves is filled (`limitpde.fem.cavities`); then edges are
+flipped until the triangulation is Delaunay's inside the boundary (`limitpde.fem.flips`). A triangle with an edge to be
+halved has its longest edge halved as well, so that cells keep their shape. The result must again have edge weights >= 0
+(`limitpde.fem.edges`): a part of the boundary that lies opposite to an obtuse angle is halved until there is none
+(Ruppert, J. Algorithms 18, 1995), or gets the node back that was to be removed from it. The nodes of the first
+triangulation are never removed, and where nothing happens all stays as it is.
 """
 
 from __future__ import annotations

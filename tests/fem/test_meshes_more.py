@@ -16,12 +16,12 @@ import meshio
 import numpy as np
 import pydantic
 import pytest
+from triangulations import triangulate
 
 from limitpde.checked import record
 from limitpde.dolfinx_versions import cell_nodes
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
-from limitpde.fem import simplices
 from limitpde.fem.mesh import AnyMesh, Ball, Box, Disk, Point, Torus
 
 GMSH = {1: "line", 2: "triangle", 3: "tetra"}
@@ -127,7 +127,7 @@ def test_domains_are_those_that_were_described():
 def test_disk_is_the_delaunay_triangulation_of_its_nodes(rings, grading):
     finest = None if grading is None else grading * 2.0 / rings
     points, cells = Disk(radius=2.0, cell_size=2.0 / rings, center_size=finest, center=(0.4, -0.3)).cells(2)
-    np.testing.assert_array_equal(in_order(cells), in_order(simplices.triangulate(points)))
+    np.testing.assert_array_equal(in_order(cells), in_order(triangulate(points)))
     a, b, c = np.moveaxis(points[cells], 1, 0)
     assert (np.linalg.det(np.stack([b - a, c - a], axis=1)) > 0).all()
 

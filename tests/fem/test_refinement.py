@@ -12,12 +12,11 @@ import itertools
 import numpy as np
 import pytest
 from mpi4py import MPI
-from triangulations import areas, box, check, disk, ell, nothing, plain
+from triangulations import areas, box, check, disk, ell, nothing, plain, triangulate
 
 from limitpde.errors import RunError
 from limitpde.fem import mesh as meshes
 from limitpde.fem import refinement as module
-from limitpde.fem import simplices
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.mesh import Refinement
 from limitpde.fem.original import original_nodes
@@ -150,7 +149,7 @@ def test_transfer_on_irregular_meshes_is_better_than_linear_interpolation():
     f, rng = gaussian((0.1, 0.0), 0.3), np.random.default_rng(4)
     points = disk(1.0, 20).points
     points[np.hypot(*points.T) < 0.99] += rng.uniform(-0.01, 0.01, (np.count_nonzero(np.hypot(*points.T) < 0.99), 2))
-    old = plain(points, simplices.triangulate(points))
+    old = plain(points, triangulate(points))
     new, change = old.changed(Edges.of(old.cells).ends, nothing(old))
     values, area = f(old.points)[:, None], areas(new)
     straight = np.concatenate([values[:, 0], *([values[change.born[0], 0].mean(axis=1)])])

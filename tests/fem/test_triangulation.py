@@ -32,10 +32,11 @@ from triangulations import (
     refined,
     size_of,
     smallest_angle,
+    triangulate,
 )
 
 from limitpde.errors import RunError
-from limitpde.fem import flips, simplices
+from limitpde.fem import flips
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.original import original_nodes
 from limitpde.fem.triangulation import Boundary, Change, Edges, Triangulation
@@ -298,6 +299,6 @@ def test_flips_end_at_the_delaunay_triangulation():
         assert mesh.weights(Edges.of(found)).min() > -1e-12
         assert areas(mesh).sum() == pytest.approx(1.0, rel=1e-13)
         if spread:
-            sorted_ = [np.unique(np.sort(some, axis=1), axis=0) for some in (found, simplices.triangulate(points))]
+            sorted_ = [np.unique(np.sort(some, axis=1), axis=0) for some in (found, triangulate(points))]
             np.testing.assert_array_equal(*sorted_)
             assert (sorted_[0] != np.unique(np.sort(cells, axis=1), axis=0)).any()

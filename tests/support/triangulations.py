@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import Delaunay
 
 from limitpde.fem import simplices
 from limitpde.fem.plane import fitted_circle
@@ -96,6 +97,15 @@ def moved(first: Triangulation, scale: float, by: tuple[float, float]) -> Triang
 
 
 # What is measured on them
+
+
+def triangulate(points: np.ndarray) -> np.ndarray:
+    """The triangles (m, 3) of the Delaunay triangulation of points (n, 2)."""
+    cells = Delaunay(points).simplices.astype(np.int64)
+    a, b = points[cells[:, 1]] - points[cells[:, 0]], points[cells[:, 2]] - points[cells[:, 0]]
+    area = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+    flat = area < 1e-9 * np.maximum((a**2).sum(axis=1), (b**2).sum(axis=1))
+    return cells[~flat]  # round-off leaves slivers between nodes of a straight boundary, or of a circle
 
 
 def sides(mesh: Triangulation, k: int) -> tuple[np.ndarray, np.ndarray]:
