@@ -1,6 +1,6 @@
 """Delaunay triangulations of a domain in the plane that gain nodes where edges are halved, and lose them again. Serial.
 
-Halving an edge puts a node on its middle; what a removed node leaves is filled (`limitpde.fem.cavities`); then edges are
+Halving an edge puts a node on its middle; what a removed node leaves is filled (`limitpde.fem.cavities`); edges are
 flipped until the triangulation is Delaunay's inside the boundary (`limitpde.fem.flips`). A triangle with an edge to be
 halved has its longest edge halved as well, so that cells keep their shape. The result must again have edge weights >= 0
 (`limitpde.fem.edges`): a part of the boundary that lies opposite to an obtuse angle is halved until there is none
