@@ -160,9 +160,12 @@ def test_the_weak_form_sees_the_changes_of_the_mesh():
 
 
 def test_gouy_chapman_layer_thinner_than_the_first_cells(tmp_path):
-    """Debye length 0.045, first cells of 0.2; beside a uniform mesh with cells of 0.0125."""
+    """Debye length 0.045, first cells of 0.2; beside a uniform mesh with cells of 0.0125.
+
+    Which nodes a tolerance brings hangs on chance: between 0.0115 and 0.013 the error is 0.007 to 0.014.
+    """
     model, errors = Model(sigma=1.0, gamma_bar=20.0), {}
-    for cells, refinement in ((160, None), (10, Refinement(tolerance=0.0125, smallest_cell=1e-3))):
+    for cells, refinement in ((160, None), (10, Refinement(tolerance=0.01, smallest_cell=1e-3))):
         write_strip(tmp_path / f"{cells}.msh", cells)
         solver = Solver(
             model,
