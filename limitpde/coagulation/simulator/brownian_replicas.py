@@ -32,6 +32,8 @@ from limitpde.coagulation.simulator.events import (
     WORK,
     Functions,
     ReplicaState,
+    evaluate,
+    values_at,
 )
 from limitpde.coagulation.simulator.halves import ROOM, advance_halved
 from limitpde.coagulation.simulator.pairs import Physics
@@ -99,6 +101,7 @@ class BrownianReplicas:
         if run.halved and len(run.physics.splitting.values):
             rows = ROOM * count
         lead = (len(replicas), rows)
+        born = (len(replicas), rows if len(run.physics.splitting.values) else 0)
         x, mass = np.zeros((*lead, 3)), np.zeros(lead, dtype=np.int64)
         for r, (positions, masses) in enumerate(drawn):
             x[r, :count, :d], mass[r, :count] = positions, masses
@@ -106,10 +109,10 @@ class BrownianReplicas:
             x=x,
             mass=mass,
             ident=np.broadcast_to(np.arange(rows), lead).copy(),
-            mate=np.full(lead, -1),
-            kin=np.full(lead, -1),
-            offset=np.zeros((*lead, 3)),
-            lag=np.zeros(lead),
+            mate=np.full(born, -1),
+            kin=np.full(born, -1),
+            offset=np.zeros((*born, 3)),
+            lag=np.zeros(born),
             phi=np.zeros((lead[0], 3, rows, functions)),
             numbers=np.zeros((lead[0], 6), dtype=np.int64),
             reals=np.zeros((lead[0], 3)),
@@ -122,7 +125,10 @@ class BrownianReplicas:
         self._watched = [] if run.balance is None else [run.balance() for _ in replicas]
         self._rows: list[dict[str, np.ndarray]] = []
         for r in range(len(replicas)):
-            settle(run.physics, run.functions, self._replica(r))
+            own = self._replica(r)
+            settle(run.physics, own)
+            if run.team.size == 1:
+                evaluate(run.functions, own.x, 0, count, run.physics.flat, own.phi)
         self._pilot = ReplicaState(*(array.copy() for array in self._state)) if run.halved else None
 
     def run(
@@ -226,7 +232,8 @@ class BrownianReplicas:
         x, mass = one.x[:n, : run.domain.dimension], one.mass[:n]
         weight, N = mass.astype(float), run.start.count
         kept = [mass == only if only else np.ones(n, dtype=bool) for only in run.functions.masses]
-        observed = [one.phi[0, :n, f][which].sum() for f, which in enumerate(kept)]
+        T, flat = run.functions, run.physics.flat
+        observed = [values_at(T, f, one.x[:n], flat)[which].sum() for f, which in enumerate(kept)]
         if self._watched:
             observed = self._watched[r].observed(x, mass, t).tolist()
         found = {

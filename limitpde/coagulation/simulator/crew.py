@@ -1,9 +1,11 @@
 """One replica of the coagulating particles, stepped from Python by a team of ranks and the threads of each.
 
-The same steps as those of `steps.advance` and `halves.advance_halved`. All ranks hold the replica. Each draws where its
-share of the particles goes, and all learn of it; then each looks for pairs in its share of the cells, of about as many
-particles, for which it sorts those of the layers of cells around them, and all learn of the candidates. These are few,
-and react in the order of time, chains of reactions within a step among them, so each rank carries out all of them.
+The same steps as those of `steps.advance` and `halves.advance_halved`. All ranks hold positions, masses and numbers.
+Each draws where its share of the particles goes, and all learn of it. Test functions it has for these alone: it sums
+their part of the time integrals, and what reactions ask of any particle follows from its positions. Then each looks for
+pairs in its share of the cells, of about as many particles, for which it sorts those of the layers of cells around
+them, and all learn of the candidates. These are few, and react in the order of time, chains of reactions within a step
+among them, so each rank carries out all of them.
 Between what happens in a step and its end a balance for test functions by Python looks on, on each rank, at all of it.
 
 The compiled parts run without Python's lock. What is found is put together in the order in which one thread would find
@@ -29,10 +31,11 @@ from limitpde.coagulation.simulator.events import (
     Functions,
     Moved,
     ReplicaState,
+    evaluate,
     happen,
 )
 from limitpde.coagulation.simulator.halves import ANEW, as_it_is, plan_halves, to_the_end, to_the_middle
-from limitpde.coagulation.simulator.integrals import integrate, room_for_sums, settle_down
+from limitpde.coagulation.simulator.integrals import BLOCK, blocks, integrate, room_for_sums, settle_down
 from limitpde.coagulation.simulator.local_times import all_contacts
 from limitpde.coagulation.simulator.pairs import BOX, Physics
 from limitpde.coagulation.simulator.python_balance import PythonBalance
@@ -90,6 +93,7 @@ class Crew:
         self._sorted, self._slot = make_sorted(0), np.empty(rows, dtype=np.int64)
         self._moved = room_to_move(physics, functions, state)
         self._middle = self._moved if pilot is None else room_to_move(physics, functions, state)
+        self._seen = [(0, int(state.numbers[COUNT]) if team.size == 1 else 0)] * 2  # of the replica, of the pilot
         self._records = [np.empty((rows // (parts * team.size) + 64, FIELDS)) for _ in range(parts)]
 
     def step(self, until: float, step: float) -> bool:
@@ -164,25 +168,41 @@ class Crew:
                 step = int(A.numbers[STEP]) + anew
                 contacts = all_contacts(P, A.x, B.by, variances, seed, replica, A.ident, step)
             balance.take(A, B, happened, records, contacts, dt)
-        sums = room_for_sums(T, happened)
-        cuts = team.cuts(len(sums))
-        begin, end = int(cuts[team.rank]), int(cuts[team.rank + 1])
-        self._each(begin, end, lambda a, b: integrate(P, T, A, B, dt, happened, a, b, sums))
+        (begin, end), sums, last = self._own(A), room_for_sums(T, happened), team.rank == team.size - 1
         if len(sums):
+            cuts = team.cuts(blocks(int(A.numbers[COUNT])))
+            cuts[-1] = len(sums)
+            between = int(cuts[team.rank]), int(cuts[team.rank + 1])
+            self._each(*between, lambda a, b: integrate(P, T, A, B, dt, happened, a, b, sums))
             team.fill([sums], cuts)
-        settle_down(T, A, B, dt, happened, sums)
+        kept = settle_down(T, A, B, dt, happened, sums, begin, happened.total if last else end)
+        self._seen[A is self._pilot] = kept
         return GOING
+
+    def _own(self, A: ReplicaState) -> tuple[int, int]:
+        """This rank's rows of a replica, whole blocks where there are test functions, which it then has there."""
+        P, T, team, n, which = self._physics, self._functions, self._team, int(A.numbers[COUNT]), A is self._pilot
+        cuts = self._cuts(n)
+        (begin, end), (low, high) = (int(cuts[team.rank]), int(cuts[team.rank + 1])), self._seen[which]
+        evaluate(T, A.x, begin, min(low, end), P.flat, A.phi)
+        evaluate(T, A.x, max(high, begin), end, P.flat, A.phi)
+        self._seen[which] = begin, end
+        return begin, end
+
+    def _cuts(self, n: int) -> np.ndarray:
+        """Where the rows of n particles are cut, (ranks + 1,)."""
+        team = self._team
+        return np.minimum(team.cuts(blocks(n)) * BLOCK, n) if len(self._functions.kinds) else team.cuts(n)
 
     def _candidates(self, A: ReplicaState, ahead: Plan) -> np.ndarray:
         """Where the particles go, in `_moved`, and the candidates in the order in which one thread would find them."""
         P, B, team, (seed, key, replica) = self._physics, self._moved, self._team, self._one
         n, start = int(A.numbers[COUNT]), np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
         look(P, A, ahead.grid, self._slot, start, 0.8, ahead.growth)
-        rows = team.cuts(n)
-        begin, end = int(rows[team.rank]), int(rows[team.rank + 1])
+        begin, end = self._own(A)
         self._each(begin, end, lambda a, b: draw(P, self._functions, A, B, a, b, seed, replica, ahead.dt))
         if team.size > 1:
-            team.fill([B.by[:n], *B.phi[:, :n], B.walls[:n]], rows)
+            team.fill([B.by[:n]], self._cuts(n))
             arrive(P, A, B, 0, begin)
             arrive(P, A, B, end, n)
         if not P.contact[0] > 0.0:

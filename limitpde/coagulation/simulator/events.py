@@ -60,7 +60,8 @@ class ReplicaState(NamedTuple):
     ident: np.ndarray
     """(rows,) int64, numbers that particles keep for life."""
     mate: np.ndarray
-    """(rows,) int64, number of the particle from which it was split off in the last step; -1 for none."""
+    """(rows,) int64, number of the particle from which it was split off in the last step; -1 for none. No rows of this
+    and of the next three where nothing splits."""
     kin: np.ndarray
     """(rows,) int64, number of the particle from which it was split off, as long as it keeps its mass; -1 for none."""
     offset: np.ndarray
@@ -68,7 +69,8 @@ class ReplicaState(NamedTuple):
     lag: np.ndarray
     """(rows,) time in the past for which its clock of splitting has yet to run."""
     phi: np.ndarray
-    """(3, rows, F): g, Lap g and |grad g|^2 at its position."""
+    """(3, rows, F): g, Lap g and |grad g|^2 at its position. A rank of a team fills its own rows, and others, which it
+    never writes, take no memory."""
     numbers: np.ndarray
     """(6,) int64: particles, steps, number of the next new particle, events, particle steps, status."""
     reals: np.ndarray
@@ -137,6 +139,23 @@ def evaluate(T: Functions, x: np.ndarray, begin: int, end: int, flat: bool, phi:
 def counts_in(only, mass):  # type: ignore[no-untyped-def]
     """1 where a test function sees this mass, else 0."""
     return 1.0 if only == 0 or only == mass else 0.0
+
+
+@compiled
+def values_at(T: Functions, f: int, x: np.ndarray, flat: bool) -> np.ndarray:
+    """g of one test function at the points x (n, 3), (n,)."""
+    d = 2 if flat else 3
+    found, gradient = np.empty(len(x)), np.empty(d)
+    for i in range(len(x)):
+        found[i] = spatial(T.kinds[f], T.parameters[f], x[i, :d], gradient)[0]
+    return found
+
+
+@hot
+def _on_the_way(P, T, A, B, i, f, time):  # type: ignore[no-untyped-def]
+    """g of one test function between both ends of a particle's step; from the positions, as any rank may ask."""
+    before, after = values_at(T, f, A.x[i : i + 1], P.flat)[0], values_at(T, f, B.x[i : i + 1], P.flat)[0]
+    return before + time * (after - before)
 
 
 @hot
@@ -221,7 +240,7 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
     if n == 0 or m == 0:
         return
     if max(n, m) <= len(A.reacted):
-        kin = 1 if A.kin[i] == A.ident[j] or A.kin[j] == A.ident[i] else 0
+        kin = 1 if len(A.kin) and (A.kin[i] == A.ident[j] or A.kin[j] == A.ident[i]) else 0
         A.pairs[kin, n - 1, m - 1] += chance
         A.pairs[kin, m - 1, n - 1] += chance
         if accepted and kin == 0:
@@ -233,8 +252,7 @@ def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def
         first = u * float(n + m) <= float(n)
     record[FIRST_STAYS] = 1.0 if first else 0.0
     for f in range(len(T.masses)):
-        gi = A.phi[0, i, f] + time * (B.phi[0, i, f] - A.phi[0, i, f])
-        gj = A.phi[0, j, f] + time * (B.phi[0, j, f] - A.phi[0, j, f])
+        gi, gj = _on_the_way(P, T, A, B, i, f, time), _on_the_way(P, T, A, B, j, f, time)
         loss = counts_in(T.masses[f], n) * gi + counts_in(T.masses[f], m) * gj
         gain = counts_in(T.masses[f], n + m) if P.merge else 0.0
         mean = gain * (float(n) * gi + float(m) * gj) / float(n + m) - loss
@@ -265,7 +283,7 @@ def _split(P, T, A, B, i, time, key, v, after, when, total):  # type: ignore[no-
     n, step = after[i], A.numbers[STEP]
     part = 1 + min(int((1.0 - v) * float(n - 1)), n - 2)
     for f in range(len(T.masses)):
-        g = A.phi[0, i, f] + time * (B.phi[0, i, f] - A.phi[0, i, f])
+        g = _on_the_way(P, T, A, B, i, f, time)
         only = T.masses[f]
         change = counts_in(only, part) + counts_in(only, n - part) - counts_in(only, n)
         _jump(A, f, g * change, change != 0.0)
@@ -280,6 +298,5 @@ def _split(P, T, A, B, i, time, key, v, after, when, total):  # type: ignore[no-
     for c in range(3):
         B.x[total, c] = B.x[i, c] + width * A.offset[total, c]
     B.x[total, 0], B.x[total, 1], B.x[total, 2] = fold(P, B.x[total, 0], B.x[total, 1], B.x[total, 2])
-    evaluate(T, B.x, total, total + 1, P.flat, B.phi)
     A.lag[total] = 1.0 - time
     return total + 1

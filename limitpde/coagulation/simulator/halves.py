@@ -194,7 +194,8 @@ def to_the_end(P, T, A, whole, middle, one, ahead, records, before):  # type: ig
             end = fold(P, A.x[k, 0] + rest[k, 0], A.x[k, 1] + rest[k, 1], A.x[k, 2] + rest[k, 2])
             ends[k, 0], ends[k, 1], ends[k, 2] = end
         else:
-            A.lag[k] = lag[i] + ahead.dt / 2.0
+            if len(lag):
+                A.lag[k] = lag[i] + ahead.dt / 2.0
             ends[k] = whole.x[i]
     whole.by[:kept], whole.x[:kept] = rest, ends
     evaluate(T, whole.x, 0, kept, P.flat, whole.phi)
@@ -297,10 +298,11 @@ def _tested_anew(
     S, reach = make_sorted(n), plan_of(P, A, dt, 1.0).reach
     for i in range(n):
         for c in range(3):
-            S.at[c, i], S.by[c, i], S.offset[c, i] = A.x[i, c], rest[i, c], A.offset[i, c]
+            S.at[c, i], S.by[c, i] = A.x[i, c], rest[i, c]
+            S.offset[c, i] = A.offset[i, c] if len(A.mate) else 0.0
         S.diffusion[i], S.ranges[i] = law(P.diffusion, A.mass[i]), law(P.ranges, A.mass[i])
         S.kind[i], S.strength[i] = min(A.mass[i], len(P.alpha)) - 1, law(P.strength, A.mass[i])
-        S.ident[i], S.place[i], S.mate[i] = A.ident[i], i, A.mate[i]
+        S.ident[i], S.place[i], S.mate[i] = A.ident[i], i, A.mate[i] if len(A.mate) else -1
     records = np.empty((64, FIELDS))
     stack = np.empty((depth + 2, 8))
     while P.contact[0] > 0.0:

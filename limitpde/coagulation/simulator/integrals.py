@@ -25,6 +25,7 @@ from limitpde.coagulation.simulator.events import (
     Moved,
     ReplicaState,
     counts_in,
+    evaluate,
     happen,
 )
 from limitpde.coagulation.simulator.pairs import Physics, law
@@ -48,14 +49,20 @@ def finish(P, T, A, B, records, seed, key, replica, dt, late):  # type: ignore[n
         return FULL
     sums = room_for_sums(T, happened)
     integrate(P, T, A, B, dt, happened, 0, len(sums), sums)
-    settle_down(T, A, B, dt, happened, sums)
+    settle_down(T, A, B, dt, happened, sums, 0, happened.total)
     return GOING
+
+
+@compiled
+def blocks(n: int) -> int:
+    """Blocks of n particles."""
+    return -(-n // BLOCK)
 
 
 @compiled
 def room_for_sums(T: Functions, happened: Happened) -> np.ndarray:
     """(blocks, INTEGRALS, F): room for what the blocks of particles add to the time integrals; no blocks without F."""
-    return np.zeros((-(-happened.total // BLOCK) if len(T.kinds) else 0, INTEGRALS, len(T.kinds)))
+    return np.zeros((blocks(happened.total) if len(T.kinds) else 0, INTEGRALS, len(T.kinds)))
 
 
 @compiled(nogil=True)
@@ -91,6 +98,7 @@ def _integrate(P, T, A, B, dt, happened, begin, end, sums):  # type: ignore[no-u
             if after[i] > 0:
                 _add(P, T, block, B.phi, i, after[i], (1.0 - share) * dt)
         else:
+            evaluate(T, B.x, i, i + 1, P.flat, B.phi)
             _add(P, T, block, B.phi, i, A.mass[i], (1.0 - share) * dt)
 
 
@@ -111,33 +119,56 @@ def _add(P, T, block, phi, i, mass, weight):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def settle_down(T: Functions, A: ReplicaState, B: Moved, dt: float, happened: Happened, sums: np.ndarray) -> None:
-    """Add the sums of the blocks, and move the particles that are left to the end of the step, in their order."""
+def settle_down(
+    T: Functions,
+    A: ReplicaState,
+    B: Moved,
+    dt: float,
+    happened: Happened,
+    sums: np.ndarray,
+    begin: int,
+    end: int,
+) -> tuple[int, int]:
+    """Add the sums of the blocks, and move the particles that are left to the end of the step, in their order.
+
+    The test functions of the rows begin, ..., end - 1 go with them.
+
+    Returns:
+        The first of the rows that these are then, and one after the last.
+    """
     for block in range(len(sums)):
         A.sums[:INTEGRALS] += sums[block]
-    _settle_down(T, A, B, dt, happened)
+    return _settle_down(T, A, B, dt, happened, begin, end)
 
 
 @hot
-def _settle_down(T, A, B, dt, happened):  # type: ignore[no-untyped-def]
+def _settle_down(T, A, B, dt, happened, begin, end):  # type: ignore[no-untyped-def]
     """`settle_down`."""
     total, after, when = happened
-    n, kept = len(after), 0
+    n, kept, first, last = len(after), 0, 0, 0
     for i in range(total):
+        if i == begin:
+            first = kept
         mass = after[i] if i < n else A.mass[i]
         if mass == 0:
             continue
-        lag = A.lag[i] if i >= n else 1.0 - when[i] if when[i] >= 0.0 else 0.0
         for c in range(3):
-            A.x[kept, c], A.offset[kept, c] = B.x[i, c], A.offset[i, c]
-        A.kin[kept] = A.kin[i] if i >= n or mass == A.mass[i] else -1
-        A.mass[kept], A.ident[kept], A.lag[kept] = mass, A.ident[i], lag * dt
-        A.mate[kept] = A.mate[i] if i >= n else -1
-        for f in range(len(T.masses)):
+            A.x[kept, c] = B.x[i, c]
+        if len(A.mate):
+            lag = A.lag[i] if i >= n else 1.0 - when[i] if when[i] >= 0.0 else 0.0
+            for c in range(3):
+                A.offset[kept, c] = A.offset[i, c]
+            A.kin[kept] = A.kin[i] if i >= n or mass == A.mass[i] else -1
+            A.lag[kept], A.mate[kept] = lag * dt, A.mate[i] if i >= n else -1
+        A.mass[kept], A.ident[kept] = mass, A.ident[i]
+        for f in range(len(T.masses) if begin <= i < end else 0):
             for k in range(3):
                 A.phi[k, kept, f] = B.phi[k, i, f]
         kept += 1
+        if begin <= i < end:
+            last = kept
     A.numbers[WORK] += n
     A.numbers[STEP] += 1
     A.numbers[COUNT] = kept
     A.reals[TIME] += dt
+    return first, max(first, last)

@@ -179,10 +179,9 @@ def look(
 
 
 @compiled
-def settle(P: Physics, T: Functions, A: ReplicaState) -> None:
-    """Find the edge that suits the particles at time 0, and evaluate the test functions there."""
+def settle(P: Physics, A: ReplicaState) -> None:
+    """Find the edge that suits the particles at time 0."""
     n = A.numbers[COUNT]
-    evaluate(T, A.x, 0, n, P.flat, A.phi)
     low, high = A.x[0].copy(), A.x[0].copy()
     for i in range(n):
         for c in range(3):
@@ -301,8 +300,8 @@ def _arrange(P, A, B, S, slot, begin, end, first, many):  # type: ignore[no-unty
         S.by[0, k], S.by[1, k], S.by[2, k] = B.by[i, 0], B.by[i, 1], B.by[i, 2]
         S.diffusion[k], S.ranges[k] = law(P.diffusion, A.mass[i]), law(P.ranges, A.mass[i])
         S.kind[k], S.strength[k] = min(A.mass[i], len(P.alpha)) - 1, law(P.strength, A.mass[i])
-        S.ident[k], S.place[k], S.mate[k] = A.ident[i], i, A.mate[i]
-        if A.mate[i] >= 0:
+        S.ident[k], S.place[k], S.mate[k] = A.ident[i], i, A.mate[i] if len(A.mate) else -1
+        if S.mate[k] >= 0:
             S.offset[0, k], S.offset[1, k], S.offset[2, k] = A.offset[i, 0], A.offset[i, 1], A.offset[i, 2]
 
 
