@@ -107,7 +107,7 @@ def test_results_do_not_depend_on_ranks_threads_or_batches(comm, monkeypatch, me
 
 
 TEAMS = [
-    (3, SMALL | {"count": 1500, "replicas": 1, "end": 0.001, "stops": [0.0005]}),
+    (3, SMALL | {"count": 3200, "replicas": 1, "end": 0.0004, "stops": [0.0002]}),
     (3, SMALL | {"count": 200, "replicas": 2, "end": 0.005, "stops": [0.003], "domain": Domain.box(np.ones(3))}),
     (2, {"count": 60, "replicas": 1, "end": 0.01, "domain": Domain.ball(0.5, np.full(2, 0.5)), "stops": [0.005]}),
 ]
