@@ -18,12 +18,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from limitpde.checked import LARGEST, record
+from limitpde.checked import record
 from limitpde.densities import AnyDensityIn, Uniform
 from limitpde.files import File
 from limitpde.signed.confinement import Confinement
 
-Strength = Annotated[float, Field(ge=0, le=LARGEST)]
+Strength = Annotated[float, Field(ge=0, le=1.3e154)]  # its square is a number
 SPECIES = ("positive", "negative")
 
 
