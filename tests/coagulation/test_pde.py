@@ -17,9 +17,10 @@ import meshio
 import numpy as np
 import pytest
 import scipy.integrate
-from clouds import CLOUDS_MASS, clouds, fields_of, hand_over, homogeneous, model_of
+from clouds import CLOUDS_MASS, clouds, fields_of, homogeneous, model_of
 from mpi4py import MPI
 from nodal import everywhere
+from states import hand_over
 
 from limitpde.coagulation.model import Initial
 from limitpde.coagulation.pde import Solver
@@ -265,7 +266,7 @@ def test_state_goes_on_where_it_was(comm, mesh, shared_folder):
     single = Solver(model_of(), initial, mesh=mesh, step=0.05, comm=MPI.COMM_SELF)
     solver.solve(0.1)
     for continued in (other, single):
-        hand_over(solver, continued, shared_folder)
+        hand_over(solver, continued, shared_folder, comm, continued.nodes.comm)
         assert continued.t == solver.t
         assert continued.figures()["ledger"] == pytest.approx(solver.figures()["ledger"], rel=1e-13)
     for continued in (solver, other, single):

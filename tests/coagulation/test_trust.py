@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 import pytest
-from clouds import hand_over
 from mpi4py import MPI
+from states import hand_over
 
 from limitpde import case as cases
 from limitpde.coagulation import exact
@@ -100,7 +100,7 @@ def test_estimates_are_the_same_on_any_number_of_ranks_and_go_on_from_a_state(co
     mine = Solver(model, Initial(masses=cloud), comm=comm, **options)
     mine.solve(0.4)
     again = Solver(model, Initial(masses=cloud), comm=comm, **options)
-    hand_over(mine, again, shared_folder)
+    hand_over(mine, again, shared_folder, comm)
     mine.solve(0.8)
     alone = Solver(model, Initial(masses=cloud), comm=MPI.COMM_SELF, **options)
     alone.solve(0.8)

@@ -272,7 +272,7 @@ def test_a_run_from_elsewhere_replaces_an_earlier_one(workshop, tmp_path, capsys
     assert (other / "pde" / "fields.pvd").exists()
     assert call(capsys, "run", workshop / "case.toml", "--quiet", *mesh, *short, "particles.counts=[8]")[0] == 0
     found = {name for name in files_below(other) if not name.endswith(".png")}
-    kept = {"checkpoint/solution.npz", "checkpoint/previous.npz", "checkpoint/N8-0.npz"}
+    kept = {f"checkpoint/{name}" for name in ("solution.npz", "solution-1.bin", "previous.npz", "N8-0.npz")}
     inputs = {"inputs/disk.msh", "inputs/densities.py"}
     assert found - kept - inputs == {name for name in FILES if "N4" not in name}
     assert inputs <= found
