@@ -7,7 +7,7 @@ that annihilate on the unit torus (d = 3), N = 100,000, by both methods; one ran
 seconds a step are those outside of calls of MPI, of the rank that has most, so that they count on a machine that does
 something else, too, where ranks mostly wait for each other; in the calls they copy and wait. Bytes are what a rank
 receives in a step; memory is by how much the largest rank has grown in the shared run, after a small one that reads
-the code: ask for a million particles (by multipoles, or batches) to see what a particle takes.
+the code: ask for a million particles (charges by multipoles or batches, coagulating ones) to see what a particle takes.
 """
 
 import argparse
@@ -82,7 +82,9 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="fewer particles, two steps")
-    parser.add_argument("--million", nargs="?", const="fast", choices=["fast", "batches"], help="a million particles")
+    parser.add_argument(
+        "--million", nargs="?", const="fast", choices=["fast", "batches", "closed"], help="a million particles"
+    )
     asked, world = parser.parse_args(), MPI.COMM_WORLD
     quick, runs = asked.quick, [("direct", 20_000, 12), ("fast", 100_000, 12), ("batches", 100_000, 40)]
     runs += [("closed", 100_000, 100), ("micro", 100_000, 100)]
