@@ -288,9 +288,9 @@ class Solver:
     def figures(self) -> dict[str, float]:
         """Masses, moments and extrema of the present state.
 
-        mass_total is sum n int f_n, ledger that and all that was lost; moment_k = sum n^k int f_n; second_moment and
-        centre are int sum n f_n |x|^2 and int sum n f_n x; clipped is the largest share of a field that diffusion had
-        to set to zero so far.
+        mass_total is sum n int f_n, ledger that and all that was lost; moment_k = sum n^k int f_n; second_moment is
+        int sum n f_n |x|^2, centre int sum n f_n x over mass_total, where there is mass; clipped is the largest share
+        of a field that diffusion had to set to zero so far.
         """
         sums, volume, x = self.nodes.sums, self.nodes.volume, self.nodes.points
         mass = volume * (self.densities @ self.masses)
@@ -301,7 +301,8 @@ class Solver:
         named |= dict(zip(("minimum", "maximum"), sums.extremes(self.densities), strict=True))
         named |= moments | {"second_moment": second, "clipped": self._clipped}
         axes = "xyz" if self.mesh is not None else ""
-        return named | {f"centre_{axis}": value for axis, value in zip(axes, centre, strict=False)}
+        of_all = total if total > 0 else math.nan
+        return named | {f"centre_{axis}": value / of_all for axis, value in zip(axes, centre, strict=False)}
 
     @property
     def _loss(self) -> str:

@@ -16,7 +16,7 @@ from limitpde.coagulation.pde import Solver
 from limitpde.coagulation.rates import beta, share_at
 from limitpde.coagulation.reaction.bins import Bins
 from limitpde.compare.statistics import mean_figures
-from limitpde.fem.tally import Tally, vector
+from limitpde.fem.tally import Tally
 
 LARGEST_BETA = 64
 """Largest n_max for which the matrix of rates is part of the summary."""
@@ -102,8 +102,9 @@ class PDESummary(Tally[Solver]):
         for name in ("overflow", "annihilated"):
             if f"mass_{name}" in first:
                 mass[name] = self.ends(f"mass_{name}")
-        centre = {"start": _centre(first), "end": _centre(self.last)}
-        where = {} if solver.mesh is None else {"second_moment": self.ends("second_moment"), "centre": centre}
+        where = {}
+        if solver.mesh is not None:
+            where = {"second_moment": self.ends("second_moment"), "centre": self.vectors("centre")}
         return {
             **super().figures(),
             "mass": mass,
@@ -113,12 +114,6 @@ class PDESummary(Tally[Solver]):
             "density_end": solver.integrated.tolist(),
             "beta": beta(solver.model).tolist() if solver.model.n_max <= LARGEST_BETA else None,
         }
-
-
-def _centre(figures: dict[str, float]) -> list[float] | None:
-    """Centre of the mass in the range; none where there is no mass."""
-    mass = figures["mass_total"]
-    return [value / mass for value in vector(figures, "centre")] if mass > 0 else None
 
 
 def particle_figures(model: Model, ensemble: Ensemble) -> dict[str, Any]:

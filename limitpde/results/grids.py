@@ -84,8 +84,7 @@ class Grid:
         geometry, topology = self.mesh.geometry, self.mesh.topology
         nodes, cells = geometry.index_map().size_local, topology.index_map(topology.dim).size_local
         points = gathered(self.mesh.comm, self._nodes[:nodes], geometry.x[:nodes].astype("f8"))
-        pieces = self._nodes[cell_nodes(self.mesh)[:cells]][:, self._pieces].astype("i8")
-        corners = gathered(self.mesh.comm, self._cells[:cells], pieces).reshape(-1, self._pieces.shape[1])
+        corners = gathered(self.mesh.comm, self._cells[:cells], self._corners()).reshape(-1, self._pieces.shape[1])
         return {
             "Points": points,
             "Connectivity": corners.ravel(),
@@ -99,9 +98,7 @@ class Grid:
         nodes, cells = geometry.index_map(), topology.index_map(topology.dim)
         mine, coordinates = self._nodes[: nodes.size_local], geometry.x[: nodes.size_local].astype("f8")
         first, points = spread(comm, mine, coordinates, nodes.size_global)
-        pieces = self._nodes[cell_nodes(self.mesh)[: cells.size_local]][:, self._pieces].reshape(
-            cells.size_local, self._pieces.size
-        )
+        pieces = self._corners().reshape(cells.size_local, self._pieces.size)
         before, corners = spread(comm, self._cells[: cells.size_local], pieces, cells.size_global)
         width, drawn = pieces.shape[1], cells.size_global * len(self._pieces) + 1
         start, end = (drawn * rank // comm.size for rank in (comm.rank, comm.rank + 1))
@@ -113,6 +110,20 @@ class Grid:
         for name, (at, values, total) in flat.items():
             found[name] = Block(values.astype("i8").view(float), (total,), (slice(at, at + len(values)),))
         return found
+
+    def _corners(self) -> np.ndarray:
+        """Points in the file of what the cells of this rank are drawn as, (cells, pieces, corners).
+
+        Simplices are turned so that their area or volume is positive, as DOLFINx does not ask: VTK subtracts others.
+        """
+        topology = self.mesh.topology
+        nodes = cell_nodes(self.mesh)[: topology.index_map(topology.dim).size_local][:, self._pieces]
+        d = topology.dim
+        if self._pieces.shape[1] == d + 1 > 2:
+            x = self.mesh.geometry.x[:, :d]
+            turned = np.linalg.det(x[nodes[..., 1:]] - x[nodes[..., :1]]) < 0
+            nodes[turned, -2:] = nodes[turned, :-3:-1]
+        return self._nodes[nodes].astype("i8")
 
     def rows(self, functions: Mapping[str, fem.Function]) -> dict[str, np.ndarray]:
         """PointData/NAME or CellData/NAME -> values, (rows,) of a scalar and (rows, 3) of a vector, on rank 0.
