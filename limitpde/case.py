@@ -232,8 +232,14 @@ def _with_files(values: Any, change: Callable[[File], str]) -> Any:
 
 def directory_of(case: BaseCase, name: str, out: str | Path | None, *, quick: bool) -> Path:
     """The folder of the result of a case with this name, unless `out` says another."""
-    directory = Path(case.output.directory or Path("results") / name)
-    return Path(out) if out else directory.with_name(f"{directory.name}_quick") if quick else directory
+    directory = Path(out or case.output.directory or Path("results") / name)
+    return beside(directory, "_quick") if quick and not out else directory
+
+
+def beside(directory: Path, ending: str) -> Path:
+    """The folder whose name has an ending behind that of another one, which may be the present one or above it."""
+    named = directory if directory.name not in ("", "..") else directory.resolve()
+    return named.parent / f"{named.name}{ending}"
 
 
 def _override(data: dict[str, Any], assignment: str) -> None:

@@ -20,7 +20,9 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde import speed
+from limitpde.checked import short
 from limitpde.errors import InputError
+from limitpde.results.folder import LIST
 from limitpde.sections import BaseCase, load
 
 HOURS = 24.0 * 365
@@ -200,8 +202,9 @@ def check(case: BaseCase, directory: Path, machine: Machine, *, hours: float = H
         hours: that the run may take.
 
     Raises:
-        InputError: it needs more memory, disk or time than there is.
+        InputError: it needs more memory, disk or time than there is, or the folder cannot be.
     """
+    _check_path(directory)
     needs = estimate(case, machine)
     if needs is None:
         return None
@@ -356,10 +359,22 @@ def _group_limits() -> Iterator[float]:
                 yield float((folder / name).read_text(encoding="ascii"))
 
 
+def _check_path(directory: Path) -> None:
+    """Refuse what no folder can be called, or nobody may look at."""
+    try:
+        os.lstat(directory)
+    except (FileNotFoundError, NotADirectoryError):  # it can be made; or the run says that it is none
+        return
+    except OSError as error:
+        raise InputError(f"output.directory = {short(str(directory))}: {error.strerror}") from error
+    except ValueError as error:  # letters that no name may have
+        raise InputError(f"output.directory = {short(str(directory))}: not the name of a folder ({error})") from error
+
+
 def free_disk(directory: Path) -> float:
-    """Bytes that a result in a folder may take: what is free, and what is there, as a run replaces or continues it."""
+    """Bytes that a result in a folder may take: what is free, and what a result there has, which a run replaces."""
     held = 0
-    for path, _, files in os.walk(directory):
+    for path, _, files in os.walk(directory) if (directory / LIST).is_file() else ():
         for name in files:
             with suppress(OSError):
                 held += os.lstat(Path(path) / name).st_size

@@ -96,7 +96,7 @@ def study(
     plan = on_root(comm, lambda: StudyPlan.of(case, overrides, given))
     title = name or (Path(case).stem if isinstance(case, str | Path) else plan.case.system)
     folder = cases.directory_of(plan.case, title, None, quick=False)
-    directory = Path(out) if out else folder.with_name(f"{folder.name}_study")
+    directory = Path(out) if out else cases.beside(folder, "_study")
     on_root(comm, lambda: check_each([one.case for one in plan.runs], directory, hours=limit_hours))
     return Sweep(plan, directory, title, resume=resume, quiet=quiet, limit_hours=limit_hours, comm=comm).run()
 

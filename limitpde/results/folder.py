@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from limitpde.errors import InputError
@@ -23,6 +24,8 @@ INPUTS = "inputs"
 """Where the files are kept that a case names."""
 MOST_NAMED = 3
 """Foreign files that a message names."""
+MOST_COUNTED = 1000
+"""Foreign files that are counted; a folder may be that of a whole disk."""
 
 
 class Folder:
@@ -76,8 +79,8 @@ class Folder:
         Raises:
             InputError: the folder holds what no run has written, or is to go on from another case.
         """
+        self._refuse_foreign(sorted(islice((name for name in self._names() if not self._is_own(name)), MOST_COUNTED)))
         names = list(self._names())
-        self._refuse_foreign(sorted(name for name in names if not self._is_own(name)))
         at_once = (*ALWAYS, lock.NAME, f"{INPUTS}/*")  # what `begin` has written
         if not resume or all(_fits(name, at_once) for name in names):
             return False, []
@@ -94,7 +97,8 @@ class Folder:
         if not names:
             return
         where = f"output.directory = {str(self.directory)!r}"
-        named = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
+        more = "many" if len(names) == MOST_COUNTED else len(names) - MOST_NAMED
+        named = ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if names[MOST_NAMED:] else "")
         if not self.listed and not any((self.directory / name).exists() for name in ALWAYS):
             raise InputError(f"{where}: holds files that no run has written: {named}; take another folder")
         raise InputError(

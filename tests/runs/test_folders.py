@@ -6,16 +6,22 @@ and by a result that was moved and runs again with the same figures.
 
 from __future__ import annotations
 
+import limitpde  # isort: skip  (MPI and h5py first)
 import json
 import os
+import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from processes import CASE, DENSITIES, PYTHON, call, end, files_below, started, summary_of
 
+from limitpde.case import beside
 from limitpde.errors import InputError
+from limitpde.needs import free_disk
+from limitpde.results import folder as folders
 from limitpde.results import lock
 from limitpde.results.folder import ALWAYS, Folder
 from limitpde.results.lock import Lock
@@ -124,6 +130,39 @@ def test_foreign_files_are_refused_and_stay(cases, capsys, foreign):
     code, _, err = call(capsys, "run", cases / "case.toml", "--out", cases / "r", "--set", *SHORT)
     assert (code, foreign in err) == (2, True)
     assert contents(cases / "r") == {foreign: b"mine"}
+
+
+def test_foreign_files_are_not_all_counted(tmp_path, monkeypatch):
+    for name in "abcde":
+        (tmp_path / name).touch()
+    for most, told in ((9, ": a, b, c and 2 more;"), (4, " and many more;")):
+        monkeypatch.setattr(folders, "MOST_COUNTED", most)
+        with pytest.raises(InputError, match=re.escape(told)):
+            Folder(tmp_path).check("", resume=False)
+
+
+def test_the_disk_that_a_result_may_take_is_not_that_of_foreign_files(tmp_path):
+    free, large = free_disk(tmp_path), 1 << 42
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", large)  # takes no room
+    assert free_disk(tmp_path) < free + large / 2
+    (tmp_path / folders.LIST).touch()
+    assert free_disk(tmp_path) > free + large / 2
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 300, "b/" * 3000], ids=["null", "long name", "long path"])
+def test_a_folder_that_cannot_be(cases, name):
+    with pytest.raises(InputError, match=r"output\.directory = '.*(not the name of a folder|File name too long)"):
+        limitpde.run(cases / "case.toml", out=name, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("r", "r_quick"), (".", "{0}_quick"), ("x/..", "{0}_quick"), ("/", "/_quick")]
+)
+def test_a_folder_of_any_name_has_one_beside_it(tmp_path, monkeypatch, name, found):
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert beside(Path(name), "_quick") == Path(found.format(tmp_path))
 
 
 @pytest.mark.parametrize("left", ["", "fil", "files.txt\n"])
