@@ -91,7 +91,7 @@ def data_of(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         InputError: it cannot be read, or an override is none.
     """
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:  # what tomllib and the decoding of the text raise
@@ -146,7 +146,7 @@ def check(data: dict[str, Any], *, where: str = "case", folder: Path | None = No
     Raises:
         InputError: a key is missing, unknown, of the wrong type or out of range.
     """
-    _check_depth(data, where)
+    _check_values(data, where)
     system = data.get("system")
     if not isinstance(system, str):
         found = f"system = {short(system)}" if "system" in data else "system is missing"
@@ -178,13 +178,20 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{what} have no place in a case ({short(value)})")
 
 
-def _check_depth(data: dict[str, Any], where: str) -> None:
+def torn(text: str) -> bool:
+    """Whether a text holds bytes that were none of UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _check_values(data: dict[str, Any], where: str) -> None:
     """Refuse what neither JSON nor a message could hold."""
     inside: list[tuple[tuple[str, ...], Any]] = [((), data)]
     while inside:
         path, value = inside.pop()
         if len(path) > DEEPEST:
             raise InputError(f"{where}: {short('.'.join(path))}: nested too deep, over {DEEPEST} keys or lists")
+        if torn("".join(path)) or (isinstance(value, str) and torn(value)):
+            raise InputError(f"{where}: {short('.'.join(path))} = {short(value)}: must be text that UTF-8 can hold")
         items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         inside += [((*path, str(key)), item) for key, item in items]
 
@@ -247,15 +254,28 @@ def _override(data: dict[str, Any], assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     if not equals or not all(key.strip().split(".")):
         raise InputError(f"--set {assignment}: must be KEY=VALUE, for instance pde.step=0.005")
-    assign(data, key, value_of(text), where=f"--set {assignment}")
+    assign(data, key, value_of(text, where=f"--set {assignment}"), where=f"--set {assignment}")
 
 
-def value_of(text: str) -> Any:
-    """A value of TOML, or else the text itself, a bare word."""
+def value_of(text: str, *, where: str) -> Any:
+    """A value of TOML, or else the text itself, a bare word.
+
+    Args:
+        text: the value.
+
+    Keyword Args:
+        where: what a message begins with.
+
+    Raises:
+        InputError: it begins like a text, a list or a table of TOML, but is none.
+    """
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):  # a bare word; or what no TOML file could hold either
-        return text.strip()
+        word = text.strip()
+    if word.startswith(("[", "{", '"', "'")):
+        raise InputError(f"{where}: {short(word)} must be a value as in TOML, or a bare word")
+    return word
 
 
 def sweep_of(texts: Iterable[str]) -> dict[str, list[Any]] | None:
@@ -270,7 +290,7 @@ def sweep_of(texts: Iterable[str]) -> dict[str, list[Any]] | None:
         if not equals or not all(key.split(".")) or not values or key in found:
             again = "; the key is there twice" if key in found else ""
             raise InputError(f"--over {text}: must be KEY=V1,V2,..., for instance model.sigma=0.5,1.0{again}")
-        found[key] = [value_of(part) for part in _split(values)]
+        found[key] = [value_of(part, where=f"--over {text}") for part in _split(values)]
     return found or None
 
 

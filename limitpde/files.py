@@ -71,6 +71,13 @@ class PythonFunction(File):
 
     __slots__ = ()
 
+    @classmethod
+    def _checked(cls, name: str, info: pydantic.ValidationInfo) -> Self:
+        file, _, function = name.rpartition(":")
+        if not file or not function.isidentifier():
+            raise PydanticCustomError("no_function", 'must be "file.py:function" with a file that exists')
+        return super()._checked(name, info)
+
     @property
     def path(self) -> Path:
         """Where the file is."""
@@ -81,18 +88,24 @@ class PythonFunction(File):
         return type(self)(f"{path}:{self.rpartition(':')[2]}")
 
 
-def load_function(reference: str) -> Callable[..., Any]:
+def load_function(reference: str, *, key: str = "python") -> Callable[..., Any]:
     """The function that "file.py:function" names; the file is run, with its own folder for its imports.
+
+    Args:
+        reference: its name.
+
+    Keyword Args:
+        key: of the case, for errors.
 
     Raises:
         InputError: the file or the function is not there, or the file fails.
     """
     name, _, function = reference.rpartition(":")
     if not function or not os.path.isfile(name):
-        raise InputError(f'python = {reference!r}: must be "file.py:function" with a file that exists')
+        raise InputError(f'{key} = {reference!r}: must be "file.py:function" with a file that exists')
     found = getattr(_run(Path(name).resolve()), function, None)
     if not callable(found):
-        raise InputError(f"python = {reference!r}: {name} has no function {function}")
+        raise InputError(f"{key} = {reference!r}: {name} has no function {function}")
     return found
 
 
@@ -121,7 +134,7 @@ def evaluate(
         InputError: it fails, returns something else, values that are not real or not finite, or others when it is
             called again at a few of the same points.
     """
-    function, where = load_function(reference), f"{key} = {reference!r}"
+    function, where = load_function(reference, key=key), f"{key} = {reference!r}"
     if all(math.prod(shape) == 0 for shape in shapes):  # of a rank without nodes: no function need know of that
         return [np.zeros(shape) for shape in shapes]
     found = _call(function, arguments, len(shapes), where)
@@ -159,7 +172,7 @@ def numbers_of(reference: str, *arguments: np.ndarray, count: int, key: str, aga
     Raises:
         InputError: it fails, returns something else, numbers that are not real or not finite, or others again.
     """
-    function, where = load_function(reference), f"{key} = {reference!r}"
+    function, where = load_function(reference, key=key), f"{key} = {reference!r}"
     (found,) = _call(function, arguments, 1, where)
     if found.shape != (count,) and not (count == 1 and found.shape == ()):
         wanted = "a number" if count == 1 else f"an array of the shape {(count,)} (`values`)"

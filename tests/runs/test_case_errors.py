@@ -131,6 +131,8 @@ WRONG = [
     ("model.sigma.x=1", "--set model.sigma.x=1: the case has no such key to set"),
     ("initial.positive.7.mass=1", "--set initial.positive.7.mass=1: the case has no such key to set"),
     ("initial.positive.first=1", "--set initial.positive.first=1: the case has no such key to set"),
+    ('output.directory="r', "--set output.directory=\"r: '\"r' must be a value as in TOML, or a bare word"),
+    ("particles.counts=[4", "must be a value as in TOML"),
 ]
 
 
@@ -203,6 +205,20 @@ def test_a_file_that_is_no_case(tmp_path, content, fragment):
     with pytest.raises(InputError, match=fragment) as caught:
         cases.read(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_mark_of_the_order_of_bytes_is_no_mistake(folder):
+    path = folder / "case.toml"
+    wanted = cases.read(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert cases.read(path) == wanted
+
+
+@pytest.mark.parametrize("data", [{"seed": "\udcff"}, {"\udcff": 1}, {"model": [{"x": "a\ud800b"}]}])
+def test_text_that_is_none_is_refused(data):
+    with pytest.raises(InputError, match="must be text that UTF-8 can hold") as caught:
+        cases.check({"system": "signed"} | data)
+    str(caught.value).encode()
 
 
 def test_no_file_and_a_folder(tmp_path):
