@@ -150,9 +150,13 @@ def check(
     """Read and check a case, say what a run will need, run nothing."""
     changes = _overrides(overrides, more)
     machine = needs.Machine.of(comm)
+    from limitpde.sections import Study
+    from limitpde.study_plan import StudyPlan
 
     def report() -> str:
         read = cases.read(case, changes)
+        if read.study not in (None, Study()):
+            StudyPlan.of(case, changes, {})
         directory = cases.directory_of(read, case.stem, out, quick=quick)
         try:
             read.check_files()
@@ -294,6 +298,10 @@ def info() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: messages on rank 0, exit status on all ranks; no rank is left waiting when another one fails."""
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        if cases.torn(argument):  # DOLFINx could not read sys.argv
+            say(f"limitpde: {argument!r}: must be text that UTF-8 can hold", error=True)
+            sys.exit(WRONG_INPUT)
     with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing if comm.rank > 0 else sys.stdout):
         status = _status(arguments)  # help and versions are printed once
     sys.exit(status)
@@ -316,7 +324,11 @@ def _status(arguments: list[str] | None) -> int:
         return _leave("limitpde: interrupted", EXIT["interrupted"], ranks=(0,))
     except OSError as error:  # such as a full disk behind the standard output
         return _leave(f"limitpde: {type(error).__name__}: {error}", EXIT["failed"])
-    except Exception as error:
+    except SystemExit as error:
+        if comm.size == 1:
+            raise
+        return _leave(f"limitpde: exit({error.code}) was called", EXIT["failed"])
+    except BaseException as error:  # whatever it is, the other ranks would wait for this one
         short = f"limitpde: out of memory ({error or 'there is none left'})" if is_out_of_memory(error) else None
         return _leave(short or traceback.format_exc(), EXIT["failed"])
 

@@ -10,6 +10,7 @@ import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import json
 import re
 import tomllib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from processes import CASE, PYTHON, call, files_below, limitpde_, steps_of, summ
 from strips import write_strip
 
 from limitpde import case as cases
+from limitpde import cli
 from limitpde.fem.mesh import Refinement
 
 # What is wrong
@@ -155,6 +157,14 @@ def test_check(workshop, capsys, arguments, status):
     assert (err == "") == (status == 0)
 
 
+@pytest.mark.parametrize(
+    ("key", "found"), [("modl.sigma", "modl: unknown key"), ("model.sigma", "sigma = -1: must be")]
+)
+def test_check_looks_at_the_study_of_a_case(workshop, capsys, key, found):
+    code, _, err = call(capsys, "check", workshop / "case.toml", "--set", f"study.over={{'{key}'=[1, -1]}}")
+    assert (code, found in err, err.count("case.toml")) == (2, True, 1)
+
+
 def test_several_overrides_after_one_set(workshop, capsys):
     code, _, err = call(
         capsys, "check", workshop / "case.toml", "--set", "time.end=0", "pde.step=0", "--set", "seed=-1"
@@ -181,6 +191,18 @@ def test_a_wrong_command_line(capsys, arguments):
     code, out, err = call(capsys, *arguments)
     assert (code, out) == (2, "")
     assert "limitpde" in err
+
+
+def test_bytes_that_are_no_text_are_refused(capsys):
+    code, out, err = call(capsys, "check", "case\udcff.toml")
+    assert (code, out, err) == (2, "", "limitpde: 'case\\udcff.toml': must be text that UTF-8 can hold\n")
+
+
+def test_whatever_is_raised_ends_a_run(capsys, monkeypatch):
+    monkeypatch.setattr(cli.cli, "main", mock.Mock(side_effect=GeneratorExit))
+    with pytest.raises(SystemExit, match=r"^3$"):
+        cli.main(["info"])
+    assert capsys.readouterr().err.rstrip().endswith("GeneratorExit")
 
 
 def test_show_of_a_broken_summary(tmp_path, capsys):
