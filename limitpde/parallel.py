@@ -112,6 +112,20 @@ def collected(comm: MPI.Comm, numbers: np.ndarray, part: np.ndarray, total: int)
     return found
 
 
+def named(comm: MPI.Comm, numbers: np.ndarray, total: int) -> np.ndarray:
+    """Which of the rows that `spread` puts on this rank have numbers that some rank names, as truth values. Collective.
+
+    Args:
+        comm: the ranks.
+        numbers: (k,) of rows, which may be those of another rank, too.
+        total: rows of all ranks.
+    """
+    first, *_, places = _routes(comm, numbers, total)
+    found = np.zeros(total * (comm.rank + 1) // comm.size - first, dtype=bool)
+    found[places - first] = True
+    return found
+
+
 def _routes(
     comm: MPI.Comm, numbers: np.ndarray, total: int
 ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

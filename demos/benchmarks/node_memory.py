@@ -3,9 +3,9 @@
 Run: OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 mpiexec -n 4 python demos/benchmarks/node_memory.py
 
 Peaks above what a rank holds after a small problem of the same kind (Linux only). Each line is what one part adds up
-to: making the mesh (a disk, a box in 2 and 3 dimensions, with its nodes and matrices), the solver, three steps, fields
-for the first time; and besides what the solver holds, a checkpoint, and going on from it. The signed system takes
-multigrid, as on many ranks.
+to: making the mesh (a disk, a box in 2 and 3 dimensions, a square of an XDMF file, with its nodes and matrices), the
+solver, three steps, fields for the first time; and besides what the solver holds, a checkpoint, and going on from it.
+The signed system takes multigrid, as on many ranks.
 """
 
 import ctypes
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import meshio
 from mpi4py import MPI
 from petsc4py import PETSc
 
@@ -61,12 +62,23 @@ class Peaks:
         self._begin()
 
 
-def mesh_alone(shape: Callable[[int], Disk | Box], dimension: int, nodes: int, peaks: Peaks) -> None:
+def mesh_alone(shape: Callable[[int], Disk | Box | str], dimension: int, nodes: int, peaks: Peaks) -> None:
     """A mesh, and its nodes with their matrices."""
     mesh = meshes.build(shape(nodes), COMM, dimension=dimension)
     peaks.seen("mesh", mesh.geometry.index_map().size_global)
     space = NodeSpace(mesh, dimension=dimension)
     peaks.seen("and nodes", space.size)
+
+
+def mesh_of_a_file(nodes: int, peaks: Peaks) -> None:
+    """A square, from an XDMF file that rank 0 writes first."""
+    with tempfile.TemporaryDirectory() as own:
+        path = COMM.bcast(f"{own}/square.xdmf")
+        if COMM.rank == 0:
+            points, triangles = Box(size=1.0, cell_size=nodes**-0.5).cells(2)
+            meshio.xdmf.write(path, meshio.Mesh(points, {"triangle": triangles}))
+            del points, triangles
+        mesh_alone(lambda _: path, 2, nodes, Peaks(silent=peaks.silent))
 
 
 def run(make: Callable[[int], signed.Solver | coagulation.Solver], nodes: int, peaks: Peaks) -> None:
@@ -120,6 +132,7 @@ def main() -> None:
     cases: dict[str, tuple[Callable[[int, Peaks], None], int]] = {
         "a disk": (partial(mesh_alone, disk, 2), 250_000),
         "a square": (partial(mesh_alone, square, 2), 250_000),
+        "a square of a file": (mesh_of_a_file, 500_000),
         "a cube": (partial(mesh_alone, cube, 3), 120_000),
         "signed charges": (partial(run, charges), 250_000),
         f"coagulation, {MASSES} masses": (partial(run, particles), 150_000),

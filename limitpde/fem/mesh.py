@@ -15,7 +15,7 @@ from pydantic import Field, Tag
 from limitpde.checked import Coordinate, Moderate, record, told_apart
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-from limitpde.fem import simplices
+from limitpde.fem import mesh_files, simplices
 from limitpde.fem.simplices import WHOLE, Share
 from limitpde.files import ExistingFile
 from limitpde.parallel import on_all, on_root, scattered, spread
@@ -263,7 +263,7 @@ def build(
     if isinstance(mesh, dolfinx.mesh.Mesh):
         return mesh if mesh.geometry.x.dtype == np.float64 else _in_double(mesh)
     if isinstance(mesh, str | Path):
-        return create(lambda: arrays(mesh, dimension), comm, dimension=dimension)
+        return _put_together(comm, *mesh_files.read(Path(mesh), dimension, comm))
     return _put_together(comm, *on_all(comm, lambda: arrays(mesh, dimension, (comm.rank, comm.size))))
 
 
@@ -288,7 +288,7 @@ def arrays(
         InputError: see `build`.
     """
     if isinstance(mesh, str | Path):
-        return simplices.read(Path(mesh), dimension)
+        return mesh_files.read(Path(mesh), dimension)
     if isinstance(mesh, Torus | Box | Ball):
         mesh.check(dimension)
     return mesh.cells(dimension, share)

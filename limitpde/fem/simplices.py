@@ -1,4 +1,4 @@
-"""Points and cells of simple domains, and of gmsh and XDMF files: simplices in one, two and three dimensions. Serial.
+"""Points and cells of simple domains: simplices in one, two and three dimensions. Serial.
 
 A grid is cut into Kuhn's simplices, d! to a cell: the stiffness matrix of first-order elements on it is that of finite
 differences with 2 d neighbours. The disk has rings of 6, 12, 18, ... nodes and their Delaunay triangulation, with edge
@@ -13,25 +13,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limitpde.errors import InputError
-
-if TYPE_CHECKING:
-    import meshio
-
 CELLS = {1: "interval", 2: "triangle", 3: "tetrahedron"}
 """Dimension -> DOLFINx's name of its simplex."""
-GMSH_CELLS = {1: "line", 2: "triangle", 3: "tetra"}
-"""Dimension -> meshio's name of its simplex."""
 AT_ONCE = 1 << 16
 """Cells of a ball that are made together."""
-PLURALS = {1: "lines", 2: "triangles", 3: "tetrahedra"}
-
 
 type Share = tuple[int, int]
 """Which of how many equal parts, such as (rank, ranks)."""
@@ -224,69 +212,3 @@ def _of_triangle(place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ends = np.arange(1, 2 + math.isqrt(2 * int(place.max(initial=0)) + 1))
     row = np.searchsorted(ends * (ends + 1) // 2, place, side="right")
     return row, place - row * (row + 1) // 2
-
-
-def read(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, d) and simplices (m, d + 1) of a gmsh or XDMF file, without the points that none of them uses.
-
-    Raises:
-        InputError: the file is not there, not readable, or holds other cells; its points need more coordinates.
-    """
-    data = _file(path)
-    wanted = GMSH_CELLS[dimension]
-    lesser = {"vertex", *(GMSH_CELLS[d] for d in range(1, dimension))}
-    if wanted not in data.cells_dict or set(data.cells_dict) - lesser - {wanted}:
-        found = ", ".join(sorted(data.cells_dict)) or "no cells"
-        raise InputError(f"mesh = {str(path)!r}: must hold {PLURALS[dimension]} of first order only (it holds {found})")
-    used, cells = np.unique(data.cells_dict[wanted], return_inverse=True)
-    points = data.points[used]
-    if not np.isfinite(points).all():
-        raise InputError(f"mesh = {str(path)!r}: some of its points have coordinates that are not finite")
-    for c in range(dimension, points.shape[1]):
-        if np.ptp(points[:, c]) > 1e-12 * np.ptp(points):
-            where = "in a plane z = constant" if dimension == 2 else "on a line along x"
-            raise InputError(f"mesh = {str(path)!r}: must lie {where}")
-    return points[:, :dimension].astype(float), cells.reshape(-1, dimension + 1).astype(np.int64)
-
-
-def boundary_lines(path: Path, groups: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The lines of some physical groups of a gmsh file of triangles, group after group.
-
-    Args:
-        path: the file.
-        groups: names of physical groups of lines, or their numbers as text.
-
-    Returns:
-        The ends of the lines (k, 2), numbered as `read` has the points, and the place of their groups in `groups` (k,).
-
-    Raises:
-        InputError: the file has no lines of such a group.
-    """
-    data = _file(path)
-    used = np.unique(data.cells_dict["triangle"])
-    lines = data.cells_dict.get("line", np.empty((0, 2), dtype=np.int64))
-    seen = np.isin(lines, used).all(axis=1)
-    marks = data.cell_data_dict.get("gmsh:physical", {}).get("line", np.zeros(len(lines), dtype=np.int64))
-    names = {name: int(number) for name, (number, dimension) in data.field_data.items() if dimension == 1}
-    names |= {str(number): int(number) for number in np.unique(marks)}
-    found = []
-    for name in groups:
-        mine = seen & (marks == names.get(name, -1))
-        if not mine.any():
-            known = ", ".join(map(repr, names)) or "none"
-            raise InputError(f"pde.boundary: {str(path)!r} has no lines of a physical group {name!r} (it has {known})")
-        found.append(np.searchsorted(used, lines[mine]))
-    return np.concatenate(found), np.repeat(np.arange(len(found)), list(map(len, found)))
-
-
-def _file(path: Path) -> meshio.Mesh:
-    import meshio
-
-    if not path.is_file():
-        raise InputError(f"mesh = {str(path)!r}: no such file")
-    xdmf = path.suffix == ".xdmf"
-    try:
-        return meshio.xdmf.read(path) if xdmf else meshio.gmsh.read(path)  # meshio.read may end the process
-    except (Exception, SystemExit) as error:  # meshio raises many kinds for a file that is something else
-        kind, reason = "an .xdmf" if xdmf else "a gmsh .msh", str(error) or type(error).__name__
-        raise InputError(f"mesh = {str(path)!r}: not {kind} file that meshio can read ({reason})") from error

@@ -192,7 +192,7 @@ class Case(sections.BaseCase):
 
     def check_files(self) -> None:
         """Compare points with the particle numbers, and the names of walls with those of the mesh."""
-        from limitpde.fem.simplices import boundary_lines
+        from limitpde.fem.mesh_files import boundary_lines
         from limitpde.signed.start import InitialPositions
 
         if self.particles is not None and self.initial.points is not None:

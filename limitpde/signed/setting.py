@@ -15,7 +15,7 @@ from limitpde.compiled import compiled
 from limitpde.densities import NODES, Uniform, checked_share
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
-from limitpde.fem import simplices, triangulation
+from limitpde.fem import mesh_files, triangulation
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.original import original_nodes
 from limitpde.fem.plane import PlaneNodes, PlanePoisson, fitted_circle
@@ -94,7 +94,7 @@ def wall_lines(mesh: MeshSource, boundary: BoundaryKind, comm: MPI.Comm) -> Wall
     if not isinstance(mesh, str | Path):
         has = "a gmsh file has, or facet tags beside a DOLFINx mesh: mesh = (mesh, tags)"
         raise InputError(f"pde.boundary = {dict(boundary)}: names groups of lines, which {has}")
-    return on_root(comm, lambda: simplices.boundary_lines(Path(mesh), boundary))
+    return on_root(comm, lambda: mesh_files.boundary_lines(Path(mesh), boundary))
 
 
 def _tagged_lines(mesh: dolfinx.mesh.Mesh, tags: dolfinx.mesh.MeshTags, groups: Mapping[str, float]) -> WallLines:

@@ -9,18 +9,21 @@ import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import re
 from pathlib import Path
 
+import dolfinx.fem
 import meshio
 import numpy as np
 import pytest
+import ufl
+from dolfinx.io import XDMFFile
 from mpi4py import MPI
 
 from limitpde.coagulation import Model as Coagulation
 from limitpde.coagulation import Solver as CoagulationSolver
 from limitpde.coagulation.model import Initial as Masses
 from limitpde.errors import InputError
-from limitpde.fem import simplices
+from limitpde.fem import mesh_files
 from limitpde.fem.edges import EdgeGraph
-from limitpde.fem.mesh import build
+from limitpde.fem.mesh import Box, build
 from limitpde.signed import Initial, Model, Solver
 
 MESHES = Path(__file__).parents[2] / "meshes"
@@ -48,31 +51,83 @@ def test_stored_meshes(comm, path):
 
 
 @pytest.mark.ranks
-def test_xdmf_files_are_the_same_mesh(comm, shared_folder):
-    points, cells = simplices.read(MESHES / "strip.msh", 2)
-    for form in ("HDF", "XML"):
-        path = shared_folder / f"{form}.xdmf"
-        if comm.rank == 0:
-            meshio.xdmf.write(path, meshio.Mesh(points, [("triangle", cells)]), data_format=form)
-        comm.barrier()
-        again = simplices.read(path, 2)
-        np.testing.assert_allclose(again[0], points, atol=1e-15)
-        np.testing.assert_array_equal(again[1], cells)
-        assert build(path, comm).topology.index_map(2).size_global == len(cells)
+@pytest.mark.parametrize("form", ["HDF", "XML"])
+def test_xdmf_files_are_the_same_mesh(comm, shared_folder, form):
+    """Also in single precision and with points that no triangle uses, in the order of the file."""
+    points, cells = mesh_files.read(MESHES / "strip.msh", 2)
+    path = shared_folder / f"{form}.xdmf"
+    stray = np.insert(points.astype(np.float32), [0, 7, len(points)], np.nan, axis=0)
+    shift = 1 + (np.arange(len(points)) >= 7)
     if comm.rank == 0:
-        meshio.xdmf.write(path, meshio.Mesh(points.astype(np.float32), [("triangle", cells)]), data_format="XML")
+        meshio.xdmf.write(path, meshio.Mesh(stray, [("triangle", cells + shift[cells])]), data_format=form)
     comm.barrier()
+    mine = mesh_files.read(path, 2, comm)
+    assert [part.dtype for part in mine] == [np.float64, np.int64]
+    for part, whole in zip(mine, (points, cells), strict=True):
+        np.testing.assert_allclose(np.concatenate(comm.allgather(part)), whole, atol=1e-6)
+        assert len(part) < len(whole) / comm.size + 3
     mesh = build(path, comm)  # in double precision, also where points come from another rank
-    whole = build(MESHES / "strip.msh", comm)
-    np.testing.assert_allclose(mesh.geometry.x, whole.geometry.x, atol=1e-6)
-    with pytest.raises(InputError, match="no such file"):
-        simplices.read(shared_folder / "nothing.xdmf", 2)
+    np.testing.assert_allclose(mesh.geometry.x, build(MESHES / "strip.msh", comm).geometry.x, atol=1e-6)
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_xdmf_files_of_dolfinx_are_read_by_slices(comm, shared_folder, monkeypatch, dimension):
+    """HDF5 is not read by meshio, which would have the whole."""
+    path = shared_folder / "box.xdmf"
+    box = build(Box(size=1.0, cell_size=0.25), comm, dimension=dimension)
+    with XDMFFile(comm, path, "w") as file:
+        file.write_mesh(box)
+    monkeypatch.setattr(meshio.xdmf, "read", None)
+    mesh = build(path, comm, dimension=dimension)
+    assert mesh.geometry.index_map().size_global == 5**dimension
+    assert mesh.geometry.dim == dimension
+    one = dolfinx.fem.assemble_scalar(dolfinx.fem.form(dolfinx.fem.Constant(mesh, 1.0) * ufl.dx))
+    assert comm.allreduce(one) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_a_gmsh_file_is_converted_to_one_that_is_read_by_slices(tmp_path, monkeypatch):
+    """By the last lines of Python in the guide to meshes."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.msh").write_bytes((MESHES / "strip.msh").read_bytes())
+    exec(re.findall(r"```python\n(.*?)```", (MESHES / "README.md").read_text(), re.DOTALL)[-1], {})
+    expected = mesh_files.read(Path("mine.msh"), 2)
+    monkeypatch.setattr(meshio.xdmf, "read", None)
+    for part, whole in zip(mesh_files.read(Path("mine.xdmf"), 2), expected, strict=True):
+        np.testing.assert_array_equal(part, whole)
+
+
+@pytest.mark.ranks
+def test_unfit_xdmf_files_are_refused_on_every_rank(comm, shared_folder):
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    cells = np.array([[0, 1, 2], [0, 2, 3]])
+    path = shared_folder / "mine.xdmf"
+    for where, kind, numbers, form, message in (
+        (points, "triangle", cells + 1, "HDF", "cells have points that are not there"),
+        (points, "triangle", cells - 1, "XML", "cells have points that are not there"),
+        (np.where(points == 1, np.inf, points), "triangle", cells, "HDF", "coordinates that are not finite"),
+        (points + 0.1 * points[:, [2, 2, 0]], "triangle", cells, "HDF", "must lie in a plane"),
+        (points, "quad", np.array([[0, 1, 2, 3]]), "HDF", "of first order only"),
+        (points, "triangle", np.array([[0.0, 1, 2]]), "HDF", "not an .xdmf file .*Cannot cast"),
+    ):
+        if comm.rank == 0:
+            meshio.xdmf.write(path, meshio.Mesh(where, [(kind, numbers)]), data_format=form)
+        comm.barrier()
+        with pytest.raises(InputError, match=message):
+            build(path, comm)
+        comm.barrier()
+    if comm.rank == 0:
+        path.with_suffix(".h5").unlink()
+    comm.barrier()
+    for name, message in (("mine", "not an .xdmf file .*mine.h5"), ("nothing", "no such file")):
+        with pytest.raises(InputError, match=message):
+            build(shared_folder / f"{name}.xdmf", comm)
 
 
 def test_a_file_that_is_no_xdmf(tmp_path):
     (tmp_path / "junk.xdmf").write_text("no mesh\n")
     with pytest.raises(InputError, match=r"not an \.xdmf file that meshio can read"):
-        simplices.read(tmp_path / "junk.xdmf", 2)
+        mesh_files.read(tmp_path / "junk.xdmf", 2)
 
 
 def test_a_layer_of_charge_at_a_plate(comm):
