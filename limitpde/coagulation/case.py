@@ -96,10 +96,9 @@ class Case(sections.BaseCase):
             fitted(self.compare.test_functions, self.domain)
         if self.particles is not None:
             self._check_domain(self.particles)
-            if self.model.interaction is None:
-                raise ValueError("model.interaction is missing: [particles] react by it")
+            masses = np.array([part.n for part in self.initial.masses])
             for count in self.particles.counts:
-                self.model.log_eps(count, self.initial.Z)
+                self.model.check_reach(count, masses, self.initial.Z, self.domain)
         from_file = self.pde is not None and isinstance(self.pde.mesh, str)
         self.initial.check(self.domain, volume_known=from_file and self.particles is None)
         self._check_functions()

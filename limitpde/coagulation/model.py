@@ -249,6 +249,23 @@ class Model:
             raise InputError(f"particles.counts: N = {count} must exceed Z = {Z:.6g}, the total mass of initial.masses")
         return self.range_exponent * found
 
+    def check_reach(self, count: int, masses: np.ndarray, Z: float, domain: Domain) -> None:
+        """Check that N = count particles of these masses do not act across the domain.
+
+        Raises:
+            InputError: they do, or there is no such scaling, or no interaction.
+        """
+        log_eps = self.log_eps(count, Z)
+        if self.interaction is None:
+            raise InputError("model.interaction is missing: [particles] react by it")
+        reach = math.exp(log_eps) * self.interaction.reach(self.dimension) * float(self.range_sum(masses, masses).max())
+        most = float(domain.size.min()) / (12.0 if domain.kind == "ball" else 4.5)
+        if reach > most:
+            raise InputError(
+                f"particles.counts: N = {count}: pairs act at distances up to {reach:.3g}, which must be below "
+                f"{most:.3g} in this {domain.kind}; take more particles or a larger domain"
+            )
+
     @property
     def depends_on_eps(self) -> bool:
         """Whether the rates of (1.9) or (2.4) depend on eps and only tend to those of the limit."""

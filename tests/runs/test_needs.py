@@ -30,7 +30,7 @@ from limitpde.coagulation.proof import candidate
 from limitpde.coagulation.simulator import steps as coagulation_steps
 from limitpde.errors import InputError
 from limitpde.fem.counts import mesh_counts
-from limitpde.fem.simplices import read as read_mesh
+from limitpde.fem.mesh_files import read as read_mesh
 from limitpde.meanfield import needs as meanfield_needs
 from limitpde.nbody import diffusions
 from limitpde.nbody.replicas import time_grid
@@ -148,6 +148,19 @@ def test_particles_that_never_react_need_a_number_of_steps():
     """alpha = 0: their density sets no step, which was a division by zero before the run."""
     loads = coagulation_needs.loads(whole("coagulation", "model.interaction.alpha=0.0"))
     assert all(0 < load.work < math.inf for load in loads)
+
+
+@pytest.mark.parametrize(("count", "size"), [(2, 3.0), (7, 1.0), (60, 1.0)])
+def test_steps_of_few_coagulating_particles(count, size):
+    """As simulated; where V reaches across the torus no step is possible, and the case is refused for that alone."""
+    case = whole("coagulation", f"particles.counts=[{count}]", f"pde.mesh.size={size}")
+    model, initial, functions = case.model, case.initial, case.test_functions
+    asked = {"count": count, "replicas": 3, "end": case.time.end, "stops": case.output_times, "domain": case.domain}
+    made = coagulation_particles.simulate(model, initial, **asked, test_functions=functions)
+    load = coagulation_needs.loads(case)[1]
+    assert load.work == pytest.approx(3 * count * made.steps, rel=0.4)
+    with pytest.raises(InputError, match=r"particles\.counts: N = 2: pairs act at distances up to 0\.5, .* torus"):
+        whole("coagulation", "particles.counts=[60, 2]")
 
 
 @pytest.mark.parametrize("system", sorted(SMALL))

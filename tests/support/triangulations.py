@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial import Delaunay
 
-from limitpde.fem import simplices
+from limitpde.fem import mesh_files, simplices
 from limitpde.fem.plane import fitted_circle
 from limitpde.fem.triangulation import Boundary, Change, Edges, Triangulation
 
@@ -71,7 +71,7 @@ def wedge(degrees=20.0) -> Triangulation:
 
 
 def room() -> Triangulation:
-    return plain(*simplices.read(MESHES / "room.msh", 2))
+    return plain(*mesh_files.read(MESHES / "room.msh", 2))
 
 
 ROUND = {"disk": disk, "hexagon": lambda: disk(rings=1), "small disk": lambda: disk(1e-6, 3, (2e-5, -1e-5))}
