@@ -28,6 +28,7 @@ Location = tuple[int | str, ...]
 
 CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 SMALLEST, LARGEST = 1e-50, 1e50
+NAME = r"^[\w -]+$"
 MOST_LINES, MOST_MISTAKES = 10, 200
 """Lines of a message, and mistakes that are looked at for it; of more there is only the number."""
 WORDING = {
@@ -38,6 +39,9 @@ WORDING = {
     "Input should be": "must be",
     "Input should lie": "must lie",
     "Tuple should have": "must have",
+    "Dictionary should have": "must have",
+    "Unable to parse input string as an integer, exceeded maximum size": "must be an integer of fewer digits",
+    f"String should match pattern '{NAME}'": "must be of letters, digits, blanks, - and _",
     "a valid integer": "an integer",
     "a valid ": "a ",
 }
@@ -55,6 +59,8 @@ def _moderate(value: float) -> float:
 
 Moderate = Annotated[float, Field(gt=0), AfterValidator(_moderate)]
 """A positive number whose powers and products are still numbers."""
+Name = Annotated[str, Field(pattern=NAME)]
+"""What may be part of the name of a file or a column."""
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 """A number of either sign."""
 Vector = Annotated[tuple[Coordinate, ...], Field(min_length=1)]
@@ -170,6 +176,8 @@ def _line(detail: ErrorDetails, cls: type, data: Any) -> tuple[str, str]:
         case "unexpected_keyword_argument":
             known = _known(cls, location[:-1])
             return path, f": unknown key{_nearest(str(location[-1]), known) or f'; known: {", ".join(known)}'}"
+        case "unexpected_positional_argument":
+            return short(detail["input"]), ": must be given by the name of its field"
         case "union_tag_invalid" | "shape" | "kind":
             allowed = context.get("expected_tags", detail["msg"])
             return _wrong_tag(path, detail["input"], "kind" if kind == "kind" else "shape", allowed)

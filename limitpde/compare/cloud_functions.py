@@ -15,7 +15,7 @@ import numpy as np
 from mpi4py import MPI
 from pydantic import Field
 
-from limitpde.checked import record
+from limitpde.checked import Name, record
 from limitpde.files import PythonFunction, numbers_of
 from limitpde.parallel import gathered, on_root
 
@@ -37,7 +37,7 @@ class CloudFunction:
 
     python: PythonFunction
     """"file.py:function", function(x (n, d), mark, weight (n,), t) -> a number, or several, (values,)."""
-    name: Annotated[str, Field(pattern=r"^[\w -]+$")]
+    name: Name
     """What it is called in tables and pictures: letters, digits, blanks, _ and -."""
     values: Annotated[int, Field(ge=1, le=1000)] = 1
     """How many numbers it returns."""

@@ -7,16 +7,30 @@ that names file, key and what is allowed.
 from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
+import contextlib
+import dataclasses
+import itertools
+import json
+import re
 import resource
+import typing
 from pathlib import Path
 
+import pydantic
 import pytest
 from casefiles import from_python, read, without
 
 from limitpde import case as cases
+from limitpde import signed
+from limitpde.checked import _records_in, explain
 from limitpde.errors import InputError
 
 HUGE = "1" + "0" * 30
+WRONG_VALUES = [
+    *(-1, 0, 1.5, 1e300, -1e300, 10**40, True, None, "", "x", "../a", "\x00", "é" * 300, float("nan"), float("inf")),
+    *([], [0], [-1.0], ["x"], [[]], [{}], [None], [1, 2, 3, 4, 5], [float("nan")], [[1.0, 2.0], [3.0]]),
+    *({}, {"": 0}, {"a b": 1.0}, {"shape": "x"}, {"shape": 3}, {"kind": "x"}, {"python": "x"}, {"python": 3}),
+]
 WRONG = [
     # unknown keys, with the nearest known one
     ("foo=1", "foo: unknown key"),
@@ -77,6 +91,9 @@ WRONG = [
     ("pde.mesh.cell_size=9", "pde.mesh: cell_size = 9.0 must not exceed radius = 4.0"),
     ("pde.mesh.center=[0]", "pde.mesh.center"),
     ("pde.mesh='nope.msh'", "mesh = 'nope.msh': no such file"),
+    ("pde.multipoles=1e40", "pde.multipoles = 1e+40: must be an integer"),
+    ("pde.boundary={}", "pde.boundary = {}: must be 'plane', 'grounded' or 'insulated' or have at least 1 item"),
+    ("compare.observables=[{ name = '../a' }]", "name = '../a': must be of letters, digits, blanks, - and _"),
     ("pde.multipoles=65", "pde.multipoles = 65: must be less than or equal to 64"),
     ("particles.counts=[]", "particles.counts = []: must have at least 1 item"),
     ("particles.counts=[0]", "particles.counts[0] = 0: must be greater than or equal to 1"),
@@ -185,6 +202,38 @@ def test_all_wrong_keys_are_named_at_once(folder):
     assert all(any(key in line for line in lines) for key in ("time.end = 0", "model.sigma = -1", "foo: unknown key"))
 
 
+def records(record, found):
+    """The record, and those that its fields may be."""
+    if record not in found:
+        found.append(record)
+        for annotation in typing.get_type_hints(record, include_extras=True).values():
+            for _, inner in _records_in(annotation):
+                records(inner, found)
+    return found
+
+
+def test_what_is_wrong_with_any_key_of_any_record_is_said_in_our_words():
+    """Values of every type and size for each key, as a file and as Python give them; none in those of pydantic."""
+    said, found = set(), []
+    for system in cases.BUILT_IN:
+        records(cases.record_of(system), found)
+    for record in found:
+        adapter = pydantic.TypeAdapter(record)
+        some = itertools.batched([field.name for field in dataclasses.fields(record)], 4, strict=False)
+        for keys, value in itertools.product(some, WRONG_VALUES):
+            data = dict.fromkeys(keys, value)
+            for check, given in ((adapter.validate_json, json.dumps(data)), (adapter.validate_python, data)):
+                with contextlib.suppress(InputError):
+                    try:
+                        check(given)
+                    except pydantic.ValidationError as error:
+                        said |= set(explain(error, record, data, where="case").splitlines())
+    assert len(said) > 1000
+    assert [
+        line for line in said if re.search(r"\b([A-Z]\w+ should|Unable|Unexpected|validation|: : |or : )", line)
+    ] == []
+
+
 @pytest.mark.parametrize(
     ("content", "fragment"),
     [
@@ -226,6 +275,11 @@ def test_no_file_and_a_folder(tmp_path):
         cases.read(tmp_path / "nope.toml")
     with pytest.raises(InputError, match="cannot be read"):
         cases.read(tmp_path)
+
+
+def test_fields_are_given_by_name():
+    with pytest.raises(InputError, match=r"Model: 1\.0: must be given by the name of its field"):
+        signed.Model(1.0)
 
 
 @pytest.mark.parametrize("section", ["model", "initial", "time"])
