@@ -18,7 +18,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
 from limitpde import meanfield
@@ -26,6 +25,8 @@ from limitpde.densities import Gaussian
 from limitpde.fem.mesh import Box
 from limitpde.meanfield.exact import SelfConsistency
 from limitpde.potentials import ExteriorFromFile, Harmonic
+from limitpde.results import pictures, style
+from limitpde.results.canvas import Canvas
 
 QUICK = "--quick" in sys.argv
 FOLDER = Path("results/meanfield_phase_transition_quick" if QUICK else "results/meanfield_phase_transition")
@@ -78,7 +79,7 @@ def main():
     for D in NOISES:
         stable, then, late, cloud = followed(D)
         error = cloud.std(ddof=1) / math.sqrt(len(cloud))
-        found.append((D, late, cloud.mean(), error))
+        found.append((D, late, then, cloud.mean(), error))
         print(f"{D:5.2f} {stable:18.8f} {abs(late):12.8f} {then:10.5f} {cloud.mean():10.5f} {error:8.5f}")
         assert abs(late - stable) < 1e-6, f"D = {D}: the solution goes to {late}, not to {stable}"
         assert (stable > 0.1) == (critical > D), f"D = {D}: on the wrong side of the transition"
@@ -89,21 +90,26 @@ def main():
 
 
 def draw(found, critical):
-    """All self-consistent m over D, and where the solution went."""
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axis = figure.subplots()
-    branches = [(D, m, law(D).response(m) < 1) for D in np.linspace(0.06, 1.0, 120) for m in law(D).solutions()]
-    for stable, colour, label in ((True, "C0", "stable"), (False, "C1", "unstable")):
-        points = np.array([(D, m) for D, m, kept in branches if kept == stable])
-        axis.plot(*points.T, ".", ms=3, color=colour, label=f"self-consistent, {label}")
-    D, late, cloud, error = np.array(found).T
-    axis.plot(D, late, "ko", mfc="none", ms=8, label="equation, long run")
-    axis.errorbar(D, cloud, 2 * error, fmt="x", color="C3", label=f"{COUNT} particles, t = {END:g}")
-    axis.axvline(critical, color="0.7", lw=1)
-    axis.set(xlabel="D", ylabel="m", title=f"a double well, theta = {THETA:g}: critical D = {critical:.4f}")
-    axis.legend(fontsize=8)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    figure.savefig(FOLDER / "phase_transition.png", dpi=90)
+    """All self-consistent m over D, and where the solution and the particles went."""
+    below = critical - (critical - 0.06) * np.linspace(1.0, 0.02, 60) ** 2
+    side = np.array([max(law(D).solutions()) for D in below])
+    D, late, then, cloud, error = np.array(found).T
+    with style.styled():
+        figure, axis = Canvas().subplots(figsize=(5.6, 3.8))
+        axis.plot([*below, critical, 1.0], [*side, 0.0, 0.0], "k", label="self-consistent, stable")
+        axis.plot([*below, critical], [*-side, 0.0], "k")
+        axis.plot([below[0], critical], [0.0, 0.0], "k--", label="self-consistent, unstable")
+        axis.axvline(critical, color="0.6", ls=":", label=f"critical $D$ = {critical:.4f}")
+        axis.plot(D, late, "o", color="C0", mfc="none", ms=9, label=f"equation, $t$ = {LONG:g}")
+        axis.plot(D, then, "s", color="C1", mfc="none", ms=8, label=f"equation, $t$ = {END:g}")
+        label = rf"$N$ = {COUNT}, $t$ = {END:g}, $\pm$ 2 standard errors"
+        pictures.means(axis, D, cloud, error, color="C1", ms=3, label=label)
+        axis.set(
+            xlabel=r"$D = \sigma^2 / 2$", ylabel=r"$m = \int x \, \rho$", title=rf"double well, $\theta$ = {THETA:g}"
+        )
+        axis.legend(loc="lower right")
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        figure.savefig(FOLDER / "phase_transition.png")
 
 
 if __name__ == "__main__":
