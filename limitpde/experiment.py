@@ -41,7 +41,7 @@ from limitpde.results.inputs import Inputs
 from limitpde.run_record import RunRecord
 from limitpde.sections import BaseCase
 from limitpde.solution_files import SolutionFiles, observed_cloud
-from limitpde.system import LimitSolver, ObservedSolution, SimulatedEnsemble, System, system_of
+from limitpde.system import LimitSolver, ObservedSolution, SimulatedEnsemble, StepSummary, System, system_of
 
 
 def run(
@@ -217,20 +217,13 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
 
     def _solve(self, solver: S) -> None:
         """Solve the limit equation, with fields at the output times and diagnostics at every step."""
-        case, end = self.case, self.case.time.end
+        case = self.case
         with self.record.timed("pde"):
             steps = self.system.summary(solver, case)
             self.solution = solution = self.system.residual(solver, self.functions)
-            files = SolutionFiles(
-                self.folder, self.checkpoint, solver, solution, steps, self.comm,
-                outputs=partial(self.system.outputs, case, solver), cloud=self.cloud, resume=self.resume,
-            )  # fmt: skip
-            begins = "begins anew, from t = 0"
-            if files.resumed:
-                begins = f"goes on from the checkpoint before, t = {solver.t:.6g}"
-            self.record.note_damage(files.damaged, f"the equation {begins}")
+            files = self._solution_files(solver, solution, steps)
             layout = "{l_bar}{bar}| t = {n:.3g}/{total:.3g} [{elapsed}<{remaining}]"
-            bar = Bar("PDE", shown=self.record.told, total=end, layout=layout)
+            bar = Bar("PDE", shown=self.record.told, total=case.time.end, layout=layout)
             bar.advance(solver.t)
 
             saved, work = time.monotonic(), 0
@@ -262,23 +255,34 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
 
             began = time.perf_counter()
             try:
-                solver.solve(end, stops=case.output_times, observers=[solution, observe])
+                solver.solve(case.time.end, stops=case.output_times, observers=[solution, observe])
                 files.keep()
             except (Interrupted, RunError) as error:  # raised on every rank
                 files.keep()
-                if isinstance(error, RunError):
-                    files.write_fields(solver.t)  # the last state, where the trouble can be seen
+                if isinstance(error, RunError):  # the last state, where the trouble can be seen
+                    files.write_fields(solver.t)
                 raise
             finally:
                 bar.close()
                 if work:
-                    self.record.summary["performance"]["pde_dof_steps_per_second"] = work / (
-                        time.perf_counter() - began
-                    )
+                    rate = work / (time.perf_counter() - began)
+                    self.record.summary["performance"]["pde_dof_steps_per_second"] = rate
                 self.record.summary["pde"] = steps.figures()
                 self.record.summary["warnings"] += [*steps.warnings(), *solution.warnings]
                 self.record.cautions += steps.cautions()
                 self.known.astray = steps.astray()
+
+    def _solution_files(self, solver: S, solution: R, steps: StepSummary) -> SolutionFiles:
+        """Where the solution is written, where the solver goes on from what an earlier run has left. Collective."""
+        files = SolutionFiles(
+            self.folder, self.checkpoint, solver, solution, steps, self.comm,
+            outputs=partial(self.system.outputs, self.case, solver), cloud=self.cloud, resume=self.resume,
+        )  # fmt: skip
+        begins = "begins anew, from t = 0"
+        if files.resumed:
+            begins = f"goes on from the checkpoint before, t = {solver.t:.6g}"
+        self.record.note_damage(files.damaged, f"the equation {begins}")
+        return files
 
     # --- the particles ----------------------------------------------------------------------------------------------
 
@@ -365,7 +369,6 @@ class Experiment[C: BaseCase, S: LimitSolver, R: ObservedSolution, E: SimulatedE
             with self.record.timed("compare"):  # collective: the solution is spread over all ranks
                 own = self.system.comparison_figures(self.case, self.ensembles, self.solution, self.comm)
             self.known.failure = reason
-
         self.known.cautions = self.record.weigh()
 
         def write() -> None:

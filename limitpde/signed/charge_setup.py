@@ -36,8 +36,6 @@ class ChargeSetup:
     cutoff: int | None
     exact_pairs: bool
     collision: Collision
-    meeting: bool
-    """Whether any pair of opposite charges may be found to meet in a step (`limitpde.signed.meetings`)."""
     pair_sum: PairSum
     """What sums up the forces of all pairs."""
     batch_size: int | None
@@ -47,7 +45,6 @@ class ChargeSetup:
     halved: bool
     """Whether each step, or part of one, is made as two halves along the same paths (`limitpde.signed.halves`)."""
     estimate_eps: tuple[float, ...] | None
-    gradients: tuple[float, ...]
     observables: tuple[CloudFunction, ...]
     """Whose numbers are measured besides."""
     team: Team = SINGLE
@@ -70,6 +67,12 @@ class ChargeSetup:
             return slice(0, self.count)
         cuts = own_particles(self.count, self.team)
         return slice(int(cuts[self.team.rank]), int(cuts[self.team.rank + 1]))
+
+    @property
+    def meeting(self) -> bool:
+        """Whether any pair of opposite charges may be found to meet in a step (`limitpde.signed.meetings`)."""
+        asked = self.collision != "through" or self.estimate_eps is not None
+        return self.exact_pairs and self.model.interaction == "signed" and asked
 
     @property
     def kept(self) -> int:

@@ -234,22 +234,14 @@ def simulate(
     check_accuracy(accuracy)
     grid = time_grid(step, end, stops)
     check_substeps(substeps, sum(steps for _, steps in grid))
+    checked = estimate_eps is not None
     size = batch_size_of(
-        count,
-        method,
-        batch_size,
-        pairs=pairs,
-        collision=collision,
-        cutoff=cutoff,
-        substeps=substeps,
-        estimates=estimate_eps is not None,
+        count, method, batch_size, pairs=pairs, collision=collision, cutoff=cutoff, substeps=substeps, estimates=checked
     )
-    use_threads(controls.comm)
     limit, model = model, Scaling(model, gamma, sigma).particles(count)
     fast = method == "fast" or (method != "direct" and count >= FAST_FROM)
-    coupling = model.pair_strength(count) * (1 if size is None else strongest(count, size))
-    plain = kernel == "capped" and eps is None and cutoff is None
-    exact = size is None and takes_exact_pairs(model, count, pairs, collision, plain=plain)
+    bare = kernel != "capped" or eps is not None
+    plain = not bare and cutoff is None
     run = ChargeSetup(
         limit=limit,
         model=model,
@@ -258,23 +250,34 @@ def simulate(
         grid=grid,
         residual=ParticleResidual(limit, count, test_functions, model.sigma),
         kernel=kernel,
-        eps=math.sqrt(2 * coupling * (step / 2 if controls.halved else step) / substeps) if eps is None else eps,
-        bare=kernel != "capped" or eps is not None,
+        eps=_cap(model, count, size, (step / 2 if controls.halved else step) / substeps) if eps is None else eps,
+        bare=bare,
         cutoff=cutoff,
-        exact_pairs=exact,
+        exact_pairs=size is None and takes_exact_pairs(model, count, pairs, collision, plain=plain),
         collision=collision,
-        meeting=exact and model.interaction == "signed" and (collision != "through" or estimate_eps is not None),
         pair_sum=partial(fast_pair_sum, accuracy=accuracy) if fast else pair_sum,
         batch_size=size,
         substeps=substeps,
         halved=controls.halved,
         estimate_eps=None if estimate_eps is None else tuple(estimate_eps),
-        gradients=tuple(map(largest_gradient, test_functions)),
         observables=tuple(observables),
     )
-    if isinstance(model.confinement, ConfinementFromFile):
-        model.confinement.check(run.start.draw(np.random.default_rng(0))[0])
-    sum_size = pair_interactions(1, count) * ((size or count) / count)
+    return _carried_out(run, replicas, controls)
+
+
+def _cap(model: Model, count: int, batch_size: int | None, step: float) -> float:
+    """Length of the cap by default: below it the drift of one step throws a pair across itself."""
+    coupling = model.pair_strength(count) * (1 if batch_size is None else strongest(count, batch_size))
+    return math.sqrt(2 * coupling * step)
+
+
+def _carried_out(run: ChargeSetup, replicas: int, controls: Controls) -> Ensemble:
+    """Simulate and measure what has been set up. Collective."""
+    count, confinement = run.count, run.model.confinement
+    use_threads(controls.comm)
+    if isinstance(confinement, ConfinementFromFile):
+        confinement.check(run.start.draw(np.random.default_rng(0))[0])
+    sum_size = pair_interactions(1, count) * ((run.batch_size or count) / count)
     with team_for(controls, count=count, replicas=replicas) as team:
         run = replace(run, team=team, pair_sum=partial(run.pair_sum, team=team))
         simulated = simulate_replicas(
@@ -288,12 +291,13 @@ def simulate(
             steps=run.steps,
             work=lambda part: int((part["parts"] + 1).sum()) * sum_size,
         )
-    return _ensemble(run, simulated, plain=plain)
+    return _ensemble(run, simulated)
 
 
-def _ensemble(run: ChargeSetup, simulated: Simulated, *, plain: bool) -> Ensemble:
-    """What the replicas were measured to do; `plain`: with the cap by default, and without a cut-off."""
+def _ensemble(run: ChargeSetup, simulated: Simulated) -> Ensemble:
+    """What the replicas were measured to do."""
     limit, model, count = run.limit, run.model, run.count
+    plain = not run.bare and run.cutoff is None
     found: dict[str, Any] = in_order_kept(simulated.parts, run.kept, "ends")
     estimated = (
         ("phi", "distance", "pair_integrals", "closest", "regularisation_gaps") if run.estimate_eps is not None else ()
@@ -313,7 +317,7 @@ def _ensemble(run: ChargeSetup, simulated: Simulated, *, plain: bool) -> Ensembl
         collision=run.collision,
         estimates=estimates,
         estimate_eps=run.estimate_eps or (),
-        estimate_gradients=run.gradients,
+        estimate_gradients=tuple(map(largest_gradient, run.residual.functions)),
     )
 
 
