@@ -22,7 +22,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from limitpde import signed, vlasov
 from limitpde.compare.fluctuations import Prediction, variance_rates
@@ -32,6 +31,8 @@ from limitpde.compare.test_functions import GaussianBump, Wave
 from limitpde.densities import Gaussian
 from limitpde.fem.mesh import Disk
 from limitpde.potentials import Cosine, Poisson
+from limitpde.results import pictures, style
+from limitpde.results.canvas import Canvas
 from limitpde.signed.fluctuations import covariance_of_charges
 from limitpde.vlasov.fluctuations import covariance_of_newton
 
@@ -121,19 +122,24 @@ def check(name, found):
 
 def draw(cases):
     """N Var over N: replicas, the prediction, and independent particles."""
-    canvas = Figure(figsize=(12, 3.2), layout="constrained")
-    panels = canvas.subplots(1, len(cases))
-    for axes, (name, theory, alone, measured) in zip(panels, cases, strict=True):
-        axes.errorbar(measured[:, 0], measured[:, 1], 2 * measured[:, 2], fmt="o", label="replicas, 2 standard errors")
-        axes.axhline(theory, label="linearised equation")
-        axes.axhline(alone, linestyle="--", color="gray", label="independent particles")
-        axes.set(xscale="log", title=name, xlabel="N", ylim=(0, None))
-        axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
-        axes.minorticks_off()
-    panels[0].set_ylabel("N Var")
-    panels[0].legend(loc="lower right", fontsize="small")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(FOLDER / "fluctuations.png", dpi=80)
+    with style.styled():
+        figure, panels = Canvas().subplots(2, 2, figsize=(5.6, 4.6), sharex=True)
+        for axes, (name, theory, alone, measured) in zip(panels.flat, cases, strict=True):
+            axes.axhline(theory, color="k", label="linearised equation")
+            axes.axhline(alone, color="0.6", ls="--", label="independent particles")
+            label = r"replicas, $\pm$ 2 standard errors"
+            pictures.means(axes, measured[:, 0], measured[:, 1], measured[:, 2], label=label)
+            top = max(theory, alone, *(measured[:, 1] + 2 * measured[:, 2]))
+            axes.set(xscale="log", title=name, ylim=(0, 1.1 * top))
+            axes.set_xticks(COUNTS, map(str, COUNTS))
+            axes.set_xticks([], minor=True)
+        for axes in panels[1]:
+            axes.set_xlabel("$N$")
+        for axes in panels[:, 0]:
+            axes.set_ylabel(r"$N \, \mathrm{Var} \int \varphi \, dL^N$")
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        figure.savefig(FOLDER / "fluctuations.png")
 
 
 print(f"{'':18} {'N':>5} {'predicted':>10} {'N Var':>10} {'stderr':>9} {'off by':>6} {'independent':>12}")

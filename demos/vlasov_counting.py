@@ -20,9 +20,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import limitpde
+from limitpde.results import pictures, style
+from limitpde.results.canvas import Canvas
 from limitpde.vlasov.hamiltonian.counting import theorem_rate
 
 QUICK = "--quick" in sys.argv
@@ -87,24 +88,33 @@ def check(name, compare):
 
 def draw(found):
     """beta_N against N at the end, with the powers of the theorem."""
-    canvas = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = canvas.subplots(1, len(found), sharey=True)
-    for axes, (name, compare) in zip(panels, found.items(), strict=True):
-        rows = [row for row in compare["counting"] if row["t"] == 1.0]
-        for number, exponent in enumerate(sorted({row["lambda"] for row in rows})):
-            mine = [row for row in rows if row["lambda"] == exponent]
-            counts, low, high = (np.array([row[key] for row in mine], dtype=float) for key in ("N", "low", "high"))
-            middle, style = (low + high) / 2, {"color": f"C{number}"}
-            axes.errorbar(counts, middle, (high - low) / 2, fmt="o", capsize=3, label=f"λ = {exponent:g}", **style)
-            axes.plot(counts, middle[0] * (counts / counts[0]) ** -exponent, lw=1, **style)
-            axes.plot(counts, middle[0] * (counts / counts[0]) ** -theorem_rate(exponent), "--", lw=1, **style)
-        axes.set(xscale="log", yscale="log", title=name, xlabel="N")
-        axes.set_xticks(counts, [f"{count:g}" for count in counts])
-        axes.minorticks_off()
-    panels[0].set_ylabel("β_N at t = 1")
-    panels[0].legend(fontsize="small")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(FOLDER / "counting.png", dpi=80)
+    with style.styled():
+        figure, panels = Canvas().subplots(1, len(found), figsize=(7.6, 3.4), sharey=True)
+        for axes, (name, compare) in zip(panels, found.items(), strict=True):
+            rows = [row for row in compare["counting"] if row["t"] == 1.0]
+            exponents = sorted({row["lambda"] for row in rows})
+            for number, exponent in enumerate(exponents):
+                mine = [row for row in rows if row["lambda"] == exponent]
+                counts, low, high = (np.array([row[key] for row in mine], dtype=float) for key in ("N", "low", "high"))
+                middle, colour, power = (low + high) / 2, f"C{number}", theorem_rate(exponent)
+                places = counts * 1.05 ** (number - (len(exponents) - 1) / 2)  # so that each can be seen
+                label = rf"$\lambda$ = {exponent:g}, 95 %"
+                pictures.means(axes, places, middle, (high - low) / 4, color=colour, marker="os^"[number], label=label)
+                scaled = counts / counts[0]
+                last = r"$N^{-\lambda}$" if exponent == exponents[-1] else None
+                axes.plot(counts, middle[0] * scaled**-exponent, color=colour, lw=0.8, label=last)
+                if power != exponent:
+                    label = rf"theorem, $N^{{-{power:g}}}$"
+                    axes.plot(counts, middle[0] * scaled**-power, "--", color=colour, lw=0.8, label=label)
+            axes.set(xscale="log", yscale="log", title=name, xlabel="$N$")
+            axes.set_xticks(counts, [f"{count:g}" for count in counts])
+            axes.set_xticks([], minor=True)
+        panels[0].set_yticks([0.05, 0.1, 0.2, 0.5, 1.0], ["0.05", "0.1", "0.2", "0.5", "1"])
+        panels[0].set_yticks([], minor=True)
+        panels[0].set_ylabel(r"$\beta_N$ at $t$ = 1")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        figure.savefig(FOLDER / "counting.png")
 
 
 if __name__ == "__main__":
