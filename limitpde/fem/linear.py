@@ -21,6 +21,9 @@ REDUNDANT_LIMIT = 100_000
 DIRECT_LIMIT = 500_000
 """Unknowns up to which a matrix that rarely changes is factorised; above, algebraic multigrid needs less."""
 
+BORROWED = 20
+"""Iterations after which a solver gives up a preconditioner that is not its own."""
+
 
 class LinearSolver:
     """A PETSc KSP with options of its own and vectors that live as long as it does. Collective.
@@ -33,9 +36,18 @@ class LinearSolver:
             `PETSC_OPTIONS="-limitpde_poisson_ksp_rtol 1e-10"`, win over the ones given here.
         options: PETSc options by name, without the prefix.
         lag: keep the preconditioner until a solve takes twice the iterations of the first one with it.
+        lender: a solver whose preconditioner serves until then, for a matrix near its own one; needs `lag`.
     """
 
-    def __init__(self, matrix: PETSc.Mat, *, prefix: str, options: Options, lag: bool = False) -> None:
+    def __init__(
+        self,
+        matrix: PETSc.Mat,
+        *,
+        prefix: str,
+        options: Options,
+        lag: bool = False,
+        lender: LinearSolver | None = None,
+    ) -> None:
         self._ksp = PETSc.KSP().create(matrix.comm)
         self._ksp.setOperators(matrix)
         database = PETSc.Options()
@@ -48,6 +60,9 @@ class LinearSolver:
         forget = weakref.finalize(self, _forget, [unique + name for name in options])  # inner solvers read theirs later
         forget.atexit = False
         self._lag, self._fresh_iterations = lag, 0
+        self._own: tuple[PETSc.PC, int] | None = None
+        if lender is not None:
+            self._borrow(lender)
         self.solution, self.right_side = matrix.createVecs()
 
     def solve(self, right_side: np.ndarray, guess: np.ndarray | None = None) -> tuple[np.ndarray, int, int]:
@@ -73,13 +88,38 @@ class LinearSolver:
             self._fresh_iterations = 0  # the next solve renews the preconditioner
         return self.solution.array_r, iterations, reason
 
+    def _borrow(self, lender: LinearSolver) -> None:
+        """Use the preconditioner of another solver, and give up soon where it does not serve. Collective."""
+        self._own, self._fresh_iterations = (self._ksp.getPC(), self._ksp.max_it), 1
+        borrowed = PETSc.PC().create(self._ksp.comm)
+        borrowed.setOperators(*self._ksp.getOperators())
+        borrowed.setType(PETSc.PC.Type.PYTHON)
+        borrowed.setPythonContext(_Borrowed(lender._ksp.getPC()))
+        self._ksp.setPC(borrowed)
+        self._ksp.max_it = min(BORROWED, self._ksp.max_it)
+
     def _run(self, guess: np.ndarray | None, reuse: bool) -> tuple[int, int]:
+        if not reuse and self._own is not None:
+            own, self._ksp.max_it = self._own
+            self._ksp.setPC(own)
+            self._own = None
         self._ksp.setInitialGuessNonzero(guess is not None)
         if guess is not None:
             self.solution.array[:] = guess
         self._ksp.getPC().setReusePreconditioner(reuse)
         self._ksp.solve(self.right_side, self.solution)
         return self._ksp.getIterationNumber(), self._ksp.getConvergedReason()
+
+
+class _Borrowed:
+    """What PETSc's `pc_type python` calls to precondition by what another solver has set up."""
+
+    def __init__(self, lender: PETSc.PC) -> None:
+        self._lender = lender
+
+    def apply(self, pc: PETSc.PC, right_side: PETSc.Vec, solution: PETSc.Vec) -> None:
+        """Precondition. Collective."""
+        self._lender.apply(right_side, solution)
 
 
 def _forget(names: list[str]) -> None:

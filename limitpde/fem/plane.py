@@ -79,7 +79,7 @@ class PlanePoisson:
         self.fixed, self.external = graph.boundary, 0.0
         self._matrix = graph.dirichlet_laplacian()
         options = symmetric_options(self._matrix, constant=True, relative_tolerance=1e-13)
-        self._solver = LinearSolver(self._matrix, prefix="poisson", options=options)
+        self.solver = LinearSolver(self._matrix, prefix="poisson", options=options)
         self._modes, self._factors = self._harmonic_modes(multipoles)
         self._on_circle = np.ascontiguousarray(self._modes[:, self.fixed])
 
@@ -100,7 +100,7 @@ class PlanePoisson:
         """Solution with zero on the circle, (n_local,)."""
         owned = self._graph.owned
         right_side = np.where(self._graph.boundary, 0.0, right_side)[:owned]
-        solution, _, reason = self._solver.solve(right_side)
+        solution, _, reason = self.solver.solve(right_side)
         if reason < 0:
             raise RunError(f"Poisson's equation could not be solved (PETSc reason {reason})")
         return self._graph.share(solution)

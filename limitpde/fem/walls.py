@@ -39,7 +39,7 @@ class WallPoisson:
             self.fixed = np.asarray(original_nodes(graph.space) == 0)  # the same one on any number of ranks
         matrix = laplacian_matrix(graph, self.fixed).mat
         options = symmetric_options(matrix, constant=True, relative_tolerance=1e-13)
-        self._solver = LinearSolver(matrix, prefix="poisson", options=options)
+        self.solver = LinearSolver(matrix, prefix="poisson", options=options)
         self._values = np.where(self.fixed & np.isfinite(values), values, 0.0)
         self._area = float(graph.sums.total(graph.area)[0])
         self.external = self._values + self._inside(-graph.laplacian(self._values))
@@ -47,7 +47,7 @@ class WallPoisson:
     def _inside(self, right_side: np.ndarray) -> np.ndarray:
         """Solution that is zero at the fixed nodes, (n_local,)."""
         owned = self._graph.owned
-        solution, _, reason = self._solver.solve(np.where(self.fixed, 0.0, right_side)[:owned])
+        solution, _, reason = self.solver.solve(np.where(self.fixed, 0.0, right_side)[:owned])
         if reason < 0:
             raise RunError(f"Poisson's equation could not be solved (PETSc reason {reason})")
         return self._graph.share(solution)

@@ -121,7 +121,7 @@ class Scheme:
             self._predictor = EdgeMatrix(graph, self.poisson.fixed)
             options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
             options["ksp_norm_type"] = "unpreconditioned"  # one use of the preconditioner less, and of a guess
-            self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True)
+            self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True, lender=self.poisson.solver)
         if model.circulation > 0:
             self._face_fluxes = FaceFluxes(graph)
         self._transport_by, self._corrected_from = transport, corrected_from
