@@ -49,6 +49,7 @@ from limitpde.fem.cell_fluxes import CellFluxes
 from limitpde.fem.edge_flux import climb_along, fill_transport, predictor_edges
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.face_flux import FaceFluxes
+from limitpde.fem.first_guess import FirstGuess
 from limitpde.fem.flux_correction import CellPeclet, FluxCorrection, repaired
 from limitpde.fem.gate import ROUNDING, GatedState
 from limitpde.fem.gated import BDF_FORMULAS, Formula, History, Trial
@@ -124,6 +125,7 @@ class Scheme:
             self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True, lender=self.poisson.solver)
         if model.circulation > 0:
             self._face_fluxes = FaceFluxes(graph)
+        self._guess_potential, self._guess_density = FirstGuess(), [FirstGuess() for _ in charges]
         self._transport_by, self._corrected_from = transport, corrected_from
         self._correction, self._peclet = FluxCorrection(graph), CellPeclet(graph)
         self._transport = EdgeMatrix(graph)
@@ -202,11 +204,14 @@ class Scheme:
             masses = [
                 float(mass) / bdf.implicit for mass in self.graph.sums.total(*(self.graph.area * k for k in known))
             ]
+        kind = order, len(past) >= order
         guess = combine(bdf.extrapolation, now.potential, before.potential)
         predicted, predictor_iterations, reason = guess, 0, 1
         if self._model.coupling > 0:
             foreseen = history.foreseen(order, dt, [state.potential for state in (now, *past)])
-            predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, known, expected, guess, foreseen)
+            likely = self._guess_potential(foreseen, dt, kind)
+            predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, known, expected, guess, likely)
+            self._guess_potential.learn(foreseen, predicted)
         figures = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0, "cell_peclet": 0.0}
         if reason < 0:
             text = f"the predictor of the potential did not converge (PETSc reason {reason})"
@@ -222,7 +227,8 @@ class Scheme:
         for index in range(len(self._charges)):
             self._fill_transport(climbs[index], dt, bdf)
             foreseen = history.foreseen(order, dt, [state.densities[index] for state in (now, *past)])
-            density, count, reason = self._transported(known[index], foreseen)
+            density, count, reason = self._transported(known[index], self._guess_density[index](foreseen, dt, kind))
+            self._guess_density[index].learn(foreseen, density)
             if reason > 0 and corrected:
                 density, extra, reason = self._correction(
                     density,
