@@ -69,7 +69,7 @@ def climb_along(tail: np.ndarray, head: np.ndarray, weight: np.ndarray, potentia
     return climb
 
 
-@compiled
+@compiled(fastmath={"contract"})
 def fill_transport(
     entries: np.ndarray, weight: np.ndarray, climb: np.ndarray, diffusivity: float, dt: float = 1.0
 ) -> None:
@@ -110,7 +110,7 @@ def add_mean_density(
         mean[e] += theta * density[i] + (1.0 - theta) * density[j]
 
 
-@compiled
+@compiled(fastmath={"contract", "arcp"})
 def predictor_edges(
     conductance: np.ndarray,
     balance: np.ndarray,

@@ -36,7 +36,8 @@ class LinearSolver:
             `PETSC_OPTIONS="-limitpde_poisson_ksp_rtol 1e-10"`, win over the ones given here.
         options: PETSc options by name, without the prefix.
         lag: keep the preconditioner until a solve takes twice the iterations of the first one with it.
-        lender: a solver whose preconditioner serves until then, for a matrix near its own one; needs `lag`.
+        lender: a solver, of a matrix near this one, whose preconditioner serves until a solve takes twice the
+            iterations of its last one; needs `lag`.
     """
 
     def __init__(
@@ -90,7 +91,8 @@ class LinearSolver:
 
     def _borrow(self, lender: LinearSolver) -> None:
         """Use the preconditioner of another solver, and give up soon where it does not serve. Collective."""
-        self._own, self._fresh_iterations = (self._ksp.getPC(), self._ksp.max_it), 1
+        self._own = self._ksp.getPC(), self._ksp.max_it
+        self._fresh_iterations = max(lender._ksp.getIterationNumber(), 1)
         borrowed = PETSc.PC().create(self._ksp.comm)
         borrowed.setOperators(*self._ksp.getOperators())
         borrowed.setType(PETSc.PC.Type.PYTHON)

@@ -34,7 +34,6 @@ from limitpde.fem.lagrange import LagrangeSpace, Quadrature
 from limitpde.fem.lumped import LumpedQuadrature
 from limitpde.fem.mesh import Refinement
 from limitpde.fem.plane import PlanePoisson
-from limitpde.fem.refinement import AdaptiveMesh
 from limitpde.fem.stepping import StepReport, StepSize, check_step
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
@@ -66,6 +65,12 @@ def _watch(
     if degree == 1:
         return Gate(scale, falling, rise), StepSize(step, tolerance, blind=True)
     return Gate(scale, falling, rise, undershoot), StepSize(step, tolerance, regrowth=REGROWTH)
+
+
+def _fluxes(model: Model, boundary: BoundaryKind, transport: TransportBy) -> TransportBy:
+    """The transport that is meant: "fitted" for "auto" where fluxes are never corrected."""
+    rests = model.coupling < 0 or (model.D > 0 and (boundary != "plane" or model.confinement is not None))
+    return "fitted" if transport == "auto" and rests and model.circulation == 0 else transport
 
 
 class Solver(GatedSolver[Scheme | GalerkinScheme]):
@@ -130,17 +135,14 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         comm: MPI.Comm = MPI.COMM_WORLD,
     ) -> None:
         check_problem(model, initial, step, boundary, degree, refinement)
-        rests = model.coupling < 0 or (model.D > 0 and (boundary != "plane" or model.confinement is not None))
-        transport = "fitted" if transport == "auto" and rests and model.circulation == 0 else transport
-        self.model, self.degree, self.transport, self.corrected_from = model, degree, transport, corrected_from
+        self.transport = transport = _fluxes(model, boundary, transport)
+        self.model, self.degree, self.corrected_from = model, degree, corrected_from
         self.warnings: list[str] = []
         self.species = [s for s in range(len(SPECIES)) if initial.parts(s)]
         self.charges = charges = [model.charges[s] for s in self.species]
         self.mass = masses = [initial.mass(s) for s in self.species]
         lines, plane = wall_lines(mesh, boundary, comm), boundary == "plane"
-        adaptive: AdaptiveMesh | None = None
-        if refinement is not None:
-            adaptive = adaptive_mesh(mesh, refinement, initial, lines, comm, round_=plane)
+        adaptive = None if refinement is None else adaptive_mesh(mesh, refinement, initial, lines, comm, round_=plane)
         self.adaptive = adaptive
         shape = mesh[0] if isinstance(mesh, tuple) else mesh
 
@@ -162,18 +164,21 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
             size=size,
             adaptive=adaptive,
         )
-        reason = gate.below_zero(self.now)
-        if reason:
-            raise InputError(
-                f"pde.mesh: at time 0 {reason}: degree {degree} needs a finer mesh, a larger pde.undershoot or "
-                "smoother data; degree 1 takes any"
-            )
+        self._check_start()
         self._may_collapse = degree == 1 and model.sense < 0
         self._first_maximum = self.now.maximum
         self._peaks: list[tuple[float, float]] = []
         self.resolved: float | None = None
         self._supercritical = model.sense < 0 and sum(masses) * -model.coupling > 4 * model.D
         self.latest_time = self._latest_time(sum(masses)) if plane and model.confinement is None else None
+
+    def _check_start(self) -> None:
+        reason = self.stepping.gate.below_zero(self.now)
+        if reason:
+            raise InputError(
+                f"pde.mesh: at time 0 {reason}: degree {self.degree} needs a finer mesh, a larger pde.undershoot or "
+                "smoother data; degree 1 takes any"
+            )
 
     def _latest_time(self, mass: float) -> float | None:
         """The bound on the time of blow-up of the data in the plane; None where there is none. Collective."""

@@ -42,21 +42,19 @@ from functools import cached_property, partial
 
 import dolfinx.mesh
 import numpy as np
-from scipy.special import xlogy
 
 from limitpde.densities import Uniform
+from limitpde.fem.attempt import Attempt, FirstGuess
 from limitpde.fem.cell_fluxes import CellFluxes
 from limitpde.fem.edge_flux import climb_along, fill_transport, predictor_edges
 from limitpde.fem.edges import EdgeGraph, EdgeMatrix
 from limitpde.fem.face_flux import FaceFluxes
-from limitpde.fem.first_guess import FirstGuess
 from limitpde.fem.flux_correction import CellPeclet, FluxCorrection, repaired
 from limitpde.fem.gate import ROUNDING, GatedState
 from limitpde.fem.gated import BDF_FORMULAS, Formula, History, Trial
-from limitpde.fem.linear import LinearSolver, symmetric_options
+from limitpde.fem.linear import LinearSolver, Options, symmetric_options
 from limitpde.fem.lumped import LumpedQuadrature
 from limitpde.fem.original import original_nodes
-from limitpde.fem.stepping import Bdf
 from limitpde.parallel import on_all
 from limitpde.signed.model import SPECIES, Initial, Model
 from limitpde.signed.options import BoundaryKind, TransportBy
@@ -67,6 +65,18 @@ REPAIRED = 1e-5
 
 FASTEST = 0.5
 """Largest part of a density that may vanish in a step: more would leave the second formula nothing."""
+
+LEAST = 1e-300
+"""A density for which rho log rho is nothing; logarithms of zero are not."""
+
+TRANSPORT: Options = {
+    "ksp_type": "bcgs",
+    "pc_type": "jacobi",
+    "ksp_rtol": ROUNDING / 10,
+    "ksp_divtol": 1e12,
+    "ksp_max_it": 1500,
+}
+"""Of the solver of (B), for a matrix near its diagonal."""
 
 type NodalRows = np.ndarray | list[np.ndarray]
 
@@ -122,24 +132,16 @@ class Scheme:
             self._predictor = EdgeMatrix(graph, self.poisson.fixed)
             options = symmetric_options(self._predictor.mat, constant=False, relative_tolerance=1e-7)
             options["ksp_norm_type"] = "unpreconditioned"  # one use of the preconditioner less, and of a guess
-            self._predict = LinearSolver(self._predictor.mat, prefix="predictor", options=options, lag=True, lender=self.poisson.solver)
+            self._predict = LinearSolver(
+                self._predictor.mat, prefix="predictor", options=options, lag=True, lender=self.poisson.solver
+            )
         if model.circulation > 0:
             self._face_fluxes = FaceFluxes(graph)
         self._guess_potential, self._guess_density = FirstGuess(), [FirstGuess() for _ in charges]
         self._transport_by, self._corrected_from = transport, corrected_from
         self._correction, self._peclet = FluxCorrection(graph), CellPeclet(graph)
         self._transport = EdgeMatrix(graph)
-        self._solve_transport = LinearSolver(
-            self._transport.mat,
-            prefix="transport",
-            options={
-                "ksp_type": "bcgs",
-                "pc_type": "jacobi",
-                "ksp_rtol": ROUNDING / 10,
-                "ksp_divtol": 1e12,
-                "ksp_max_it": 1500,
-            },
-        )
+        self._solve_transport = LinearSolver(self._transport.mat, prefix="transport", options=TRANSPORT)
 
     def initial_density(self, initial: Initial, species: int, warnings: list[str]) -> np.ndarray:
         """Nodal values, (n_local,); each part is scaled so that its lumped mass is exact. Collective.
@@ -185,88 +187,92 @@ class Scheme:
 
     def _advance(self, history: History, dt: float, order: int, *, judged: bool, fitted: bool) -> tuple[Trial, bool]:
         """A step with fitted fluxes, or as the drift asks for, and whether they were corrected. Collective."""
-        now, past, bdf = history.now, history.past, history.bdf(order, dt)
-        weights = history.error_weights(order, dt) if judged else None
-
-        def combine(weights: tuple[float, float], a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return weights[0] * a + weights[1] * b if order == 2 else a
-
-        before = past[0] if order == 2 else now
-        pairs = list(zip(now.densities, before.densities, strict=True))
-        known = [combine(bdf.history, a, b) for a, b in pairs]
-        expected = [np.maximum(combine(bdf.extrapolation, a, b), 0.0) for a, b in pairs]
-        masses = self._masses
-        if self._model.reaction and len(expected) == 2:
-            gone = dt * self._model.reaction * expected[0] * expected[1]
-            if dt * self._model.reaction * self.graph.sums.maximum(*expected) > FASTEST:
+        states, bdf, sums = (history.now, *history.past), history.bdf(order, dt), self.graph.sums
+        attempt = Attempt(history, dt, order, bdf, history.error_weights(order, dt) if judged else None)
+        rows = [[state.densities[s] for state in states] for s in range(len(self._charges))]
+        known = [attempt.combined(bdf.history, row) for row in rows]
+        expected = [np.maximum(attempt.combined(bdf.extrapolation, row), 0.0) for row in rows]
+        masses, rate = self._masses, dt * self._model.reaction
+        if rate and len(expected) == 2:
+            if rate * sums.maximum(*expected) > FASTEST:
                 return Trial("the annihilation is too fast for the step"), False
-            known = [density - gone for density in known]
-            masses = [
-                float(mass) / bdf.implicit for mass in self.graph.sums.total(*(self.graph.area * k for k in known))
-            ]
-        kind = order, len(past) >= order
-        guess = combine(bdf.extrapolation, now.potential, before.potential)
-        predicted, predictor_iterations, reason = guess, 0, 1
-        if self._model.coupling > 0:
-            foreseen = history.foreseen(order, dt, [state.potential for state in (now, *past)])
-            likely = self._guess_potential(foreseen, dt, kind)
-            predicted, predictor_iterations, reason = self._predict_potential(dt, bdf, known, expected, guess, likely)
-            self._guess_potential.learn(foreseen, predicted)
-        figures = {"iterations_predictor": float(predictor_iterations), "iterations_transport": 0.0, "cell_peclet": 0.0}
+            known = [density - rate * expected[0] * expected[1] for density in known]
+            masses = [float(mass) / bdf.implicit for mass in sums.total(*(self.graph.area * k for k in known))]
+        predicted, count, reason = self._predict_potential(attempt, known, expected)
+        figures = {"iterations_predictor": float(count), "iterations_transport": 0.0, "cell_peclet": 0.0}
         if reason < 0:
             text = f"the predictor of the potential did not converge (PETSc reason {reason})"
             return Trial(text, figures=figures), False
         barriers = [self._barrier(charge, predicted) for charge in self._charges]
-        climbs = self._climbs(barriers, predicted)
-        turning = [self._model.circulation * predicted] * len(barriers)
-        carriers = turning if self._model.circulation > 0 else barriers
-        figures["cell_peclet"] = peclet = self._peclet(carriers, now, self._model.D)
-        strong = self._model.circulation > 0 or peclet > self._corrected_from
+        vortices = self._model.circulation > 0
+        carriers = [self._model.circulation * predicted] * len(barriers) if vortices else barriers
+        figures["cell_peclet"] = peclet = self._peclet(carriers, history.now, self._model.D)
+        strong = vortices or peclet > self._corrected_from
         corrected = not fitted and (strong or self._transport_by == "corrected")
         densities, errors = [], []
-        for index in range(len(self._charges)):
-            self._fill_transport(climbs[index], dt, bdf)
-            foreseen = history.foreseen(order, dt, [state.densities[index] for state in (now, *past)])
-            density, count, reason = self._transported(known[index], self._guess_density[index](foreseen, dt, kind))
-            self._guess_density[index].learn(foreseen, density)
-            if reason > 0 and corrected:
-                density, extra, reason = self._correction(
-                    density,
-                    self._transport.edges,
-                    known[index],
-                    now.densities[index],
-                    climb=climbs[index],
-                    diffusivity=self._model.D,
-                    dt=dt,
-                    implicit=bdf.implicit,
-                )
-                count += extra
-            if weights is not None and reason > 0:
-                seen = [density, *(state.densities[index] for state in (now, *past[: len(weights) - 2]))]
-                errors.append(np.asarray(sum(w * values for w, values in zip(weights, seen, strict=True))))
-                if history.own_steps <= order:
-                    errors[-1], extra, reason = self._transported(bdf.implicit * errors[-1], errors[-1])
-                    count += extra
+        for index, climb in enumerate(self._climbs(barriers, predicted)):
+            moved = self._moved(attempt, index, known[index], rows[index], climb, corrected=corrected)
+            density, error, count, reason = moved
             figures["iterations_transport"] += count
             if reason < 0:
-                return Trial(
-                    f"the transport solve did not converge (PETSc reason {reason})", figures=figures
-                ), corrected
+                text = f"the transport solve did not converge (PETSc reason {reason})"
+                return Trial(text, figures=figures), corrected
             densities.append(density)
+            errors += [] if error is None else [error]
         estimate = self._norm(errors) / self._norm(densities) if errors else 0.0
         return Trial(self._checked_state(densities, masses), estimate if judged else None, figures), corrected
 
-    def _predict_potential(
+    def _moved(
         self,
-        dt: float,
-        bdf: Bdf,
-        history: list[np.ndarray],
-        expected: list[np.ndarray],
-        guess: np.ndarray,
-        foreseen: np.ndarray,
+        attempt: Attempt,
+        index: int,
+        known: np.ndarray,
+        row: list[np.ndarray],
+        climb: np.ndarray,
+        *,
+        corrected: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None, int, int]:
+        """(B) for one species: density and its local error, (n_local,), iterations and PETSc's reason. Collective."""
+        graph, bdf, dt = self.graph, attempt.bdf, attempt.dt
+        fill_transport(self._transport.edges, graph.weight, climb, self._model.D, dt)
+        self._transport.diagonal[:] = bdf.implicit * graph.area[: graph.owned]
+        self._transport.assemble()
+        foreseen = attempt.foreseen(row)
+        guess = self._guess_density[index](attempt, foreseen)
+        density, count, reason = self._transported(known, guess)
+        if reason < 0:
+            return density, None, count, reason
+        self._guess_density[index].learn(foreseen, density)
+        if corrected:
+            density, extra, reason = self._correction(
+                density,
+                self._transport.edges,
+                known,
+                row[0],
+                climb=climb,
+                diffusivity=self._model.D,
+                dt=dt,
+                implicit=bdf.implicit,
+            )
+            count += extra
+        if attempt.weights is None or reason < 0:
+            return density, None, count, reason
+        seen = [density, *row[: len(attempt.weights) - 1]]
+        error = np.asarray(sum(w * values for w, values in zip(attempt.weights, seen, strict=True)))
+        if attempt.history.own_steps <= attempt.order:
+            error, extra, reason = self._transported(bdf.implicit * error, error)
+            count += extra
+        return density, error, count, reason
+
+    def _predict_potential(
+        self, attempt: Attempt, history: list[np.ndarray], expected: list[np.ndarray]
     ) -> tuple[np.ndarray, int, int]:
-        """(A): the potential at the end of the step, (n_local,), iterations and PETSc's reason."""
-        graph, owned, fixed = self.graph, self.graph.owned, self.poisson.fixed
+        """(A): the potential at the end of the step, (n_local,), iterations and PETSc's reason. Collective."""
+        graph, owned, fixed, bdf = self.graph, self.graph.owned, self.poisson.fixed, attempt.bdf
+        row = [state.potential for state in (attempt.history.now, *attempt.history.past)]
+        guess = attempt.combined(bdf.extrapolation, row)
+        if self._model.coupling <= 0:
+            return guess, 0, 1
         start = self.poisson.lifted(self.net_charge(expected), guess)
         conductance, balance = np.empty(len(graph.weight)), np.zeros(graph.local)
         predictor_edges(
@@ -280,16 +286,20 @@ class Scheme:
             np.stack([guess, self._exterior, start]),
             self._model.coupling,
             self._model.D,
-            2 * np.pi * dt / bdf.implicit,
+            2 * np.pi * attempt.dt / bdf.implicit,
         )
         self._predictor.set_laplacian(conductance)
         self._predictor.assemble()
         balance = graph.share_sum(balance) + self.poisson.source(self.net_charge(history)) / bdf.implicit
         balance[fixed] = 0.0
-        likely = np.where(fixed, 0.0, foreseen - start)
+        foreseen = attempt.foreseen(row)
+        likely = np.where(fixed, 0.0, self._guess_potential(attempt, foreseen) - start)
         correction, iterations, reason = self._predict.solve(balance[:owned], likely[:owned])
         start[:owned] += correction
-        return graph.share(start), iterations, reason
+        predicted = graph.share(start)
+        if reason > 0:
+            self._guess_potential.learn(foreseen, predicted)
+        return predicted, iterations, reason
 
     def _climbs(self, barriers: list[np.ndarray], potential: np.ndarray) -> list[np.ndarray]:
         """Of each species what its drift takes from the head of an edge to the tail, per density, (n_edges,)."""
@@ -299,13 +309,6 @@ class Scheme:
             return climbs
         carried = self._face_fluxes(self._model.circulation * potential)
         return [climb - carried for climb in climbs]
-
-    def _fill_transport(self, climb: np.ndarray, dt: float, bdf: Bdf) -> None:
-        """The matrix of (B) for one species."""
-        graph = self.graph
-        fill_transport(self._transport.edges, graph.weight, climb, self._model.D, dt)
-        self._transport.diagonal[:] = bdf.implicit * graph.area[: graph.owned]
-        self._transport.assemble()
 
     def _transported(self, history: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, int, int]:
         """(B): the solution for m history on the right, (n_local,), iterations and PETSc's reason."""
@@ -335,7 +338,7 @@ class Scheme:
         potential = self.poisson.solve(charge)
         energy = self._model.coupling / 2 * charge * (potential + self.poisson.external)
         for density in densities:
-            energy += self._model.D * xlogy(density, density) + self._exterior * density
+            energy += self._model.D * density * np.log(np.maximum(density, LEAST)) + self._exterior * density
         sums = self.graph.sums
         total = float(sums.total(self.graph.area * energy)[0])
         mass = np.sum([self.graph.area * density for density in densities], axis=0)

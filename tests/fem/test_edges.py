@@ -24,6 +24,7 @@ from petsc4py import PETSc
 
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
+from limitpde.fem.attempt import Attempt, FirstGuess
 from limitpde.fem.edge_flux import (
     SERIES,
     add_gradient_flux,
@@ -311,3 +312,26 @@ def test_what_is_foreseen_is_exact_for_what_the_formula_integrates_exactly():
     found = history.foreseen(2, 0.2, values)
     np.testing.assert_allclose(found, a * 0.45**2 + b * 0.45 + 1.0, rtol=1e-13)
     assert History(empty).foreseen(2, 0.2, values) is values[0]
+
+
+def test_a_first_guess_that_misses_smoothly_gains_two_orders():
+    """Even BDF2 steps of sin t: what is foreseen misses dt^3, the guess dt^5; other steps begin anew."""
+
+    def states(t: float, dt: float) -> tuple[Attempt, np.ndarray]:
+        history = History(empty, (empty, empty), (dt, dt))
+        attempt = Attempt(history, dt, 2, history.bdf(2, dt), None)
+        return attempt, attempt.foreseen([np.array([math.sin(t - k * dt)]) for k in (1, 2, 3)])
+
+    empty, missed = GatedState(np.zeros((1, 1)), np.zeros(1), 0.0, 0.0, 0.0), []
+    for dt in (0.1, 0.05):
+        first = FirstGuess()
+        for k in range(3):
+            t = 1.0 + (k - 2) * dt
+            attempt, foreseen = states(t, dt)
+            guess = first(attempt, foreseen)
+            first.learn(foreseen, np.array([math.sin(t)]))
+        missed.append(abs(math.sin(1.0) - guess[0]))
+        longer, foreseen = states(1.0, 1.1 * dt)
+        assert first(longer, foreseen) is foreseen
+    assert missed[0] < 2 * 0.1**5
+    assert math.log2(missed[0] / missed[1]) == pytest.approx(5.0, abs=0.3)

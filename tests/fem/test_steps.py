@@ -190,6 +190,32 @@ def test_lagged_preconditioner_still_solves_the_matrix_of_now(comm):
 
 
 @pytest.mark.ranks
+def test_a_lent_preconditioner_serves_while_the_matrix_is_near(comm):
+    """Near the lender's matrix none is made; far from it the solver makes its own, after which a solve is exact."""
+    graph, matrix, exact, right = linear_system(comm)
+    options = symmetric_options(matrix.mat, constant=True, relative_tolerance=1e-13)
+    lender = LinearSolver(matrix.mat, prefix="lending", options=options)
+    lender.solve(right[: graph.owned])
+    bent = laplacian_matrix(graph, graph.boundary)
+    options = symmetric_options(bent.mat, constant=False, relative_tolerance=1e-10)
+    solver = LinearSolver(bent.mat, prefix="borrowing", options=options, lag=True, lender=lender)
+    counts = []
+    for factor in (0.003, 0.003, 1e4, 1e4):
+        weight = graph.weight * (1.0 + factor * (graph.points[graph.tail, 0] > 0.5))
+        bent.set_laplacian(weight)
+        bent.assemble()
+        balance = np.zeros(graph.local)
+        add_gradient_flux(balance, graph.tail, graph.head, weight, exact)
+        right = np.where(graph.boundary, 0.0, -graph.share_sum(balance))
+        solution, iterations, reason = solver.solve(right[: graph.owned])
+        assert reason > 0
+        assert graph.sums.maximum(np.abs(solution - exact[: graph.owned])) < 1e-7
+        counts.append(iterations)
+    assert counts[0] == counts[1] > 1
+    assert counts[3] == 1
+
+
+@pytest.mark.ranks
 def test_linear_solver_reports_failure_and_leaves_no_options_behind(comm):
     graph, matrix, _, right = linear_system(comm)
     before = set(PETSc.Options().getAll())
