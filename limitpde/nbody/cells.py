@@ -42,14 +42,38 @@ class CellGrid(NamedTuple):
 
 
 @compiled
+def corners(x: np.ndarray, n: int, flat: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest coordinates (3,) of the first n points (>= n, 3); infinite, and the wrong way round, of none."""
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    _widen(x, n, 2 if flat else 3, low, high)
+    return low, high
+
+
+@hot
+def _widen(x, n, axes, low, high):  # type: ignore[no-untyped-def]
+    """`corners` in place."""
+    for c in range(axes):
+        first, last = low[c], high[c]
+        for i in range(n):
+            first, last = min(first, x[i, c]), max(last, x[i, c])
+        low[c], high[c] = first, last
+
+
+@compiled
 def make_grid(
-    x: np.ndarray, n: int, low: np.ndarray, size: np.ndarray, torus: bool, flat: bool, reach: float
+    box: tuple[np.ndarray, np.ndarray],
+    n: int,
+    low: np.ndarray,
+    size: np.ndarray,
+    torus: bool,
+    flat: bool,
+    reach: float,
 ) -> CellGrid:
-    """A grid for pairs of the first n points within a reach.
+    """A grid for pairs of n points within a reach.
 
     Args:
-        x: (>= n, 3) points, on a torus inside [low, low + size).
-        n: how many of them.
+        box: their `corners`; on a torus, where they lie inside [low, low + size), unused.
+        n: how many.
         low: (3,) lower corner of the torus; elsewhere unused.
         size: (3,) edges of the torus, each three times the reach or more; elsewhere unused.
         torus: whether the domain is one.
@@ -65,11 +89,8 @@ def make_grid(
             corner[c], period[c] = low[c], size[c]
             wanted[c] = math.floor(size[c] / reach * (1 - 1e-12))
         else:
-            first, last = x[0, c], x[0, c]
-            for i in range(n):
-                first, last = min(first, x[i, c]), max(last, x[i, c])
-            corner[c] = first
-            wanted[c] = math.floor((last - first) / reach) + 2
+            corner[c] = box[0][c]
+            wanted[c] = math.floor((box[1][c] - box[0][c]) / reach) + 2
     most = max(float(PER_PARTICLE * n), float(FEWEST_IN_ALL))
     for _ in range(3):  # an axis that has come down to FEWEST leaves more to the others
         shrink = min(1.0, (most / wanted.prod()) ** (1 / axes))
@@ -113,9 +134,24 @@ def sort_into_cells(x: np.ndarray, n: int, grid: CellGrid, slot: np.ndarray, sta
             c += cells[0] * cells[1] * _cell(x[i, 2], low[2], inverse[2], cells[2])
         slot[i] = c
         start[c + 1] += 1
+    shared = shared_cells(start, 1)
+    _count_up(slot, n, start)
+    return shared
+
+
+@hot
+def shared_cells(number: np.ndarray, first: int) -> float:
+    """Ordered pairs of different points that share a cell, from how many are in each of the cells from `first` on."""
     shared = 0.0
+    for c in range(first, len(number)):
+        shared += float(number[c]) * float(number[c] - 1)
+    return shared
+
+
+@hot
+def _count_up(slot, n, start):  # type: ignore[no-untyped-def]
+    """The places of n points, and where cells begin, from the points' cells and, from start[1] on, their numbers."""
     for c in range(len(start) - 1):
-        shared += float(start[c + 1]) * float(start[c + 1] - 1)
         start[c + 1] += start[c]
     for i in range(n - 1, -1, -1):  # from behind, each cell is filled from its end
         c = slot[i]
@@ -124,7 +160,51 @@ def sort_into_cells(x: np.ndarray, n: int, grid: CellGrid, slot: np.ndarray, sta
     for c in range(len(start) - 1):  # start[c + 1] is now where cell c begins
         start[c] = start[c + 1]
     start[-1] = n
-    return shared
+
+
+@hot
+def layers_of(x: np.ndarray, n: int, grid: CellGrid, layer: np.ndarray, number: np.ndarray) -> None:
+    """The layers of cells along the last axis in which the first n points (>= n, 3) lie.
+
+    Args:
+        x: the points.
+        n: how many of them.
+        grid: the cells.
+        layer: (>= n,) int64, overwritten.
+        number: (layers,) int64, overwritten: points in each.
+    """
+    axis = 2 if grid.cells[2] > 1 else 1
+    low, inverse, cells = grid.low[axis], grid.inverse[axis], grid.cells[axis]
+    number[:] = 0
+    for i in range(n):
+        layer[i] = _cell(x[i, axis], low, inverse, cells)
+        number[layer[i]] += 1
+
+
+@hot
+def sort_into_layers(
+    x: np.ndarray, grid: CellGrid, first: int, layers: int, slot: np.ndarray, start: np.ndarray
+) -> None:
+    """`sort_into_cells` of all points (n, 3), which lie in `layers` layers of a grid from the first on, in a circle.
+
+    Cells are counted from the first of these layers on. On a torus points met around it are moved by its period, so
+    that they can be met in the layers as in a grid of their own.
+    """
+    cells, low, inverse = grid.cells, grid.low, grid.inverse
+    axis = 2 if cells[2] > 1 else 1
+    layer = cells[0] * cells[1] if axis == 2 else cells[0]
+    start[:] = 0
+    for i in range(len(x)):
+        k = _cell(x[i, axis], low[axis], inverse[axis], cells[axis]) - first
+        c = _cell(x[i, 0], low[0], inverse[0], cells[0])
+        if axis == 2:
+            c += cells[0] * _cell(x[i, 1], low[1], inverse[1], cells[1])
+        if k < 0:
+            k += cells[axis]
+            x[i, axis] += grid.period[axis]
+        slot[i] = c + layer * k
+        start[slot[i] + 1] += 1
+    _count_up(slot, len(x), start)
 
 
 @hot

@@ -135,7 +135,7 @@ def own_particles(n: int, team: Team) -> np.ndarray:
 def check_forces(fx: Floats, fy: Floats, shape: tuple[int, ...], team: Team, *, own: bool) -> slice:
     """Which particles are this rank's; InputError unless the forces are arrays for all of (R, N), or for these."""
     cuts = own_particles(shape[1], team)
-    mine = slice(int(cuts[team.rank]), int(cuts[team.rank + 1]))
+    mine = team.mine(cuts)
     wanted = (shape[0], mine.stop - mine.start) if own else shape
     _check(wanted, fx=fx, fy=fy)
     return mine

@@ -53,6 +53,10 @@ class Team:
         """Where n things are cut into parts of about the same size, one for each rank, (size + 1,)."""
         return np.arange(self.size + 1) * n // self.size
 
+    def mine(self, cuts: np.ndarray) -> slice:
+        """The part of this rank, where things are cut so, (size + 1,)."""
+        return slice(int(cuts[self.rank]), int(cuts[self.rank + 1]))
+
     def stops(self, asked: bool) -> bool:
         """Whether any rank was asked to stop. Collective in the team.
 
@@ -123,7 +127,7 @@ class Team:
             self.fill([array.reshape(-1) for array in arrays], cuts)  # in place: one row each
             return
         found = np.empty((int(cuts[-1]), len(arrays), *arrays[0].shape[:-1]), dtype=arrays[0].dtype)
-        mine = slice(cuts[self.rank], cuts[self.rank + 1])
+        mine = self.mine(cuts)
         for k, array in enumerate(arrays):
             found[mine, k] = np.moveaxis(array[..., mine], -1, 0)
         self.fill([found], cuts)
@@ -160,7 +164,7 @@ class Team:
         self._comm.Allgather(np.array([len(rows)]), many[1:])
         cuts = np.cumsum(many)
         found = np.empty((int(cuts[-1]), *rows.shape[1:]), dtype=rows.dtype)
-        found[cuts[self.rank] : cuts[self.rank + 1]] = rows
+        found[self.mine(cuts)] = rows
         self.fill([found], cuts)
         return found
 
@@ -174,17 +178,24 @@ class Team:
             self.agree()
             self._comm.Allreduce(MPI.IN_PLACE, values, op=MPI.MIN)
 
+    def add(self, values: np.ndarray) -> None:
+        """Give all ranks the sums of their values, whole numbers, in place. Collective in the team.
+
+        Raises:
+            TeamFailure: a rank has failed.
+        """
+        if self._comm is not None:
+            self.agree()
+            self._comm.Allreduce(MPI.IN_PLACE, values, op=MPI.SUM)
+
     def total(self, number: int) -> int:
         """The sum of a number of each rank. Collective in the team.
 
         Raises:
             TeamFailure: a rank has failed.
         """
-        if self._comm is None:
-            return number
-        self.agree()
         found = np.array([number])
-        self._comm.Allreduce(MPI.IN_PLACE, found, op=MPI.SUM)
+        self.add(found)
         return int(found[0])
 
     def coming(self, counts: np.ndarray) -> np.ndarray:

@@ -121,7 +121,8 @@ def cut_boxes(boxes: int, team: Team) -> np.ndarray | None:
 def own_boxes(boxes: int, team: Team) -> tuple[int, int]:
     """The first of this rank's boxes of a level, and the one after its last."""
     cuts = cut_boxes(boxes, team)
-    return (0, boxes) if cuts is None else (int(cuts[team.rank]), int(cuts[team.rank + 1]))
+    own = slice(0, boxes) if cuts is None else team.mine(cuts)
+    return own.start, own.stop
 
 
 @hot

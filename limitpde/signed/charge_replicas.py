@@ -232,8 +232,8 @@ class ChargeReplicas:
         if not run.exact_pairs:
             noise = run.model.sigma, np.uint64(run.seed), some.replicas, number, path.half, *path.normals
             cuts = own_particles(run.count, run.team)
-            first, last = cuts[run.team.rank], cuts[run.team.rank + 1]
-            _euler_maruyama(x, y, *some.felt, dt, *noise, first, last, self._mine.start)
+            own = run.team.mine(cuts)
+            _euler_maruyama(x, y, *some.felt, dt, *noise, own.start, own.stop, self._mine.start)
             run.team.complete([x, y], cuts)
             return
         alive, places = encounters.alive.copy(), (x.copy(), y.copy())

@@ -65,8 +65,7 @@ class ChargeSetup:
         """The particles whose drifts this rank has."""
         if not self.parted:
             return slice(0, self.count)
-        cuts = own_particles(self.count, self.team)
-        return slice(int(cuts[self.team.rank]), int(cuts[self.team.rank + 1]))
+        return self.team.mine(own_particles(self.count, self.team))
 
     @property
     def meeting(self) -> bool:

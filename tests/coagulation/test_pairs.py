@@ -29,7 +29,7 @@ from limitpde.coagulation.simulator.scan import scan
 from limitpde.coagulation.simulator.steps import make_sorted
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-from limitpde.nbody.cells import make_grid, sort_into_cells
+from limitpde.nbody.cells import corners, make_grid, sort_into_cells
 from limitpde.nbody.random import pair_key
 
 SE = 4.5
@@ -236,7 +236,7 @@ def test_the_early_draw_spares_work_and_nothing_else():
     x[1] = x[0] + 1e-3  # just split
     stack, results = np.empty((64, 8)), []
     for asked, least in ((physics, reach), (unbounded, 0.3)):
-        grid = make_grid(x, n, np.zeros(3), np.ones(3), True, False, least)
+        grid = make_grid(corners(x, n, False), n, np.zeros(3), np.ones(3), True, False, least)
         slot, start = np.empty(n, dtype=np.int64), np.empty(np.prod(grid.cells) + 1, dtype=np.int64)
         sort_into_cells(x, n, grid, slot, start)
         S = make_sorted(n)

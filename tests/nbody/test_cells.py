@@ -10,14 +10,22 @@ import pytest
 from numba import njit
 from scipy import stats
 
-from limitpde.nbody.cells import FEWEST_IN_ALL, PER_PARTICLE, STRETCHES, make_grid, neighbours_ahead, sort_into_cells
+from limitpde.nbody.cells import (
+    FEWEST_IN_ALL,
+    PER_PARTICLE,
+    STRETCHES,
+    corners,
+    make_grid,
+    neighbours_ahead,
+    sort_into_cells,
+)
 from limitpde.nbody.random import counter, four_normals, pair_block, pair_key, pair_normals, pair_uniforms
 
 
 @njit
 def _pairs(x, n, low, size, torus, flat, reach):
     """Pairs within the reach, as the cells give them, with squared distances, how many shared a cell, and the cells."""
-    grid = make_grid(x, n, low, size, torus, flat, reach)
+    grid = make_grid(corners(x, n, flat), n, low, size, torus, flat, reach)
     slot, start = np.empty(n, dtype=np.int64), np.empty(np.prod(grid.cells) + 1, dtype=np.int64)
     shared = sort_into_cells(x, n, grid, slot, start)
     order = np.empty(n, dtype=np.int64)
@@ -84,7 +92,7 @@ def test_every_near_pair_is_met_once_and_no_other(kind, flat, n):
 
 def test_sorting_keeps_the_order_within_a_cell_and_counts_companions():
     x = np.random.default_rng(0).random((500, 3))
-    grid = make_grid(x, 500, np.zeros(3), np.ones(3), True, False, 0.1999)
+    grid = make_grid(corners(x, 500, False), 500, np.zeros(3), np.ones(3), True, False, 0.1999)
     slot, start = np.empty(500, dtype=np.int64), np.empty(126, dtype=np.int64)
     shared = sort_into_cells(x, 500, grid, slot, start)
     cell = (np.floor(x * 5).astype(int) * [1, 5, 25]).sum(axis=1)

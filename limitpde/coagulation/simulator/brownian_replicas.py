@@ -12,6 +12,7 @@ import numpy as np
 
 from limitpde.coagulation.proof.candidate import MacroBalance, MacroResidual
 from limitpde.coagulation.simulator.crew import Crew
+from limitpde.coagulation.simulator.crew_halves import HalvedCrew
 from limitpde.coagulation.simulator.events import (
     COMPENSATOR,
     COUNT,
@@ -38,8 +39,10 @@ from limitpde.coagulation.simulator.events import (
 from limitpde.coagulation.simulator.halves import ROOM, advance_halved
 from limitpde.coagulation.simulator.pairs import Physics
 from limitpde.coagulation.simulator.python_balance import PythonBalance
+from limitpde.coagulation.simulator.layers import settle_with
+from limitpde.coagulation.simulator.rows import cuts_of, most_rows
 from limitpde.coagulation.simulator.start import InitialParticles
-from limitpde.coagulation.simulator.steps import advance, settle
+from limitpde.coagulation.simulator.steps import advance
 from limitpde.compare.cloud_functions import CloudFunction, PointCloud, observed_clouds
 from limitpde.domains import Domain
 from limitpde.errors import RunError
@@ -95,20 +98,18 @@ class BrownianReplicas:
 
     def __init__(self, run: BrownianSetup, replicas: np.ndarray) -> None:
         self._run, self._replicas = run, replicas
-        drawn = [run.start.draw(generator(run.seed, Stream.INITIAL, int(r))) for r in replicas]
-        count, d, functions = run.start.count, run.domain.dimension, len(run.functions.kinds)
-        rows = count + (count // 4 + 64 if len(run.physics.splitting.values) else 0)
-        if run.halved and len(run.physics.splitting.values):
-            rows = ROOM * count
+        count, d, functions, team = run.start.count, run.domain.dimension, len(run.functions.kinds), run.team
+        splits, blocked = len(run.physics.splitting.values) > 0, functions > 0
+        own, most = team.mine(cuts_of(team, blocked, count)), most_rows(team, blocked, count)
+        rows = most + (most // 4 + 64 if splits else 0)
+        if run.halved and splits:
+            rows = most_rows(team, blocked, ROOM * count)
         lead = (len(replicas), rows)
-        born = (len(replicas), rows if len(run.physics.splitting.values) else 0)
-        x, mass = np.zeros((*lead, 3)), np.zeros(lead, dtype=np.int64)
-        for r, (positions, masses) in enumerate(drawn):
-            x[r, :count, :d], mass[r, :count] = positions, masses
+        born = (len(replicas), rows if splits else 0)
         self._state = ReplicaState(
-            x=x,
-            mass=mass,
-            ident=np.broadcast_to(np.arange(rows), lead).copy(),
+            x=np.zeros((*lead, 3)),
+            mass=np.zeros(lead, dtype=np.int64),
+            ident=np.broadcast_to(own.start + np.arange(rows), lead).copy(),
             mate=np.full(born, -1),
             kin=np.full(born, -1),
             offset=np.zeros((*born, 3)),
@@ -120,21 +121,23 @@ class BrownianReplicas:
             pairs=np.zeros((lead[0], 2, run.shape[1], run.shape[1])),
             reacted=np.zeros((lead[0], run.shape[1], run.shape[1]), dtype=np.int64),
         )
-        self._state.numbers[:, COUNT] = self._state.numbers[:, NEXT] = count
+        self._state.numbers[:, COUNT], self._state.numbers[:, NEXT] = own.stop - own.start, count
         self._balances: list[MacroBalance] = [run.residual.start() for _ in replicas] if run.residual else []
         self._watched = [] if run.balance is None else [run.balance() for _ in replicas]
         self._rows: list[dict[str, np.ndarray]] = []
-        for r in range(len(replicas)):
-            own = self._replica(r)
-            settle(run.physics, own)
-            if run.team.size == 1:
-                evaluate(run.functions, own.x, 0, count, run.physics.flat, own.phi)
+        for r, number in enumerate(replicas):
+            x, mass = run.start.draw(generator(run.seed, Stream.INITIAL, int(number)))
+            A = self._replica(r)
+            A.x[: own.stop - own.start, :d], A.mass[: own.stop - own.start] = x[own], mass[own]
+            settle_with(team, run.physics, A, blocked)
+            evaluate(run.functions, A.x, 0, own.stop - own.start, run.physics.flat, A.phi)
         self._pilot = ReplicaState(*(array.copy() for array in self._state)) if run.halved else None
 
     def run(
         self, snapshot: Snapshot | None, part_done: Callable[[], object], stop: Callable[[], bool]
     ) -> dict[str, np.ndarray]:
         """Go to the end; the measurements of these replicas, with the output times last."""
+        self._shown = self._run.team.total(0 if snapshot is None else 1) > 0
         self._measure(0.0, True, snapshot)
         threads = numba.get_num_threads()
         with ThreadPoolExecutor(threads) as pool:
@@ -185,7 +188,10 @@ class BrownianReplicas:
         run, replica, state = self._run, int(self._replicas[r]), self._replica(r)
         parts = 4 * threads if threads > 1 and len(state.mass) >= SHARED else 1
         own = self._watched[r] if self._watched else None
-        crew = Crew(run.physics, run.functions, state, self._pilot_of(r), run.seed, replica, pool, parts, run.team, own)
+        setup, pilot = (run.seed, replica, pool, parts, run.team), self._pilot_of(r)
+        crew: Crew | HalvedCrew = Crew(run.physics, run.functions, state, *setup, own)
+        if pilot is not None:
+            crew = HalvedCrew(crew, Crew(run.physics, run.functions, pilot, *setup))
         for end in stops:
             going = True
             while going:
@@ -211,60 +217,76 @@ class BrownianReplicas:
             self._pilot = None if self._pilot is None else _with_twice_the_rows(self._pilot)
 
     def _measure(self, t: float, output: bool, snapshot: Snapshot | None) -> None:
-        run, d = self._run, self._run.domain.dimension
-        living = [int(n) for n in self._state.numbers[:, COUNT]]
+        run = self._run
         for r, balance in enumerate(self._balances):
-            x = np.ascontiguousarray(self._state.x[r, : living[r], :d])
-            balance.measure(t, x, self._state.mass[r, : living[r]].copy())
+            balance.measure(t, *self._all(r))
         if not output:
             return
-        rows = [self._present(r, n, t) | self._own(r, n, t) for r, n in enumerate(living)]
+        rows = [self._present(r, t) | self._own(r, t) for r in range(len(self._replicas))]
         self._rows.append({name: np.stack([row[name] for row in rows]) for name in rows[0]})
-        if snapshot is not None:
-            n = living[0]
-            snapshot(t, self._state.x[0, :n, :d].copy(), mass=self._state.mass[0, :n].copy())
+        if self._shown:
+            x, mass = self._all(0)
+            if snapshot is not None:
+                snapshot(t, x, mass=mass)
         if not np.all(np.isfinite(self._rows[-1]["second_moment"])):
             raise RunError(f"a particle left for infinity before t = {t:.6g} (N = {run.start.count})")
 
-    def _present(self, r: int, n: int, t: float) -> dict[str, np.ndarray]:
-        """What one replica of n particles shows now."""
-        run, one = self._run, self._replica(r)
+    def _all(self, r: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (n, d) and masses (n,) of all particles of a replica, from all ranks. Collective in the team."""
+        one, team = self._replica(r), self._run.team
+        n = one.numbers[COUNT]
+        x = np.ascontiguousarray(one.x[:n, : self._run.domain.dimension])
+        return team.joined(x if team.size > 1 else x.copy()), team.joined(one.mass[:n].copy())
+
+    def _present(self, r: int, t: float) -> dict[str, np.ndarray]:
+        """What one replica shows now; sums over particles have one number of each on every rank for a moment."""
+        run, one, team = self._run, self._replica(r), self._run.team
+        n = one.numbers[COUNT]
         x, mass = one.x[:n, : run.domain.dimension], one.mass[:n]
         weight, N = mass.astype(float), run.start.count
         kept = [mass == only if only else np.ones(n, dtype=bool) for only in run.functions.masses]
         T, flat = run.functions, run.physics.flat
-        observed = [values_at(T, f, one.x[:n], flat)[which].sum() for f, which in enumerate(kept)]
+
+        def total(values: np.ndarray) -> np.ndarray:  # in one order on any number of ranks
+            return np.asarray(team.joined(values).sum())
+
+        observed = [total(values_at(T, f, one.x[:n], flat)[which]) for f, which in enumerate(kept)]
         if self._watched:
-            observed = self._watched[r].observed(x, mass, t).tolist()
+            observed = self._watched[r].observed(*self._all(r), t).tolist()
+        few = np.bincount(mass[mass <= run.shape[0]], minlength=run.shape[0] + 1)[1:]
+        whole = np.array([n, mass.sum(), *few])
+        team.add(whole)
+        heaviest = np.array([-weight.max(initial=0.0)])
+        team.lower(heaviest)
         found = {
-            "survivors": np.array(n),
-            "mass": np.array(mass.sum() / N),
-            "largest_mass": np.array(weight.max(initial=0.0) / N),
-            "mass_squares": np.array(run.share * (weight**2).sum()),
-            "second_moment": np.array((weight * (x**2).sum(axis=1)).sum() / N),
-            "centre": weight @ x / N,
-            "counts_by_mass": np.bincount(mass[mass <= run.shape[0]], minlength=run.shape[0] + 1)[1:],
+            "survivors": whole[0],
+            "mass": np.array(whole[1] / N),
+            "largest_mass": np.array(-heaviest[0] / N),
+            "mass_squares": run.share * total(weight**2),
+            "second_moment": total(weight * (x**2).sum(axis=1)) / N,
+            "centre": np.array([total(weight * along) for along in x.T]) / N,
+            "counts_by_mass": whole[2:],
             "observables": run.share * np.array(observed, dtype=float),
         }
         values = self._balances[r].values()[:, 0] if self._balances else np.full(len(observed), np.nan)
         return found | {"residual": values}
 
-    def _own(self, r: int, n: int, t: float) -> dict[str, np.ndarray]:
-        """What the user's own functions say of the n particles of one replica."""
-        run, x, mass = self._run, self._state.x[r, :n, : self._run.domain.dimension], self._state.mass[r, :n]
+    def _own(self, r: int, t: float) -> dict[str, np.ndarray]:
+        """What the user's own functions say of the particles of one replica."""
+        run = self._run
         if not run.observables:
             return {}
-        cloud = PointCloud(x, mass.astype(float), np.full(n, run.share))
+        x, mass = self._all(r)
+        cloud = PointCloud(x, mass.astype(float), np.full(len(mass), run.share))
         return {"own_observables": observed_clouds(run.observables, [cloud], t)[0]}
 
     def _ends(self) -> np.ndarray:
         """Positions and masses of the replicas that are kept, (K, n, d + 1), zero where there are no more particles."""
-        state, d = self._state, self._run.domain.dimension
-        kept = np.flatnonzero(self._replicas < self._run.kept)
-        living = state.numbers[kept, COUNT]
-        found = np.zeros((len(kept), int(living.max(initial=0)), d + 1))
-        for row, r, n in zip(found, kept, living, strict=True):
-            row[:n, :d], row[:n, d] = state.x[r, :n, :d], state.mass[r, :n]
+        d, kept = self._run.domain.dimension, np.flatnonzero(self._replicas < self._run.kept)
+        ends = [self._all(r) for r in kept]
+        found = np.zeros((len(kept), max((len(mass) for _, mass in ends), default=0), d + 1))
+        for row, (x, mass) in zip(found, ends, strict=True):
+            row[: len(mass), :d], row[: len(mass), d] = x, mass
         return found
 
     def _series(self) -> dict[str, np.ndarray]:

@@ -69,8 +69,7 @@ class ReplicaState(NamedTuple):
     lag: np.ndarray
     """(rows,) time in the past for which its clock of splitting has yet to run."""
     phi: np.ndarray
-    """(3, rows, F): g, Lap g and |grad g|^2 at its position. A rank of a team fills its own rows, and others, which it
-    never writes, take no memory."""
+    """(3, rows, F): g, Lap g and |grad g|^2 at its position."""
     numbers: np.ndarray
     """(6,) int64: particles, steps, number of the next new particle, events, particle steps, status."""
     reals: np.ndarray
@@ -167,7 +166,7 @@ def _clock(seed: np.uint64, replica: int, ident: int, step: int, late: bool) -> 
 
 
 @compiled
-def _rings(P: Physics, A: ReplicaState, seed: np.uint64, replica: int, dt: float, late: np.ndarray) -> np.ndarray:
+def rings(P: Physics, A: ReplicaState, seed: np.uint64, replica: int, dt: float, late: np.ndarray) -> np.ndarray:
     """Shares of the step at which the clocks of splitting ring, (n,); 2 where they do not."""
     n = A.numbers[COUNT]
     found = np.full(n if len(P.splitting.values) else 0, 2.0)
@@ -213,12 +212,12 @@ def happen(
     """
     n = A.numbers[COUNT]
     after, when = A.mass[:n].copy(), np.full(n, -1.0)
-    rings = _rings(P, A, seed, replica, dt, late)
-    ringing = np.flatnonzero(rings < 1.0)
+    times = rings(P, A, seed, replica, dt, late)
+    ringing = np.flatnonzero(times < 1.0)
     if n + len(ringing) > len(A.mass):
         return Happened(-1, after, when)
     total = n
-    times = np.concatenate((records[:, 0], rings[ringing]))
+    times = np.concatenate((records[:, 0], times[ringing]))
     for event in np.argsort(times, kind="mergesort"):
         if event < len(records):
             _react(P, T, A, B, records[event], key, after, when)

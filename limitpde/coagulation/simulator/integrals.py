@@ -49,7 +49,8 @@ def finish(P, T, A, B, records, seed, key, replica, dt, late):  # type: ignore[n
         return FULL
     sums = room_for_sums(T, happened)
     integrate(P, T, A, B, dt, happened, 0, len(sums), sums)
-    settle_down(T, A, B, dt, happened, sums, 0, happened.total)
+    integrate_born(P, T, A, B, dt, happened, len(happened.after), sums)
+    settle_down(T, A, B, dt, happened, sums)
     return GOING
 
 
@@ -77,29 +78,36 @@ def integrate(
     end: int,
     sums: np.ndarray,
 ) -> None:
-    """What the blocks begin, ..., end - 1 of particles add to the time integrals in a step, in `room_for_sums`."""
+    """What the blocks begin, ..., end - 1 of the particles there were add to the time integrals, in their sums."""
     _integrate(P, T, A, B, dt, happened, begin, end, sums)
 
 
 @hot
 def _integrate(P, T, A, B, dt, happened, begin, end, sums):  # type: ignore[no-untyped-def]
     """`integrate`."""
-    total, after, when = happened
-    n = len(after)
-    for i in range(begin * BLOCK, min(end * BLOCK, total)):
-        share, block = 0.5 if i < n and when[i] < 0.0 else when[i] if i < n else 1.0 - A.lag[i], sums[i // BLOCK]
-        if i < min(n, len(B.walls)):
+    _, after, when = happened
+    for i in range(begin * BLOCK, min(end * BLOCK, len(after))):
+        share, block = 0.5 if when[i] < 0.0 else when[i], sums[i // BLOCK]
+        if i < len(B.walls):
             for f in range(len(T.masses)):
                 seen = share * counts_in(T.masses[f], A.mass[i])
                 seen += (1.0 - share) * counts_in(T.masses[f], after[i]) if after[i] > 0 else 0.0
                 block[DIFFUSION, f] += seen * B.walls[i, f]
-        if i < n:
-            _add(P, T, block, A.phi, i, A.mass[i], share * dt)
-            if after[i] > 0:
-                _add(P, T, block, B.phi, i, after[i], (1.0 - share) * dt)
-        else:
-            evaluate(T, B.x, i, i + 1, P.flat, B.phi)
-            _add(P, T, block, B.phi, i, A.mass[i], (1.0 - share) * dt)
+        _add(P, T, block, A.phi, i, A.mass[i], share * dt)
+        if after[i] > 0:
+            _add(P, T, block, B.phi, i, after[i], (1.0 - share) * dt)
+
+
+@compiled
+def integrate_born(
+    P: Physics, T: Functions, A: ReplicaState, B: Moved, dt: float, happened: Happened, n: int, sums: np.ndarray
+) -> None:
+    """What particles that were split off add after all others of their blocks; they are those after n of a replica."""
+    first = len(happened.after)
+    for i in range(first, happened.total if len(sums) else first):
+        evaluate(T, B.x, i, i + 1, P.flat, B.phi)
+        share = 1.0 - A.lag[i]
+        _add(P, T, sums[(n + i - first) // BLOCK], B.phi, i, A.mass[i], (1.0 - share) * dt)
 
 
 @hot
@@ -119,36 +127,19 @@ def _add(P, T, block, phi, i, mass, weight):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def settle_down(
-    T: Functions,
-    A: ReplicaState,
-    B: Moved,
-    dt: float,
-    happened: Happened,
-    sums: np.ndarray,
-    begin: int,
-    end: int,
-) -> tuple[int, int]:
-    """Add the sums of the blocks, and move the particles that are left to the end of the step, in their order.
-
-    The test functions of the rows begin, ..., end - 1 go with them.
-
-    Returns:
-        The first of the rows that these are then, and one after the last.
-    """
+def settle_down(T: Functions, A: ReplicaState, B: Moved, dt: float, happened: Happened, sums: np.ndarray) -> None:
+    """Add the sums of the blocks, and move the particles that are left to the end of the step, in their order."""
     for block in range(len(sums)):
         A.sums[:INTEGRALS] += sums[block]
-    return _settle_down(T, A, B, dt, happened, begin, end)
+    _settle_down(T, A, B, dt, happened)
 
 
 @hot
-def _settle_down(T, A, B, dt, happened, begin, end):  # type: ignore[no-untyped-def]
+def _settle_down(T, A, B, dt, happened):  # type: ignore[no-untyped-def]
     """`settle_down`."""
     total, after, when = happened
-    n, kept, first, last = len(after), 0, 0, 0
+    n, kept = len(after), 0
     for i in range(total):
-        if i == begin:
-            first = kept
         mass = after[i] if i < n else A.mass[i]
         if mass == 0:
             continue
@@ -161,14 +152,11 @@ def _settle_down(T, A, B, dt, happened, begin, end):  # type: ignore[no-untyped-
             A.kin[kept] = A.kin[i] if i >= n or mass == A.mass[i] else -1
             A.lag[kept], A.mate[kept] = lag * dt, A.mate[i] if i >= n else -1
         A.mass[kept], A.ident[kept] = mass, A.ident[i]
-        for f in range(len(T.masses) if begin <= i < end else 0):
+        for f in range(len(T.masses)):
             for k in range(3):
                 A.phi[k, kept, f] = B.phi[k, i, f]
         kept += 1
-        if begin <= i < end:
-            last = kept
     A.numbers[WORK] += n
     A.numbers[STEP] += 1
     A.numbers[COUNT] = kept
     A.reals[TIME] += dt
-    return first, max(first, last)

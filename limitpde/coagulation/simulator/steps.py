@@ -13,6 +13,7 @@ density. A step is also so short that a particle's chance to react in it is abou
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ from limitpde.coagulation.simulator.pairs import AT_ONCE, BALL, BOX, TORUS, Phys
 from limitpde.coagulation.simulator.scan import scan
 from limitpde.coagulation.simulator.walls import fold
 from limitpde.compiled import compiled, hot
-from limitpde.nbody.cells import CellGrid, make_grid, sort_into_cells
+from limitpde.nbody.cells import CellGrid, corners, make_grid, sort_into_cells
 from limitpde.nbody.random import four_normals, pair_key
 
 SPREAD = 4.0
@@ -64,9 +65,24 @@ class Plan(NamedTuple):
     """Factor by which the edge of the cells may grow: 1 where it did not set the step."""
 
 
+@compiled
+def bounds_of(P: Physics, A: ReplicaState) -> np.ndarray:
+    """What a step must know of all particles, (11,): of some of them, the least of their bounds are those of all.
+
+    Minus the largest d, the smallest range, minus the largest range, rate of splitting and strength; their least
+    coordinates and minus the largest, infinite on a torus, where nobody asks.
+    """
+    found = np.full(11, np.inf)
+    _bound(P, A, found)
+    if P.domain != TORUS:
+        low, high = corners(A.x, A.numbers[COUNT], P.flat)
+        found[5:8], found[8:] = low, -high
+    return found
+
+
 @hot
-def _bounds(P: Physics, A: ReplicaState) -> tuple[float, float, float, float, float]:
-    """Largest d, smallest and largest range, largest rate of splitting and strength, of the particles there are."""
+def _bound(P, A, found):  # type: ignore[no-untyped-def]
+    """Those that follow from the masses, in place."""
     most, short, long, rate, strong = 0.0, np.inf, 0.0, 0.0, 0.0
     for i in range(A.numbers[COUNT]):
         most = max(most, law(P.diffusion, A.mass[i]))
@@ -74,7 +90,7 @@ def _bounds(P: Physics, A: ReplicaState) -> tuple[float, float, float, float, fl
         short, long, strong = min(short, r), max(long, r), max(strong, law(P.strength, A.mass[i]))
         if len(P.splitting.values):
             rate = max(rate, law(P.splitting, A.mass[i]))
-    return most, short, long, rate, strong
+    found[0], found[1], found[2], found[3], found[4] = -most, short, -long, -rate, -strong
 
 
 @hot
@@ -99,11 +115,19 @@ def _up_to_cells(P: Physics, edge: float) -> float:
 
 
 @compiled
-def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, Plan]:
-    """The next step on the way to a time, no longer than `step`; a status other than GOING says why there is none."""
-    bounds = _bounds(P, A)
-    most, _, long, rate, strong = bounds
-    core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
+def plan(P: Physics, A: ReplicaState, n: int, bounds: np.ndarray, until: float, step: float) -> tuple[int, Plan]:
+    """The next step on the way to a time, no longer than `step`; a status other than GOING says why there is none.
+
+    Args:
+        P: the model.
+        A: the replica, or a rank's rows of it.
+        n: its particles.
+        bounds: `bounds_of` all of them.
+        until: the time.
+        step: the longest step.
+    """
+    most, long, rate, strong = -bounds[0], -bounds[2], -bounds[3], -bounds[4]
+    core = _core(P, bounds)
     shortest, longest = _edge_limits(P, core)
     edge = min(max(A.reals[EDGE], shortest), longest) if P.contact[0] > 0.0 else longest
     if P.domain == TORUS:  # the cells are no smaller: use them to the full
@@ -123,35 +147,37 @@ def plan(P: Physics, A: ReplicaState, until: float, step: float) -> tuple[int, P
     status = TOO_LARGE if 1.5 * core > longest else STUCK if dt <= 1e-14 * until else GOING
     dt = left / max(1.0, math.ceil(left / dt * (1 - 1e-9))) if status == GOING else left
     A.reals[EDGE] = min(max(A.reals[EDGE], shortest), longest)
-    return status, _plan_of(P, A, bounds, dt, 1.25 if by_density < left else 1.0)
-
-
-@compiled
-def plan_of(P: Physics, A: ReplicaState, dt: float, growth: float) -> Plan:
-    """A step of the length dt."""
-    return _plan_of(P, A, _bounds(P, A), dt, growth)
+    return status, plan_of(P, n, bounds, dt, 1.25 if by_density < left else 1.0)
 
 
 @hot
-def _plan_of(
-    P: Physics, A: ReplicaState, bounds: tuple[float, float, float, float, float], dt: float, growth: float
-) -> Plan:
-    """The same, where the bounds are known."""
-    most, short, long, _, strong = bounds
-    core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
+def _core(P: Physics, bounds: np.ndarray) -> float:
+    """Largest distance at which V acts."""
+    return 2.0 * -bounds[2] * math.exp(P.log_eps) * P.V.reach
+
+
+@compiled
+def plan_of(P: Physics, n: int, bounds: np.ndarray, dt: float, growth: float) -> Plan:
+    """A step of the length dt of n particles with these `bounds_of`."""
+    most, short, strong, core = -bounds[0], bounds[1], -bounds[4], _core(P, bounds)
     _, longest = _edge_limits(P, core)
     reach = SPREAD * math.sqrt(4.0 * most) * math.sqrt(dt) + core
-    grid = make_grid(A.x, A.numbers[COUNT], P.low, P.size, P.domain == TORUS, P.flat, min(reach, longest))
+    grid = _grid_for(P, n, bounds, min(reach, longest))
     log_rate = math.log(max(CANDIDATES * P.alpha.max() * strong * strong * P.V.highest * dt, 1e-300))
     log_rate += P.log_front - 2.0 * (P.log_eps + math.log(2.0 * short))
     return Plan(dt, reach, grid, stack_size(log_rate), growth)
 
 
+@compiled
+def _grid_for(P: Physics, n: int, bounds: np.ndarray, edge: float) -> CellGrid:
+    """Cells of this edge for n particles with these `bounds_of`."""
+    return make_grid((bounds[5:8], -bounds[8:]), n, P.low, P.size, P.domain == TORUS, P.flat, edge)
+
+
 @hot
-def fits(P: Physics, A: ReplicaState) -> bool:
-    """Whether the ranges of the particles there are fit the domain."""
-    _, _, long, _, _ = _bounds(P, A)
-    core = 2.0 * long * math.exp(P.log_eps) * P.V.reach
+def fits(P: Physics, bounds: np.ndarray) -> bool:
+    """Whether the ranges of particles with these `bounds_of` fit the domain."""
+    core = _core(P, bounds)
     return 1.5 * core <= _edge_limits(P, core)[1]
 
 
@@ -159,12 +185,17 @@ def fits(P: Physics, A: ReplicaState) -> bool:
 def look(
     P: Physics, A: ReplicaState, grid: CellGrid, slot: np.ndarray, start: np.ndarray, shrink: float, growth: float
 ) -> float:
-    """Sort the particles into cells; from how crowded these are, set the edge for the next step.
+    """Sort all particles into cells, and set the edge for the next step by how `crowded` they are."""
+    n = A.numbers[COUNT]
+    return crowded(P, A, n, grid, sort_into_cells(A.x, n, grid, slot, start), shrink, growth)
+
+
+@compiled
+def crowded(P: Physics, A: ReplicaState, n: int, grid: CellGrid, shared: float, shrink: float, growth: float) -> float:
+    """From how crowded n particles are in cells, ordered pairs that share one, set the edge for the next step.
 
     The edge changes by a factor between `shrink` and `growth`, which is returned.
     """
-    n = A.numbers[COUNT]
-    shared = sort_into_cells(A.x, n, grid, slot, start)
     volume = 1.0
     for c in range(2 if P.flat else 3):
         volume /= grid.inverse[c]
@@ -178,26 +209,32 @@ def look(
     return factor
 
 
-@compiled
-def settle(P: Physics, A: ReplicaState) -> None:
-    """Find the edge that suits the particles at time 0."""
-    n = A.numbers[COUNT]
-    low, high = A.x[0].copy(), A.x[0].copy()
-    for i in range(n):
-        for c in range(3):
-            low[c], high[c] = min(low[c], A.x[i, c]), max(high[c], A.x[i, c])
-    extent = max((high - low).max(), 1e-200)
-    _, _, long, _, _ = _bounds(P, A)
-    shortest, longest = _edge_limits(P, 2.0 * long * math.exp(P.log_eps) * P.V.reach)
+def settle(
+    P: Physics,
+    A: ReplicaState,
+    n: int,
+    box: tuple[np.ndarray, np.ndarray],
+    bounds: np.ndarray,
+    shared: Callable[[CellGrid], float],
+) -> None:
+    """Find the edge that suits n particles at time 0.
+
+    Args:
+        P: the model.
+        A: the replica, or a rank's rows of it.
+        n: its particles.
+        box: their `corners`, all three coordinates.
+        bounds: `bounds_of` all of them.
+        shared: how many ordered pairs share a cell.
+    """
+    extent = max((box[1] - box[0]).max(), 1e-200)
+    shortest, longest = _edge_limits(P, _core(P, bounds))
     A.reals[EDGE] = extent * (CROWD / n) ** (1 / 3)
-    slot = np.empty(n, dtype=np.int64)
     for _ in range(100):
         edge = min(max(A.reals[EDGE], shortest, 1e-200), longest)
-        grid = make_grid(A.x, n, P.low, P.size, P.domain == TORUS, P.flat, edge)
-        start = np.empty(np.prod(grid.cells) + 1, dtype=np.int64)
-        A.reals[DENSITY] = 0.0
-        A.reals[EDGE] = edge
-        factor = look(P, A, grid, slot, start, 0.5, 2.0)
+        grid = _grid_for(P, n, bounds, edge)
+        A.reals[DENSITY], A.reals[EDGE] = 0.0, edge
+        factor = crowded(P, A, n, grid, shared(grid), 0.5, 2.0)
         if 0.7 < factor < 1.4 or (factor > 1.0 and edge >= min(longest, extent)) or (factor < 1.0 and edge <= shortest):
             break
     A.reals[DENSITY] /= 0.3
@@ -270,39 +307,29 @@ def _arrive(P, A, B, begin, end):  # type: ignore[no-untyped-def]
 
 
 @compiled(nogil=True)
-def arrange(
-    P: Physics,
-    A: ReplicaState,
-    B: Moved,
-    S: Sorted,
-    slot: np.ndarray,
-    begin: int,
-    end: int,
-    first: int,
-    many: int,
-) -> None:
-    """Write down the particles begin, ..., end - 1 sorted, if their slots are among the `many` from `first` on.
-
-    Slots are counted in a circle, and that one comes first.
-    """
-    _arrange(P, A, B, S, slot, begin, end, first, many)
+def arrange(P: Physics, A: ReplicaState, B: Moved, S: Sorted, slot: np.ndarray, begin: int, end: int) -> None:
+    """Write down the particles begin, ..., end - 1 in their slots among the sorted ones."""
+    _arrange(P, A, B, S, slot, begin, end)
 
 
 @hot
-def _arrange(P, A, B, S, slot, begin, end, first, many):  # type: ignore[no-untyped-def]
+def _arrange(P, A, B, S, slot, begin, end):  # type: ignore[no-untyped-def]
     """`arrange`."""
-    n = A.numbers[COUNT]
     for i in range(begin, end):
-        k = slot[i] - first if slot[i] >= first else slot[i] - first + n
-        if k >= many:
-            continue
+        k = slot[i]
         S.at[0, k], S.at[1, k], S.at[2, k] = A.x[i, 0], A.x[i, 1], A.x[i, 2]
         S.by[0, k], S.by[1, k], S.by[2, k] = B.by[i, 0], B.by[i, 1], B.by[i, 2]
-        S.diffusion[k], S.ranges[k] = law(P.diffusion, A.mass[i]), law(P.ranges, A.mass[i])
-        S.kind[k], S.strength[k] = min(A.mass[i], len(P.alpha)) - 1, law(P.strength, A.mass[i])
-        S.ident[k], S.place[k], S.mate[k] = A.ident[i], i, A.mate[i] if len(A.mate) else -1
+        S.place[k], S.ident[k], S.mate[k] = i, A.ident[i], A.mate[i] if len(A.mate) else -1
+        write_laws(P, S, k, A.mass[i])
         if S.mate[k] >= 0:
             S.offset[0, k], S.offset[1, k], S.offset[2, k] = A.offset[i, 0], A.offset[i, 1], A.offset[i, 2]
+
+
+@hot
+def write_laws(P, S, k, mass):  # type: ignore[no-untyped-def]
+    """What follows from the mass of a sorted particle."""
+    S.diffusion[k], S.ranges[k] = law(P.diffusion, mass), law(P.ranges, mass)
+    S.kind[k], S.strength[k] = min(mass, len(P.alpha)) - 1, law(P.strength, mass)
 
 
 @compiled
@@ -338,7 +365,7 @@ def advance(
             if n == 0:
                 A.reals[TIME] = until
                 break
-            status, ahead = plan(P, A, until, step)
+            status, ahead = plan(P, A, n, bounds_of(P, A), until, step)
             if status != GOING:
                 A.numbers[STATUS] = status
                 break
@@ -346,7 +373,7 @@ def advance(
             start = np.empty(np.prod(ahead.grid.cells) + 1, dtype=np.int64)
             look(P, A, ahead.grid, slot, start, 0.8, ahead.growth)
             draw(P, T, A, B, 0, n, seed, replica, ahead.dt)
-            arrange(P, A, B, S, slot, 0, n, 0, n)
+            arrange(P, A, B, S, slot, 0, n)
             records, count = meet(P, S, ahead, start, key, A.numbers[STEP], records)
             A.numbers[STATUS] = finish(P, T, A, B, records[:count], seed, key, replica, ahead.dt, ALL_IN_TIME)
             land(A, until, kept)
