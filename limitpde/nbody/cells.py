@@ -43,7 +43,7 @@ class CellGrid(NamedTuple):
 
 @compiled
 def corners(x: np.ndarray, n: int, flat: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest coordinates (3,) of the first n points (>= n, 3); infinite, and the wrong way round, of none."""
+    """Least and largest coordinates (3,) of the first n points (>= n, 3); of none inf and -inf."""
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     _widen(x, n, 2 if flat else 3, low, high)
     return low, high

@@ -40,7 +40,7 @@ def test_masses_and_positions_are_drawn_independently():
     )
     for domain in (SQUARE, Domain.box(np.ones(2)), Domain.ball(0.8, np.array([0.5, 0.5]))):
         start = InitialParticles(initial, 20_000, domain)
-        x, mass = start.draw(generator(1, Stream.INITIAL))
+        x, mass = start.draw(generator(1, Stream.INITIAL), slice(0, 20_000))
         assert domain.contains(x).all()
         assert np.all(domain.wrap(x) == x)
         heavy = mass == 7
@@ -48,7 +48,7 @@ def test_masses_and_positions_are_drawn_independently():
         assert set(mass) == {1, 7}
         if domain.kind != "torus":  # the Gaussian, cut off at the wall, not wrapped around
             assert np.median(x[heavy, 0]) > 0.7
-        y, other = start.draw(generator(1, Stream.INITIAL, 1))
+        y, other = start.draw(generator(1, Stream.INITIAL, 1), slice(0, 20_000))
         assert not np.array_equal(mass, other)
         assert not np.array_equal(x, y)
 
@@ -56,7 +56,7 @@ def test_masses_and_positions_are_drawn_independently():
 def test_start_refuses_what_does_not_fit():
     away = Initial(masses=(Part(n=1, density=Gaussian(mass=1.0, center=(9.0, 0.0), width=0.1)),))
     with pytest.raises(InputError, match=r"initial.masses\[0\].*lies in the box"):
-        InitialParticles(away, 100, Domain.box(np.ones(2))).draw(generator(0, Stream.INITIAL))
+        InitialParticles(away, 100, Domain.box(np.ones(2))).draw(generator(0, Stream.INITIAL), slice(0, 100))
     with pytest.raises(InputError, match="uniform"):
         InitialParticles(ONES, 100, Domain.space(2))
     with pytest.raises(InputError, match="2\\^62"):

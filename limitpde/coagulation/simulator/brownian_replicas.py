@@ -37,9 +37,9 @@ from limitpde.coagulation.simulator.events import (
     values_at,
 )
 from limitpde.coagulation.simulator.halves import ROOM, advance_halved
+from limitpde.coagulation.simulator.layers import settle_with
 from limitpde.coagulation.simulator.pairs import Physics
 from limitpde.coagulation.simulator.python_balance import PythonBalance
-from limitpde.coagulation.simulator.layers import settle_with
 from limitpde.coagulation.simulator.rows import cuts_of, most_rows
 from limitpde.coagulation.simulator.start import InitialParticles
 from limitpde.coagulation.simulator.steps import advance
@@ -126,9 +126,8 @@ class BrownianReplicas:
         self._watched = [] if run.balance is None else [run.balance() for _ in replicas]
         self._rows: list[dict[str, np.ndarray]] = []
         for r, number in enumerate(replicas):
-            x, mass = run.start.draw(generator(run.seed, Stream.INITIAL, int(number)))
-            A = self._replica(r)
-            A.x[: own.stop - own.start, :d], A.mass[: own.stop - own.start] = x[own], mass[own]
+            A, mine = self._replica(r), slice(0, own.stop - own.start)
+            A.x[mine, :d], A.mass[mine] = run.start.draw(generator(run.seed, Stream.INITIAL, int(number)), own)
             settle_with(team, run.physics, A, blocked)
             evaluate(run.functions, A.x, 0, own.stop - own.start, run.physics.flat, A.phi)
         self._pilot = ReplicaState(*(array.copy() for array in self._state)) if run.halved else None
@@ -189,9 +188,10 @@ class BrownianReplicas:
         parts = 4 * threads if threads > 1 and len(state.mass) >= SHARED else 1
         own = self._watched[r] if self._watched else None
         setup, pilot = (run.seed, replica, pool, parts, run.team), self._pilot_of(r)
-        crew: Crew | HalvedCrew = Crew(run.physics, run.functions, state, *setup, own)
+        whole = Crew(run.physics, run.functions, state, *setup, own)
+        crew: Crew | HalvedCrew = whole
         if pilot is not None:
-            crew = HalvedCrew(crew, Crew(run.physics, run.functions, pilot, *setup))
+            crew = HalvedCrew(whole, Crew(run.physics, run.functions, pilot, *setup))
         for end in stops:
             going = True
             while going:
@@ -283,7 +283,7 @@ class BrownianReplicas:
     def _ends(self) -> np.ndarray:
         """Positions and masses of the replicas that are kept, (K, n, d + 1), zero where there are no more particles."""
         d, kept = self._run.domain.dimension, np.flatnonzero(self._replicas < self._run.kept)
-        ends = [self._all(r) for r in kept]
+        ends = [self._all(int(r)) for r in kept]
         found = np.zeros((len(kept), max((len(mass) for _, mass in ends), default=0), d + 1))
         for row, (x, mass) in zip(found, ends, strict=True):
             row[: len(mass), :d], row[: len(mass), d] = x, mass

@@ -207,12 +207,12 @@ class Crew:
             InputError: a test function by Python fails on this rank.
             TeamFailure: a rank has failed.
         """
-        P, T, A, rows, (seed, key, replica) = self.physics, self.functions, self.state, self.rows, self.one
+        P, T, A, rows, (seed, _, replica) = self.physics, self.functions, self.state, self.rows, self.one
         clock = (seed, replica, dt)
         asked = np.unique(records[:, 3:5].astype(np.int64))
         ringing = np.flatnonzero(rings(P, A, *clock, late) < 1.0)
         few = rows.few(A, B, np.union1d(rows.own(asked), ringing), late)
-        splitting = np.count_nonzero(rings(P, few.state, *clock, few.late) < 1.0)
+        splitting = int(np.count_nonzero(rings(P, few.state, *clock, few.late) < 1.0))
         if most_rows(self.team, len(T.kinds) > 0, rows.all + splitting) > len(A.mass):
             return None
         some = self._happen(few, records, dt)
@@ -223,7 +223,7 @@ class Crew:
         if self._balance is not None:
             self._look_on(self._balance, B, few, some, own, records, dt, anew)
         sums = self._integrals(B, few, some, own, dt)
-        left = np.flatnonzero(own.after) if along else None
+        left = np.flatnonzero(own.after) if along else own.after[:0]
         settle_down(T, A, B, dt, own, sums)
         settle_down(T, few.state, few.moved, dt, some, sums[:0])
         for array in along:

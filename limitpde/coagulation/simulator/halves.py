@@ -216,7 +216,7 @@ def to_the_end(P, T, A, whole, one, dt, came, late, before):  # type: ignore[no-
         dt: length of the whole step.
         came: (n,) which row of `before` each particle was; -1 for those that are new.
         late: (n,) bool, who is new or has another mass than before.
-        before: displacements from the middle to the end, places at the end, masses and lags of the rows before the step.
+        before: displacements from the middle to the end, places at the end, masses and lags before the step, by rows.
     """
     seed, _, replica = one
     rest, end, mass, lag = before

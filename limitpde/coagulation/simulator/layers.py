@@ -99,7 +99,7 @@ def layers_of_ranks(below: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np
 
     Args:
         below: (layers + 1,) sorted particles below each layer.
-        cuts: (ranks + 1,) where the ranks cut them: a rank's cells begin with the first that begins at its cut or later.
+        cuts: (ranks + 1,) where the ranks cut them: a rank begins with the first cell that begins at its cut or later.
     """
     layers, ends = len(below) - 1, np.maximum(np.searchsorted(below, cuts) - 1, 0)
     low, many = ends[:-1], ends[1:] - ends[:-1] + 2

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from limitpde.coagulation.model import Initial
-from limitpde.densities import Uniform
+from limitpde.densities import Gaussian, Uniform
 from limitpde.domains import Domain
 from limitpde.errors import InputError
 
 RAREST = 1e-3
 """A density of which less than this share lies in the domain is refused."""
+PIECE = 1 << 16
+"""Particles drawn at a time."""
 LARGEST_MASS = 2**62
 """Bound on the sum of all masses, which are 64-bit integers."""
 
@@ -38,18 +40,46 @@ class InitialParticles:
         if count * max(part.n for part in initial.masses) > LARGEST_MASS:
             raise InputError(f"initial.masses: N = {count} particles of such masses n add to more than 2^62")
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (N, d) and masses (N,), int64, of one replica.
+    def draw(self, rng: np.random.Generator, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (n, d) and masses (n,), int64, of some rows of one replica.
+
+        All numbers of the replica are drawn, in pieces, of which these rows are kept; but all positions of a part at
+        once where some may be drawn again, or where its density draws by other means than numbers one by one.
 
         Raises:
             InputError: hardly any of a density lies in the domain.
         """
-        part_of = rng.choice(len(self._parts), size=self.count, p=self._chance)
-        x = np.empty((self.count, self.domain.dimension))
-        for number in range(len(self._parts)):
+        many, first = np.zeros((2, len(self._parts)), dtype=np.int64)
+        part_of = np.empty(rows.stop - rows.start, dtype=np.int64)
+        for begin in range(0, self.count, PIECE):
+            end = min(begin + PIECE, self.count)
+            some = rng.choice(len(self._parts), size=end - begin, p=self._chance)
+            low, high = (min(max(row, begin), end) for row in (rows.start, rows.stop))
+            part_of[low - rows.start : high - rows.start] = some[low - begin : high - begin]
+            many += np.bincount(some, minlength=len(self._parts))
+            first += np.bincount(some[: low - begin], minlength=len(self._parts))
+        x = np.empty((len(part_of), self.domain.dimension))
+        for number, n in enumerate(many.tolist()):
             mine = part_of == number
-            x[mine] = self._positions(number, int(mine.sum()), rng)
+            at = slice(int(first[number]), int(first[number] + mine.sum()))
+            x[mine] = self._some_positions(number, n, at, rng)
         return x, np.array([part.n for part in self._parts], dtype=np.int64)[part_of]
+
+    def _some_positions(self, number: int, n: int, rows: slice, rng: np.random.Generator) -> np.ndarray:
+        """Some of the n positions of a part."""
+        density, domain = self._parts[number].density, self.domain
+        uniform = isinstance(density, Uniform) and domain.kind != "ball"
+        free = isinstance(density, Gaussian) and domain.kind in ("torus", "space")
+        if n <= PIECE or not (uniform or free):
+            return self._positions(number, n, rng)[rows]
+        found = np.empty((rows.stop - rows.start, domain.dimension))
+        for begin in range(0, n, PIECE):
+            end = min(begin + PIECE, n)
+            m = end - begin
+            some = domain.wrap(density.sample(m, rng)) if isinstance(density, Gaussian) else domain.sample(m, rng)
+            low, high = (min(max(row, begin), end) for row in (rows.start, rows.stop))
+            found[low - rows.start : high - rows.start] = some[low - begin : high - begin]
+        return found
 
     def _positions(self, number: int, n: int, rng: np.random.Generator) -> np.ndarray:
         density, domain = self._parts[number].density, self.domain
