@@ -30,7 +30,7 @@ class Few(NamedTuple):
     moved: Moved
     """Where they end the step."""
     late: np.ndarray
-    """(k,) bool, whose clocks of splitting are drawn anew, see `halves`; empty for none."""
+    """(k,) bool, whose clocks of splitting are drawn anew, see `halves`."""
 
 
 class Rows:
@@ -84,8 +84,9 @@ class Rows:
             TeamFailure: a rank of the team has failed.
         """
         born = [A.mate, A.kin, A.offset, A.lag] if len(A.kin) else []
-        number = rows + self.mine.start
-        packed = self._team.joined(np.column_stack([number, _packed([A.x, A.mass, A.ident, *born, B.by, B.x], rows)]))
+        anew = late[rows] if len(late) else np.zeros(len(rows), dtype=bool)  # a rank without rows has none, either
+        numbers = _packed([A.x, A.mass, A.ident, *born, B.by, B.x], rows)
+        packed = self._team.joined(np.column_stack([rows + self.mine.start, anew, numbers]))
         k, functions, numbers = len(packed), A.phi.shape[2], A.numbers.copy()
         numbers[COUNT], some = k, 2 * k if born else 0
         state = ReplicaState(
@@ -105,9 +106,8 @@ class Rows:
         )
         moved = Moved(np.zeros((2 * k, 3)), np.zeros((2 * k, 3)), np.zeros_like(state.phi), np.zeros((0, functions)))
         born = [state.mate, state.kin, state.offset, state.lag] if len(A.kin) else []
-        _unpack(packed[:, 1:], [state.x, state.mass, state.ident, *born, moved.by, moved.x], slice(0, k))
-        mine = self._team.joined(late[rows].astype(np.int64)) > 0 if len(late) else late
-        return Few(packed[:, 0].copy(), state, moved, mine)
+        _unpack(packed[:, 2:], [state.x, state.mass, state.ident, *born, moved.by, moved.x], slice(0, k))
+        return Few(packed[:, 0].copy(), state, moved, packed[:, 1] > 0)
 
     def happened(self, few: Few, what: Happened, A: ReplicaState) -> Happened:
         """What happened to the rows of this rank, after what happened to few."""
