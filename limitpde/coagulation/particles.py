@@ -9,8 +9,8 @@ chance that a pair reacts is that of its relative path given both ends (`bridge`
 order of time (`events`); steps in halves along the same paths are those of `halves`: all this is in
 `limitpde.coagulation.simulator`. The sum of the masses is conserved exactly:
 masses are integers. Replicas are spread over ranks and threads; where there are fewer of them, teams of ranks and all
-their threads share each (`crew`). What is drawn depends on (seed, N, replica, particles, step) only, so results are
-bitwise the same for any number of ranks and threads.
+their threads share each (`crew`), a rank holding its part of the particles (`rows`). What is drawn depends on (seed, N,
+replica, particles, step) only, so results are bitwise the same for any number of ranks and threads.
 """
 
 from __future__ import annotations

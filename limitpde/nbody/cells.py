@@ -134,24 +134,27 @@ def sort_into_cells(x: np.ndarray, n: int, grid: CellGrid, slot: np.ndarray, sta
             c += cells[0] * cells[1] * _cell(x[i, 2], low[2], inverse[2], cells[2])
         slot[i] = c
         start[c + 1] += 1
-    shared = shared_cells(start, 1)
-    _count_up(slot, n, start)
-    return shared
+    return _count_up(slot, n, start)
 
 
 @hot
-def shared_cells(number: np.ndarray, first: int) -> float:
-    """Ordered pairs of different points that share a cell, from how many are in each of the cells from `first` on."""
+def shared_cells(number: np.ndarray) -> float:
+    """Ordered pairs of different points that share a cell, from how many are in each."""
     shared = 0.0
-    for c in range(first, len(number)):
+    for c in range(len(number)):
         shared += float(number[c]) * float(number[c] - 1)
     return shared
 
 
 @hot
 def _count_up(slot, n, start):  # type: ignore[no-untyped-def]
-    """The places of n points, and where cells begin, from the points' cells and, from start[1] on, their numbers."""
+    """The places of n points, and where cells begin, from the points' cells and, from start[1] on, their numbers.
+
+    Returns what `sort_into_cells` does.
+    """
+    shared = 0.0
     for c in range(len(start) - 1):
+        shared += float(start[c + 1]) * float(start[c + 1] - 1)
         start[c + 1] += start[c]
     for i in range(n - 1, -1, -1):  # from behind, each cell is filled from its end
         c = slot[i]
@@ -160,6 +163,7 @@ def _count_up(slot, n, start):  # type: ignore[no-untyped-def]
     for c in range(len(start) - 1):  # start[c + 1] is now where cell c begins
         start[c] = start[c + 1]
     start[-1] = n
+    return shared
 
 
 @hot

@@ -1,6 +1,7 @@
-"""Teams of ranks that simulate a replica together: all of them hold it, and share the sums over its pairs.
+"""Teams of ranks that simulate a replica together: they share the sums over its pairs, or all of it.
 
-Each rank of a team makes all steps of its replicas, with the same noise from counters, and so holds all positions. Of a
+Coagulating particles are spread over the ranks (`limitpde.coagulation.simulator.rows`). Of others each rank of a team
+makes all steps of its replicas, with the same noise from counters, and so holds all positions. Of a
 sum over pairs it does a part: for some of the particles, or for some of the pairs; then all have the whole sum, by
 buffers of 8 bytes for each number (16 N for the forces in the plane). What a rank adds, and in which order, depends on
 N alone, so that sums have the same bits in a team of any size. Before a sum the positions of the team's first rank

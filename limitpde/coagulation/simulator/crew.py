@@ -42,7 +42,7 @@ from limitpde.coagulation.simulator.layers import Layers
 from limitpde.coagulation.simulator.local_times import all_contacts
 from limitpde.coagulation.simulator.pairs import BOX, Physics
 from limitpde.coagulation.simulator.python_balance import PythonBalance
-from limitpde.coagulation.simulator.rows import Few, Rows, most_rows
+from limitpde.coagulation.simulator.rows import Few, OwnRows, most_rows
 from limitpde.coagulation.simulator.scan import scan
 from limitpde.coagulation.simulator.steps import (
     Plan,
@@ -102,7 +102,7 @@ class Crew:
         self.physics, self.functions, self.state, self.team = physics, functions, state, team
         self._pool, self._parts, self._balance = pool, parts, balance
         self.one = (np.uint64(seed), np.uint64(pair_key(np.uint64(seed), replica)), replica)
-        self.rows = Rows(team, len(functions.kinds) > 0, int(state.numbers[COUNT]))
+        self.rows = OwnRows(team, len(functions.kinds) > 0, int(state.numbers[COUNT]))
         self._sorted, self._slot = make_sorted(0), np.empty(len(state.mass) if team.size == 1 else 0, dtype=np.int64)
         self.moved = room_to_move(physics, functions, state)
         self._records = [np.empty((len(state.mass) // parts + 64, FIELDS)) for _ in range(parts)]
@@ -210,9 +210,10 @@ class Crew:
         P, T, A, rows, (seed, _, replica) = self.physics, self.functions, self.state, self.rows, self.one
         clock = (seed, replica, dt)
         asked = np.unique(records[:, 3:5].astype(np.int64))
-        ringing = np.flatnonzero(rings(P, A, *clock, late) < 1.0)
+        splits = len(P.splitting.values) > 0
+        ringing = np.flatnonzero(rings(P, A, *clock, late) < 1.0) if splits else asked[:0]
         few = rows.few(A, B, np.union1d(rows.own(asked), ringing), late)
-        splitting = int(np.count_nonzero(rings(P, few.state, *clock, few.late) < 1.0))
+        splitting = int(np.count_nonzero(rings(P, few.state, *clock, few.late) < 1.0)) if splits else 0
         if most_rows(self.team, len(T.kinds) > 0, rows.all + splitting) > len(A.mass):
             return None
         some = self._happen(few, records, dt)
@@ -225,7 +226,8 @@ class Crew:
         sums = self._integrals(B, few, some, own, dt)
         left = np.flatnonzero(own.after) if along else own.after[:0]
         settle_down(T, A, B, dt, own, sums)
-        settle_down(T, few.state, few.moved, dt, some, sums[:0])
+        if some.total > k:
+            settle_down(T, few.state, few.moved, dt, some, sums[:0])
         for array in along:
             array[: len(left)] = array[left]
         born = some.total - k

@@ -150,7 +150,7 @@ def values_at(T: Functions, f: int, x: np.ndarray, flat: bool) -> np.ndarray:
     return found
 
 
-@hot
+@compiled
 def _on_the_way(P, T, A, B, i, f, time):  # type: ignore[no-untyped-def]
     """g of one test function between both ends of a particle's step; from the positions, as any rank may ask."""
     before, after = values_at(T, f, A.x[i : i + 1], P.flat)[0], values_at(T, f, B.x[i : i + 1], P.flat)[0]
@@ -229,7 +229,7 @@ def happen(
     return Happened(total, after, when)
 
 
-@hot
+@compiled
 def _react(P, T, A, B, record, key, after, when):  # type: ignore[no-untyped-def]
     """One candidate: its share of the compensator, and the reaction if it was accepted."""
     time, chance, accepted = record[0], record[1], record[2] > 0.0

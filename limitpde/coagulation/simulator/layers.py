@@ -12,7 +12,7 @@ import numpy as np
 
 from limitpde.coagulation.simulator.events import COUNT, Moved, ReplicaState
 from limitpde.coagulation.simulator.pairs import Physics, Sorted
-from limitpde.coagulation.simulator.rows import Rows
+from limitpde.coagulation.simulator.rows import OwnRows
 from limitpde.coagulation.simulator.steps import bounds_of, make_sorted, settle, write_laws
 from limitpde.compiled import compiled, hot
 from limitpde.nbody.cells import CellGrid, corners, layers_of, shared_cells, sort_into_cells, sort_into_layers
@@ -38,7 +38,7 @@ class Layers:
         TeamFailure: a rank of the team has failed.
     """
 
-    def __init__(self, A: ReplicaState, rows: Rows, grid: CellGrid, team: Team) -> None:
+    def __init__(self, A: ReplicaState, rows: OwnRows, grid: CellGrid, team: Team) -> None:
         self._team, self._n, self._first = team, int(A.numbers[COUNT]), rows.mine.start
         axis = 2 if grid.cells[2] > 1 else 1
         layers, area = int(grid.cells[axis]), int(np.prod(grid.cells[:axis]))
@@ -62,12 +62,12 @@ class Layers:
         sort_into_layers(self._x, grid, int(low[team.rank]), own, self._slot, self.start)
         ends = np.searchsorted(self.start, np.array([mine.start, mine.stop]) - below[low[team.rank]])
         self.cells = (int(ends[0]), int(ends[1])) if own else (0, 0)
-        shared = np.array([shared_cells(np.diff(self.start[self.cells[0] : self.cells[1] + 1]), 0)])
+        shared = np.array([shared_cells(np.diff(self.start[self.cells[0] : self.cells[1] + 1]))])
         team.add(shared)
         self.shared = float(shared[0])
 
     def _sent(self, values: np.ndarray) -> np.ndarray:
-        """Rows of the particles of these layers, from those of each rank's own. Collective in the team."""
+        """OwnRows of the particles of these layers, from those of each rank's own. Collective in the team."""
         return self._team.exchange(values[self._order], self._counts, self._coming)
 
     def arrange(self, P: Physics, A: ReplicaState, B: Moved, S: Sorted) -> Sorted:
@@ -159,7 +159,7 @@ def settle_with(team: Team, P: Physics, A: ReplicaState, blocked: bool) -> None:
         TeamFailure: a rank of the team has failed.
     """
     n = int(A.numbers[COUNT])
-    rows, bounds, slot = Rows(team, blocked, n), bounds_of(P, A), np.empty(n, dtype=np.int64)
+    rows, bounds, slot = OwnRows(team, blocked, n), bounds_of(P, A), np.empty(n, dtype=np.int64)
     low, high = corners(A.x, n, False)
     high = -high
     for values in (bounds, low, high):

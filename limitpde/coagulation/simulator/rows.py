@@ -33,7 +33,7 @@ class Few(NamedTuple):
     """(k,) bool, whose clocks of splitting are drawn anew, see `halves`."""
 
 
-class Rows:
+class OwnRows:
     """The rows of a replica that a rank has: the first numbers[COUNT] of its state. Collective in the team.
 
     Args:
@@ -155,8 +155,9 @@ class Rows:
             if len(array):
                 array[count - (some.stop - some.start) : count] = new[last - born :][some]
         A.numbers[COUNT] = count
-        evaluate(T, A.x, 0, stay.start, flat, A.phi)
-        evaluate(T, A.x, stay.stop, count, flat, A.phi)
+        for begin, end in ((0, stay.start), (stay.stop, count)):
+            if end > begin:
+                evaluate(T, A.x, begin, end, flat, A.phi)
 
     def cuts_of(self, n: int) -> np.ndarray:
         """Where the rows of n particles are cut."""
