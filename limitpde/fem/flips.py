@@ -2,7 +2,9 @@
 
 An edge between two triangles whose angles opposite to it add to more than pi is the wrong diagonal of their
 quadrilateral; the other one takes its place, and the four sides around are looked at again. That ends with the Delaunay
-triangulation inside the boundary (Lawson 1977), after few flips where it is nearly one already.
+triangulation inside the boundary (Lawson 1977), after few flips where it is nearly one already. Of four nodes on one
+circle the diagonal ends in the first by coordinates, as if nodes were lifted from the plane the less the later they
+come: so there is but one such triangulation, in whatever order edges are flipped.
 """
 
 from __future__ import annotations
@@ -12,7 +14,11 @@ import numpy as np
 from limitpde.compiled import compiled
 
 ROUNDING = 1e-13
-"""Sine of the sum of two angles down to which nodes count as lying on one circle."""
+"""Sine of the sum of two angles, from which on its sign is right in the usual precision."""
+EXACT = 1e-28
+"""That in twice the precision; below, nodes lie on one circle."""
+SPLIT = 134217729.0
+"""2^27 + 1, which cuts a number into two halves."""
 
 
 def split(cells: np.ndarray, middles: np.ndarray) -> np.ndarray:
@@ -76,7 +82,7 @@ def _twins(edges: np.ndarray) -> np.ndarray:
 
 @compiled
 def _flip(points: np.ndarray, corners: np.ndarray, across: np.ndarray) -> None:
-    """Flip edges until none has a negative weight.
+    """Flip edges until each is the right diagonal.
 
     Args:
         points: (n, 2).
@@ -106,12 +112,24 @@ def _flip(points: np.ndarray, corners: np.ndarray, across: np.ndarray) -> None:
 
 @compiled
 def _wrong(points: np.ndarray, p: int, a: int, q: int, b: int) -> bool:
-    """Whether the angles at p and q over the side from a to b add to more than pi."""
+    """Whether the side from a to b, with the corners p and q opposite to it, is to be flipped."""
     ax, ay, bx, by = _towards(points, p, a, b)
     cx, cy, dx, dy = _towards(points, q, b, a)
     sine = (ax * bx + ay * by) * (cx * dy - cy * dx) + (ax * by - ay * bx) * (cx * dx + cy * dy)
-    size = (ax * ax + ay * ay) * (bx * bx + by * by) * (cx * cx + cy * cy) * (dx * dx + dy * dy)
-    return bool(sine < -ROUNDING * np.sqrt(size))
+    size = np.sqrt((ax * ax + ay * ay) * (bx * bx + by * by) * (cx * cx + cy * cy) * (dx * dx + dy * dy))
+    if abs(sine) > ROUNDING * size:
+        return bool(sine < 0)
+    sine = _sine(points, p, a, q, b)
+    if abs(sine) > EXACT * size:
+        return bool(sine < 0)
+    first = p if before(points, p, q) else q
+    return bool(before(points, first, a) and before(points, first, b))
+
+
+@compiled
+def before(points: np.ndarray, i: int, j: int) -> bool:
+    """Whether one node comes before another one in the lexical order of coordinates."""
+    return bool(points[i, 0] < points[j, 0] or (points[i, 0] == points[j, 0] and points[i, 1] < points[j, 1]))
 
 
 @compiled
@@ -119,3 +137,52 @@ def _towards(points: np.ndarray, node: int, first: int, second: int) -> tuple[fl
     """The two components of the way to a first other node, then to a second one."""
     x, y = points[node]
     return points[first, 0] - x, points[first, 1] - y, points[second, 0] - x, points[second, 1] - y
+
+
+@compiled
+def _sine(points: np.ndarray, p: int, a: int, q: int, b: int) -> float:
+    """The sine of the sum of the angles at p and q, times the lengths of their sides, in twice the usual precision."""
+    dot, cross = _turn(points, p, a, b)
+    other_dot, other_cross = _turn(points, q, b, a)
+    return float(_sum(_product(dot, other_cross), _product(cross, other_dot))[0])
+
+
+@compiled
+def _turn(
+    points: np.ndarray, node: int, first: int, second: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The scalar and the vector product of the ways to two other nodes, each as the sum of two numbers."""
+    ux, uy = _difference(points[first, 0], points[node, 0]), _difference(points[first, 1], points[node, 1])
+    vx, vy = _difference(points[second, 0], points[node, 0]), _difference(points[second, 1], points[node, 1])
+    back = _product(uy, vx)
+    return _sum(_product(ux, vx), _product(uy, vy)), _sum(_product(ux, vy), (-back[0], -back[1]))
+
+
+@compiled
+def _difference(a: float, b: float) -> tuple[float, float]:
+    """a - b as it is rounded, and what is missing (Knuth)."""
+    high = a - b
+    part = high - a
+    return high, (a - (high - part)) - (b + part)
+
+
+@compiled
+def _sum(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    """Of two numbers in twice the usual precision (Dekker 1971)."""
+    high, low = _difference(a[0], -b[0])
+    low += a[1] + b[1]
+    total = high + low
+    return total, low - (total - high)
+
+
+@compiled
+def _product(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    """Likewise."""
+    high = a[0] * b[0]
+    first, second = SPLIT * a[0], SPLIT * b[0]
+    a_high, b_high = first - (first - a[0]), second - (second - b[0])
+    a_low, b_low = a[0] - a_high, b[0] - b_high
+    low = ((a_high * b_high - high) + a_high * b_low + a_low * b_high) + a_low * b_low
+    low += a[0] * b[1] + a[1] * b[0]
+    total = high + low
+    return total, low - (total - high)

@@ -17,6 +17,7 @@ import numpy as np
 from limitpde.compiled import compiled
 from limitpde.errors import RunError
 from limitpde.fem import cavities, flips
+from limitpde.fem.ghosts import Ghosts
 
 Circle = tuple[np.ndarray, float]
 """Centre (2,) and radius."""
@@ -96,6 +97,8 @@ class Triangulation:
     boundary: Boundary
     needed: np.ndarray
     """(n,) bool, nodes that were to be removed and could not, while their neighbours stay."""
+    rim: np.ndarray | None = None
+    """(n,) bool, nodes where it has been cut out of a larger one, which ends there: they stay, and edges between two."""
 
     @classmethod
     def first(cls, points: np.ndarray, cells: np.ndarray, boundary: Boundary) -> Triangulation:
@@ -114,19 +117,30 @@ class Triangulation:
         """The Voronoi areas m of the nodes, (n,), likewise."""
         return np.asarray(_voronoi(self.points, self.cells))
 
-    def shapely(self, edges: Edges, marked: np.ndarray) -> np.ndarray:
-        """The marked edges (e,) bool, and with each the longest edge of its triangles, and so on."""
-        length, marked = self.length(edges), marked.copy()
-        longest = np.take_along_axis(edges.of_cells, length[edges.of_cells].argmax(axis=1)[:, None], axis=1)[:, 0]
+    def shapely(self, edges: Edges, marked: np.ndarray, shared: Ghosts | None = None) -> np.ndarray:
+        """The marked edges (e,) bool, and with each the longest edge of its triangles, and so on.
+
+        Collective where edges are shared. Of equally long ones that opposite to the first corner by coordinates counts.
+        """
+        shared = shared or Ghosts.none(len(marked))
+        longest = _longest(self.points, self.cells, edges.of_cells, self.length(edges))
+        marked = shared.updated(marked.copy())
         while True:
             found = longest[marked[edges.of_cells].any(axis=1)]
-            if marked[found].all():
-                return marked
+            more = not marked[found].all()
             marked[found] = True
+            if more:
+                continue
+            before = marked
+            marked = shared.updated(marked)
+            marked |= before
+            if not shared.any((marked != before).any()):
+                return marked
 
-    def removable(self, edges: Edges, spare: np.ndarray) -> np.ndarray:
+    def removable(self, edges: Edges, spare: np.ndarray, shared: Ghosts | None = None) -> np.ndarray:
         """Which of the spare nodes (n,) bool are to go together, (n,) bool: no two neighbours, else all that can.
 
+        Collective where nodes are shared.
         A node goes before its neighbours of lower level; one on the boundary when the two parts there that it made are
         not cut any further. One that is needed stays, and its neighbours do not wait for it.
         """
@@ -140,7 +154,7 @@ class Triangulation:
         np.maximum.at(along, first, self.level[second])
         np.maximum.at(along, second, self.level[first])
         spare = spare & (waiting > 0) & (highest <= self.level) & (along < self.level)
-        return _independent(edges, spare)
+        return _independent(edges, spare, _mixed(self.points), shared or Ghosts.none(len(spare)))
 
     def changed(self, halved: np.ndarray, removed: np.ndarray) -> tuple[Triangulation, Change]:
         """The triangulation with some edges halved and some nodes removed, but those that the boundary needs.
@@ -152,6 +166,8 @@ class Triangulation:
         Raises:
             RunError: there is no triangulation with edge weights >= 0, or edges become too short for one.
         """
+        if self.rim is not None:
+            halved, removed = halved[~self.rim[halved].all(axis=1)], removed & ~self.rim
         cells, stay = cavities.without(self.points, flips.turned(self.points, self.cells), removed)
         if len(stay):
             return self._keeping(halved, removed, stay)
@@ -161,7 +177,8 @@ class Triangulation:
         boundary, between = _without(self.boundary, removed, number)
         near = np.zeros(len(self.points), dtype=bool)
         near[self.cells[removed[self.cells].any(axis=1)]] = True
-        grown = Triangulation(self.points[kept], cells, self.level[kept], boundary, (self.needed & ~near)[kept])
+        rim = None if self.rim is None else self.rim[kept]
+        grown = Triangulation(self.points[kept], cells, self.level[kept], boundary, (self.needed & ~near)[kept], rim)
         cells, parts, change = number[cells], number[halved], Change(kept)
         for _ in range(REPAIRS):
             if len(parts):
@@ -170,6 +187,8 @@ class Triangulation:
                 change.born.append(parts)
             cells, outer = flips.delaunay(grown.points, cells, Edges.of(cells).of_cells)
             bad = np.isin(_keys(grown.boundary.ends), _keys(outer[_obtuse(grown.points, outer)]))
+            if grown.rim is not None:
+                bad &= ~grown.rim[grown.boundary.ends].any(axis=1)
             if not bad.any():
                 return replace(grown, cells=cells), change
             parts = grown.boundary.ends[bad]
@@ -204,7 +223,7 @@ class Triangulation:
         if edges.circle is not None:
             center, radius = edges.circle
             out = middle[node - len(self.points)] - center
-            middle[node - len(self.points)] = center + radius * out / np.hypot(*out.T)[:, None]
+            middle[node - len(self.points)] = center + radius * out / np.sqrt(out[:, :1] ** 2 + out[:, 1:] ** 2)
         first, second = edges.ends[cut].T
         parts = [edges.ends[~cut], np.stack([first, node], axis=1), np.stack([node, second], axis=1)]
         group = [edges.group[~cut], edges.group[cut], edges.group[cut]]
@@ -214,6 +233,7 @@ class Triangulation:
             np.concatenate([self.level, self.level[ends].max(axis=1) + 1]),
             replace(edges, ends=np.concatenate(parts), group=np.concatenate(group)),
             np.concatenate([self.needed, np.zeros(len(ends), dtype=bool)]),
+            None if self.rim is None else np.concatenate([self.rim, np.zeros(len(ends), dtype=bool)]),
         )
 
 
@@ -227,19 +247,36 @@ def _keys(pairs: np.ndarray) -> np.ndarray:
     return np.asarray((pairs[:, 0].astype(np.int64) << 32) | pairs[:, 1])
 
 
-def _independent(edges: Edges, nodes: np.ndarray) -> np.ndarray:
-    """Some of the nodes (n,) bool, of which no two are neighbours; each other one has one of them as its neighbour."""
+def _independent(edges: Edges, nodes: np.ndarray, rank: np.ndarray, shared: Ghosts) -> np.ndarray:
+    """Some of the nodes (n,) bool, of which no two are neighbours; each other one has one of them as its neighbour.
+
+    Those go first whose rank (n,) is above that of all neighbours (Luby 1986). Collective where nodes are shared.
+    """
     tail, head = edges.ends.T
-    rank = np.arange(len(nodes)) * 2654435761 % 2**32  # in no order, so that few rounds are needed (Luby 1986)
-    left, found = nodes.copy(), np.zeros_like(nodes)
-    while left.any():
-        beaten = np.full(len(nodes), -1)
-        np.maximum.at(beaten, tail, np.where(left, rank, -1)[head])
-        np.maximum.at(beaten, head, np.where(left, rank, -1)[tail])
-        best = left & (rank > beaten)
+    left, found = shared.updated(nodes), np.zeros_like(nodes)
+    while shared.any(left.any()):
+        beaten, ranks = np.full(len(nodes), -1), np.where(left, rank, -1)
+        np.maximum.at(beaten, tail, ranks[head])
+        np.maximum.at(beaten, head, ranks[tail])
+        best = shared.updated(left & (rank > beaten))
         found |= best
-        left[best] = left[head[best[tail]]] = left[tail[best[head]]] = False
+        left = left & ~best
+        left[head[best[tail]]] = left[tail[best[head]]] = False
+        left = shared.updated(left)
     return found
+
+
+def _mixed(points: np.ndarray) -> np.ndarray:
+    """A number >= 0 for each of the points (n, 2), in no order, that depends on nothing else."""
+    x, y = np.ascontiguousarray(points).view(np.uint64).T
+    return np.asarray(mix(x ^ (mix(y) * np.uint64(3))) >> np.uint64(1)).astype(np.int64)
+
+
+def mix(bits: np.ndarray) -> np.ndarray:
+    """Numbers (n,) uint64 whose bits depend on all bits of those given (splitmix64; Steele, Lea, Flood 2014)."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(bits ^ (bits >> np.uint64(31)))
 
 
 def _without(boundary: Boundary, removed: np.ndarray, number: np.ndarray) -> tuple[Boundary, np.ndarray]:
@@ -297,6 +334,20 @@ def _numbered(cells: np.ndarray, nodes: int) -> tuple[np.ndarray, np.ndarray]:
                 count += 1
             of_sides[sides[place]] = count - 1
     return ends[:count].copy(), of_sides.reshape(-1, 3)
+
+
+@compiled
+def _longest(points: np.ndarray, cells: np.ndarray, of_cells: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """The longest edge of each triangle, (m,)."""
+    found = np.empty(len(cells), dtype=np.int64)
+    for c in range(len(cells)):
+        best = 0
+        for k in (1, 2):
+            gain = length[of_cells[c, k]] - length[of_cells[c, best]]
+            if gain > 0.0 or (gain == 0.0 and flips.before(points, cells[c, k], cells[c, best])):
+                best = k
+        found[c] = of_cells[c, best]
+    return found
 
 
 @compiled
