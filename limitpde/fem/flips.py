@@ -148,9 +148,7 @@ def _sine(points: np.ndarray, p: int, a: int, q: int, b: int) -> float:
 
 
 @compiled
-def _turn(
-    points: np.ndarray, node: int, first: int, second: int
-) -> tuple[tuple[float, float], tuple[float, float]]:
+def _turn(points: np.ndarray, node: int, first: int, second: int) -> tuple[tuple[float, float], tuple[float, float]]:
     """The scalar and the vector product of the ways to two other nodes, each as the sum of two numbers."""
     ux, uy = _difference(points[first, 0], points[node, 0]), _difference(points[first, 1], points[node, 1])
     vx, vy = _difference(points[second, 0], points[node, 0]), _difference(points[second, 1], points[node, 1])

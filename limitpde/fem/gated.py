@@ -32,8 +32,9 @@ from limitpde.fem.stepping import (
     check_step,
     march,
 )
+from limitpde.parallel import collected
 from limitpde.results.checkpoint import FoundState, GivenState
-from limitpde.results.shared_array import Numbered, of_root
+from limitpde.results.shared_array import Numbered
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,8 @@ class GatedStepping[S: OfferedScheme]:
         moved = self.adaptive.follow(self._graph(), self.scheme.numbers, now.densities, others)
         if moved is not None:
             self._change_mesh()
-            columns = np.ascontiguousarray(moved[self.scheme.numbers].T)
+            rows = collected(self._graph().comm, self.scheme.numbers, moved, self._graph().size)
+            columns = np.ascontiguousarray(rows.T)
             self.history = self._history(columns, self.history.steps, 0.0)
             self.moved_energy += self.history.now.energy - now.energy
 
@@ -250,7 +252,7 @@ class GatedStepping[S: OfferedScheme]:
     # --- restart ------------------------------------------------------------------------------------------------
 
     def state(self) -> GivenState:
-        """The record from which `restore` goes on: nodes and mesh on every rank, what else on rank 0. Collective."""
+        """The record from which `restore` goes on: nodes and mesh of all ranks, what else of rank 0. Collective."""
         history, nodes = self.history, self.scheme.nodes
         columns = [density[: nodes.owned] for state in (history.now, *history.past) for density in state.densities]
         found: dict[str, np.ndarray | Numbered] = {
@@ -262,17 +264,14 @@ class GatedStepping[S: OfferedScheme]:
             "nodes": Numbered(self.scheme.numbers[: nodes.owned], nodes.size, columns),
         }
         if self.adaptive is not None:
-            mesh = self.adaptive.state() if nodes.comm.rank == 0 else {}
-            found["mesh_counts"] = mesh.pop("counts", np.empty(0))
-            found |= {f"mesh_{name}": array for name, array in of_root(nodes.comm, mesh).items()}
+            found |= {f"mesh_{name}": array for name, array in self.adaptive.state().items()}
         return found
 
     def restore(self, state: FoundState) -> None:
         """Go on from a `state`, given on every rank; on any number of ranks, up to rounding. Collective."""
         if self.adaptive is not None:
             mesh = {name.removeprefix("mesh_"): state[name] for name in state if name[:5] == "mesh_"}
-            counts = {"counts": mesh.pop("counts")}
-            self.adaptive.restore(counts | {name: stored.on_root() for name, stored in mesh.items()})
+            self.adaptive.restore(mesh.pop("counts"), mesh)
             self._change_mesh()
         self.t, self.size.limit, self.moved_energy = (float(state[name]) for name in ("t", "limit", "moved_energy"))
         stored, numbers = state["nodes"], self.scheme.numbers

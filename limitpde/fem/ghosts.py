@@ -57,7 +57,7 @@ class Ghosts:
 def exchanged(
     comm: MPI.Comm, rows: np.ndarray, counts: np.ndarray, coming: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that are sent to each rank, one rank after another; what comes, likewise, and how much from each. Collective.
+    """What comes when rows go to each rank, one rank after another, likewise; and how much from each. Collective.
 
     Args:
         comm: the ranks.
@@ -80,5 +80,11 @@ def exchanged(
 
 def joined(comm: MPI.Comm, rows: np.ndarray) -> np.ndarray:
     """The rows (n, ...) of all ranks, one rank after another, on every rank. Collective."""
-    counts = np.full(comm.size, len(rows))
-    return exchanged(comm, np.concatenate([rows] * comm.size), counts)[0]
+    return exchanged(comm, np.concatenate([rows] * comm.size), np.full(comm.size, len(rows)))[0]
+
+
+def counts(comm: MPI.Comm, here: int) -> np.ndarray:
+    """How many things each rank has, (ranks,), if this one has so many. Collective."""
+    found = np.empty(comm.size, dtype=np.int64)
+    comm.Allgather(np.array([here]), found)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,7 +17,7 @@ from limitpde.errors import InputError
 from limitpde.fem import mesh_files, simplices
 from limitpde.fem.simplices import WHOLE, Share
 from limitpde.files import ExistingFile
-from limitpde.parallel import on_all, on_root, scattered, spread
+from limitpde.parallel import on_all, spread
 
 if TYPE_CHECKING:
     import dolfinx.mesh
@@ -262,9 +261,23 @@ def build(
 
     if isinstance(mesh, dolfinx.mesh.Mesh):
         return mesh if mesh.geometry.x.dtype == np.float64 else _in_double(mesh)
-    if isinstance(mesh, str | Path):
-        return _put_together(comm, *mesh_files.read(Path(mesh), dimension, comm))
-    return _put_together(comm, *on_all(comm, lambda: arrays(mesh, dimension, (comm.rank, comm.size))))
+    return put_together(comm, *parts(mesh, comm, dimension))
+
+
+def parts(
+    mesh: Disk | Torus | Box | Ball | str | Path, comm: MPI.Comm, dimension: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """This rank's equal part of the points (n, d), and of the simplices (m, d + 1) by their numbers. Collective.
+
+    Raises:
+        InputError: see `build`.
+    """
+    if not isinstance(mesh, str | Path):
+        return on_all(comm, lambda: arrays(mesh, dimension, (comm.rank, comm.size)))
+    points, cells = mesh_files.read(Path(mesh), dimension, comm)
+    counts = comm.allgather(len(points))
+    numbers = sum(counts[: comm.rank]) + np.arange(len(points))
+    return spread(comm, numbers, points, sum(counts))[1], cells
 
 
 def _in_double(mesh: dolfinx.mesh.Mesh) -> dolfinx.mesh.Mesh:
@@ -276,7 +289,7 @@ def _in_double(mesh: dolfinx.mesh.Mesh) -> dolfinx.mesh.Mesh:
     mine = nodes.size_local
     coordinates = geometry.x[:mine, : geometry.dim].astype(float)
     _, points = spread(mesh.comm, numbers[:mine], coordinates, nodes.size_global)
-    return _put_together(mesh.comm, points, numbers[cell_nodes(mesh)[:owned]])
+    return put_together(mesh.comm, points, numbers[cell_nodes(mesh)[:owned]])
 
 
 def arrays(
@@ -294,22 +307,7 @@ def arrays(
     return mesh.cells(dimension, share)
 
 
-def create(
-    make: Callable[[], tuple[np.ndarray, np.ndarray]], comm: MPI.Comm, *, dimension: int = 2
-) -> dolfinx.mesh.Mesh:
-    """The DOLFINx mesh of points and simplices, which are made on rank 0 and dealt out from there. Collective."""
-    points, cells = np.empty((0, dimension)), np.empty((0, dimension + 1), dtype=np.int64)
-
-    def keep() -> None:
-        nonlocal points, cells
-        points, cells = make()
-
-    on_root(comm, keep)
-    points, cells = scattered(comm, points), scattered(comm, cells)
-    return _put_together(comm, points, cells)
-
-
-def _put_together(comm: MPI.Comm, points: np.ndarray, cells: np.ndarray) -> dolfinx.mesh.Mesh:
+def put_together(comm: MPI.Comm, points: np.ndarray, cells: np.ndarray) -> dolfinx.mesh.Mesh:
     """The DOLFINx mesh of each rank's share of the points and of the simplices, in their order. Collective."""
     import basix.ufl
     import dolfinx.mesh

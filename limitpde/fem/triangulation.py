@@ -64,6 +64,10 @@ class Boundary:
         ends = np.where(left[:, None], np.stack([first, second], axis=1), np.stack([second, first], axis=1))
         return cls(ends, np.full(len(ends), -1))
 
+    def at(self, some: np.ndarray) -> Boundary:
+        """Some of the edges, (s,) bool."""
+        return replace(self, ends=self.ends[some], group=self.group[some])
+
     def grouped(self, lines: np.ndarray, group: np.ndarray) -> Boundary:
         """The same with the groups of lines (k, 2); of several lines at one place, the last one counts."""
         keys = _keys(np.sort(lines, axis=1))
@@ -98,7 +102,7 @@ class Triangulation:
     needed: np.ndarray
     """(n,) bool, nodes that were to be removed and could not, while their neighbours stay."""
     rim: np.ndarray | None = None
-    """(n,) bool, nodes where it has been cut out of a larger one, which ends there: they stay, and edges between two."""
+    """(n,) bool, nodes where it ends that has been cut out of a larger one: they stay, and so do edges between two."""
 
     @classmethod
     def first(cls, points: np.ndarray, cells: np.ndarray, boundary: Boundary) -> Triangulation:

@@ -149,7 +149,7 @@ class Solver(GatedSolver[Scheme | GalerkinScheme]):
         def on_mesh() -> Scheme | GalerkinScheme:
             if degree > 1:
                 return GalerkinScheme(model, charges, build_curved(shape, degree, comm), degree, multipoles)
-            made = meshes.build(shape, comm) if adaptive is None else meshes.create(adaptive.arrays, comm)
+            made = meshes.build(shape, comm) if adaptive is None else meshes.put_together(comm, *adaptive.arrays())
             walls = lines if adaptive is None else adaptive.lines()
             return Scheme(
                 model, charges, masses, made, boundary=boundary, multipoles=multipoles, lines=walls,

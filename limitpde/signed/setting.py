@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +14,11 @@ from limitpde.compiled import compiled
 from limitpde.densities import NODES, Uniform, checked_share
 from limitpde.errors import InputError
 from limitpde.fem import mesh as meshes
-from limitpde.fem import mesh_files, triangulation
+from limitpde.fem import mesh_files
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.original import original_nodes
-from limitpde.fem.plane import PlaneNodes, PlanePoisson, fitted_circle
+from limitpde.fem.patches import first_patch
+from limitpde.fem.plane import PlaneNodes, PlanePoisson
 from limitpde.fem.refinement import AdaptiveMesh
 from limitpde.fem.sums import GlobalSums
 from limitpde.fem.walls import WallPoisson
@@ -138,26 +138,15 @@ def adaptive_mesh(
         raise InputError("refinement: needs a mesh by its description or its file, not one of DOLFINx")
     given = [[part for part in initial.parts(s) if not isinstance(part, Uniform)] for s in range(len(SPECIES))]
 
-    def first() -> None:
-        points, cells = meshes.arrays(mesh, 2)
-        boundary = triangulation.Boundary.of(points, cells)
-        if round_:
-            boundary = dataclasses.replace(boundary, circle=fitted_circle(points[boundary.ends[:, 0]]))
-        if lines is not None:
-            boundary = boundary.grouped(*lines)
-            if np.count_nonzero(boundary.group >= 0) != len(np.unique(np.sort(lines[0], axis=1), axis=0)):
-                raise InputError("refinement: the lines of pde.boundary must lie on the boundary of the mesh")
-        adaptive.triangulation = triangulation.Triangulation.first(points, cells, boundary)
-
     def densities(points: np.ndarray) -> np.ndarray:
         species = [np.asarray(sum(part.density(points) for part in parts)) for parts in given if parts]
         return np.stack(species, axis=1)
 
-    adaptive = AdaptiveMesh(None, refinement, comm)
-    on_root(comm, first)
+    patch = first_patch(comm, *meshes.parts(mesh, comm), lines)
+    adaptive = AdaptiveMesh(patch.rounded() if round_ else patch, refinement)
     if any(given):
         parts = [part for species in given for part in species]
-        drawn = on_root(comm, lambda: np.concatenate([part.sample(DRAWN, np.random.default_rng(0)) for part in parts]))
+        drawn = np.concatenate([part.sample(DRAWN, np.random.default_rng(0)) for part in parts])
         adaptive.resolve(densities, drawn)
     return adaptive
 
