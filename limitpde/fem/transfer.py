@@ -117,9 +117,9 @@ class Parts:
 
     def _sums(self, part: np.ndarray, weights: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Of weights of this rank's nodes over each part, (parts,), those of other ranks included. Collective."""
-        sums = np.bincount(part[own], weights[own], self.parts)
+        sums = np.bincount(part[own], weights[own], self.parts).astype(float)
         if self.comm.size > 1:
-            whole = np.bincount(self._group, sums[self._linked], self._groups)
+            whole = np.bincount(self._group, sums[self._linked], self._groups).astype(float)  # of nothing it is int
             self.comm.Allreduce(MPI.IN_PLACE, whole)
             sums[self._linked] = whole[self._group]
         return sums
