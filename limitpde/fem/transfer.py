@@ -100,7 +100,8 @@ class Parts:
 
     def _join(self, place: np.ndarray, changed: np.ndarray, shared: Ghosts) -> None:
         """Find which parts of this rank belong to one with those of others. Collective."""
-        self._linked, self._group, self._groups = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 0
+        self._linked, self._groups = np.zeros(0, dtype=np.int64), 0
+        self._group: np.ndarray = np.zeros(0, dtype=np.int64)
         if self.comm.size == 1:
             return
         first = before(self.comm, self.parts)

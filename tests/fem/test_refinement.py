@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import limitpde  # noqa: F401  isort: skip  (MPI and h5py first)
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from mpi4py import MPI
-from triangulations import areas, box, check, disk, ell, nothing, plain, triangulate
+from triangulations import areas, box, check, dealt, disk, ell, hole, nothing, plain, triangulate, whole
 
 from limitpde.errors import RunError
 from limitpde.fem import mesh as meshes
@@ -20,8 +21,14 @@ from limitpde.fem import refinement as module
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.mesh import Refinement
 from limitpde.fem.original import original_nodes
-from limitpde.fem.refinement import GOAL, PATIENCE, AdaptiveMesh, nodal_gradients, transferred
+from limitpde.fem.patches import Patch
+from limitpde.fem.refinement import GOAL, PATIENCE, AdaptiveMesh
+from limitpde.fem.transfer import Parts, nodal_gradients
+from limitpde.fem.transfer import moved as interpolated
 from limitpde.fem.triangulation import Edges, Triangulation
+from limitpde.parallel import collected
+from limitpde.results import shared_array
+from limitpde.results.shared_array import Numbered, Stored
 
 LINE = np.array([0.3, -1.1])
 HESSIAN = np.array([[1.3, -0.4], [-0.4, 0.7]])
@@ -65,7 +72,8 @@ def change_near(mesh: Triangulation, *spots: tuple[np.ndarray, float]):
 
 def moved(old: Triangulation, new: Triangulation, change, values: np.ndarray) -> np.ndarray:
     edges = Edges.of(old.cells), Edges.of(new.cells)
-    return transferred(old, new, change, values, nodal_gradients(old, values), edges)
+    found = interpolated(new, change, values, nodal_gradients(old, values), values.max(axis=0))
+    return Parts(MPI.COMM_SELF, old, new, edges, change.kept).with_mass_of(values, found)
 
 
 # The estimate
@@ -223,7 +231,7 @@ def test_mass_of_removed_nodes_alone_goes_to_their_neighbours():
 
 def test_a_gaussian_is_resolved_to_the_tolerance():
     for tolerance in (3e-2, 3e-3):
-        adaptive = AdaptiveMesh(disk(4.0, 8), Refinement(tolerance=tolerance, smallest_cell=1e-3), MPI.COMM_SELF)
+        adaptive = AdaptiveMesh(dealt(MPI.COMM_SELF, disk(4.0, 8)), Refinement(tolerance=tolerance, smallest_cell=1e-3))
         f = gaussian((0.7, -0.4), 0.1, 5.0)
         adaptive.resolve(lambda x, f=f: f(x)[:, None])
         mesh = adaptive.triangulation
@@ -238,7 +246,7 @@ def test_a_gaussian_is_resolved_to_the_tolerance():
 
 
 def test_a_small_species_is_resolved_like_a_large_one_and_nothing_needs_nothing():
-    adaptive = AdaptiveMesh(disk(4.0, 8), Refinement(tolerance=0.02, smallest_cell=1e-3), MPI.COMM_SELF)
+    adaptive = AdaptiveMesh(dealt(MPI.COMM_SELF, disk(4.0, 8)), Refinement(tolerance=0.02, smallest_cell=1e-3))
     small = gaussian((-1.0, 0.0), 0.1, 1e-12)
     adaptive.resolve(lambda x: np.column_stack([1 + 0 * x[:, 0], small(x), 0 * x[:, 0]]))
     ends = Edges.of(adaptive.triangulation.cells).ends
@@ -246,14 +254,14 @@ def test_a_small_species_is_resolved_like_a_large_one_and_nothing_needs_nothing(
     missed = np.abs(small(points[ends].mean(axis=1)) - small(points)[ends].mean(axis=1))
     assert missed.max() <= 0.01 * 1e-12
     assert np.hypot(*(points - [1.0, 0.0]).T).min() > 0.01 or len(points) < 700
-    same = AdaptiveMesh(disk(4.0, 8), Refinement(tolerance=0.02, smallest_cell=1e-3), MPI.COMM_SELF)
+    same = AdaptiveMesh(dealt(MPI.COMM_SELF, disk(4.0, 8)), Refinement(tolerance=0.02, smallest_cell=1e-3))
     same.resolve(lambda x: np.column_stack([1 + 0 * x[:, 0], 0 * x[:, 0]]))
     assert len(same.triangulation.points) == len(disk(4.0, 8).points)
 
 
 def test_refinement_of_a_jump_ends_at_the_smallest_cell():
     smallest = 0.01
-    adaptive = AdaptiveMesh(box(8), Refinement(tolerance=0.02, smallest_cell=smallest), MPI.COMM_SELF)
+    adaptive = AdaptiveMesh(dealt(MPI.COMM_SELF, box(8)), Refinement(tolerance=0.02, smallest_cell=smallest))
     inside = lambda x: 1.0 * (np.hypot(*(x - 0.5).T) < 0.3)  # noqa: E731
     adaptive.resolve(lambda x: inside(x)[:, None])
     mesh = adaptive.triangulation
@@ -273,14 +281,14 @@ class Following:
     """An adaptive mesh with its graph, and densities on it."""
 
     def __init__(self, comm: MPI.Comm, refinement: Refinement, first: Triangulation, functions) -> None:
-        self.adaptive = AdaptiveMesh(first if comm.rank == 0 else None, refinement, comm)
+        self.adaptive = AdaptiveMesh(dealt(comm, first), refinement)
         self.functions = functions
         self.attach()
         self.values = [f(self.graph.points) for f in functions]
 
     def attach(self) -> None:
         """Make the graph of the present mesh."""
-        self.graph = EdgeGraph(meshes.create(self.adaptive.arrays, self.adaptive.comm))
+        self.graph = EdgeGraph(meshes.put_together(self.adaptive.comm, *self.adaptive.arrays()))
         self.numbers = original_nodes(self.graph.space)
 
     def follow(self, watched: int = 1) -> np.ndarray | None:
@@ -288,7 +296,9 @@ class Following:
         found = self.adaptive.follow(self.graph, self.numbers, self.values[:watched], self.values[watched:])
         if found is not None:
             self.attach()
-            self.values = list(np.ascontiguousarray(found[self.numbers].T))
+            rows = collected(self.adaptive.comm, self.numbers, found, self.graph.size)
+            self.values = list(np.ascontiguousarray(rows.T))
+            found = np.concatenate(self.adaptive.comm.allgather(found))
         return found
 
 
@@ -321,9 +331,8 @@ def test_ranks_get_the_same_mesh_and_the_same_values(comm):
     before = [masses_of(run) for run in runs]
     together, alone = (run.follow(2) for run in runs)
     np.testing.assert_allclose(together, alone, rtol=1e-12)
-    first, second = (comm.bcast(run.adaptive.arrays() if comm.rank == 0 else None, root=0) for run in runs)
-    np.testing.assert_array_equal(first[0], second[0])
-    np.testing.assert_array_equal(first[1], second[1])
+    for ours, theirs in zip(*(whole(run.adaptive.patch) for run in runs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     assert [run.adaptive.changes for run in runs] == [1, 1]
     for run, mass in zip(runs, before, strict=True):
         np.testing.assert_allclose(masses_of(run), mass, rtol=1e-13)
@@ -332,6 +341,59 @@ def test_ranks_get_the_same_mesh_and_the_same_values(comm):
     np.testing.assert_array_equal(ends, runs[1].adaptive.lines()[0])
     assert (group == -1).all()
     assert all(run.follow(2) is None for run in runs)  # the tolerance is met
+
+
+def grouped() -> Triangulation:
+    """A square whose walls are in groups; all nodes of each of its cells lie on one circle."""
+    first = box(6)
+    ends = first.boundary.ends
+    return replace(first, boundary=first.boundary.grouped(ends, np.arange(len(ends)) // 4))
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("domain", [lambda: disk(1.0, 1), grouped, hole], ids=["disk", "walls", "hole"])
+def test_points_and_cells_are_those_of_one_rank(comm, domain):
+    """Fine around a peak that goes round, and coarse again; at first some ranks have no node, or nearly none."""
+    first = domain()
+    size, middle = np.ptp(first.points, axis=0).max(), first.points.mean(axis=0)
+    refinement = Refinement(tolerance=0.04, smallest_cell=1e-2 * size)
+    runs = [AdaptiveMesh(dealt(ranks, first), refinement) for ranks in (comm, MPI.COMM_SELF)]
+    sizes = []
+    for turn in (0.0, 0.3, 0.6, None, None):
+        for run in runs:
+            at = middle + 0.35 * size * np.array([np.cos(turn or 0.0), np.sin(turn or 0.0)])
+            f = flat if turn is None else gaussian(at, 0.05 * size)
+            patch = run.patch
+            values = np.column_stack([f(patch.mesh.points), 1 + patch.mesh.points[:, 0] ** 2])
+            found = run._follow(values, 1, refining=turn is not None)
+            if found is not None:
+                np.testing.assert_allclose(mass_over(run.patch, found), mass_over(patch, values), rtol=1e-13)
+        for ours, theirs in zip(*(whole(run.patch) for run in runs), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        sizes.append(runs[0].patch.total)
+    check(runs[1].triangulation)
+    assert sizes[2] > 2 * sizes[0]
+    assert sizes[4] < sizes[2]
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    return np.ones(len(x))
+
+
+def mass_over(patch: Patch, values: np.ndarray) -> np.ndarray:
+    """Of all ranks."""
+    return np.array(patch.comm.allreduce((areas(patch.mesh)[:, None] * values)[patch.own].sum(axis=0)))
+
+
+@pytest.mark.ranks
+def test_what_all_ranks_saved_one_rank_goes_on_from(comm, shared_folder):
+    refinement = Refinement(tolerance=0.02, smallest_cell=1e-3)
+    run = AdaptiveMesh(dealt(comm, disk(1.0, 4)), refinement)
+    run.resolve(lambda x: FUNCTIONS[0](x)[:, None])
+    alone = AdaptiveMesh(dealt(MPI.COMM_SELF, disk(1.0, 4)), refinement)
+    restore(alone, run, shared_folder / "mesh.bin")
+    for ours, theirs in zip(whole(run.patch), whole(alone.patch), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def masses_of(run: Following) -> np.ndarray:
@@ -358,7 +420,7 @@ def test_a_mesh_that_nothing_needs_any_more_is_coarsened_after_some_steps(comm):
 
 
 @pytest.mark.ranks
-def test_goes_on_from_a_state(comm):
+def test_goes_on_from_a_state(comm, shared_folder):
     refinement, first = Refinement(tolerance=0.02, smallest_cell=1e-3), disk(1.0, 4)
     run = Following(comm, refinement, first, FUNCTIONS)
     run.follow()
@@ -367,7 +429,7 @@ def test_goes_on_from_a_state(comm):
         run.follow()
     assert run.adaptive.changes == 1
     other = Following(comm, refinement, first, FUNCTIONS)
-    other.adaptive.restore(comm.bcast(run.adaptive.state() if comm.rank == 0 else None, root=0))
+    restore(other.adaptive, run.adaptive, shared_folder / "mesh.bin")
     other.attach()
     nodal = np.empty((run.graph.size, len(FUNCTIONS)))
     for numbers, rows in comm.allgather((run.numbers, np.column_stack(run.values))):
@@ -379,9 +441,19 @@ def test_goes_on_from_a_state(comm):
         if ours is not None:
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-15)
     assert run.adaptive.changes == other.adaptive.changes >= 2
-    for key, ours in comm.bcast(run.adaptive.state() if comm.rank == 0 else None).items():
-        theirs = comm.bcast(other.adaptive.state()[key] if comm.rank == 0 else None)
+    for ours, theirs in zip(whole(run.adaptive.patch), whole(other.adaptive.patch), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def restore(into: AdaptiveMesh, written: AdaptiveMesh, path) -> None:
+    """Write the state of a mesh to a file, and go on with another one from there, on other ranks or the same ones."""
+    state = written.state()
+    counts = state.pop("counts")
+    arrays = {name: rows for name, rows in state.items() if isinstance(rows, Numbered)}
+    _, places = shared_array.write(written.comm, path, *arrays.values())
+    kinds = [(at, rows.shape, rows.dtype) for at, rows in zip(places, arrays.values(), strict=True)]
+    stored = {name: Stored(into.comm, path, *kind) for name, kind in zip(arrays, kinds, strict=True)}
+    into.restore(counts, stored)
 
 
 @pytest.mark.ranks

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 from scipy.spatial import Delaunay
 
 from limitpde.fem import mesh_files, simplices
+from limitpde.fem.patches import Patch, first_patch
 from limitpde.fem.plane import fitted_circle
 from limitpde.fem.triangulation import Boundary, Change, Edges, Triangulation
 
@@ -166,6 +168,25 @@ def check(mesh: Triangulation) -> None:
         center, radius = mesh.boundary.circle
         distance = np.hypot(*(mesh.points[mesh.boundary.ends[:, 0]] - center).T)
         assert np.abs(distance - radius).max() < 1e-14 * (radius + np.abs(center).max())
+
+
+def dealt(comm: MPI.Comm, mesh: Triangulation) -> Patch:
+    """A triangulation that all ranks know, and that has not been refined, over the ranks."""
+    points, cells = (rows[simplices.numbers(len(rows), (comm.rank, comm.size))] for rows in (mesh.points, mesh.cells))
+    named = mesh.boundary.group >= 0
+    lines = (mesh.boundary.ends[named], mesh.boundary.group[named]) if named.any() else None
+    patch = first_patch(comm, points, cells, lines)
+    return patch if mesh.boundary.circle is None else patch.rounded()
+
+
+def whole(patch: Patch) -> tuple[np.ndarray, ...]:
+    """Points, levels, needed nodes, triangles, and edges of the boundary with their groups, of all ranks on each."""
+    mesh, number = patch.mesh, patch.number
+    cells, lines = (patch.first_here(rows) for rows in (mesh.cells, mesh.boundary.ends))
+    edges = np.column_stack([number[mesh.boundary.ends[lines]], mesh.boundary.group[lines]])
+    nodes = (rows[patch.own] for rows in (mesh.points, mesh.level, mesh.needed))
+    found = [np.concatenate(patch.comm.allgather(rows)) for rows in (*nodes, number[mesh.cells[cells]], edges)]
+    return *found[:-1], found[-1][np.lexsort(found[-1].T)]
 
 
 def size_of(mesh: Triangulation) -> float:
