@@ -29,7 +29,7 @@ FINEST = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MeshPiece:
     """Triangles by the names of their nodes: integers that are the same on all ranks."""
 
     name: np.ndarray
@@ -41,16 +41,16 @@ class Part:
     boundary: np.ndarray
     """(s, 3) the names of the ends of edges of the boundary, the domain on the left, and their group."""
 
-    def sent(self, comm: MPI.Comm, places: tuple[np.ndarray, ...], to: tuple[np.ndarray, ...]) -> Part:
+    def sent(self, comm: MPI.Comm, places: tuple[np.ndarray, ...], to: tuple[np.ndarray, ...]) -> MeshPiece:
         """What comes when rows of nodes, cells and boundary, with these places in them, go to ranks. Collective."""
         found = []
         for table, place, goal in zip((self.name, self.rows, self.cells, self.boundary), places, to, strict=True):
             order = np.argsort(goal, kind="stable")
             found.append(exchanged(comm, table[place[order]], np.bincount(goal, minlength=comm.size))[0])
-        return Part(*found)
+        return MeshPiece(*found)
 
     @classmethod
-    def joined(cls, parts: list[Part]) -> Self:
+    def joined(cls, parts: list[MeshPiece]) -> Self:
         """All of them, one after another."""
         tables = zip(*((part.name, part.rows, part.cells, part.boundary) for part in parts), strict=True)
         return cls(*map(np.concatenate, tables))
@@ -90,13 +90,13 @@ class Patch:
         boundary = replace(self.mesh.boundary, circle=fitted_circle(points))
         return replace(self, mesh=replace(self.mesh, boundary=boundary))
 
-    def part(self, cells: np.ndarray, boundary: np.ndarray) -> Part:
+    def part(self, cells: np.ndarray, boundary: np.ndarray) -> MeshPiece:
         """Some of its triangles, (m,) bool, and of its edges of the boundary, (s,) bool, with their nodes."""
         mesh, ends = self.mesh, self.mesh.boundary.ends[boundary]
         nodes = np.zeros(len(self.number), dtype=bool)
         nodes[mesh.cells[cells]] = nodes[ends] = True
         edges = np.column_stack([self.number[ends], mesh.boundary.group[boundary]])
-        return Part(self.number[nodes], state_of(mesh)[nodes], self.number[mesh.cells[cells]], edges)
+        return MeshPiece(self.number[nodes], state_of(mesh)[nodes], self.number[mesh.cells[cells]], edges)
 
     def grown(self, rings: int) -> Patch:
         """With so many more rings of triangles; the nodes of the last one are the rim of its mesh. Collective."""
@@ -111,7 +111,7 @@ class Patch:
             parts.append(self._around(asked, np.searchsorted(starts, asked, side="right") - 1))
             asked = np.setdiff1d(parts[-1].name, known)
             known = np.concatenate([known, asked])
-        found = Part.joined(parts)
+        found = MeshPiece.joined(parts)
         number, place = np.unique(found.name, return_index=True)
         edges, first = np.unique(found.boundary[:, :2], axis=0, return_index=True)
         boundary = replace(mesh.boundary, ends=np.searchsorted(number, edges), group=found.boundary[first, 2])
@@ -120,7 +120,7 @@ class Patch:
         here = replace(here, rim=np.isin(number, inner, invert=True))
         return replace(self, mesh=here, number=number, owner=np.searchsorted(starts, number, side="right") - 1)
 
-    def _around(self, number: np.ndarray, owner: np.ndarray) -> Part:
+    def _around(self, number: np.ndarray, owner: np.ndarray) -> MeshPiece:
         """All triangles around nodes of other ranks. Collective."""
         comm, mesh = self.comm, self.mesh
         asked, coming = exchanged(comm, number, np.bincount(owner, minlength=comm.size))
@@ -133,13 +133,13 @@ class Patch:
             parts.append(part)
             sizes[:, rank] = len(part.name), len(part.name), len(part.cells), len(part.boundary)
         none = self.part(np.zeros(len(mesh.cells), dtype=bool), np.zeros(len(mesh.boundary.ends), dtype=bool))
-        found = Part.joined([*parts, none])
+        found = MeshPiece.joined([*parts, none])
         goals = tuple(np.repeat(np.arange(comm.size), size) for size in sizes)
         return found.sent(comm, tuple(np.arange(len(goal)) for goal in goals), goals)
 
 
 def dealt(
-    comm: MPI.Comm, part: Part, nodes: np.ndarray, cells: np.ndarray, circle: Circle | None
+    comm: MPI.Comm, part: MeshPiece, nodes: np.ndarray, cells: np.ndarray, circle: Circle | None
 ) -> tuple[Patch, np.ndarray]:
     """The patches of a triangulation that lies in parts over the ranks. Collective.
 
@@ -198,7 +198,7 @@ def dealt_anew(
     name = np.unique(np.concatenate([cells.ravel(), boundary[:, :2].ravel()]))
     known = np.column_stack([collected(comm, name, rows, total), name])
     cells = name[flips.turned(known[:, COORDINATES], np.searchsorted(name, cells))]
-    part = Part(name, known, cells, boundary)
+    part = MeshPiece(name, known, cells, boundary)
     patch, number = dealt(comm, part, np.ones(len(name), dtype=bool), np.ones(len(cells), dtype=bool), circle)
     return patch, number[:, 0].astype(np.int64)
 

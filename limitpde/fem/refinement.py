@@ -26,7 +26,7 @@ from limitpde.fem.ghosts import joined
 from limitpde.fem.mesh import Refinement
 from limitpde.fem.patches import Patch, before, dealt_anew
 from limitpde.fem.regions import Region
-from limitpde.fem.transfer import Parts, add_gradients, moved, nodal_gradients
+from limitpde.fem.transfer import ChangedParts, add_gradients, moved, nodal_gradients
 from limitpde.fem.triangulation import Edges, Triangulation
 from limitpde.parallel import collected, on_all, spread
 from limitpde.results.shared_array import Numbered, Stored
@@ -204,7 +204,7 @@ class AdaptiveMesh:
             owner = np.concatenate([region.owner, owner[len(change.kept) :]])
             name = np.concatenate([region.number, name[len(change.kept) :]])
             edges = region.edges, Edges.of(new.cells)
-            parts = Parts(self.comm, region.mesh, new, edges, change.kept, owner, name)
+            parts = ChangedParts(self.comm, region.mesh, new, edges, change.kept, owner, name)
             values = parts.with_mass_of(region.values, values)
         same = not region.nodes.any(region.differs(change))
         self.patch, nodal = region.left(new, change, values)

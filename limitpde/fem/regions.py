@@ -15,7 +15,7 @@ import numpy as np
 
 from limitpde.errors import RunError
 from limitpde.fem.ghosts import Ghosts
-from limitpde.fem.patches import Part, Patch, dealt, state_of
+from limitpde.fem.patches import MeshPiece, Patch, dealt, state_of
 from limitpde.fem.triangulation import Change, Edges, Triangulation, mix
 from limitpde.parallel import on_all
 
@@ -118,7 +118,7 @@ class Region:
         ends = boundary.ends[_first_own(boundary.ends, name, own)]
         group = boundary.group[_first_own(boundary.ends, name, own)]
         rows = np.column_stack([state_of(new), values])
-        part = Part(name[known], rows[known], name[cells], np.column_stack([name[ends], group]))
+        part = MeshPiece(name[known], rows[known], name[cells], np.column_stack([name[ends], group]))
         return dealt(self.comm, part, own[known], _first_own(cells, name, own), boundary.circle)
 
 

@@ -54,7 +54,7 @@ def moved(
     return found
 
 
-class Parts:
+class ChangedParts:
     """The connected parts of a mesh that a change has changed. Collective.
 
     Args:

@@ -23,7 +23,7 @@ from limitpde.fem.mesh import Refinement
 from limitpde.fem.original import original_nodes
 from limitpde.fem.patches import Patch
 from limitpde.fem.refinement import GOAL, PATIENCE, AdaptiveMesh
-from limitpde.fem.transfer import Parts, nodal_gradients
+from limitpde.fem.transfer import ChangedParts, nodal_gradients
 from limitpde.fem.transfer import moved as interpolated
 from limitpde.fem.triangulation import Edges, Triangulation
 from limitpde.parallel import collected
@@ -73,7 +73,7 @@ def change_near(mesh: Triangulation, *spots: tuple[np.ndarray, float]):
 def moved(old: Triangulation, new: Triangulation, change, values: np.ndarray) -> np.ndarray:
     edges = Edges.of(old.cells), Edges.of(new.cells)
     found = interpolated(new, change, values, nodal_gradients(old, values), values.max(axis=0))
-    return Parts(MPI.COMM_SELF, old, new, edges, change.kept).with_mass_of(values, found)
+    return ChangedParts(MPI.COMM_SELF, old, new, edges, change.kept).with_mass_of(values, found)
 
 
 # The estimate
