@@ -302,3 +302,20 @@ def test_flips_end_at_the_delaunay_triangulation():
             sorted_ = [np.unique(np.sort(some, axis=1), axis=0) for some in (found, triangulate(points))]
             np.testing.assert_array_equal(*sorted_)
             assert (sorted_[0] != np.unique(np.sort(cells, axis=1), axis=0)).any()
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3])
+def test_of_nodes_on_circles_there_is_one_triangulation(angle):
+    """Squares with any of their diagonals, in any order, end at the same triangles."""
+    first, rng, found = box(8, angle), np.random.default_rng(2), []
+    corner = (9 * np.arange(8)[:, None] + np.arange(8)).ravel()
+    for _ in range(3):
+        a, b, c, d = corner, corner + 9, corner + 10, corner + 1
+        pairs = [np.stack(rows, axis=1) for rows in (([a, b, c], [a, c, d]), ([a, b, d], [b, c, d])) for rows in rows]
+        chosen = rng.random(len(corner)) < 0.5
+        cells = np.concatenate([np.where(chosen[:, None], pairs[k], pairs[k + 2]) for k in range(2)])
+        cells = flips.turned(first.points, rng.permutation(cells))
+        cells, _ = flips.delaunay(first.points, cells, Edges.of(cells).of_cells)
+        found.append(np.unique(np.sort(cells, axis=1), axis=0))
+    for cells in found[1:]:
+        np.testing.assert_array_equal(cells, found[0])
