@@ -19,7 +19,7 @@ from limitpde.errors import InputError
 from limitpde.fem import flips
 from limitpde.fem.ghosts import Ghosts, counts, exchanged, joined
 from limitpde.fem.plane import fitted_circle
-from limitpde.fem.triangulation import Boundary, Circle, Triangulation
+from limitpde.fem.triangulation import Boundary, Circle, Triangulation, touching
 from limitpde.parallel import collected
 
 COORDINATES, LEVEL, NEEDED, STATE = slice(0, 2), 2, 3, 4
@@ -129,7 +129,7 @@ class Patch:
         for rank in np.flatnonzero(coming):
             nodes = np.zeros(len(self.number), dtype=bool)
             nodes[np.searchsorted(self.number, asked[starts[rank] : starts[rank] + coming[rank]])] = True
-            part = self.part(nodes[mesh.cells].any(axis=1), nodes[mesh.boundary.ends].any(axis=1))
+            part = self.part(touching(mesh.cells, nodes), touching(mesh.boundary.ends, nodes))
             parts.append(part)
             sizes[:, rank] = len(part.name), len(part.name), len(part.cells), len(part.boundary)
         none = self.part(np.zeros(len(mesh.cells), dtype=bool), np.zeros(len(mesh.boundary.ends), dtype=bool))
@@ -157,14 +157,15 @@ def dealt(
     low = _extreme(comm, points, MPI.MIN)
     size = float((_extreme(comm, points, MPI.MAX) - low).max())
     key = _morton(points, low, size)
-    splitters = _splitters(comm, np.sort(key[nodes]))
-    to = np.searchsorted(splitters, key, side="right")
-    corners, ends = (order[np.searchsorted(part.name[order], rows)] for rows in (part.cells, part.boundary[:, :2]))
-    node, rank = _wanted(corners, to, nodes)
-    cell, of_cell = _goals(to[corners])
-    cell, of_cell = cell[cells[cell]], of_cell[cells[cell]]
-    edge, of_edge = _goals(to[ends])
-    got = part.sent(comm, (node, node, cell, edge), (rank, rank, of_cell, of_edge))
+    splitters, got = _splitters(comm, np.sort(key[nodes])), part
+    if comm.size > 1:
+        to = np.searchsorted(splitters, key, side="right")
+        corners, ends = (order[np.searchsorted(part.name[order], rows)] for rows in (part.cells, part.boundary[:, :2]))
+        node, rank = _wanted(corners, to, nodes)
+        cell, of_cell = _goals(to[corners])
+        cell, of_cell = cell[cells[cell]], of_cell[cells[cell]]
+        edge, of_edge = _goals(to[ends])
+        got = part.sent(comm, (node, node, cell, edge), (rank, rank, of_cell, of_edge))
     name, first = np.unique(got.name, return_index=True)
     rows = got.rows[first]
     key = _morton(rows[:, COORDINATES], low, size)
@@ -220,7 +221,7 @@ def first_patch(
     rows = np.column_stack([points, np.zeros((len(points), STATE - 2))])
     patch, number = dealt_anew(comm, rows, cells, np.empty((0, 3), dtype=np.int64), None)
     boundary = Boundary.of(patch.mesh.points, patch.mesh.cells)
-    boundary = boundary.at(patch.own[boundary.ends].any(axis=1))
+    boundary = boundary.at(touching(boundary.ends, patch.own))
     if lines is not None:
         group = replace(boundary, ends=number[boundary.ends]).grouped(*lines).group
         boundary = replace(boundary, group=group)

@@ -16,7 +16,7 @@ import numpy as np
 from limitpde.errors import RunError
 from limitpde.fem.ghosts import Ghosts
 from limitpde.fem.patches import MeshPiece, Patch, dealt, state_of
-from limitpde.fem.triangulation import Change, Edges, Triangulation, mix
+from limitpde.fem.triangulation import Change, Edges, Triangulation, mix, touching
 from limitpde.parallel import on_all
 
 BORN = 1 << 62
@@ -78,7 +78,7 @@ class Region:
         owner, name = self.names(change)
         own = owner == self.comm.rank
         assert new.rim is not None
-        cells = new.cells[own[new.cells].any(axis=1)]
+        cells = new.cells[touching(new.cells, own)]
         sums, to = np.zeros(self.comm.size, dtype=np.uint64), owner[cells]
         digests = mix(mix(name.astype(np.uint64))[cells].sum(axis=1))
         for k in range(3):
@@ -111,7 +111,7 @@ class Region:
         """
         owner, name = self.names(change)
         own = owner == self.comm.rank
-        cells = new.cells[own[new.cells].any(axis=1)]
+        cells = new.cells[touching(new.cells, own)]
         boundary = new.boundary
         known = np.zeros(len(own), dtype=bool)
         known[cells] = True

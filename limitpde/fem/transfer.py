@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from limitpde.compiled import compiled
 from limitpde.fem.ghosts import Ghosts, joined
 from limitpde.fem.patches import before
-from limitpde.fem.triangulation import Change, Edges, Triangulation
+from limitpde.fem.triangulation import Change, Edges, Triangulation, touching
 
 SAME = 1e-10
 """Difference up to which two weights of an edge are the same."""
@@ -84,14 +84,14 @@ class ChangedParts:
         changed, near = np.zeros(count, dtype=bool), self.own.copy()  # nodes whose Voronoi cells have other faces
         for ends, differs in zip(links, differ, strict=True):
             changed[ends[differs]] = True
-            near[ends[self.own[ends].any(axis=1)]] = True
+            near[ends[touching(ends, self.own)]] = True
         place = np.flatnonzero(near)
         shared = Ghosts.none(count)
         if owner is not None and name is not None:
             shared = Ghosts(comm, owner[place], name[place])
         changed &= near
         changed[place] = shared.updated(changed[place])
-        known = [ends[self.own[ends].any(axis=1) & changed[ends].all(axis=1)] for ends in links]
+        known = [ends[touching(ends, self.own) & ~touching(ends, ~changed)] for ends in links]
         pairs = np.concatenate(known)
         graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(count, count))
         _, part = connected_components(graph, directed=False)
@@ -114,7 +114,7 @@ class ChangedParts:
         graph = coo_array((np.ones(len(compact)), compact.T), shape=(len(labels), len(labels)))
         self._groups, group = connected_components(graph, directed=False)
         here = (labels >= first) & (labels < first + self.parts)
-        self._linked, self._group = labels[here] - first, group[here]
+        self._linked, self._group = labels[here] - first, group[here].astype(np.int64)
 
     def _sums(self, part: np.ndarray, weights: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Of weights of this rank's nodes over each part, (parts,), those of other ranks included. Collective."""

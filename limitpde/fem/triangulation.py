@@ -130,7 +130,7 @@ class Triangulation:
         longest = _longest(self.points, self.cells, edges.of_cells, self.length(edges))
         marked = shared.updated(marked.copy())
         while True:
-            found = longest[marked[edges.of_cells].any(axis=1)]
+            found = longest[touching(edges.of_cells, marked)]
             more = not marked[found].all()
             marked[found] = True
             if more:
@@ -180,7 +180,7 @@ class Triangulation:
         number[kept] = np.arange(len(kept))
         boundary, between = _without(self.boundary, removed, number)
         near = np.zeros(len(self.points), dtype=bool)
-        near[self.cells[removed[self.cells].any(axis=1)]] = True
+        near[self.cells[touching(self.cells, removed)]] = True
         rim = None if self.rim is None else self.rim[kept]
         grown = Triangulation(self.points[kept], cells, self.level[kept], boundary, (self.needed & ~near)[kept], rim)
         cells, parts, change = number[cells], number[halved], Change(kept)
@@ -239,6 +239,16 @@ class Triangulation:
             np.concatenate([self.needed, np.zeros(len(ends), dtype=bool)]),
             None if self.rim is None else np.concatenate([self.rim, np.zeros(len(ends), dtype=bool)]),
         )
+
+
+@compiled
+def touching(rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Which rows of numbers (k, ...) have one that is chosen, (k,) bool."""
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for row in range(len(rows)):
+        for number in rows[row]:
+            found[row] |= chosen[number]
+    return found
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
