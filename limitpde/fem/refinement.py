@@ -20,16 +20,15 @@ from mpi4py import MPI
 
 from limitpde.compiled import compiled
 from limitpde.errors import InputError, RunError
-from limitpde.fem import simplices
 from limitpde.fem.edges import EdgeGraph
 from limitpde.fem.ghosts import joined
 from limitpde.fem.mesh import Refinement
-from limitpde.fem.patches import Patch, before, dealt_anew
+from limitpde.fem.patches import Patch, dealt_anew
 from limitpde.fem.regions import Region
 from limitpde.fem.transfer import ChangedParts, add_gradients, moved, nodal_gradients
 from limitpde.fem.triangulation import Edges, Triangulation
 from limitpde.parallel import collected, on_all, spread
-from limitpde.results.shared_array import Numbered, Stored
+from limitpde.results.shared_array import Numbered, Stored, one_after_another
 
 MOST_NODES = 2_000_000
 """Nodes up to which a mesh may grow."""
@@ -254,7 +253,7 @@ class AdaptiveMesh:
             "ends": patch.number[lines],
             "group": mesh.boundary.group[patch.first_here(mesh.boundary.ends)],
         }
-        found = {name: _numbered(self.comm, array) for name, array in rows.items()}
+        found = {name: one_after_another(self.comm, array) for name, array in rows.items()}
         return {**found, "counts": np.array([self.changes, self._age])}
 
     def restore(self, counts: np.ndarray, state: Mapping[str, Stored]) -> None:
@@ -264,26 +263,12 @@ class AdaptiveMesh:
             InputError: it is that of a mesh whose nodes are in another order.
         """
         self.changes, self._age = map(int, counts)
-        found = {name: _share(self.comm, stored) for name, stored in state.items()}
+        found = {name: stored.part() for name, stored in state.items()}
         rows = np.column_stack([found["points"], found["level"], found["needed"]])
         edges = np.column_stack([found["ends"], found["group"]])
         self.patch, number = dealt_anew(self.comm, rows, found["cells"], edges, self.patch.mesh.boundary.circle)
         if self.comm.allreduce(bool((number != self.patch.number).any()), op=MPI.LOR):
             raise InputError("the state holds a mesh of an earlier version; run again without --resume")
-
-
-def _numbered(comm: MPI.Comm, rows: np.ndarray) -> Numbered:
-    """Rows (n,) or (n, k) of each rank, one rank after another, as an array of all ranks. Collective."""
-    numbers = before(comm, len(rows)) + np.arange(len(rows))
-    return Numbered(numbers, comm.allreduce(len(rows)), list(np.atleast_2d(rows.T)))
-
-
-def _share(comm: MPI.Comm, stored: Stored) -> np.ndarray:
-    """The rows (n, k) of an array of all ranks in a file that fall to this one of equal parts. Collective."""
-    numbers = simplices.numbers(stored.shape[0], (comm.rank, comm.size))
-    found = np.empty((len(numbers), *stored.shape[1:]), dtype=stored.dtype)
-    stored.read(Numbered(numbers, stored.shape[0], list(found.T)))
-    return found
 
 
 def _interpolated(

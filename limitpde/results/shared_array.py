@@ -13,7 +13,7 @@ import hashlib
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -158,15 +158,10 @@ class Numbered:
             column[mine] = values
 
 
-def of_root(comm: MPI.Comm, arrays: Mapping[str, np.ndarray]) -> dict[str, Numbered]:
-    """Arrays (n,) or (n, k) that rank 0 has, and nobody else, as arrays of all ranks. Collective."""
-    kinds = comm.bcast({name: (len(array), array[:0]) for name, array in arrays.items()})
-    return {name: _rows(total, arrays.get(name, none)) for name, (total, none) in kinds.items()}
-
-
-def _rows(total: int, array: np.ndarray) -> Numbered:
-    """The first rows, (n,) or (n, k), of an array of all ranks."""
-    return Numbered(np.arange(len(array)), total, list(np.atleast_2d(array.T)))
+def one_after_another(comm: MPI.Comm, rows: np.ndarray) -> Numbered:
+    """Rows (k,) or (k, columns) of each rank, those of one rank after the other's, as an array of all. Collective."""
+    counts = comm.allgather(len(rows))
+    return Numbered(sum(counts[: comm.rank]) + np.arange(len(rows)), sum(counts), list(np.atleast_2d(rows.T)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +192,16 @@ class Stored:
         except OSError as error:
             raise _unreadable(self.path, error) from error
 
-    def on_root(self) -> np.ndarray:
-        """The whole on rank 0, (n, k), or (n,) of a single column; no rows elsewhere. Collective.
+    def part(self) -> np.ndarray:
+        """The rows (k, columns) that fall to this rank when all share them in equal parts. Collective.
 
         Raises:
             InputError: it cannot be read; on every rank alike.
         """
-        found = np.empty((self.shape[0] if self.comm.rank == 0 else 0, *self.shape[1:]), dtype=self.dtype)
-        self.read(_rows(self.shape[0], found))
-        return found[:, 0] if self.shape[1:] == (1,) else found
+        first, last = (self.shape[0] * rank // self.comm.size for rank in (self.comm.rank, self.comm.rank + 1))
+        found = np.empty((last - first, *self.shape[1:]), dtype=self.dtype)
+        self.read(Numbered(np.arange(first, last), self.shape[0], list(found.T)))
+        return found
 
 
 def write(comm: MPI.Comm, path: Path, *arrays: Shared) -> tuple[str, list[int]]:

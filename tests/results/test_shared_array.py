@@ -65,7 +65,7 @@ def columns_of(comm, whole):
 @pytest.mark.ranks
 @pytest.mark.parametrize("window", [1, 100, 1 << 24])
 def test_numbered_rows_of_several_kinds_in_one_file(comm, shared_folder, monkeypatch, window):
-    """Read by all ranks: of the first its own rows, of the others those of all, and on rank 0 alone."""
+    """Read by all ranks: their own rows, some of all, and equal parts."""
     monkeypatch.setattr(shared_array, "WINDOW", window)
     monkeypatch.setattr(shared_array, "SHARE", 1)
     numbers = np.random.default_rng(4)
@@ -81,19 +81,20 @@ def test_numbered_rows_of_several_kinds_in_one_file(comm, shared_folder, monkeyp
                 found = Numbered(mine, len(whole), list(np.zeros((whole.shape[1], len(mine)), whole.dtype)))
                 stored.read(found)
                 np.testing.assert_array_equal(np.array(found.columns).T, whole[mine])
-            there = stored.on_root()
-            expected = whole if ranks.rank == 0 else whole[:0]
-            np.testing.assert_array_equal(there, expected[:, 0] if whole.shape[1] == 1 else expected)
+            np.testing.assert_array_equal(np.concatenate(ranks.allgather(stored.part())), whole)
 
 
 @pytest.mark.ranks
-def test_arrays_of_rank_0_alone(comm, shared_folder):
-    held = {"a": np.arange(6).reshape(3, 2), "b": np.array([True, False]), "c": np.empty((0, 2))}
-    given = shared_array.of_root(comm, held if comm.rank == 0 else {})
-    _, places = shared_array.write(comm, shared_folder / "f", *given.values())
-    for (name, array), first in zip(given.items(), places, strict=True):
-        found = Stored(comm, shared_folder / "f", first, array.shape, array.dtype).on_root()
-        np.testing.assert_array_equal(found, held[name] if comm.rank == 0 else held[name][:0], strict=True)
+def test_rows_of_each_rank_one_after_another(comm, shared_folder):
+    """As many as the number of the rank: rank 0 has none."""
+    rows = comm.rank + np.arange(2.0 * comm.rank).reshape(-1, 2)
+    given = [shared_array.one_after_another(comm, array) for array in (rows, rows[:, 0] > 1, rows[:0])]
+    _, places = shared_array.write(comm, shared_folder / "f", *given)
+    whole = np.concatenate(comm.allgather(rows))
+    for array, first, held in zip(given, places, (whole, whole[:, :1] > 1, whole[:0]), strict=True):
+        part = Stored(comm, shared_folder / "f", first, array.shape, array.dtype).part()
+        assert len(part) <= -(-len(held) // comm.size)
+        np.testing.assert_array_equal(np.concatenate(comm.allgather(part)), held, strict=True)
 
 
 @pytest.mark.ranks

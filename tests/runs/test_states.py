@@ -87,7 +87,7 @@ def test_a_solver_goes_on(comm, shared_folder, name):
 
 @pytest.mark.ranks
 def test_nobody_holds_what_all_have(comm, shared_folder):
-    """The file that rank 0 alone writes does not grow with the nodes, and the mesh is read there alone."""
+    """The file that rank 0 alone writes does not grow with the nodes, and each rank reads its part of the mesh."""
     solver, sizes = refined(comm), []
     for t in (0.0, HALF):
         solver.solve(t)
@@ -97,7 +97,7 @@ def test_nobody_holds_what_all_have(comm, shared_folder):
     assert sizes[1] < 1.1 * sizes[0] < 10_000
     parts, _ = Checkpoint(shared_folder, comm).solution({"solver": solver.STATE})
     stored = parts["solver"]["mesh_points"]
-    assert len(stored.on_root()) == (stored.shape[0] if comm.rank == 0 else 0)
+    assert len(stored.part()) <= -(-stored.shape[0] // comm.size)
     assert all(np.size(value) < 10 for value in parts["solver"].values() if isinstance(value, np.ndarray))
 
 
