@@ -102,22 +102,25 @@ class Patch:
         """With so many more rings of triangles; the nodes of the last one are the rim of its mesh. Collective."""
         if self.comm.size == 1:
             return self
-        mesh, known, inner = self.mesh, self.number, self.number[self.own]
+        mesh, ringed = self.mesh, np.zeros(0, dtype=np.int64)
         parts = [self.part(np.ones(len(mesh.cells), dtype=bool), np.ones(len(mesh.boundary.ends), dtype=bool))]
         starts = np.concatenate([[0], np.cumsum(counts(self.comm, int(self.own.sum())))])
-        asked = known[~self.own]
+        asked = self.number[~self.own]
         for _ in range(rings):
-            inner = known
             parts.append(self._around(asked, np.searchsorted(starts, asked, side="right") - 1))
-            asked = np.setdiff1d(parts[-1].name, known)
-            known = np.concatenate([known, asked])
+            asked = np.setdiff1d(parts[-1].name, ringed)  # few, beside the nodes of the patch
+            place = np.minimum(np.searchsorted(self.number, asked), max(len(self.number) - 1, 0))
+            asked = asked[self.number[place] != asked] if len(asked) else asked
+            ringed = np.concatenate([ringed, asked])
         found = MeshPiece.joined(parts)
         number, place = np.unique(found.name, return_index=True)
         edges, first = np.unique(found.boundary[:, :2], axis=0, return_index=True)
         boundary = replace(mesh.boundary, ends=np.searchsorted(number, edges), group=found.boundary[first, 2])
         cells = sorted_cells(np.searchsorted(number, found.cells))
         here = triangulation(found.rows[place], cells, boundary)
-        here = replace(here, rim=np.isin(number, inner, invert=True))
+        rim = np.zeros(len(number), dtype=bool)
+        rim[np.searchsorted(number, asked)] = True
+        here = replace(here, rim=rim)
         return replace(self, mesh=here, number=number, owner=np.searchsorted(starts, number, side="right") - 1)
 
     def _around(self, number: np.ndarray, owner: np.ndarray) -> MeshPiece:
@@ -169,7 +172,9 @@ def dealt(
     name, first = np.unique(got.name, return_index=True)
     rows = got.rows[first]
     key = _morton(rows[:, COORDINATES], low, size)
-    order = np.lexsort((name, rows[:, 1], rows[:, 0], key))
+    order = np.argsort(key, kind="stable")
+    if (np.diff(key[order]) == 0).any():  # nodes that Morton's curve does not tell apart
+        order = np.lexsort((name, rows[:, 1], rows[:, 0], key))
     owner, place = np.searchsorted(splitters, key[order], side="right"), np.empty(len(name), dtype=np.int64)
     place[order] = np.arange(len(name))
     own = owner == comm.rank
@@ -249,15 +254,27 @@ def triangulation(rows: np.ndarray, cells: np.ndarray, boundary: Boundary) -> Tr
 
 def sorted_cells(cells: np.ndarray) -> np.ndarray:
     """Triangles (m, 3), each once and with its first node first, in order: so that sums do not depend on the ranks."""
-    turn = (cells.argmin(axis=1)[:, None] + np.arange(3)) % 3
-    cells = np.take_along_axis(cells, turn, axis=1)
-    key = (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]  # nodes of a rank have numbers below 2^21
+    cells, key = _first_first(np.ascontiguousarray(cells))
     return cells[np.unique(key, return_index=True)[1]]
+
+
+@compiled
+def _first_first(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles (m, 3) turned so that their first node is first, and a number for each (m,)."""
+    turned, key = np.empty_like(cells), np.empty(len(cells), dtype=np.int64)
+    for c in range(len(cells)):
+        i, j, k = cells[c]
+        while i > j or i > k:
+            i, j, k = j, k, i
+        turned[c] = i, j, k
+        key[c] = (i << 42) | (j << 21) | k  # nodes of a rank have numbers below 2^21
+    return turned, key
 
 
 def _wanted(corners: np.ndarray, to: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Given nodes (n,) bool and ranks, each pair once, to which triangles (m, 3) with them go, as their corners do."""
-    mixed = corners[np.ptp(to[corners], axis=1) > 0] if len(corners) else corners
+    first, second, third = to[corners].T
+    mixed = corners[(first != second) | (first != third)]
     node, rank = (np.concatenate([mixed[:, k] for k in order]) for order in ((0, 1, 2, 0, 1, 2), (1, 2, 0, 2, 0, 1)))
     pairs = np.unique(np.column_stack([node, to[rank]])[to[rank] != to[node]], axis=0)
     pairs = np.concatenate([np.column_stack([np.arange(len(to)), to]), pairs])
