@@ -145,6 +145,18 @@ def _routes(
     return int(ends[comm.rank]), order, counts, coming, places
 
 
+def counts(comm: MPI.Comm, here: int) -> np.ndarray:
+    """How many things each rank has, (ranks,), if this one has so many. Collective."""
+    found = np.empty(comm.size, dtype=np.int64)
+    comm.Allgather(np.array([here]), found)
+    return found
+
+
+def before(comm: MPI.Comm, here: int) -> int:
+    """How many things the ranks before this one have, if this one has so many. Collective."""
+    return int(counts(comm, here)[: comm.rank].sum())
+
+
 def scattered(comm: MPI.Comm, rows: np.ndarray) -> np.ndarray:
     """The share of this rank of rows (n, k) that rank 0 has, in as equal parts as can be. Collective.
 

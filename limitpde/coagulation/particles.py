@@ -28,7 +28,6 @@ from limitpde.coagulation.proof.candidate import FEW, MacroResidual, check_funct
 from limitpde.coagulation.rates import propensity
 from limitpde.coagulation.simulator.brownian_replicas import BrownianReplicas, BrownianSetup
 from limitpde.coagulation.simulator.events import Functions
-from limitpde.coagulation.simulator.pairs import Physics
 from limitpde.coagulation.simulator.physics import chosen_method, physics_of
 from limitpde.coagulation.simulator.python_balance import PythonBalance
 from limitpde.coagulation.simulator.start import InitialParticles
@@ -185,7 +184,7 @@ def simulate(
     method = chosen_method(method, model, count, Z)
     heaviest = count * max(part.n for part in initial.masses)
     physics = on_all(controls.comm, lambda: physics_of(model, count, Z, domain, method=method, heaviest=heaviest))
-    _check_size(model, initial, physics, domain)
+    model.check_reach(count, np.array([part.n for part in initial.masses]), Z, domain)
     if domain.dimension != model.dimension:
         raise InputError(f"the domain has dimension {domain.dimension}, the model {model.dimension}")
     fit = check_functions(test_functions, domain)
@@ -254,20 +253,6 @@ def _check_arguments(count: int, replicas: int, end: float, step: float | None) 
     for name, number in (("particles.step", 1.0 if step is None else step), ("time.end", end)):
         if not (number > 0 and math.isfinite(number)):
             raise InputError(f"{name} = {number}: must be greater than 0")
-
-
-def _check_size(model: Model, initial: Initial, physics: Physics, domain: Domain) -> None:
-    """Raises InputError where the range of the first particles reaches across the domain."""
-    if not domain.bounded:
-        return
-    masses = np.array([part.n for part in initial.masses])
-    reach = math.exp(physics.log_eps) * physics.V.reach * float(model.range_sum(masses, masses).max())
-    longest = float(domain.size.min()) / (8 if domain.kind == "ball" else 3)
-    if 1.5 * reach > longest:
-        raise InputError(
-            f"particles.counts: pairs act at distances up to {reach:.3g}, which must be below "
-            f"{longest / 1.5:.3g} in this {domain.kind}; take more particles or a larger domain"
-        )
 
 
 def _time_grid(end: float, stops: Iterable[float]) -> list[tuple[float, bool]]:

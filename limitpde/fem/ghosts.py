@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 from mpi4py import MPI
 
+from limitpde.parallel import counts
+
 
 class Ghosts:
     """Things on this rank, each owned by one rank, where it has the same name as here.
@@ -80,11 +82,8 @@ def exchanged(
 
 def joined(comm: MPI.Comm, rows: np.ndarray) -> np.ndarray:
     """The rows (n, ...) of all ranks, one rank after another, on every rank. Collective."""
-    return exchanged(comm, np.concatenate([rows] * comm.size), np.full(comm.size, len(rows)))[0]
-
-
-def counts(comm: MPI.Comm, here: int) -> np.ndarray:
-    """How many things each rank has, (ranks,), if this one has so many. Collective."""
-    found = np.empty(comm.size, dtype=np.int64)
-    comm.Allgather(np.array([here]), found)
+    many = counts(comm, len(rows))
+    found = np.empty((int(many.sum()), *rows.shape[1:]), dtype=rows.dtype)
+    width = math.prod(rows.shape[1:]) * rows.dtype.itemsize
+    comm.Allgatherv([np.ascontiguousarray(rows), len(rows) * width, MPI.BYTE], [found, many * width, MPI.BYTE])
     return found

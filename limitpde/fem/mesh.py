@@ -17,7 +17,7 @@ from limitpde.errors import InputError
 from limitpde.fem import mesh_files, simplices
 from limitpde.fem.simplices import WHOLE, Share
 from limitpde.files import ExistingFile
-from limitpde.parallel import on_all, spread
+from limitpde.parallel import before, on_all, spread
 
 if TYPE_CHECKING:
     import dolfinx.mesh
@@ -275,9 +275,8 @@ def parts(
     if not isinstance(mesh, str | Path):
         return on_all(comm, lambda: arrays(mesh, dimension, (comm.rank, comm.size)))
     points, cells = mesh_files.read(Path(mesh), dimension, comm)
-    counts = comm.allgather(len(points))
-    numbers = sum(counts[: comm.rank]) + np.arange(len(points))
-    return spread(comm, numbers, points, sum(counts))[1], cells
+    numbers = before(comm, len(points)) + np.arange(len(points))
+    return spread(comm, numbers, points, comm.allreduce(len(points)))[1], cells
 
 
 def _in_double(mesh: dolfinx.mesh.Mesh) -> dolfinx.mesh.Mesh:

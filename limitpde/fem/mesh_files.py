@@ -16,7 +16,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.errors import InputError
-from limitpde.parallel import collected, named, on_all, on_root, scattered
+from limitpde.parallel import before, collected, named, on_all, on_root, scattered
 
 if TYPE_CHECKING:
     import meshio
@@ -50,7 +50,7 @@ def read(path: Path, dimension: int, comm: MPI.Comm = MPI.COMM_SELF) -> tuple[np
     used, inverse = np.unique(cells, return_inverse=True)
     on_all(comm, lambda: _check_numbers(path, used, total))
     kept = named(comm, used, total)
-    new = np.cumsum(kept) - 1 + sum(comm.allgather(np.count_nonzero(kept))[: comm.rank])
+    new = np.cumsum(kept) - 1 + before(comm, int(np.count_nonzero(kept)))
     cells = collected(comm, used, new, total)[inverse].reshape(-1, dimension + 1)
     points = points[kept].astype(float, copy=False)
     on_all(comm, lambda: _check_finite(path, points))

@@ -17,10 +17,10 @@ from mpi4py import MPI
 from limitpde.compiled import compiled
 from limitpde.errors import InputError
 from limitpde.fem import flips
-from limitpde.fem.ghosts import Ghosts, counts, exchanged, joined
+from limitpde.fem.ghosts import Ghosts, exchanged, joined
 from limitpde.fem.plane import fitted_circle
 from limitpde.fem.triangulation import Boundary, Circle, Triangulation, touching
-from limitpde.parallel import collected
+from limitpde.parallel import before, collected, counts
 
 COORDINATES, LEVEL, NEEDED, STATE = slice(0, 2), 2, 3, 4
 """Columns of what is known of a node: its coordinates, its level, whether it is needed; their number."""
@@ -234,11 +234,6 @@ def first_patch(
         if count != len(np.unique(np.sort(lines[0], axis=1), axis=0)):
             raise InputError("refinement: the lines of pde.boundary must lie on the boundary of the mesh")
     return replace(patch, mesh=replace(patch.mesh, boundary=boundary))
-
-
-def before(comm: MPI.Comm, count: int) -> int:
-    """How many things the ranks before this one have, if this one has so many. Collective."""
-    return int(counts(comm, count)[: comm.rank].sum())
 
 
 def state_of(mesh: Triangulation) -> np.ndarray:

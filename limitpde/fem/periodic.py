@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from limitpde.domains import Domain
 from limitpde.errors import InputError
-from limitpde.parallel import on_all
+from limitpde.parallel import before, on_all
 
 CLOSE = 1e-6
 """Part of the longest edge of the box within which a node lies on a face, or opposite to another one."""
@@ -95,6 +95,6 @@ def numbered(kept: np.ndarray, index_map: dolfinx.common.IndexMap, comm: MPI.Com
         comm: the ranks.
     """
     shared = dolfinx.la.vector(index_map, dtype=np.int64)
-    shared.array[kept] = sum(comm.allgather(len(kept))[: comm.rank]) + np.arange(len(kept))
+    shared.array[kept] = before(comm, len(kept)) + np.arange(len(kept))
     shared.scatter_forward()
     return shared.array.copy()

@@ -14,8 +14,8 @@ from scipy.sparse.csgraph import connected_components
 
 from limitpde.compiled import compiled
 from limitpde.fem.ghosts import Ghosts, joined
-from limitpde.fem.patches import before
 from limitpde.fem.triangulation import Change, Edges, Triangulation, touching
+from limitpde.parallel import before
 
 SAME = 1e-10
 """Difference up to which two weights of an edge are the same."""

@@ -23,7 +23,7 @@ import numpy as np
 from mpi4py import MPI
 
 from limitpde.errors import InputError
-from limitpde.parallel import collected, on_all, spread
+from limitpde.parallel import before, collected, on_all, spread
 
 PIECE = 1 << 24
 """Bytes of a file that have a digest of their own."""
@@ -160,8 +160,8 @@ class Numbered:
 
 def one_after_another(comm: MPI.Comm, rows: np.ndarray) -> Numbered:
     """Rows (k,) or (k, columns) of each rank, those of one rank after the other's, as an array of all. Collective."""
-    counts = comm.allgather(len(rows))
-    return Numbered(sum(counts[: comm.rank]) + np.arange(len(rows)), sum(counts), list(np.atleast_2d(rows.T)))
+    numbers = before(comm, len(rows)) + np.arange(len(rows))
+    return Numbered(numbers, comm.allreduce(len(rows)), list(np.atleast_2d(rows.T)))
 
 
 @dataclass(frozen=True, slots=True)
